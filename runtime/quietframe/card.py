@@ -1,0 +1,249 @@
+"""The model card: what a model file says of itself, stored as JSON inside the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from quietframe.errors import ModelLoadError
+
+FORMAT = 1
+"""Version of the card's schema. A file with another one is refused."""
+
+CARD_KEY = "quietframe.card"
+"""Name of the TFLite metadata buffer and of the ONNX `metadata_props` entry that hold the card."""
+
+Task = Literal["denoise", "classify", "denoise+classify"]
+Precision = Literal["fp32", "fp16", "dynamic", "int8", "int16x8"]
+Role = Literal["image", "sigma", "scores"]
+Layout = Literal["NHWC", "NCHW", "NC", "N111"]
+Colour = Literal["BGR", "RGB", "GRAY"]
+Conditioning = Literal["none", "sigma"]
+SpatialKind = Literal["any", "fixed"]
+Fit = Literal["resize", "tile"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output tensor.
+
+    Attributes:
+        name: the tensor's name in the file's signature; converters reorder tensors, so names decide.
+        role: what it carries: `image`, `sigma` (noise level) or `scores` (one per label).
+        layout: axis order; `N111` is a single number of shape (1, 1, 1, 1).
+        channels: colour channels of an image, classes of scores, 1 for sigma.
+        value_range: (low, high), the real values that stand for 8-bit 0 and 255 in an image, for the least
+            and the greatest noise level (standard deviation / 255) in sigma, and (0, 1) for scores.
+        colour: channel order of an image; None for other roles.
+    """
+
+    name: str
+    role: Role
+    layout: Layout
+    channels: int
+    value_range: tuple[float, float]
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """Which picture sizes a model takes.
+
+    Attributes:
+        kind: `any` (fully convolutional) or `fixed`.
+        size_hw: (height, width) in pixels; set when fixed.
+        fit: how a frame of another size meets a fixed model: `resize` or `tile`; set when fixed.
+        multiple: height and width must be multiples of this; the runtime pads by reflection. 1 when fixed.
+        halo: receptive-field radius in pixels: how far a pixel's result depends on its surroundings.
+    """
+
+    kind: SpatialKind
+    size_hw: tuple[int, int] | None = None
+    fit: Fit | None = None
+    multiple: int = 1
+    halo: int = 0
+
+
+@dataclass(frozen=True)
+class DataTerms:
+    """The data a model was trained on and the terms that this puts on its weights."""
+
+    name: str
+    terms: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says of itself. Written by the exporter, read by the runtime.
+
+    `metrics` maps a set's name to measured figures (`{"cbsd68": {"psnr_db_sigma25": 29.1}}`), with the
+    unit in each key. `extra` keeps fields that this version does not know.
+    """
+
+    name: str
+    task: Task
+    recipe: str
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    spatial: Spatial
+    conditioning: Conditioning
+    noise: str
+    data: DataTerms
+    parameters: int
+    macs_per_pixel: float
+    license: str
+    labels: tuple[str, ...] = ()
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    source_sha256: str = ""
+    created_with: Mapping[str, str] = field(default_factory=dict)
+    limits: str = ""
+    format: int = FORMAT
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_consistency(self)
+
+    def tensor(self, role: Role, side: Literal["inputs", "outputs"]) -> TensorSpec | None:
+        """The tensor with that role, or None."""
+        return next((spec for spec in getattr(self, side) if spec.role == role), None)
+
+    def to_json(self) -> str:
+        """The card as JSON, unknown fields included. `parse_card` reads it back."""
+        record = asdict(self)
+        record |= record.pop("extra")
+        return json.dumps(record, ensure_ascii=False, indent=1)
+
+
+def parse_card(text: str, *, origin: str) -> ModelCard:
+    """Read a card from JSON.
+
+    Args:
+        text: the JSON text.
+        origin: what to call it in an error, usually the model's path.
+
+    Raises:
+        ModelLoadError: not JSON, unknown `format`, or a missing or ill-typed field, which it names.
+    """
+    try:
+        record = json.loads(text)
+    except ValueError as exc:
+        raise ModelLoadError(f"{origin}: the model card is not JSON ({exc})") from exc
+    if not isinstance(record, dict):
+        raise ModelLoadError(f"{origin}: the model card is a JSON {type(record).__name__}, expected an object")
+    found = record.get("format")
+    if found != FORMAT or isinstance(found, bool):
+        raise ModelLoadError(
+            f"{origin}: model card format {found!r} is not known here (this version reads {FORMAT}): "
+            "upgrade with pip install -U quietframe, or export the model again"
+        )
+    known = {f.name for f in fields(ModelCard)} - {"extra"}
+    extra = {key: value for key, value in record.items() if key not in known}
+    kept = {key: value for key, value in record.items() if key in known}
+    try:
+        return _build(ModelCard, kept | {"extra": extra}, "")
+    except _CardError as exc:
+        raise ModelLoadError(f"{origin}: model card: {exc}") from exc
+
+
+def read_card_file(path: str | Path) -> ModelCard:
+    """Read a card from a JSON file of its own (the `--card` option).
+
+    Raises:
+        ModelLoadError: the file cannot be read, or is not a card.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ModelLoadError(f"{path}: cannot read the model card ({exc})") from exc
+    return parse_card(text, origin=str(path))
+
+
+class _CardError(ValueError):
+    """A field of a card is missing, ill-typed or contradicts another."""
+
+
+def _check_consistency(card: ModelCard) -> None:
+    """Refuse cards whose fields contradict each other, whoever builds them."""
+    image = card.tensor("image", "inputs")
+    if image is None:
+        raise _CardError("inputs: no tensor has the role 'image'")
+    if "denoise" in card.task and card.tensor("image", "outputs") is None:
+        raise _CardError(f"outputs: task {card.task!r} needs a tensor with the role 'image'")
+    scores = card.tensor("scores", "outputs")
+    if "classify" in card.task and scores is None:
+        raise _CardError(f"outputs: task {card.task!r} needs a tensor with the role 'scores'")
+    if scores is not None and len(card.labels) != scores.channels:
+        raise _CardError(f"labels: {len(card.labels)} labels for {scores.channels} scores")
+    if (card.conditioning == "sigma") != (card.tensor("sigma", "inputs") is not None):
+        raise _CardError(f"conditioning: {card.conditioning!r} does not fit the inputs")
+    for side in ("inputs", "outputs"):
+        for index, spec in enumerate(getattr(card, side)):
+            where = f"{side}[{index}]"
+            if spec.value_range[0] >= spec.value_range[1]:
+                raise _CardError(f"{where}.value_range: {spec.value_range} is empty")
+            if spec.role == "image":
+                expected = {"BGR": 3, "RGB": 3, "GRAY": 1, None: 0}[spec.colour]
+                if spec.channels != expected or spec.layout not in ("NHWC", "NCHW"):
+                    raise _CardError(
+                        f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1, and layout "
+                        f"NHWC or NCHW; found colour {spec.colour}, {spec.channels} channels, {spec.layout}"
+                    )
+    spatial = card.spatial
+    if spatial.kind == "fixed" and (spatial.size_hw is None or spatial.fit is None):
+        raise _CardError("spatial: a fixed model needs size_hw and fit")
+    if min(spatial.multiple, *(spatial.size_hw or (1,))) < 1 or spatial.halo < 0:
+        raise _CardError("spatial: sizes and multiple must be at least 1, halo at least 0")
+
+
+def _build(cls: type[Any], record: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for f in fields(cls):
+        path = f"{where}{f.name}"
+        if f.name in record:
+            values[f.name] = _convert(hints[f.name], record[f.name], path)
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise _CardError(f"field {path!r} is missing")
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """Check `value` against a type hint and give it back in that type. Only the hints above are known."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in args:
+            return value
+        raise _CardError(f"field {path!r} is {value!r}, expected one of {', '.join(map(repr, args))}")
+    if origin in (Union, UnionType):
+        return None if value is None else _convert(args[0], value, path)
+    if origin is tuple:
+        return _convert_tuple(args, value, path)
+    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        if isinstance(value, Mapping):
+            return _build(hint, value, f"{path}.")
+        raise _CardError(f"field {path!r} is {value!r}, expected an object")
+    if origin is not None and issubclass(origin, Mapping):
+        if isinstance(value, Mapping):
+            return {str(key): _convert(args[1], item, f"{path}.{key}") for key, item in value.items()}
+        raise _CardError(f"field {path!r} is {value!r}, expected an object")
+    allowed = (int, float) if hint is float else (hint,)
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        raise _CardError(f"field {path!r} is {value!r}, expected {hint.__name__}")
+    return hint(value)
+
+
+def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _CardError(f"field {path!r} is {value!r}, expected a list")
+    if args[-1] is Ellipsis:
+        return tuple(_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if len(value) != len(args):
+        raise _CardError(f"field {path!r} has {len(value)} items, expected {len(args)}")
+    return tuple(_convert(arg, item, f"{path}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True)))

@@ -1,0 +1,45 @@
+"""The engine seam: named tensors in, named tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor as the file declares it.
+
+    Attributes:
+        name: its name in the signature.
+        shape: its axes; None where the size is free.
+        dtype: what it holds in the file.
+        scale, zero_point: of an integer tensor, real = scale · (stored − zero_point); scale 0 if it is not
+            quantized.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+class Engine(Protocol):
+    """Runs one model. Engines move tensors; what the numbers mean is the tasks' business."""
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Run the model once.
+
+        inputs: an array for each input tensor, by name, of that tensor's dtype; a free axis may have any size
+        and may change from call to call. Returns arrays of the file's dtypes, by name. They belong to the
+        caller: a later call does not change them.
+        """
+        ...

@@ -1,0 +1,162 @@
+"""Image files: reading and writing pictures without losing or inventing anything."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.errors import FrameError, OutputError, SourceError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+"""File names that a folder is searched for, in lower case. What a file holds is told by its content."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture as read from a file.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 BGR, or (H, W) uint8 gray.
+        alpha: (H, W) uint8 opacity where the file has it.
+    """
+
+    pixels: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+
+    @property
+    def bgr(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8: the pixels, a gray picture's level repeated."""
+        return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels  # type: ignore[return-value]
+
+
+def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
+    """Read a JPEG, PNG, BMP, TIFF or WebP file, turned upright as its EXIF orientation says.
+
+    Args:
+        path: the file.
+        to_8bit: reduce 16 bits a channel to 8 (by 257, so that white stays white) in place of refusing.
+
+    Raises:
+        SourceError: missing, empty, truncated, not a picture, CMYK, 16-bit without `to_8bit`, or floating point.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as exc:
+        raise SourceError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    if not data:
+        raise SourceError(f"{path}: the file is empty")
+    if _is_cmyk(data):
+        raise SourceError(f"{path}: CMYK pictures are not supported: convert it to RGB first")
+    # JPEG has no alpha, and IMREAD_UNCHANGED would ignore its orientation.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if _is_jpeg(data) else cv2.IMREAD_UNCHANGED
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as exc:
+        raise SourceError(f"{path}: not a picture that OpenCV can read ({exc.err})") from exc
+    if pixels is None:
+        raise SourceError(f"{path}: not a picture, or a damaged one")
+    return _as_image(pixels, str(path), to_8bit=to_8bit)
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write a picture in the format that the file name says; alpha goes along where the format has it.
+
+    The file appears whole or not at all: it is written beside and renamed into place.
+
+    Raises:
+        OutputError: unknown format, a format that cannot hold the alpha, or a folder or disk that takes no file.
+    """
+    path = Path(path)
+    pixels = image.pixels
+    if image.alpha is not None:
+        if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
+            raise OutputError(f"{path}: {path.suffix} cannot hold the picture's transparency: write .png or .webp")
+        pixels = np.dstack([image.bgr, image.alpha])
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        known = " ".join(sorted(IMAGE_SUFFIXES))
+        raise OutputError(f"{path}: unknown picture format {path.suffix or '(none)'!r}: use one of {known}")
+    options = {
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+        ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100: lossless
+    }.get(path.suffix.lower(), [])
+    try:
+        done, data = cv2.imencode(path.suffix, pixels, options)
+    except cv2.error as exc:
+        raise OutputError(f"{path}: OpenCV cannot write this picture ({exc.err})") from exc
+    if not done:
+        raise OutputError(f"{path}: OpenCV cannot write this picture")
+    write_whole(path, data.tobytes())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it there, so that it appears whole or not at all.
+
+    Raises:
+        OutputError: the folder or disk takes no file.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _as_image(pixels: NDArray[np.generic], name: str, *, to_8bit: bool) -> Image:
+    if pixels.dtype == np.uint16:
+        if not to_8bit:
+            raise SourceError(f"{name}: 16 bits a channel; pass --to-8bit to reduce it to 8")
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise SourceError(f"{name}: holds {pixels.dtype} values, expected 8 bits a channel")
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels == 1:
+        return Image(pixels.reshape(pixels.shape[:2]))
+    if channels == 2:
+        return Image(np.ascontiguousarray(pixels[:, :, 0]), np.ascontiguousarray(pixels[:, :, 1]))
+    if channels == 4:
+        return Image(np.ascontiguousarray(pixels[:, :, :3]), np.ascontiguousarray(pixels[:, :, 3]))
+    return Image(pixels)
+
+
+def _is_jpeg(data: bytes) -> bool:
+    return data[:2] == b"\xff\xd8"
+
+
+def _is_cmyk(data: bytes) -> bool:
+    """OpenCV turns CMYK into BGR without the ink profile, so wrong colours: it must be seen beforehand."""
+    if _is_jpeg(data):
+        position = 2
+        while position + 10 <= len(data) and data[position] == 0xFF:
+            marker, size = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                return data[position + 9] == 4
+            position += 2 + size
+        return False
+    order = {b"II*\x00": "little", b"MM\x00*": "big"}.get(data[:4])
+    if order is None:
+        return False
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
+
+    directory = number(4, 4)
+    entries = (directory + 2 + 12 * index for index in range(number(directory, 2)))
+    return any(number(at, 2) == 262 and number(at + 8, 2) == 5 for at in entries)  # PhotometricInterpretation
+
+
+def check_frame(frame: NDArray[np.uint8]) -> None:
+    """Raise FrameError unless `frame` is (H, W, 3) uint8 BGR or (H, W) uint8 gray with at least one pixel."""
+    shape, dtype = getattr(frame, "shape", None), getattr(frame, "dtype", None)
+    if shape is None or dtype is None:
+        raise FrameError(f"Expected a uint8 array of shape (H, W, 3) or (H, W). Received: {type(frame).__name__}")
+    if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+        raise FrameError(f"Expected a uint8 array of shape (H, W, 3) or (H, W). Received: {dtype} of shape {shape}")

@@ -1,0 +1,125 @@
+"""Batches for `Model.fit`: each drawn from (seed, epoch, index), so noise is new every time and a resumed
+training sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
+from quietframe_train.photos import cut_patches
+from quietframe_train.recipes import PhotoData
+
+Batch: TypeAlias = tuple[Any, NDArray[Any]]
+"""Model inputs (an array, or a dictionary by input name) and targets."""
+
+VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
+VALIDATION_SIDE = 192
+
+
+class _EpochDataset(keras.utils.PyDataset):  # type: ignore[misc]
+    """A data set that counts its epochs."""
+
+    def __init__(self, seed: int, first_epoch: int) -> None:
+        super().__init__(workers=2, max_queue_size=16)
+        self.seed = seed
+        self.epoch = first_epoch
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+
+    def generator(self, index: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch, index))
+
+
+class DigitBatches(_EpochDataset):
+    """Digits in a new order and with new noise each epoch.
+
+    Args:
+        images: (N, 28, 28, 1) float32 in [0, 1].
+        labels: (N,) classes, or None where the clean image is the target.
+        noise: what is done to the images.
+        batch: images in a step; the last step of an epoch may have fewer.
+        seed, first_epoch: decide the order and the noise.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.float32],
+        labels: NDArray[np.integer[Any]] | None,
+        noise: NormalNoise | NoNoise,
+        *,
+        batch: int,
+        seed: int,
+        first_epoch: int = 0,
+    ) -> None:
+        super().__init__(seed, first_epoch)
+        self.images, self.labels, self.noise, self.batch = images, labels, noise, batch
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch)
+
+    def __getitem__(self, index: int) -> Batch:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
+        chosen = order[index * self.batch : (index + 1) * self.batch]
+        clean = self.images[chosen]
+        noisy = self.noise.apply(clean, self.generator(index))
+        return noisy, clean if self.labels is None else self.labels[chosen]
+
+
+class PhotoBatches(_EpochDataset):
+    """Noisy patches of photographs and their noise levels.
+
+    Inputs: `image` (batch, side, side, 3) float32 in [0, 1] and `sigma` (batch, 1, 1, 1), told level / 255.
+    Targets: the clean patches, float32 in [0, 1].
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[NDArray[np.uint8]],
+        data: PhotoData,
+        noise: CameraNoise,
+        *,
+        batch: int,
+        steps: int,
+        seed: int,
+        first_epoch: int = 0,
+    ) -> None:
+        super().__init__(seed, first_epoch)
+        self.photos, self.data, self.noise = photos, data, noise
+        self.batch, self.steps = batch, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = self.generator(index)
+        clean = cut_patches(self.photos, self.batch, self.data.patch, rng)
+        noisy, told_255 = self.noise.apply(clean, rng)
+        return _camera_batch(noisy, told_255, clean)
+
+
+def photo_validation(photos: Sequence[NDArray[np.uint8]], noise: CameraNoise, *, seed: int) -> Batch:
+    """The same patches, noise and levels at every call: the middle of each photograph at several levels."""
+    rng = np.random.default_rng(seed)
+    side = min(VALIDATION_SIDE, *(min(photo.shape[:2]) for photo in photos)) // 8 * 8
+    middles = []
+    for photo in photos:
+        top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
+        middles.append(photo[top : top + side, left : left + side])
+    clean = np.stack(middles * len(VALIDATION_SIGMAS_255))
+    told_255 = np.repeat(np.asarray(VALIDATION_SIGMAS_255, np.float32), len(middles))
+    scaled = rng.standard_normal(clean.shape, dtype=np.float32) * told_255[:, None, None, None]
+    noisy = np.clip(np.rint(clean + scaled), 0, 255).astype(np.uint8)
+    return _camera_batch(noisy, told_255, clean)
+
+
+def _camera_batch(noisy: NDArray[np.uint8], told_255: NDArray[np.float32], clean: NDArray[np.uint8]) -> Batch:
+    scale = np.float32(1 / 255)
+    inputs = {"image": noisy * scale, "sigma": (told_255 * scale).reshape(-1, 1, 1, 1)}
+    return inputs, clean * scale

@@ -1,0 +1,92 @@
+"""Training state on disk: written whole after every epoch, so that a killed training goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from quietframe_train.recipes import EarlyStopping
+
+STATE = "state.weights.h5"
+"""Weights, optimizer (with its step count and moving averages) and metrics after the last whole epoch."""
+
+BEST = "best.weights.h5"
+HISTORY = "history.csv"
+
+
+class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
+    """Write history and state at the end of each epoch; stop early where the recipe says so.
+
+    The history row is written before the state: a kill between the two leaves a row too many, which `resume`
+    drops, and never a state without its row. Early stopping is decided from the history alone, so a resumed
+    training stops where an uninterrupted one would have.
+    """
+
+    def __init__(self, folder: Path, rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> None:
+        super().__init__()
+        self.folder, self.rows, self.early_stopping = folder, rows, early_stopping
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.rows.append({"epoch": epoch + 1} | {key: float(value) for key, value in (logs or {}).items()})
+        write_history(self.folder / HISTORY, self.rows)
+        stop = self.early_stopping
+        if stop and epochs_since_best(self.rows, stop.monitor) == 0:
+            _save_weights(self.model, self.folder / BEST)
+        _save_weights(self.model, self.folder / STATE)
+        if stop and epochs_since_best(self.rows, stop.monitor) >= stop.patience:
+            self.model.stop_training = True
+
+
+def resume(model: keras.Model, folder: Path, steps_per_epoch: int) -> list[dict[str, float]]:
+    """Load the state in `folder` into a compiled model and return the history rows of its whole epochs.
+
+    Without a state there is nothing to resume: the model stays as it is and the history is empty.
+    """
+    state = folder / STATE
+    if not state.is_file():
+        return []
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(state)
+    epochs = int(model.optimizer.iterations) // steps_per_epoch
+    return read_history(folder / HISTORY)[:epochs]
+
+
+def should_stop(rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> bool:
+    """Whether a training with this history had already stopped early."""
+    return bool(
+        early_stopping and rows and epochs_since_best(rows, early_stopping.monitor) >= early_stopping.patience
+    )
+
+
+def epochs_since_best(rows: list[dict[str, float]], monitor: str) -> int:
+    """How many epochs ago `monitor` was at its lowest; 0: in the last one."""
+    values = [row[monitor] for row in rows]
+    return len(values) - 1 - values.index(min(values))
+
+
+def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write the rows as CSV, whole or not at all."""
+    part = path.with_suffix(".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Read what `write_history` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _save_weights(model: keras.Model, path: Path) -> None:
+    part = path.with_name(f"part-{path.name}")
+    model.save_weights(part)
+    part.replace(path)

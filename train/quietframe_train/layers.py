@@ -1,0 +1,66 @@
+"""Keras layers that the models are built from. Only `keras.ops`, so they run under every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class PixelUnshuffle(keras.layers.Layer):
+    """Move each block of `block` × `block` pixels into channels.
+
+    A later network then works at 1/block of the size and loses nothing (Shi et al. 2016, inverted; FFDNet).
+
+    Args:
+        block: side of the block, at least 2.
+
+    Input shape: (batch, height, width, channels), height and width multiples of `block`.
+    Output shape: (batch, height / block, width / block, channels · block²).
+    """
+
+    def __init__(self, block: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.block = block
+
+    def call(self, inputs: Any) -> Any:
+        return ops.space_to_depth(inputs, self.block)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, height, width, channels = input_shape
+        assert channels is not None
+        b = self.block
+        return batch, height and height // b, width and width // b, channels * b * b
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"block": self.block}
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class PixelShuffle(keras.layers.Layer):
+    """The inverse of `PixelUnshuffle`: channels back into blocks of pixels (Shi et al. 2016).
+
+    Args:
+        block: side of the block, at least 2.
+
+    Input shape: (batch, height, width, channels), channels a multiple of `block`².
+    Output shape: (batch, height · block, width · block, channels / block²).
+    """
+
+    def __init__(self, block: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.block = block
+
+    def call(self, inputs: Any) -> Any:
+        return ops.depth_to_space(inputs, self.block)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, height, width, channels = input_shape
+        assert channels is not None
+        b = self.block
+        return batch, height and height * b, width and width * b, channels // (b * b)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"block": self.block}
