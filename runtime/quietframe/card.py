@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from quietframe.errors import ModelLoadError
+from quietframe.errors import ModelLoadError, UsageError
 
 FORMAT = 1
 """Version of the card's schema. A file with another one is refused."""
@@ -163,7 +163,7 @@ def read_card_file(path: str | Path) -> ModelCard:
     return parse_card(text, origin=str(path))
 
 
-class _CardError(ValueError):
+class _CardError(UsageError):
     """A field of a card is missing, ill-typed or contradicts another."""
 
 
@@ -200,7 +200,7 @@ def _check_consistency(card: ModelCard) -> None:
         raise _CardError("spatial: sizes and multiple must be at least 1, halo at least 0")
 
 
-def _build(cls: type[Any], record: Mapping[str, Any], where: str) -> Any:
+def _build(cls: Any, record: Mapping[str, Any], where: str) -> Any:
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for f in fields(cls):
@@ -213,26 +213,28 @@ def _build(cls: type[Any], record: Mapping[str, Any], where: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Check `value` against a type hint and give it back in that type. Only the hints above are known."""
+    """Check `value` against a type hint of a card's field and give it back in that type."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin is Literal:
-        if value in args:
-            return value
-        raise _CardError(f"field {path!r} is {value!r}, expected one of {', '.join(map(repr, args))}")
     if origin in (Union, UnionType):
         return None if value is None else _convert(args[0], value, path)
     if origin is tuple:
         return _convert_tuple(args, value, path)
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
-        if isinstance(value, Mapping):
+    if origin is Literal:
+        if value not in args:
+            raise _CardError(f"field {path!r} is {value!r}, expected one of {', '.join(map(repr, args))}")
+        return value
+    if origin is Mapping or is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise _CardError(f"field {path!r} is {value!r}, expected an object")
+        if is_dataclass(hint):
             return _build(hint, value, f"{path}.")
-        raise _CardError(f"field {path!r} is {value!r}, expected an object")
-    if origin is not None and issubclass(origin, Mapping):
-        if isinstance(value, Mapping):
-            return {str(key): _convert(args[1], item, f"{path}.{key}") for key, item in value.items()}
-        raise _CardError(f"field {path!r} is {value!r}, expected an object")
+        return {str(key): _convert(args[1], item, f"{path}.{key}") for key, item in value.items()}
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
+    if hint is Any:
+        return value
     allowed = (int, float) if hint is float else (hint,)
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise _CardError(f"field {path!r} is {value!r}, expected {hint.__name__}")

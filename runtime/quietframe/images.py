@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ class Image:
     @property
     def bgr(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8: the pixels, a gray picture's level repeated."""
-        return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels  # type: ignore[return-value]
+        return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels
 
 
 def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
@@ -110,7 +111,7 @@ def write_whole(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _as_image(pixels: NDArray[np.generic], name: str, *, to_8bit: bool) -> Image:
+def _as_image(pixels: NDArray[Any], name: str, *, to_8bit: bool) -> Image:
     if pixels.dtype == np.uint16:
         if not to_8bit:
             raise SourceError(f"{name}: 16 bits a channel; pass --to-8bit to reduce it to 8")
@@ -141,12 +142,12 @@ def _is_cmyk(data: bytes) -> bool:
                 return data[position + 9] == 4
             position += 2 + size
         return False
-    order = {b"II*\x00": "little", b"MM\x00*": "big"}.get(data[:4])
-    if order is None:
+    if data[:4] not in (b"II*\x00", b"MM\x00*"):
         return False
+    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
 
     def number(at: int, size: int) -> int:
-        return int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
+        return int.from_bytes(data[at : at + size], order)
 
     directory = number(4, 4)
     entries = (directory + 2 + 12 * index for index in range(number(directory, 2)))

@@ -1,0 +1,1 @@
+"""Training: Keras 3 recipes for denoisers and classifiers, each reproducible from its run folder."""

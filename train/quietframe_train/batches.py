@@ -4,6 +4,7 @@ training sees what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 VALIDATION_SIDE = 192
 
 
-class _EpochDataset(keras.utils.PyDataset):  # type: ignore[misc]
+class _EpochDataset(keras.utils.PyDataset):
     """A data set that counts its epochs."""
 
     def __init__(self, seed: int, first_epoch: int) -> None:
@@ -62,7 +63,7 @@ class DigitBatches(_EpochDataset):
         self.images, self.labels, self.noise, self.batch = images, labels, noise, batch
 
     def __len__(self) -> int:
-        return -(-len(self.images) // self.batch)
+        return math.ceil(len(self.images) / self.batch)
 
     def __getitem__(self, index: int) -> Batch:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))

@@ -17,7 +17,7 @@ BEST = "best.weights.h5"
 HISTORY = "history.csv"
 
 
-class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
+class Checkpoint(keras.callbacks.Callback):
     """Write history and state at the end of each epoch; stop early where the recipe says so.
 
     The history row is written before the state: a kill between the two leaves a row too many, which `resume`
@@ -56,9 +56,7 @@ def resume(model: keras.Model, folder: Path, steps_per_epoch: int) -> list[dict[
 
 def should_stop(rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> bool:
     """Whether a training with this history had already stopped early."""
-    return bool(
-        early_stopping and rows and epochs_since_best(rows, early_stopping.monitor) >= early_stopping.patience
-    )
+    return bool(early_stopping and rows and epochs_since_best(rows, early_stopping.monitor) >= early_stopping.patience)
 
 
 def epochs_since_best(rows: list[dict[str, float]], monitor: str) -> int:

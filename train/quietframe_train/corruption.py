@@ -76,9 +76,7 @@ class CameraNoise:
             sigma_255 = rng.uniform(0, self.max_sigma_255)
             if rng.random() < self.shot_share:
                 share = rng.uniform(0.2, 1.0)  # of the variance, at middle gray, that is shot noise
-                noisy[index] = add_shot_read(
-                    frame, sigma_255 * np.sqrt(2 * share), sigma_255 * np.sqrt(1 - share), rng
-                )
+                noisy[index] = add_shot_read(frame, sigma_255 * np.sqrt(2 * share), sigma_255 * np.sqrt(1 - share), rng)
                 level = float(np.mean(frame)) / 255
                 sigma_255 *= np.sqrt(2 * share * level + (1 - share))
             else:
@@ -90,5 +88,6 @@ class CameraNoise:
         """One line for the model card."""
         return (
             f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
-            f"{self.shot_share:.0%} of the frames with shot and read noise; told level up to {self.level_error:.0%} wrong"
+            f"{self.shot_share:.0%} of the frames with shot and read noise; "
+            f"told level up to {self.level_error:.0%} wrong"
         )

@@ -64,7 +64,8 @@ def load_photos(
     digests = sorted({digest for digest, _ in photos})
     if len(digests) < 2:
         raise SourceError(
-            f"{folder}: {len(digests)} usable pictures ({len(unreadable)} skipped), at least 2 different ones are needed"
+            f"{folder}: {len(digests)} usable pictures ({len(unreadable)} skipped), "
+            "at least 2 different ones are needed"
         )
     held_out = set(digests[: max(1, round(validation_share * len(digests)))])
     return PhotoSet(
@@ -83,8 +84,8 @@ def cut_patches(
     """
     patches = np.empty((count, side, side, 3), np.uint8)
     for index in range(count):
-        photo = photos[rng.integers(len(photos))]
+        photo = photos[int(rng.integers(len(photos)))]
         top, left = rng.integers(photo.shape[0] - side + 1), rng.integers(photo.shape[1] - side + 1)
-        patch = np.rot90(photo[top : top + side, left : left + side], rng.integers(4))
+        patch = np.rot90(photo[top : top + side, left : left + side], int(rng.integers(4)))
         patches[index] = patch[:, ::-1] if rng.random() < 0.5 else patch
     return patches

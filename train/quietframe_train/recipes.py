@@ -141,9 +141,7 @@ RECIPES: Mapping[str, Recipe] = {
             name="camera-nano",
             summary="31k-parameter colour camera denoiser, told the noise level, any frame size",
             task="denoise",
-            model=ModelConfig(
-                "camera_unet", {"widths": (16, 32), "encoder_convs": (1, 3), "decoder_convs": (1,)}
-            ),
+            model=ModelConfig("camera_unet", {"widths": (16, 32), "encoder_convs": (1, 3), "decoder_convs": (1,)}),
             data=PhotoData(),
             noise=CameraNoise(),
             loss="mae",

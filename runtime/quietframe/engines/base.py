@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quietframe.errors import ModelLoadError
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,20 @@ class TensorInfo:
 class Engine(Protocol):
     """Runs one model. Engines move tensors; what the numbers mean is the tasks' business."""
 
-    inputs: Mapping[str, TensorInfo]
-    outputs: Mapping[str, TensorInfo]
+    @property
+    def inputs(self) -> Mapping[str, TensorInfo]:
+        """The input tensors, by name."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorInfo]:
+        """The output tensors, by name."""
+        ...
+
+    @property
+    def card_json(self) -> str | None:
+        """The text of the card that the file carries, if any."""
+        ...
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once.
@@ -43,3 +58,14 @@ class Engine(Protocol):
         caller: a later call does not change them.
         """
         ...
+
+
+def read_model_file(path: Path) -> bytes:
+    """Read a model file whole. Raises ModelLoadError if it is missing, unreadable or empty."""
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ModelLoadError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    if not data:
+        raise ModelLoadError(f"{path}: the file is empty")
+    return data

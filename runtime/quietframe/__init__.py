@@ -1,0 +1,93 @@
+"""QuietFrame: clean camera frames, in real time, on small computers.
+
+>>> import quietframe as qf
+>>> denoise = qf.Denoiser("camera-nano")
+>>> clean_bgr = denoise(frame_bgr)  # (H, W, 3) uint8 in, the same out
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quietframe.card import ModelCard
+    from quietframe.errors import (
+        FrameError,
+        MissingExtraError,
+        ModelLoadError,
+        OutputError,
+        QuietFrameError,
+        SourceError,
+        UsageError,
+    )
+    from quietframe.images import Image, read_image, write_image
+    from quietframe.noise import estimate_noise
+    from quietframe.sources import Frame, Source, open_source
+    from quietframe.tasks import (
+        Classification,
+        Classifier,
+        DenoiseClassification,
+        DenoiseClassifier,
+        Denoiser,
+    )
+    from quietframe.zoo import builtin_models
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "card": ("ModelCard",),
+    "errors": (
+        "FrameError",
+        "MissingExtraError",
+        "ModelLoadError",
+        "OutputError",
+        "QuietFrameError",
+        "SourceError",
+        "UsageError",
+    ),
+    "images": ("Image", "read_image", "write_image"),
+    "noise": ("estimate_noise",),
+    "sources": ("Frame", "Source", "open_source"),
+    "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser"),
+    "zoo": ("builtin_models",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Classification",
+    "Classifier",
+    "DenoiseClassification",
+    "DenoiseClassifier",
+    "Denoiser",
+    "Frame",
+    "FrameError",
+    "Image",
+    "MissingExtraError",
+    "ModelCard",
+    "ModelLoadError",
+    "OutputError",
+    "QuietFrameError",
+    "Source",
+    "SourceError",
+    "UsageError",
+    "builtin_models",
+    "estimate_noise",
+    "open_source",
+    "read_image",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `quietframe --help` needs neither NumPy nor OpenCV."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

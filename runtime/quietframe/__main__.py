@@ -1,0 +1,5 @@
+"""`python -m quietframe` is `quietframe`."""
+
+from quietframe.cli import main
+
+main()

@@ -1,0 +1,110 @@
+"""The command line: a thin layer over the Python API.
+
+A module with a command imports only click and `quietframe.errors` at its top, so that `quietframe --help` is
+quick; what the command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from quietframe import __version__
+from quietframe.errors import MissingExtraError, QuietFrameError
+
+EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_COMMANDS = {
+    "denoise": "quietframe.cli.denoise:denoise",
+    "classify": "quietframe.cli.classify:classify",
+    "models": "quietframe.cli.models:models",
+    "info": "quietframe.cli.models:info",
+    "doctor": "quietframe.cli.doctor:doctor",
+    "demo": "quietframe.cli.demo:demo",
+}
+_ENTRY_POINTS = "quietframe.commands"
+
+
+class ExtraCommand(click.Command):
+    """A command that needs an extra: without it, `--help` still shows it and running it names the install.
+
+    Args:
+        extra: the extra's name in pyproject.toml.
+        needs: top-level modules that the extra brings.
+    """
+
+    def __init__(self, *args: Any, extra: str, needs: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.extra = extra
+        self.missing = [module for module in needs if importlib.util.find_spec(module) is None]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, or raise MissingExtraError."""
+        if self.missing:
+            raise MissingExtraError(self.missing[0], self.extra)
+        return super().invoke(ctx)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """One line for the list of commands."""
+        text = super().get_short_help_str(limit)
+        return f"{text} (needs: pip install 'quietframe[{self.extra}]')" if self.missing else text
+
+
+class _Commands(click.Group):
+    """Commands of this package, by the table above, and of the other rooms, by entry point; loaded when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        others = {point.name for point in entry_points(group=_ENTRY_POINTS)}
+        return [*_COMMANDS, *sorted(others - _COMMANDS.keys())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if target := _COMMANDS.get(cmd_name):
+            module, _, name = target.partition(":")
+            command = getattr(importlib.import_module(module), name)
+        else:
+            found = entry_points(group=_ENTRY_POINTS, name=cmd_name)
+            if not found:
+                return None
+            command = next(iter(found)).load()
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="quietframe")
+def cli() -> None:
+    """Clean noisy camera frames in real time, on small computers."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done; 1 finished, but something failed; 2 the input was wrong."""
+    try:
+        code = cli.main(args=args, prog_name="quietframe", standalone_mode=False)
+    except click.Abort:
+        _say("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as exc:
+        hint = f" (see {exc.ctx.command_path} --help)" if isinstance(exc, click.UsageError) and exc.ctx else ""
+        _say(f"error: {_one_line(exc.format_message())}{hint}")
+        sys.exit(EXIT_USER_ERROR)
+    except QuietFrameError as exc:
+        _say(f"error: {_one_line(str(exc))}")
+        sys.exit(EXIT_USER_ERROR)
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+    sys.exit(code if isinstance(code, int) else EXIT_DONE)
+
+
+def _say(text: str) -> None:
+    click.echo(f"quietframe: {text}", err=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

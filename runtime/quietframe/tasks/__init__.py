@@ -1,0 +1,6 @@
+"""Tasks: frames in, results out. They know what a model's numbers mean; engines do not."""
+
+from quietframe.tasks.classify import Classification, Classifier, DenoiseClassification, DenoiseClassifier
+from quietframe.tasks.denoise import Denoiser
+
+__all__ = ["Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser"]

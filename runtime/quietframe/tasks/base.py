@@ -1,0 +1,67 @@
+"""What denoisers and classifiers share: opening a model and checking that its card fits the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from quietframe.card import ModelCard, Task, parse_card, read_card_file
+from quietframe.cpu import physical_cores
+from quietframe.engines import ENGINES, Engine
+from quietframe.errors import ModelLoadError, UsageError
+from quietframe.zoo import find_model
+
+
+def open_model(
+    model: str | Path, *, threads: int | None = None, card: ModelCard | str | Path | None = None
+) -> tuple[Engine, ModelCard]:
+    """Open a built-in model or a file.
+
+    Args:
+        model: a name from `quietframe models`, or a path to a .tflite or .onnx file.
+        threads: CPU threads; None: as many as there are physical cores.
+        card: a card, or the JSON file of one, in place of the card in the file.
+
+    Raises:
+        ModelLoadError: no such model, a file that is not one, no card, or a card that does not fit the file.
+        MissingExtraError: the engine for this file is not installed.
+        UsageError: threads below 1.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"Expected threads of at least 1. Received: threads={threads}")
+    path = find_model(model)
+    engine_class = ENGINES.get(path.suffix.lower())
+    if engine_class is None:
+        raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}")
+    engine = engine_class(path, threads=threads or physical_cores())
+    if isinstance(card, (str, Path)):
+        card = read_card_file(card)
+    if card is None:
+        if engine.card_json is None:
+            raise ModelLoadError(f"{path}: carries no model card: state one with --card FILE (docs/model-card.md)")
+        card = parse_card(engine.card_json, origin=str(path))
+    _check_fit(engine, card, path)
+    return engine, card
+
+
+def require_task(card: ModelCard, task: Task) -> None:
+    """Raise ModelLoadError unless the model does `task`."""
+    if task not in card.task.split("+"):
+        raise ModelLoadError(f"{card.name}: this model does {card.task}, not {task}")
+
+
+def _check_fit(engine: Engine, card: ModelCard, path: Path) -> None:
+    sides = (("input", card.inputs, engine.inputs), ("output", card.outputs, engine.outputs))
+    for side, specs, tensors in sides:
+        for spec in specs:
+            info = tensors.get(spec.name)
+            if info is None:
+                names = ", ".join(tensors)
+                raise ModelLoadError(f"{path}: the card names {side} {spec.name!r}, the file has {names}")
+            axis = {"NHWC": 3, "NCHW": 1, "NC": 1, "N111": 1}[spec.layout]
+            if len(info.shape) != len(spec.layout) or info.shape[axis] not in (spec.channels, None):
+                raise ModelLoadError(
+                    f"{path}: {side} {spec.name!r} has shape {info.shape}, "
+                    f"which is not the card's {spec.layout} with {spec.channels} channels"
+                )
+    if missing := engine.inputs.keys() - {spec.name for spec in card.inputs}:
+        raise ModelLoadError(f"{path}: the card does not say what input {sorted(missing)[0]!r} is")

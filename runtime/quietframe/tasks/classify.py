@@ -1,0 +1,134 @@
+"""Classification: a picture in, a label and its score out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import ModelCard, Spatial, TensorSpec
+from quietframe.engines import Engine
+from quietframe.errors import ModelLoadError
+from quietframe.images import check_frame
+from quietframe.tasks.base import open_model, require_task
+from quietframe.tasks.fit import place
+from quietframe.tasks.tensors import decode_image, dequantize, encode_image
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A classifier's answer.
+
+    Attributes:
+        label: the likeliest class.
+        score: its score, in [0, 1].
+        scores: every label's score, in the model's order.
+    """
+
+    label: str
+    score: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DenoiseClassification(Classification):
+    """The answer of a model that denoises and classifies.
+
+    Attributes:
+        image: the denoised picture at the model's own size: (h, w, 3) uint8 BGR or (h, w) uint8 gray.
+    """
+
+    image: NDArray[np.uint8]
+
+
+class Classifier:
+    """Classifies pictures with a model file.
+
+    Args:
+        model: a name from `quietframe models`, or a path to a .tflite or .onnx file.
+        threads: CPU threads; None: as many as there are physical cores.
+        card: a card, or the JSON file of one, in place of the card in the file.
+
+    Raises:
+        ModelLoadError: the file cannot be used, or does not classify.
+        MissingExtraError: the engine for this file is not installed.
+        UsageError: threads below 1.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "digits",
+        *,
+        threads: int | None = None,
+        card: ModelCard | str | Path | None = None,
+    ) -> None:
+        self.engine, self.card = open_model(model, threads=threads, card=card)
+        require_task(self.card, "classify")
+        self._image, self._scores = _specs(self.card)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Classification:
+        """Classify one picture.
+
+        image: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size; resized to the model's.
+        Raises FrameError if the array is not a picture.
+        """
+        results = run_once(self.engine, self._image, self.card.spatial, image)
+        scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
+        return _answer(scores, self.card.labels)
+
+
+class DenoiseClassifier(Classifier):
+    """Denoises and classifies with one model file that does both. Arguments and errors as of `Classifier`."""
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        threads: int | None = None,
+        card: ModelCard | str | Path | None = None,
+    ) -> None:
+        super().__init__(model, threads=threads, card=card)
+        require_task(self.card, "denoise")
+
+    def __call__(self, image: NDArray[np.uint8]) -> DenoiseClassification:
+        """Denoise and classify one picture, in a single run of the model. See `Classifier`."""
+        results = run_once(self.engine, self._image, self.card.spatial, image)
+        scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
+        spec = self.card.tensor("image", "outputs")
+        assert spec is not None  # the card was checked when it was built
+        clean = decode_image(results[spec.name], spec, self.engine.outputs[spec.name])
+        answer = _answer(scores, self.card.labels)
+        return DenoiseClassification(answer.label, answer.score, answer.scores, clean)
+
+
+def run_once(
+    engine: Engine, spec: TensorSpec, spatial: Spatial, image: NDArray[np.uint8]
+) -> Mapping[str, NDArray[np.generic]]:
+    """Run a model on a whole picture, brought to the model's colours and size."""
+    check_frame(image)
+    if spec.colour == "GRAY" and image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    elif spec.colour != "GRAY" and image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    (part,) = place(image.shape[0], image.shape[1], spatial).cut(image)
+    return engine.run({spec.name: encode_image(part, spec, engine.inputs[spec.name])})
+
+
+def _answer(scores: NDArray[np.float32], labels: tuple[str, ...]) -> Classification:
+    values = [float(score) for score in scores.reshape(-1)]
+    best = int(np.argmax(values))
+    return Classification(labels[best], values[best], dict(zip(labels, values, strict=True)))
+
+
+def _specs(card: ModelCard) -> tuple[TensorSpec, TensorSpec]:
+    image, scores = card.tensor("image", "inputs"), card.tensor("scores", "outputs")
+    assert image is not None and scores is not None  # the card was checked when it was built
+    if card.spatial.fit == "tile":
+        raise ModelLoadError(f"{card.name}: a classifier takes the whole picture: the card's fit must be resize")
+    if card.conditioning != "none":
+        raise ModelLoadError(f"{card.name}: classifiers that are told a noise level are not supported")
+    return image, scores

@@ -1,0 +1,139 @@
+"""Denoising: noisy frames in, clean frames of the same size out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import ModelCard, TensorSpec
+from quietframe.errors import UsageError
+from quietframe.images import check_frame
+from quietframe.noise import estimate_noise
+from quietframe.tasks.base import open_model, require_task
+from quietframe.tasks.fit import Placement, place
+from quietframe.tasks.tensors import decode_image, encode_image, quantize
+
+Inputs = Mapping[str, NDArray[Any]]
+
+
+class Denoiser:
+    """Denoises frames with a model file.
+
+    Calling it is `finish(frame, [engine.run(inputs) for inputs in prepare(frame)])`; benchmarks time the parts.
+
+    Args:
+        model: a name from `quietframe models`, or a path to a .tflite or .onnx file.
+        strength: for a model that is told the noise level, the factor on that level (1: as estimated, 0: none);
+            for another model, the share of its result in a blend with the frame, in [0, 1].
+        sigma_255: the noise level in 8-bit levels, in place of an estimate for every frame.
+        threads: CPU threads; None: as many as there are physical cores.
+        card: a card, or the JSON file of one, in place of the card in the file.
+
+    Raises:
+        ModelLoadError: the file cannot be used, or does not denoise.
+        MissingExtraError: the engine for this file is not installed.
+        UsageError: strength, sigma_255 or threads out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "camera",
+        *,
+        strength: float = 1.0,
+        sigma_255: float | None = None,
+        threads: int | None = None,
+        card: ModelCard | str | Path | None = None,
+    ) -> None:
+        self.engine, self.card = open_model(model, threads=threads, card=card)
+        require_task(self.card, "denoise")
+        self._image_in = _tensor(self.card, "inputs")
+        self._image_out = _tensor(self.card, "outputs")
+        self._sigma = self.card.tensor("sigma", "inputs")
+        self._check_level(strength, sigma_255)
+        self.strength = strength
+        self.sigma_255 = sigma_255
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Denoise one frame.
+
+        frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size. Returns the same shape and dtype.
+        Raises FrameError if the array is not a frame.
+        """
+        return self.finish(frame, [self.engine.run(inputs) for inputs in self.prepare(frame)])
+
+    def prepare(self, frame: NDArray[np.uint8]) -> Sequence[Inputs]:
+        """What the engine is to run for a frame: the inputs of one or more runs."""
+        check_frame(frame)
+        level = self._level(frame)
+        planes = self._planes(frame)
+        placement = place(frame.shape[0], frame.shape[1], self.card.spatial)
+        info = self.engine.inputs[self._image_in.name]
+        return [
+            {self._image_in.name: encode_image(part, self._image_in, info), **level}
+            for plane in planes
+            for part in placement.cut(plane)
+        ]
+
+    def finish(self, frame: NDArray[np.uint8], results: Sequence[Inputs]) -> NDArray[np.uint8]:
+        """The denoised frame, from the frame and the engine's results for `prepare(frame)`."""
+        info = self.engine.outputs[self._image_out.name]
+        parts = [decode_image(result[self._image_out.name], self._image_out, info) for result in results]
+        placement = place(frame.shape[0], frame.shape[1], self.card.spatial)
+        clean = self._join(parts, placement, frame)
+        if self._sigma is None and self.strength < 1:
+            return cv2.addWeighted(clean, self.strength, frame, 1 - self.strength, 0)
+        return clean
+
+    def _planes(self, frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """The frame in the model's colours: a gray model takes a colour frame's channels one by one."""
+        if self._image_in.colour == "GRAY":
+            return [frame] if frame.ndim == 2 else list(cv2.split(frame))
+        return [frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)]
+
+    def _join(
+        self, parts: list[NDArray[np.uint8]], placement: Placement, frame: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
+        """Put the parts together and bring the result back to the frame's colours."""
+        count = placement.count
+        planes = [placement.join(parts[start : start + count]) for start in range(0, len(parts), count)]
+        if len(planes) > 1:
+            return cv2.merge(planes)
+        clean = planes[0]
+        if clean.ndim == 3 and frame.ndim == 2:
+            return cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
+        return clean
+
+    def _level(self, frame: NDArray[np.uint8]) -> Inputs:
+        if self._sigma is None:
+            return {}
+        sigma_255 = estimate_noise(frame) if self.sigma_255 is None else self.sigma_255
+        low, high = self._sigma.value_range
+        value = np.full((1, 1, 1, 1), min(max(sigma_255 * self.strength / 255, low), high))
+        return {self._sigma.name: quantize(value, self.engine.inputs[self._sigma.name])}
+
+    def _check_level(self, strength: float, sigma_255: float | None) -> None:
+        if self._sigma is None:
+            if not 0 <= strength <= 1:
+                raise UsageError(
+                    f"Expected strength in [0, 1], as {self.card.name} is not told a noise level. Received: {strength}"
+                )
+            if sigma_255 is not None:
+                raise UsageError(f"{self.card.name} is not told a noise level: leave sigma_255 out")
+            return
+        if not (math.isfinite(strength) and strength >= 0):
+            raise UsageError(f"Expected strength of at least 0. Received: {strength}")
+        greatest_255 = self._sigma.value_range[1] * 255
+        if sigma_255 is not None and not 0 <= sigma_255 <= greatest_255 + 1e-6:
+            raise UsageError(f"Expected sigma_255 in [0, {greatest_255:g}]. Received: {sigma_255}")
+
+
+def _tensor(card: ModelCard, side: Any) -> TensorSpec:
+    spec = card.tensor("image", side)
+    assert spec is not None  # the card was checked when it was built
+    return spec

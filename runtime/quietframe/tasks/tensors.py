@@ -1,0 +1,89 @@
+"""From 8-bit frames to a model's tensors and back, as its card and its file say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import TensorSpec
+from quietframe.engines import TensorInfo
+
+
+def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -> NDArray[Any]:
+    """Turn an 8-bit picture into the tensor that a model takes.
+
+    frame: (H, W, 3) uint8 BGR for a colour model, (H, W) uint8 for a gray one. Returns a tensor of batch size 1
+    in the layout, colour order, value range and dtype of `spec` and `info`; the frame itself, without a copy,
+    where that already fits.
+    """
+    if spec.colour == "RGB":
+        frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    low, high = spec.value_range
+    if np.issubdtype(info.dtype, np.integer):
+        values = quantize(np.linspace(low, high, 256), info)
+        tensor = frame if _is_identity(values) else values[frame]
+    else:
+        tensor = np.multiply(frame, (high - low) / 255, dtype=np.float32)
+        if low:
+            tensor += np.float32(low)
+        tensor = tensor.astype(info.dtype, copy=False)
+    if spec.layout == "NCHW":
+        tensor = tensor[None] if tensor.ndim == 2 else np.ascontiguousarray(tensor.transpose(2, 0, 1))
+        return tensor[None]
+    return tensor[None, :, :, None] if tensor.ndim == 2 else tensor[None]
+
+
+def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDArray[np.uint8]:
+    """Turn a model's picture back into 8 bits, rounded and clipped: the inverse of `encode_image`.
+
+    tensor: of batch size 1. Returns (H, W, 3) uint8 BGR or (H, W) uint8 gray.
+    """
+    image = tensor[0]
+    if spec.layout == "NCHW":
+        image = np.ascontiguousarray(image.transpose(1, 2, 0))
+    if image.shape[-1] == 1:
+        image = image[:, :, 0]
+    low, high = spec.value_range
+    scale = 255 / (high - low)
+    if np.issubdtype(info.dtype, np.integer):
+        codes = np.arange(256).astype(info.dtype) if info.dtype.itemsize == 1 else None
+        if codes is None:
+            image = _to_8bit(dequantize(image, info), scale, low)
+        else:
+            values = _to_8bit(dequantize(codes, info), scale, low)
+            image = image if _is_identity(values) else values[image.view(np.uint8)]
+    else:
+        image = _to_8bit(image.astype(np.float32, copy=False), scale, low)
+    if spec.colour == "RGB":
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return image
+
+
+def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
+    """Real values as the integers that a quantized tensor holds, rounded and saturated; floats stay floats."""
+    if not np.issubdtype(info.dtype, np.integer):
+        return np.asarray(values, info.dtype)
+    limits = np.iinfo(info.dtype)
+    codes = np.rint(np.asarray(values) / (info.scale or 1.0)) + info.zero_point
+    return np.clip(codes, limits.min, limits.max).astype(info.dtype)
+
+
+def dequantize(codes: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
+    """The real values that a tensor holds."""
+    if not np.issubdtype(info.dtype, np.integer):
+        return codes.astype(np.float32, copy=False)
+    return (codes.astype(np.float32) - info.zero_point) * np.float32(info.scale or 1.0)
+
+
+def _to_8bit(values: NDArray[np.float32], scale: float, low: float) -> NDArray[np.uint8]:
+    flat = values.reshape(values.shape[0], -1)
+    # OpenCV rounds and saturates in one pass; NumPy takes four.
+    result = cv2.addWeighted(flat, scale, flat, 0.0, -low * scale, dtype=cv2.CV_8U)
+    return result.reshape(values.shape)
+
+
+def _is_identity(table: NDArray[Any]) -> bool:
+    return table.dtype == np.uint8 and bool((table == np.arange(256)).all())

@@ -1,0 +1,47 @@
+"""The built-in models: files named NAME.PRECISION.SUFFIX in this folder, found by name."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from quietframe.errors import ModelLoadError
+
+ALIASES = {"camera": "camera-nano", "digits": "digit-classifier"}
+"""Short names for the built-in model that is recommended for a job."""
+
+_FOLDER = Path(__file__).parent
+
+
+def builtin_models() -> dict[str, Path]:
+    """Names of the built-in models and their files, sorted.
+
+    A bare name stands for the int8 TFLite file; others are named in full (`camera-nano.fp32.onnx`).
+    """
+    found = {}
+    for path in sorted([*_FOLDER.glob("*.tflite"), *_FOLDER.glob("*.onnx")]):
+        name = path.name.removesuffix(".int8.tflite")
+        found[name] = path
+    return found
+
+
+def find_model(model: str | Path) -> Path:
+    """The file of a built-in model by name, or the path that was given.
+
+    Raises:
+        ModelLoadError: neither a built-in name nor an existing file; names the nearest built-in one.
+    """
+    known = builtin_models()
+    name = ALIASES.get(str(model), str(model))
+    if name in known:
+        return known[name]
+    path = Path(model)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise ModelLoadError(f"{path}: is a folder, expected a model file")
+    near = difflib.get_close_matches(str(model), [*known, *ALIASES], n=1, cutoff=0.5)
+    if near and path.parent == Path() and path.suffix not in (".tflite", ".onnx"):
+        raise ModelLoadError(f"unknown model {str(model)!r}: did you mean {near[0]!r}?")
+    names = ", ".join(known) or "none"
+    raise ModelLoadError(f"{model}: no such model file, nor a built-in model (there are: {names})")
