@@ -12,13 +12,13 @@ from quietframe.zoo import find_model
 
 
 def open_model(
-    model: str | Path, *, threads: int | None = None, card: ModelCard | str | Path | None = None
+    model: str | Path | Engine, *, threads: int | None = None, card: ModelCard | str | Path | None = None
 ) -> tuple[Engine, ModelCard]:
-    """Open a built-in model or a file.
+    """Open a built-in model, a file, or an engine that is open already.
 
     Args:
-        model: a name from `quietframe models`, or a path to a .tflite or .onnx file.
-        threads: CPU threads; None: as many as there are physical cores.
+        model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
+        threads: CPU threads; None: as many as there are physical cores. An engine that is given has its own.
         card: a card, or the JSON file of one, in place of the card in the file.
 
     Raises:
@@ -28,19 +28,26 @@ def open_model(
     """
     if threads is not None and threads < 1:
         raise UsageError(f"Expected threads of at least 1. Received: threads={threads}")
-    path = find_model(model)
+    if isinstance(card, (str, Path)):
+        card = read_card_file(card)
+    if isinstance(model, (str, Path)):
+        path = find_model(model)
+        engine, origin = _open_file(path, threads or physical_cores()), str(path)
+    else:
+        engine, origin = model, type(model).__name__
+    if card is None:
+        if engine.card_json is None:
+            raise ModelLoadError(f"{origin}: carries no model card: state one with --card FILE (docs/model-card.md)")
+        card = parse_card(engine.card_json, origin=origin)
+    _check_fit(engine, card, origin)
+    return engine, card
+
+
+def _open_file(path: Path, threads: int) -> Engine:
     engine_class = ENGINES.get(path.suffix.lower())
     if engine_class is None:
         raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}")
-    engine = engine_class(path, threads=threads or physical_cores())
-    if isinstance(card, (str, Path)):
-        card = read_card_file(card)
-    if card is None:
-        if engine.card_json is None:
-            raise ModelLoadError(f"{path}: carries no model card: state one with --card FILE (docs/model-card.md)")
-        card = parse_card(engine.card_json, origin=str(path))
-    _check_fit(engine, card, path)
-    return engine, card
+    return engine_class(path, threads=threads)
 
 
 def require_task(card: ModelCard, task: Task) -> None:
@@ -49,19 +56,19 @@ def require_task(card: ModelCard, task: Task) -> None:
         raise ModelLoadError(f"{card.name}: this model does {card.task}, not {task}")
 
 
-def _check_fit(engine: Engine, card: ModelCard, path: Path) -> None:
+def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:
     sides = (("input", card.inputs, engine.inputs), ("output", card.outputs, engine.outputs))
     for side, specs, tensors in sides:
         for spec in specs:
             info = tensors.get(spec.name)
             if info is None:
                 names = ", ".join(tensors)
-                raise ModelLoadError(f"{path}: the card names {side} {spec.name!r}, the file has {names}")
+                raise ModelLoadError(f"{origin}: the card names {side} {spec.name!r}, the file has {names}")
             axis = {"NHWC": 3, "NCHW": 1, "NC": 1, "N111": 1}[spec.layout]
             if len(info.shape) != len(spec.layout) or info.shape[axis] not in (spec.channels, None):
                 raise ModelLoadError(
-                    f"{path}: {side} {spec.name!r} has shape {info.shape}, "
+                    f"{origin}: {side} {spec.name!r} has shape {info.shape}, "
                     f"which is not the card's {spec.layout} with {spec.channels} channels"
                 )
     if missing := engine.inputs.keys() - {spec.name for spec in card.inputs}:
-        raise ModelLoadError(f"{path}: the card does not say what input {sorted(missing)[0]!r} is")
+        raise ModelLoadError(f"{origin}: the card does not say what input {sorted(missing)[0]!r} is")

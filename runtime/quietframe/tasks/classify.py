@@ -49,7 +49,7 @@ class Classifier:
     """Classifies pictures with a model file.
 
     Args:
-        model: a name from `quietframe models`, or a path to a .tflite or .onnx file.
+        model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
         threads: CPU threads; None: as many as there are physical cores.
         card: a card, or the JSON file of one, in place of the card in the file.
 
@@ -61,7 +61,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | Path = "digits",
+        model: str | Path | Engine = "digits",
         *,
         threads: int | None = None,
         card: ModelCard | str | Path | None = None,
@@ -86,7 +86,7 @@ class DenoiseClassifier(Classifier):
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | Engine,
         *,
         threads: int | None = None,
         card: ModelCard | str | Path | None = None,

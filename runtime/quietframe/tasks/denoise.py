@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import ModelCard, TensorSpec
+from quietframe.engines import Engine
 from quietframe.errors import UsageError
 from quietframe.images import check_frame
 from quietframe.noise import estimate_noise
@@ -28,7 +29,7 @@ class Denoiser:
     Calling it is `finish(frame, [engine.run(inputs) for inputs in prepare(frame)])`; benchmarks time the parts.
 
     Args:
-        model: a name from `quietframe models`, or a path to a .tflite or .onnx file.
+        model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
         strength: for a model that is told the noise level, the factor on that level (1: as estimated, 0: none);
             for another model, the share of its result in a blend with the frame, in [0, 1].
         sigma_255: the noise level in 8-bit levels, in place of an estimate for every frame.
@@ -43,7 +44,7 @@ class Denoiser:
 
     def __init__(
         self,
-        model: str | Path = "camera",
+        model: str | Path | Engine = "camera",
         *,
         strength: float = 1.0,
         sigma_255: float | None = None,
