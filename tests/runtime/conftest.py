@@ -1,0 +1,105 @@
+"""What the runtime's tests share. Everything here runs with the base dependencies alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def _load(name: str) -> ModuleType:
+    """A helper file beside this one, loaded by its path: pytest's importlib mode puts no folder on sys.path."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_tiny = _load("tiny_models")
+
+ENGINE_SUFFIXES = [".tflite", ".onnx"]
+
+
+def needs_onnx() -> None:
+    """Skip the test where ONNX models can be neither written nor run."""
+    pytest.importorskip("onnx", reason="writing tiny ONNX models needs the onnx package")
+    pytest.importorskip("onnxruntime", reason="running ONNX models needs onnxruntime")
+
+
+@pytest.fixture(params=ENGINE_SUFFIXES)
+def suffix(request: pytest.FixtureRequest) -> str:
+    """Each engine's file suffix in turn: a test that asks for it runs once per engine."""
+    if request.param == ".onnx":
+        needs_onnx()
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> ModuleType:
+    """The module of tiny models: `TinyModel`, `LABELS`."""
+    return _tiny
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a tiny model and gives its path.
+
+    `make_model(name="model", **fields)` takes the fields of `tiny_models.TinyModel`: task, suffix, dtype, colour,
+    layout, size_hw, fit, multiple, sigma, blur, offset_255, value_range, carries_card, card_changes.
+    """
+
+    def make(name: str = "model", **fields: Any) -> Path:
+        model = _tiny.TinyModel(**fields)
+        if model.suffix == ".onnx":
+            needs_onnx()
+        path = tmp_path / f"{name}{model.suffix}"
+        path.write_bytes(model.to_bytes())
+        return path
+
+    return make
+
+
+@pytest.fixture
+def denoiser_file(make_model: Callable[..., Path]) -> Path:
+    """A uint8 BGR denoiser for frames of any size that are multiples of 2, told a noise level; it adds that level."""
+    return make_model("tiny-denoiser.int8", dtype="uint8", multiple=2, sigma=True)
+
+
+@pytest.fixture
+def blur_file(make_model: Callable[..., Path]) -> Path:
+    """A float32 BGR denoiser for frames of any size, told nothing; it blurs by a 3×3 mean."""
+    return make_model("tiny-blur.fp32", blur=True)
+
+
+@pytest.fixture
+def classifier_file(make_model: Callable[..., Path]) -> Path:
+    """A float32 classifier of 28×28 gray pictures: the label of the brightest of four bands of rows wins."""
+    return make_model("tiny-classifier.fp32", task="classify", colour="GRAY")
+
+
+@pytest.fixture
+def denoise_classifier_file(make_model: Callable[..., Path]) -> Path:
+    """A float32 model of 28×28 gray pictures that blurs and classifies."""
+    return make_model("tiny-both.fp32", task="denoise+classify", colour="GRAY", blur=True)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def frame_bgr(rng: np.random.Generator) -> np.ndarray:
+    """(48, 64, 3) uint8: a smooth picture with some noise."""
+    y, x = np.mgrid[0:48, 0:64]
+    smooth = np.stack([x * 3, y * 4, 255 - x * 2 - y], axis=2)
+    return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
