@@ -1,0 +1,72 @@
+# QuietFrame's tasks. `make help` lists them.
+#
+#   .venv        one environment: `make demo` gives it the base package, `make install` adds the rest
+#   .venv-wheel  made anew by `make test-wheel`: the built wheel with its base dependencies alone
+#
+# A stamp in .venv says what it holds, so that nothing is installed twice. Delete .venv to start afresh.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+UV := $(shell command -v uv 2>/dev/null)
+LOCK := requirements-dev.lock
+BIN := .venv/bin
+
+# $(call make_venv,FOLDER) and $(call install,FOLDER) do the same with uv and without.
+ifdef UV
+make_venv = $(UV) venv --quiet --seed --clear --no-python-downloads --python $(PYTHON) $(1)
+install = $(UV) pip install --quiet --python $(1)/bin/python
+else
+make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
+	echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv" >&2; false; }
+install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.PHONY: help demo install test test-wheel check lock clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: .venv/.base  ## Install the base package into .venv and run `quietframe demo`
+	$(BIN)/quietframe demo
+
+install: .venv/.dev  ## Install everything for development into .venv, in the versions of requirements-dev.lock
+
+test: install test-wheel  ## Run the tests: the base wheel's in a clean environment, then all in .venv
+	$(BIN)/python -m pytest
+
+test-wheel: .venv/.dev  ## Build the wheel and run tests/runtime on it, with its base dependencies alone
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+	$(call make_venv,.venv-wheel)
+	$(call install,.venv-wheel) --constraint $(LOCK) dist/*.whl pytest hypothesis
+	.venv-wheel/bin/python -P -m pytest tests/runtime
+
+check: .venv/.dev  ## Lint, check the format, the types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock:  ## Resolve requirements-dev.lock anew, for Python 3.11 to 3.13 (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest --upgrade \
+		--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command "make lock" \
+		--quiet --output-file $(LOCK)
+
+clean:  ## Remove the environments and everything that was built or cached
+	rm -rf .venv .venv-wheel build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# An environment that works is kept, whoever made it; half of one is replaced.
+.venv/.made:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found" >&2; false; }
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || { $(call make_venv,.venv); }
+	@touch $@
+
+.venv/.base: pyproject.toml $(LOCK) | .venv/.made
+	$(call install,.venv) --constraint $(LOCK) --editable .
+	@touch $@
+
+.venv/.dev: pyproject.toml $(LOCK) | .venv/.made
+	$(call install,.venv) --constraint $(LOCK) --editable '.[dev]'
+	@touch .venv/.base $@
