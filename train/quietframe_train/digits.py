@@ -1,0 +1,149 @@
+"""MNIST and data sets of its layout: read, checked, split."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import DataTerms
+from quietframe.errors import SourceError, UsageError
+
+FILE_NAME = "mnist.npz"
+CLASSES = 10
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_MNIST = DataTerms("MNIST", "Y. LeCun et al., CC BY-SA 3.0")
+# Of the arrays' bytes, in the order of _KEYS: copies of one content differ in their compression.
+_MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Digits and their classes.
+
+    Attributes:
+        images: (N, 28, 28, 1) uint8, white on black.
+        labels: (N,) int64 in [0, 9].
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def scaled(self) -> NDArray[np.float32]:
+        """The images as the models take them: (N, 28, 28, 1) float32 in [0, 1]."""
+        return self.images * np.float32(1 / 255)
+
+
+@dataclass(frozen=True)
+class DigitSplits:
+    """What trains, what is watched while it does, and what is looked at once, at the end.
+
+    `terms` are known where the content is MNIST's, and None for other data of its layout.
+    """
+
+    training: Digits
+    validation: Digits
+    test: Digits
+    terms: DataTerms | None = None
+
+
+def load_digits(
+    path: str | Path | None, *, validation_share: float, seed: int, limit: int | None = None
+) -> DigitSplits:
+    """Read MNIST, or a file of its layout, and set some training images aside for validation.
+
+    Args:
+        path: an `.npz` file, or a folder that holds `mnist.npz`; None: MNIST through `keras.datasets`, which
+            downloads it into Keras' cache where it is not there yet.
+        validation_share: share of the training images that only validate, in (0, 1); at least one does.
+        seed: of the shuffle before the split.
+        limit: use only so many training images, those for validation included. The test images stay all.
+
+    Returns the splits, with the data's name and terms where the content is MNIST's.
+
+    Raises:
+        SourceError: no such file, or not of MNIST's layout; the download failed.
+        UsageError: `limit` below 2.
+    """
+    if limit is not None and limit < 2:
+        raise UsageError(f"limit is {limit}, at least 2 images are needed: one to train, one to validate")
+    arrays, origin = (_download(), "keras.datasets.mnist") if path is None else _read(Path(path))
+    known = Digits(*_checked(arrays, "train", origin))
+    test = Digits(*_checked(arrays, "test", origin))
+    order = np.random.default_rng(seed).permutation(len(known))[:limit]
+    if len(order) < 2:
+        raise SourceError(f"{origin}: {len(order)} training images, at least 2 are needed")
+    held_out = min(max(1, round(validation_share * len(order))), len(order) - 1)
+    training, validation = order[:-held_out], order[-held_out:]
+    return DigitSplits(
+        Digits(known.images[training], known.labels[training]),
+        Digits(known.images[validation], known.labels[validation]),
+        test,
+        _MNIST if _is_mnist(arrays) else None,
+    )
+
+
+def _is_mnist(arrays: dict[str, NDArray[Any]]) -> bool:
+    digest = hashlib.sha256()
+    for key in _KEYS:
+        digest.update(np.ascontiguousarray(arrays[key], np.uint8).data)
+    return digest.hexdigest() == _MNIST_SHA256
+
+
+def _download() -> dict[str, NDArray[Any]]:
+    import keras
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints the download's progress
+            (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
+    except Exception as exc:
+        raise SourceError(
+            f"MNIST could not be downloaded ({exc}): fetch {FILE_NAME} elsewhere and pass it as --data"
+        ) from exc
+    return dict(zip(_KEYS, (x_train, y_train, x_test, y_test), strict=True))
+
+
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
+    if path.is_dir():
+        path /= FILE_NAME
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; expected {FILE_NAME} in the layout of keras.datasets.mnist")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise SourceError(f"{path}: a single array, expected an .npz file with {', '.join(_KEYS)}")
+            missing = [key for key in _KEYS if key not in file]
+            if missing:
+                raise SourceError(f"{path}: has no array {', '.join(missing)}; expected {', '.join(_KEYS)}")
+            return {key: file[key] for key in _KEYS}, str(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
+        raise SourceError(f"{path}: not an .npz file that can be read ({exc})") from exc
+
+
+def _checked(arrays: dict[str, NDArray[Any]], part: str, origin: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or len(images) == 0:
+        raise SourceError(
+            f"{origin}: x_{part} is {images.dtype} of shape {images.shape}, expected uint8 of shape (N, 28, 28)"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
+        raise SourceError(
+            f"{origin}: y_{part} is {labels.dtype} of shape {labels.shape}, expected integers of shape ({len(images)},)"
+        )
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        raise SourceError(
+            f"{origin}: y_{part} holds classes {labels.min()} to {labels.max()}, expected 0 to {CLASSES - 1}"
+        )
+    return images[..., None], labels.astype(np.int64)

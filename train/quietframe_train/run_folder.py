@@ -1,0 +1,217 @@
+"""The folder of one training: what it was asked to do, and what came of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from quietframe import __version__
+from quietframe.card import DataTerms
+from quietframe.errors import OutputError, SourceError, UsageError
+from quietframe.images import write_whole
+from quietframe_train.recipe_json import recipe_from_record, to_record
+from quietframe_train.recipes import Recipe
+
+MODEL = "model.keras"
+RECIPE = "recipe.json"
+METRICS = "metrics.json"
+HISTORY = "history.csv"
+STATE = "state.weights.h5"
+LOSS = "loss.png"
+SAMPLES = "samples.png"
+
+FORMAT = 1
+"""Version of recipe.json. A file with another one is refused."""
+
+_PROSE = frozenset({"summary", "source"})  # of a recipe; may be reworded without changing the training
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: what its folder says.
+
+    Attributes:
+        folder: the run folder.
+        recipe: as it was trained, whatever the recipe of that name says today.
+        seed, epochs, limit: as asked for; limit None: all training images.
+        data_path: the data file or folder; None: MNIST through Keras.
+        data: its name and terms.
+        data_sha256: of what trained and validated.
+        versions: of Python and the packages that decide the result, and the Keras backend.
+        created: when the training began, ISO 8601.
+        metrics: what metrics.json holds; empty until the training is done.
+    """
+
+    folder: Path
+    recipe: Recipe
+    seed: int
+    epochs: int
+    limit: int | None
+    data_path: Path | None
+    data: DataTerms
+    data_sha256: str
+    versions: Mapping[str, str]
+    created: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_path(self) -> Path:
+        """The trained Keras model."""
+        return self.folder / MODEL
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read the folder of a training, finished or not.
+
+    Raises:
+        SourceError: no such folder, no recipe.json in it, or one that this version cannot read.
+    """
+    folder = Path(folder)
+    path = folder / RECIPE
+    if not path.is_file():
+        raise SourceError(f"{folder}: not a run folder of quietframe train (no {RECIPE} in it)")
+    record = _read_object(path)
+    if record.get("format") != FORMAT:
+        raise SourceError(f"{path}: format {record.get('format')!r} is not known here (this version reads {FORMAT})")
+    recipe = recipe_from_record(record.get("recipe"), origin=str(path))
+    metrics = _read_object(folder / METRICS) if (folder / METRICS).is_file() else {}
+    try:
+        data = record["data"]
+        return Run(
+            folder=folder,
+            recipe=recipe,
+            seed=record["seed"],
+            epochs=record["epochs"],
+            limit=record["limit"],
+            data_path=None if data["path"] is None else Path(data["path"]),
+            data=DataTerms(data["name"], data["terms"]),
+            data_sha256=data["sha256"],
+            versions=record["versions"],
+            created=record["created"],
+            metrics=metrics,
+        )
+    except (KeyError, TypeError) as exc:
+        raise SourceError(f"{path}: field {exc} is missing or of a wrong type") from exc
+
+
+def write_recipe(run: Run) -> None:
+    """Write recipe.json: everything that is needed to repeat the training."""
+    record = {
+        "format": FORMAT,
+        "recipe": to_record(run.recipe),
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "limit": run.limit,
+        "data": {
+            "path": None if run.data_path is None else str(run.data_path),
+            "name": run.data.name,
+            "terms": run.data.terms,
+            "sha256": run.data_sha256,
+        },
+        "versions": dict(run.versions),
+        "created": run.created,
+    }
+    write_json(run.folder / RECIPE, record)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write JSON for people and programs, whole or not at all."""
+    write_whole(path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def begin(run: Run, *, resume: bool) -> Run:
+    """Make the folder ready and write recipe.json, before the first step: a kill leaves what a resume needs.
+
+    Returns the run, with the date of its first start if it resumes one.
+
+    Raises:
+        UsageError: see `check_folder`; or the folder holds a training of another recipe, seed, data or length.
+        OutputError: the folder cannot be made.
+    """
+    check_folder(run.folder, resume=resume)
+    if (run.folder / RECIPE).is_file():
+        earlier = load_run(run.folder)
+        if differing := differences(earlier, run):
+            raise UsageError(
+                f"{run.folder}: holds another training ({'; '.join(differing)}): resume it as it was begun, "
+                "or choose another --out"
+            )
+        run = Run(**{f.name: getattr(run, f.name) for f in fields(run)} | {"created": earlier.created})
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"{run.folder}: cannot be made ({exc.strerror or exc})") from exc
+    write_recipe(run)
+    return run
+
+
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that a training must not begin in, or one with nothing to resume.
+
+    A state and its history alone are enough to resume: the recipe and its numbers are then taken as given.
+    Raises UsageError.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file, expected a folder for the training: choose another --out")
+    empty = not folder.is_dir() or not any(folder.iterdir())
+    if resume:
+        begun = (folder / RECIPE).is_file() or all((folder / name).is_file() for name in (STATE, HISTORY))
+        if not begun:
+            raise UsageError(f"{folder}: no training to resume (no {RECIPE} in it): leave --resume out to begin one")
+    elif not empty:
+        raise UsageError(f"{folder}: not empty: choose another --out, or pass --resume to go on with its training")
+
+
+def differences(earlier: Run, now: Run) -> list[str]:
+    """What makes two runs different trainings, one phrase each; data count by content, not by path."""
+    found = []
+    old, new = to_record(earlier.recipe), to_record(now.recipe)
+    for key in new:
+        if key not in _PROSE and old.get(key) != new[key]:
+            found.append(f"recipe {key}: {_short(old.get(key))}, now {_short(new[key])}")
+    for key in ("seed", "epochs", "limit"):
+        before, after = getattr(earlier, key), getattr(now, key)
+        if before != after:
+            found.append(f"{key}: {before}, now {after}")
+    if not found and earlier.data_sha256 != now.data_sha256:
+        found.append(f"data: other images than at the start, at {now.data_path or 'keras.datasets'}")
+    return found
+
+
+def current_versions() -> dict[str, str]:
+    """Versions that decide a training's result, as far as they are installed, and the Keras backend."""
+    import keras
+
+    backend = keras.backend.backend()
+    versions = {"python": platform.python_version(), "quietframe": __version__, "backend": backend}
+    for package in ("keras", backend, "numpy"):
+        versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def now() -> str:
+    """The time of day, ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise SourceError(f"{path}: cannot be read ({exc})") from exc
+    if not isinstance(record, dict):
+        raise SourceError(f"{path}: holds a JSON {type(record).__name__}, expected an object")
+    return record
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} {_short(item)}" for key, item in value.items() if key != "kind")
+        return f"{value.get('kind', '')}({inner})"
+    return str(value)
