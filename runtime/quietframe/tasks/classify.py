@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import ModelCard, Spatial, TensorSpec
+from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError
 from quietframe.images import check_frame
@@ -76,9 +77,25 @@ class Classifier:
         image: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size; resized to the model's.
         Raises FrameError if the array is not a picture.
         """
-        results = run_once(self.engine, self._image, self.card.spatial, image)
+        return self.finish(self.engine.run(self.prepare(image)))
+
+    def prepare(self, image: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+        """What the engine is to run for a picture: its inputs, in the model's colours and size."""
+        check_frame(image)
+        if self._image.colour == "GRAY" and image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        elif self._image.colour != "GRAY" and image.ndim == 2:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        (part,) = place(image.shape[0], image.shape[1], self.card.spatial).cut(image)
+        return {self._image.name: encode_image(part, self._image, self.engine.inputs[self._image.name])}
+
+    def finish(self, results: Mapping[str, NDArray[Any]]) -> Classification:
+        """The answer, from the engine's results."""
         scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
-        return _answer(scores, self.card.labels)
+        values = [float(score) for score in scores.reshape(-1)]
+        best = int(np.argmax(values))
+        labels = self.card.labels
+        return Classification(labels[best], values[best], dict(zip(labels, values, strict=True)))
 
 
 class DenoiseClassifier(Classifier):
@@ -96,32 +113,15 @@ class DenoiseClassifier(Classifier):
 
     def __call__(self, image: NDArray[np.uint8]) -> DenoiseClassification:
         """Denoise and classify one picture, in a single run of the model. See `Classifier`."""
-        results = run_once(self.engine, self._image, self.card.spatial, image)
-        scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
+        return self.finish(self.engine.run(self.prepare(image)))
+
+    def finish(self, results: Mapping[str, NDArray[Any]]) -> DenoiseClassification:
+        """The answer and the clean picture, from the engine's results."""
+        answer = super().finish(results)
         spec = self.card.tensor("image", "outputs")
         assert spec is not None  # the card was checked when it was built
         clean = decode_image(results[spec.name], spec, self.engine.outputs[spec.name])
-        answer = _answer(scores, self.card.labels)
         return DenoiseClassification(answer.label, answer.score, answer.scores, clean)
-
-
-def run_once(
-    engine: Engine, spec: TensorSpec, spatial: Spatial, image: NDArray[np.uint8]
-) -> Mapping[str, NDArray[np.generic]]:
-    """Run a model on a whole picture, brought to the model's colours and size."""
-    check_frame(image)
-    if spec.colour == "GRAY" and image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    elif spec.colour != "GRAY" and image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    (part,) = place(image.shape[0], image.shape[1], spatial).cut(image)
-    return engine.run({spec.name: encode_image(part, spec, engine.inputs[spec.name])})
-
-
-def _answer(scores: NDArray[np.float32], labels: tuple[str, ...]) -> Classification:
-    values = [float(score) for score in scores.reshape(-1)]
-    best = int(np.argmax(values))
-    return Classification(labels[best], values[best], dict(zip(labels, values, strict=True)))
 
 
 def _specs(card: ModelCard) -> tuple[TensorSpec, TensorSpec]:
