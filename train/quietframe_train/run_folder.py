@@ -29,7 +29,7 @@ SAMPLES = "samples.png"
 FORMAT = 1
 """Version of recipe.json. A file with another one is refused."""
 
-_PROSE = frozenset({"summary", "source"})  # of a recipe; may be reworded without changing the training
+_PROSE = frozenset({"summary", "source", "limits"})  # of a recipe; may be reworded without changing the training
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""Multiply-accumulates of a Keras model, counted from its layers' shapes.
+
+Only products of weights with data count: convolutions and dense layers. Additions, activations and what the
+exporter folds away (batch normalization) are none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import keras
+from keras import layers
+
+from quietframe.errors import UsageError
+
+Shape: TypeAlias = tuple[int, ...]
+
+_SIDE = 64  # a multiple of what every camera model needs
+
+
+def count_macs(model: keras.Model, size_hw: tuple[int, int] | None = None) -> int:
+    """Multiply-accumulates for one image.
+
+    Args:
+        model: functional or sequential, built.
+        size_hw: height and width for an image input that leaves them open.
+
+    Raises:
+        UsageError: not a graph of layers, sizes left open, or a layer with weights that cannot be counted.
+    """
+    if not model.built or not getattr(model, "inputs", None):
+        raise UsageError(f"{model.name}: only built functional and sequential models can be counted")
+    return _count(model, [_closed(tensor.shape, size_hw, tensor.name) for tensor in model.inputs])
+
+
+def macs_per_pixel(model: keras.Model) -> float:
+    """Multiply-accumulates for each pixel of the (first) image input.
+
+    A model of one size: all of them by its pixels. A fully convolutional one: those that a further pixel adds,
+    so that what is done once a frame, such as the noise level's layers, is left out.
+
+    Raises UsageError as `count_macs` does.
+    """
+    height, width = next((t.shape[1:3] for t in model.inputs if len(t.shape) == 4), (None, None))
+    if height is not None and width is not None:
+        return count_macs(model) / (height * width)
+    wide, narrow = count_macs(model, (_SIDE, 2 * _SIDE)), count_macs(model, (_SIDE, _SIDE))
+    return (wide - narrow) / _SIDE**2
+
+
+def _count(model: keras.Model, shapes: list[Shape]) -> int:
+    """Build a copy of the graph at these input shapes and add up each call of a layer."""
+    total = 0
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal total
+        outputs = layer(*args, **kwargs)
+        sources = [tensor.shape[1:] for tensor in keras.tree.flatten(args[0])]
+        if isinstance(layer, keras.Model):
+            total += _count(layer, [(1, *shape) for shape in sources])
+        else:
+            total += _macs(layer, sources[0], outputs)
+        return outputs
+
+    graph = keras.Model(model.inputs, model.outputs)  # of a sequential model, too
+    tensors = [keras.Input(batch_shape=shape, dtype=t.dtype) for shape, t in zip(shapes, graph.inputs, strict=True)]
+    keras.models.clone_model(graph, input_tensors=tensors, call_function=call)
+    return total
+
+
+def _closed(shape: tuple[int | None, ...], size_hw: tuple[int, int] | None, name: str) -> Shape:
+    """The shape for one image, with open heights and widths filled in."""
+    filled = [1, *shape[1:]]
+    if size_hw is not None and len(filled) == 4:
+        filled[1:3] = [given or open_ for given, open_ in zip(shape[1:3], size_hw, strict=True)]
+    if None in filled:
+        raise UsageError(f"input {name!r} is {shape}: state its height and width to count its MACs")
+    return tuple(side for side in filled if side is not None)
+
+
+def _dense(layer: Any, source: Shape, target: Shape) -> int:
+    return math.prod(source) * layer.units
+
+
+def _conv(layer: Any, source: Shape, target: Shape) -> int:
+    return math.prod(target) * math.prod(layer.kernel_size) * source[-1] // layer.groups
+
+
+def _conv_transpose(layer: Any, source: Shape, target: Shape) -> int:
+    return math.prod(source) * math.prod(layer.kernel_size) * target[-1]
+
+
+def _depthwise(layer: Any, source: Shape, target: Shape) -> int:
+    return math.prod(target) * math.prod(layer.kernel_size)
+
+
+def _separable(layer: Any, source: Shape, target: Shape) -> int:
+    inner = source[-1] * layer.depth_multiplier
+    return math.prod(target[:-1]) * inner * (math.prod(layer.kernel_size) + target[-1])
+
+
+def _none(layer: Any, source: Shape, target: Shape) -> int:
+    return 0
+
+
+_RULES: Mapping[type, Callable[[Any, Shape, Shape], int]] = {
+    layers.Dense: _dense,
+    layers.Conv2D: _conv,
+    layers.Conv2DTranspose: _conv_transpose,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.SeparableConv2D: _separable,
+    layers.BatchNormalization: _none,
+    layers.LayerNormalization: _none,
+    layers.PReLU: _none,
+}
+
+
+def _macs(layer: Any, source: Shape, outputs: Any) -> int:
+    rule = _RULES.get(type(layer))
+    if rule is None:
+        if getattr(layer, "weights", None):
+            raise UsageError(f"layer {layer.name!r} ({type(layer).__name__}): its MACs cannot be counted")
+        return 0
+    return rule(layer, source, outputs.shape[1:])
