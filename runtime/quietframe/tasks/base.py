@@ -32,7 +32,7 @@ def open_model(
         card = read_card_file(card)
     if isinstance(model, (str, Path)):
         path = find_model(model)
-        engine, origin = _open_file(path, threads or physical_cores()), str(path)
+        engine, origin = open_engine(path, threads=threads), str(path)
     else:
         engine, origin = model, type(model).__name__
     if card is None:
@@ -43,11 +43,12 @@ def open_model(
     return engine, card
 
 
-def _open_file(path: Path, threads: int) -> Engine:
+def open_engine(path: Path, *, threads: int | None = None) -> Engine:
+    """Open a model file with the engine for its suffix, whatever the file says of itself. See `open_model`."""
     engine_class = ENGINES.get(path.suffix.lower())
     if engine_class is None:
         raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}")
-    return engine_class(path, threads=threads)
+    return engine_class(path, threads=threads or physical_cores())
 
 
 def require_task(card: ModelCard, task: Task) -> None:

@@ -1,0 +1,180 @@
+"""`quietframe models` and `quietframe info`: what the models are and what their cards say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.errors import QuietFrameError
+
+if TYPE_CHECKING:
+    from quietframe.card import ModelCard, Spatial, TensorSpec
+    from quietframe.engines import Engine, TensorInfo
+
+_HOW_TO_GIVE_A_CARD = "none: write one (docs/model-card.md) and state it with --card FILE"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with an object for each model.")
+def models(as_json: bool) -> int:
+    """List the built-in models."""
+    from quietframe.tasks.base import open_model
+    from quietframe.zoo import ALIASES, builtin_models
+
+    records, broken = [], 0
+    for name, path in builtin_models().items():
+        try:
+            _, card = open_model(path, threads=1)
+        except QuietFrameError as exc:
+            click.echo(f"quietframe: {exc}", err=True)
+            broken += 1
+            continue
+        short = [alias for alias, target in ALIASES.items() if target == name]
+        records.append({"name": name, "short_names": short, **_summary(path, card)})
+    if as_json:
+        click.echo(json.dumps(records, indent=1, ensure_ascii=False))
+    elif records:
+        _print_models(records)
+    return EXIT_FAILED if broken or not records else EXIT_DONE
+
+
+@click.command()
+@click.argument("model")
+@click.option("--card", type=click.Path(path_type=Path), help="A card in a JSON file, in place of the one inside.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")
+def info(model: str, card: Path | None, as_json: bool) -> None:
+    """Show what MODEL, a built-in name or a .tflite or .onnx file, says of itself."""
+    from quietframe.tasks.base import open_engine, open_model
+    from quietframe.zoo import find_model
+
+    path = find_model(model)
+    engine = open_engine(path, threads=1)
+    found = None if card is None and engine.card_json is None else open_model(engine, card=card)[1]
+    if as_json:
+        record = {
+            "file": str(path),
+            "file_bytes": path.stat().st_size,
+            "card": found and json.loads(found.to_json()),
+            "inputs": [_tensor_record(tensor) for tensor in engine.inputs.values()],
+            "outputs": [_tensor_record(tensor) for tensor in engine.outputs.values()],
+        }
+        click.echo(json.dumps(record, indent=1, ensure_ascii=False))
+        return
+    _print_facts([("file", str(path)), ("size", f"{path.stat().st_size / 1000:,.1f} kB")])
+    _print_facts(_card_facts(found) if found else [("card", _HOW_TO_GIVE_A_CARD)])
+    _print_tensors(engine, found)
+
+
+def _summary(path: Path, card: ModelCard) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "task": card.task,
+        "precision": card.precision,
+        "file_bytes": path.stat().st_size,
+        "parameters": card.parameters,
+        "data": {"name": card.data.name, "terms": card.data.terms},
+        "license": card.license,
+    }
+
+
+def _print_models(records: list[dict[str, Any]]) -> None:
+    from quietframe.cli.table import print_table
+
+    print_table(
+        ("name", "task", "precision", ">size kB", ">parameters", "data and terms"),
+        [
+            (
+                " or ".join([record["name"], *record["short_names"]]),
+                record["task"],
+                record["precision"],
+                f"{record['file_bytes'] / 1000:,.1f}",
+                f"{record['parameters']:,}",
+                f"{record['data']['name']}: {record['data']['terms']}",
+            )
+            for record in records
+        ],
+    )
+
+
+def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
+    """The card, field by field; empty ones are left out."""
+    facts = [
+        ("name", card.name),
+        ("task", card.task),
+        ("recipe", card.recipe),
+        ("precision", card.precision),
+        ("parameters", f"{card.parameters:,}"),
+        ("work", f"{card.macs_per_pixel:,.0f} multiply-adds per pixel"),
+        ("picture size", _size(card.spatial)),
+        ("noise level", "told to the model" if card.conditioning == "sigma" else "not told"),
+        ("trained on noise", card.noise),
+        ("trained on data", card.data.name),
+        ("terms of the data", card.data.terms),
+        ("license", card.license),
+        ("labels", ", ".join(card.labels)),
+        ("limits", card.limits),
+        *((f"measured on {name}", _figures(figures)) for name, figures in card.metrics.items()),
+        ("made with", ", ".join(f"{name} {version}" for name, version in card.created_with.items())),
+        ("made from", card.source_sha256 and f"a .keras file with SHA-256 {card.source_sha256}"),
+        *((name, json.dumps(value, ensure_ascii=False)) for name, value in card.extra.items()),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _size(spatial: Spatial) -> str:
+    if spatial.size_hw is not None:
+        height, width = spatial.size_hw
+        how = {"resize": "others are resized", "tile": "others are cut into tiles"}[spatial.fit or "resize"]
+        return f"{width}x{height}; {how}"
+    return f"any; padded to multiples of {spatial.multiple}" if spatial.multiple > 1 else "any"
+
+
+def _figures(figures: Any) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in figures.items())
+
+
+def _print_facts(facts: list[tuple[str, str]]) -> None:
+    for name, value in facts:
+        click.echo(f"{name:<18} {value}")
+
+
+def _print_tensors(engine: Engine, card: ModelCard | None) -> None:
+    from quietframe.cli.table import print_table
+
+    rows = []
+    for side, tensors, specs in (
+        ("input", engine.inputs, card.inputs if card else ()),
+        ("output", engine.outputs, card.outputs if card else ()),
+    ):
+        by_name = {spec.name: spec for spec in specs}
+        for tensor in tensors.values():
+            quantized = f"{tensor.scale:.6g} · (q − {tensor.zero_point})" if tensor.scale else ""
+            meaning = _meaning(by_name.get(tensor.name))
+            rows.append((side, tensor.name, _shape(tensor), tensor.dtype.name, quantized, meaning))
+    click.echo()
+    print_table(("", "tensor", "shape", "type", "real value", "carries"), rows)
+
+
+def _meaning(spec: TensorSpec | None) -> str:
+    if spec is None:
+        return ""
+    low, high = spec.value_range
+    return " ".join([spec.role, *([spec.colour] if spec.colour else []), spec.layout, f"{low:g} to {high:.4g}"])
+
+
+def _shape(tensor: TensorInfo) -> str:
+    return " × ".join("any" if size is None else str(size) for size in tensor.shape)
+
+
+def _tensor_record(tensor: TensorInfo) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype.name,
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+    }
