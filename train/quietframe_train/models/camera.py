@@ -62,6 +62,21 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     return keras.Model([image, sigma], PixelShuffle(2, name="denoised")(x), name="camera_unet")
 
 
+def camera_unet_geometry(
+    widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]
+) -> tuple[int, int]:
+    """(multiple, halo) in pixels of a `camera_unet`: what sizes it takes, and how far it sees.
+
+    A pixel of level n is 2^(n+1) pixels wide; a 3×3 convolution sees one pixel further, a strided one a pixel of
+    the level above, and an output pixel may sit anywhere in the coarsest pixel that it comes from.
+    """
+    size = [2 ** (depth + 1) for depth in range(len(widths))]
+    down = sum(size[depth] * count for depth, count in enumerate(encoder_convs))
+    strided = sum(size[depth - 1] - size[depth] for depth in range(1, len(widths)))
+    up = sum(size[depth] * count for depth, count in enumerate(decoder_convs))
+    return size[-1], down + strided + up + size[0] + size[-1] - 1
+
+
 def _conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True) -> Any:
     """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6."""
     x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=name)(x)

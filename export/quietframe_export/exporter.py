@@ -1,0 +1,212 @@
+"""The export: convert, run with the runtime, compare with Keras, and keep only what passes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from quietframe.card import ModelCard
+from quietframe.errors import OutputError, UsageError
+from quietframe.images import write_whole
+from quietframe_export.graph import (
+    OUTLIER_RATIO,
+    Operation,
+    TensorRange,
+    onnx_operations,
+    tensor_ranges,
+    tflite_operations,
+)
+from quietframe_export.refusal import RefusedTargetError
+from quietframe_export.subject import Subject
+from quietframe_export.targets import Target
+from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx
+from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
+from quietframe_export.verify import Answers, Comparison, answer, compare
+
+REPORT = "export.json"
+RANGE_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One target's outcome.
+
+    Attributes:
+        target: such as `tflite-int8`.
+        outcome: `passed`; `failed` (beyond the gate, not kept); `refused` (the converter cannot make it).
+        file: the file's name; None unless it passed.
+        reason: why it failed or was refused.
+        size_bytes: of the file.
+        comparison: the file beside Keras.
+        operations: the file's operation types, each with how often it occurs.
+        float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
+    """
+
+    target: str
+    outcome: str
+    file: str | None = None
+    reason: str = ""
+    size_bytes: int = 0
+    comparison: Comparison | None = None
+    operations: Mapping[str, int] | None = None
+    float_operations: int = 0
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """All that an export found; written to `export.json`.
+
+    Attributes:
+        model: the model's name.
+        source_sha256: of the .keras file.
+        max_psnr_drop_db, max_accuracy_drop_percent: the gate.
+        calibrated_with, held_out_from: which frames.
+        files: by target.
+        outliers: tensors whose range is more than 30 standard deviations, widest first.
+        widest: the widest tensor, outlier or not.
+    """
+
+    model: str
+    source_sha256: str
+    max_psnr_drop_db: float
+    max_accuracy_drop_percent: float
+    calibrated_with: str
+    held_out_from: str
+    files: Sequence[FileReport]
+    outliers: Sequence[TensorRange]
+    widest: TensorRange | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed the gate. A refusal is no failure."""
+        return all(file.outcome != "failed" for file in self.files)
+
+
+def export_model(
+    subject: Subject,
+    targets: Sequence[Target],
+    out: str | Path,
+    *,
+    max_psnr_drop_db: float = 0.3,
+    max_accuracy_drop_percent: float = 0.5,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> ExportReport:
+    """Export a model to some targets and prove each file.
+
+    Each file is loaded by the runtime's engine and compared with Keras on the held-out frames. What drops
+    further than the gate is not left in `out`.
+
+    Args:
+        subject: the model and its data.
+        targets: what to make.
+        out: folder for the files, `NAME.PRECISION.SUFFIX` each, and `export.json`; made if missing.
+        max_psnr_drop_db: the gate of denoisers, in dB.
+        max_accuracy_drop_percent: the gate of classifiers, in percentage points.
+        overwrite: replace files of the same names.
+        progress: called with one line before each step.
+
+    Raises:
+        OutputError: a file exists and `overwrite` is off, or the folder takes no file.
+        UsageError: a target needs calibration frames and there are none.
+    """
+    out = Path(out)
+    _check_output(subject.card, targets, out, overwrite=overwrite)
+    if not subject.calibration and (needy := [target.name for target in targets if target.calibrated]):
+        raise UsageError(f"{needy[0]} needs calibration frames: name a folder of pictures with --calibrate")
+    progress("Keras on the held-out frames")
+    reference = answer(subject.engine, subject.card, subject.held_out)
+    gate = {"psnr_db": max_psnr_drop_db, "accuracy_percent": max_accuracy_drop_percent}
+    files = []
+    for target in targets:
+        progress(target.name)
+        files.append(_export_one(subject, target, out, reference, gate))
+    ranges: Sequence[TensorRange] = ()
+    if subject.calibration and any(target.calibrated for target in targets):
+        progress("tensor ranges")
+        fp32 = convert_to_tflite(subject.engine, subject.card, "fp32", ())
+        ranges = tensor_ranges(fp32, subject.calibration[:RANGE_EXAMPLES])
+    report = ExportReport(
+        model=subject.card.name,
+        source_sha256=subject.card.source_sha256,
+        max_psnr_drop_db=max_psnr_drop_db,
+        max_accuracy_drop_percent=max_accuracy_drop_percent,
+        calibrated_with=subject.calibrated_with,
+        held_out_from=subject.held_out_from,
+        files=files,
+        outliers=[found for found in ranges if found.ratio > OUTLIER_RATIO],
+        widest=ranges[0] if ranges else None,
+    )
+    write_whole(out / REPORT, (json.dumps(asdict(report), indent=1) + "\n").encode())
+    return report
+
+
+def convert(subject: Subject, target: Target) -> bytes:
+    """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
+    engine, card = subject.engine, subject.card
+    if target.format == "tflite":
+        return convert_to_tflite(engine, card, target.precision, subject.calibration)
+    fp32 = convert_to_onnx_fp32(engine, card)
+    return fp32 if target.precision == "fp32" else quantize_onnx(fp32, subject.calibration)
+
+
+def _export_one(
+    subject: Subject, target: Target, out: Path, reference: Answers, gate: Mapping[str, float]
+) -> FileReport:
+    try:
+        bare = convert(subject, target)
+    except RefusedTargetError as exc:
+        return FileReport(target.name, "refused", reason=exc.reason)
+    card = replace(subject.card, precision=target.precision)
+    embed = embed_card_tflite if target.format == "tflite" else embed_card_onnx
+    operations = tflite_operations(bare) if target.format == "tflite" else onnx_operations(bare)
+    name = f"{card.name}{target.suffix}"
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / name
+        trial.write_bytes(embed(bare, card))
+        comparison = compare(card, subject.held_out, reference, answer(trial, card, subject.held_out))
+    data = embed(bare, replace(card, metrics={subject.held_out_from: _metrics(comparison)}))
+    limit = gate[comparison.unit]
+    # Written so that a NaN fails.
+    passed = comparison.drop <= limit
+    if passed:
+        write_whole(out / name, data)
+    unit = "dB" if comparison.unit == "psnr_db" else "points"
+    return FileReport(
+        target=target.name,
+        outcome="passed" if passed else "failed",
+        file=name if passed else None,
+        reason="" if passed else f"drops {comparison.drop:.2f} {unit}, more than the {limit:g} allowed; not kept",
+        size_bytes=len(data),
+        comparison=comparison,
+        operations=_count(operations),
+        float_operations=sum(operation.is_float for operation in operations),
+    )
+
+
+def _metrics(comparison: Comparison) -> dict[str, float]:
+    """The file's own figures for its card, unit and group in the keys."""
+    by_group = {
+        f"{comparison.unit}_{group.replace(' ', '')}": round(figures["file"], 3)
+        for group, figures in comparison.groups.items()
+    }
+    return {comparison.unit: round(comparison.file, 3), f"drop_{comparison.unit}": round(comparison.drop, 3)} | by_group
+
+
+def _count(operations: Sequence[Operation]) -> dict[str, int]:
+    types = [operation.type for operation in operations]
+    return {name: types.count(name) for name in dict.fromkeys(types)}
+
+
+def _check_output(card: ModelCard, targets: Sequence[Target], out: Path, *, overwrite: bool) -> None:
+    existing = [out / f"{card.name}{target.suffix}" for target in targets]
+    taken = next((path for path in existing if path.exists()), None)
+    if taken and not overwrite:
+        raise OutputError(f"{taken}: exists; pass --overwrite to replace it, or another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"{out}: cannot be made a folder ({exc.strerror or exc})") from exc

@@ -1,0 +1,45 @@
+"""Keeps the converters' chatter off the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from quietframe.errors import QuietFrameError
+
+
+@contextmanager
+def hushed() -> Iterator[Callable[[str], None]]:
+    """Send everything that is written to standard output and error, by C++ too, to a file, shown only on a crash.
+
+    Yields a function that writes a line to the real standard error. Not for use from several threads at once.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {fd: os.dup(fd) for fd in (1, 2)}
+    with tempfile.TemporaryFile() as chatter, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
+        for fd in kept:
+            os.dup2(chatter.fileno(), fd)
+
+        def say(line: str) -> None:
+            terminal.write(f"{line}\n")
+            terminal.flush()
+
+        try:
+            yield say
+        except (QuietFrameError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            sys.stderr.flush()
+            chatter.seek(0)
+            say(chatter.read().decode(errors="replace"))
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for fd, copy in kept.items():
+                os.dup2(copy, fd)
+                os.close(copy)

@@ -1,0 +1,30 @@
+"""A target that a converter cannot make from a model."""
+
+from __future__ import annotations
+
+import re
+
+from quietframe.errors import QuietFrameError
+
+
+class RefusedTargetError(QuietFrameError):
+    """The converter refuses a model in a precision. `reason` is what it says, in one line.
+
+    Args:
+        target: such as `tflite-int16x8`.
+        text: the converter's own message, of any length.
+    """
+
+    def __init__(self, target: str, text: str) -> None:
+        self.target, self.reason = target, _essence(text)
+        super().__init__(f"{target}: not possible for this model: {self.reason}")
+
+
+def _essence(text: str) -> str:
+    """The line of a long message that says what is wrong, without file names and addresses."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [
+        line for line in lines if re.search(r"not (currently )?(supported|implemented)|unsupported|Quantiz", line)
+    ]
+    line = (telling or lines or ["no reason given"])[0]
+    return re.sub(r"\s+", " ", line)[:300]

@@ -1,0 +1,89 @@
+"""Keras to ONNX: float32 through tf2onnx, int8 through ONNX Runtime's quantizer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import tf2onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from quietframe.card import CARD_KEY, ModelCard
+from quietframe_export.keras_engine import KerasEngine
+from quietframe_export.refusal import RefusedTargetError
+from quietframe_export.trace import input_signature, trace
+
+OPSET = 17
+"""ONNX opset of the files: ONNX Runtime 1.13 (2022) and later run it."""
+
+
+def convert_to_onnx_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
+    """Convert a model to float32 ONNX, with free height and width where the card says so.
+
+    Raises:
+        RefusedTargetError: tf2onnx cannot convert this model.
+    """
+    function = trace(engine, card, free_size=True, bound_images=False)
+    signature = input_signature(engine, card, free_size=True)
+    try:
+        model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    except (ValueError, RuntimeError, NotImplementedError) as exc:
+        raise RefusedTargetError("onnx-fp32", str(exc)) from exc
+    for value in (*model.graph.input, *model.graph.output):
+        _name_free_axes(value)
+    return bytes(model.SerializeToString())
+
+
+def quantize_onnx(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> bytes:
+    """Quantize a float32 ONNX file: static, QDQ, signed 8-bit activations and weights, weights by channel.
+
+    Inputs and outputs stay float32, as ONNX Runtime's documentation advises for QDQ files.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "fp32.onnx").write_bytes(fp32)
+        # Symbolic shape inference needs sympy and adds nothing here: the graphs have no computed shapes.
+        quant_pre_process(folder / "fp32.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
+        quantize_static(
+            folder / "prepared.onnx",
+            folder / "int8.onnx",
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return (folder / "int8.onnx").read_bytes()
+
+
+def embed_card_onnx(data: bytes, card: ModelCard) -> bytes:
+    """The file with the card as a `metadata_props` entry, in place of one that is there."""
+    model = onnx.load_from_string(data)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, kept | {CARD_KEY: card.to_json()})
+    return bytes(model.SerializeToString())
+
+
+class _Reader(CalibrationDataReader):
+    """Hands the calibration inputs to ONNX Runtime's quantizer one by one."""
+
+    def __init__(self, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+        self._remaining = iter(calibration)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next inputs, or None at the end."""
+        inputs = next(self._remaining, None)
+        return None if inputs is None else dict(inputs)
+
+
+def _name_free_axes(value: onnx.ValueInfoProto) -> None:
+    """Call the free axes of a picture `height` and `width` in place of tf2onnx's `unk__17`."""
+    axes = value.type.tensor_type.shape.dim
+    free = [axis for axis in axes if axis.dim_param]
+    for axis, name in zip(free, ("height", "width"), strict=False):
+        axis.dim_param = name

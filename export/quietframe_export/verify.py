@@ -1,0 +1,102 @@
+"""The proof: an exported file, run by the runtime, against Keras on the same held-out frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import ModelCard
+from quietframe.engines import Engine
+from quietframe.quality import psnr_db
+from quietframe.tasks import Classifier, Denoiser
+from quietframe_export.subject import Sample
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model made of the held-out frames.
+
+    Attributes:
+        images: the denoised frames, uint8; empty for a classifier.
+        scores: (frames, labels); empty for a denoiser.
+    """
+
+    images: Sequence[NDArray[np.uint8]] = ()
+    scores: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An exported file beside Keras.
+
+    For a denoiser the figures are mean PSNR in dB, over all frames and by group; for a classifier accuracy in
+    percent, where unknown labels count Keras' own answers as right.
+
+    Attributes:
+        keras, file: the figure of each.
+        drop: keras − file.
+        groups: by group, the figures `keras` and `file`.
+        max_error_255: the greatest difference from Keras in any pixel (or score), in 8-bit levels.
+        frames: how many frames were compared.
+        unit: `psnr_db` or `accuracy_percent`.
+    """
+
+    keras: float
+    file: float
+    drop: float
+    groups: Mapping[str, Mapping[str, float]]
+    max_error_255: float
+    frames: int
+    unit: str
+
+
+def answer(model: str | Path | Engine, card: ModelCard | None, samples: Sequence[Sample]) -> Answers:
+    """Run a model on the held-out frames as a device would: the noise level is estimated, not told."""
+    if card is not None and card.task == "classify":
+        classify = Classifier(model, card=card)
+        rows = [list(classify(sample.frame).scores.values()) for sample in samples]
+        return Answers(scores=np.asarray(rows, np.float32))
+    denoise = Denoiser(model, card=card)
+    return Answers(images=[denoise(sample.frame) for sample in samples])
+
+
+def compare(card: ModelCard, samples: Sequence[Sample], keras: Answers, file: Answers) -> Comparison:
+    """Set a file's answers beside those of Keras."""
+    if keras.scores is not None and file.scores is not None:
+        return _compare_scores(card, samples, keras.scores, file.scores)
+    references = [
+        reference if sample.clean is None else sample.clean
+        for sample, reference in zip(samples, keras.images, strict=True)
+    ]
+    of_keras = [psnr_db(reference, image) for reference, image in zip(references, keras.images, strict=True)]
+    of_file = [psnr_db(reference, image) for reference, image in zip(references, file.images, strict=True)]
+    errors = (np.abs(a.astype(np.int16) - b).max() for a, b in zip(keras.images, file.images, strict=True))
+    return _comparison(samples, of_keras, of_file, float(max(errors)), "psnr_db")
+
+
+def _compare_scores(
+    card: ModelCard, samples: Sequence[Sample], keras: NDArray[np.float32], file: NDArray[np.float32]
+) -> Comparison:
+    own = keras.argmax(axis=1)
+    right = [
+        own[index] if sample.label is None else card.labels.index(sample.label) for index, sample in enumerate(samples)
+    ]
+    of_keras, of_file = 100.0 * (own == right), 100.0 * (file.argmax(axis=1) == right)
+    return _comparison(samples, of_keras, of_file, float(np.abs(keras - file).max()) * 255, "accuracy_percent")
+
+
+def _comparison(samples: Sequence[Sample], keras: Any, file: Any, max_error_255: float, unit: str) -> Comparison:
+    of_keras, of_file = np.asarray(keras, float), np.asarray(file, float)
+    names = np.asarray([sample.group for sample in samples])
+    groups = {
+        str(name): {"keras": float(of_keras[names == name].mean()), "file": float(of_file[names == name].mean())}
+        for name in dict.fromkeys(names)
+        if name
+    }
+    keras_mean, file_mean = float(of_keras.mean()), float(of_file.mean())
+    return Comparison(keras_mean, file_mean, keras_mean - file_mean, groups, max_error_255, len(samples), unit)
