@@ -1,0 +1,1 @@
+"""Benchmarks: what a model costs on this machine, and what it gives."""

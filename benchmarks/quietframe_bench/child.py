@@ -1,0 +1,183 @@
+"""The process in which one model is measured: requests come as JSON lines, answers go back as JSON lines.
+
+A process of its own gives each model its own load time, first frame and peak memory, and a model that crashes
+takes nothing but its own row along. `quietframe_bench.process` is the other end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from quietframe.errors import QuietFrameError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from quietframe.card import ModelCard
+    from quietframe.card import Task as TaskName
+    from quietframe.tasks import Classifier, Denoiser
+    from quietframe_bench.timing import Stopwatch
+
+_ENGINE_PACKAGES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
+_STATUS = Path("/proc/self/status")
+
+
+class _Worker:
+    """Holds the model of this process. Each public method answers one kind of request."""
+
+    def __init__(self) -> None:
+        self._denoiser: Denoiser | None = None
+        self._watch: Stopwatch | None = None
+
+    def describe(self, *, model: str) -> dict[str, Any]:
+        """What the model says of itself."""
+        from quietframe.tasks.base import open_model
+
+        engine, card = open_model(model)
+        spatial = card.spatial
+        return {
+            "engine": type(engine).__name__,
+            "name": card.name,
+            "precision": card.precision,
+            "task": card.task,
+            "own_size_wh": spatial.size_hw[::-1] if spatial.fit == "resize" and spatial.size_hw else None,
+            "parameters": card.parameters,
+        }
+
+    def open(
+        self, *, model: str, task: TaskName, size_wh: list[int], threads: int, frames: str | None
+    ) -> dict[str, Any]:
+        """Import, load, and run the first frame, each timed apart."""
+        begin = perf_counter_ns()
+        kind = _import_kind(task, model)
+        imported = perf_counter_ns()
+        subject = kind(model, threads=threads)
+        loaded = perf_counter_ns()
+        from quietframe_bench.frames import open_feed
+        from quietframe_bench.timing import Stopwatch
+
+        card = subject.card
+        image = card.tensor("image", "inputs")
+        gray = image is not None and image.colour == "GRAY"
+        feed = open_feed(frames, (size_wh[0], size_wh[1]), gray=gray)
+        before = _rss_mb("VmRSS")
+        self._watch = Stopwatch(subject, feed.frame)
+        first = self._watch.call()[-1]
+        return {
+            "import_ms": (imported - begin) / 1e6,
+            "load_ms": (loaded - imported) / 1e6,
+            "first_frame_ms": first / 1e6,
+            "rss_before_first_frame_mb": before,
+            "macs": _macs(card, size_wh),
+            "gray_frames": gray,
+        }
+
+    def block(self, *, warmup: int, runs: int, min_secs: float) -> dict[str, Any]:
+        """Time some frames. See `Stopwatch.run`."""
+        if self._watch is None:
+            raise UsageError("no model is open")
+        samples = self._watch.run(warmup=warmup, runs=runs, min_secs=min_secs)
+        return {"warmup_ns": samples.warmup_ns, "stages_ns": samples.stages_ns}
+
+    def memory(self) -> dict[str, Any]:
+        """The most memory that this process has held so far."""
+        return {"peak_rss_mb": _rss_mb("VmHWM")}
+
+    def judge(self, *, model: str | None, image: str, sigma_255: float, seed: list[int]) -> dict[str, Any]:
+        """Add noise to a picture, denoise it, and compare; without a model, compare the noisy picture itself."""
+        import numpy as np
+
+        from quietframe.images import read_image
+        from quietframe.noise import add_gaussian, estimate_noise
+        from quietframe.quality import psnr_db, ssim
+
+        clean = read_image(image).pixels
+        noisy = add_gaussian(clean, sigma_255, np.random.default_rng(seed))
+        result = noisy if model is None else self._denoise(model, noisy)
+        figures = {"psnr_db": psnr_db(clean, result), "ssim": ssim(clean, result)}
+        return figures if model else figures | {"estimated_sigma_255": estimate_noise(noisy)}
+
+    def _denoise(self, model: str, noisy: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        from quietframe import Denoiser
+
+        if self._denoiser is None:
+            self._denoiser = Denoiser(model)
+        return self._denoiser(noisy)
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what an engine prints must not come between the answers
+    worker = _Worker()
+    jobs: Mapping[str, Callable[..., dict[str, Any]]] = {
+        "describe": worker.describe,
+        "open": worker.open,
+        "block": worker.block,
+        "memory": worker.memory,
+        "judge": worker.judge,
+    }
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = jobs[request.pop("job")](**request)
+        except QuietFrameError as exc:
+            answer = {"error": str(exc)}
+        except Exception as exc:  # noqa: BLE001  engines raise what they like: it all goes into the failed row
+            answer = {"error": f"{type(exc).__name__}: {exc}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _import_kind(task: TaskName, model: str) -> type[Denoiser | Classifier]:
+    """The class for a task. Imports all that loading needs, so that imports are not counted as load time."""
+    from quietframe.tasks import Classifier, DenoiseClassifier, Denoiser
+
+    with suppress(ImportError, KeyError):  # the load itself will say what is missing
+        importlib.import_module(_ENGINE_PACKAGES[Path(model).suffix.lower()])
+    kinds: Mapping[TaskName, type[Denoiser | Classifier]] = {
+        "denoise": Denoiser,
+        "classify": Classifier,
+        "denoise+classify": DenoiseClassifier,
+    }
+    return kinds[task]
+
+
+def _macs(card: ModelCard, size_wh: list[int]) -> int:
+    """Multiply-accumulates for one frame: the card's figure times the pixels that the model works on."""
+    from quietframe.tasks.fit import place
+
+    placement = place(size_wh[1], size_wh[0], card.spatial)
+    if card.spatial.size_hw:
+        pixels = placement.count * card.spatial.size_hw[0] * card.spatial.size_hw[1]
+    else:
+        multiple = card.spatial.multiple
+        pixels = (size_wh[0] + -size_wh[0] % multiple) * (size_wh[1] + -size_wh[1] % multiple)
+    return round(card.macs_per_pixel * pixels)
+
+
+def _rss_mb(field: str) -> float:
+    """`VmRSS` or `VmHWM` (its peak) of this process.
+
+    Not getrusage where it can be helped: its peak outlives exec, so it would be the parent's.
+    """
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    kib = next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    return kib * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main()

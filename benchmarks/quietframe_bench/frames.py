@@ -1,0 +1,113 @@
+"""Frames to measure with: real pictures, and a different frame at every call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.errors import UsageError
+
+NOISE_SIGMA_255 = 25.0
+"""Noise added to the bundled photograph, in 8-bit levels. A user's own frames are taken as they are."""
+
+_MARGIN = 64
+_POSITIONS = (_MARGIN + 1) ** 2
+_PICTURE_STEP, _NOISE_STEP = 1009, 2003  # primes that do not divide _POSITIONS: every position comes up
+_MOST_PICTURES = 16
+
+
+class FrameFeed:
+    """Frames of one size: a window that moves over pictures, under another window that moves over noise.
+
+    No two of the first 17 million frames are alike.
+
+    Args:
+        pictures: (h, w, 3) uint8 BGR, any size; each is scaled to cover the window and its moves.
+        size_wh: (width, height) of the frames.
+        gray: give (H, W) frames in place of (H, W, 3).
+        sigma_255: noise to add, in 8-bit levels; 0: none.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        size_wh: tuple[int, int],
+        *,
+        gray: bool = False,
+        sigma_255: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.size_wh = size_wh
+        area_wh = size_wh[0] + _MARGIN, size_wh[1] + _MARGIN
+        covers = [_cover(picture, area_wh) for picture in pictures]
+        self._pictures = [cv2.cvtColor(cover, cv2.COLOR_BGR2GRAY) for cover in covers] if gray else covers
+        self._noise = _noise(self._pictures[0].shape, sigma_255, seed) if sigma_255 else None
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """Frame number `index`, ≥ 0, rounded and clipped to uint8. Contiguous, and the caller's own."""
+        picture = self._pictures[index % len(self._pictures)]
+        window = self._window(picture, index * _PICTURE_STEP)
+        if self._noise is None:
+            return window.copy()
+        noise = self._window(self._noise, index * _NOISE_STEP + index // _POSITIONS)
+        return cv2.add(window, noise, dtype=cv2.CV_8U)
+
+    def _window(self, area: NDArray[Any], position: int) -> NDArray[Any]:
+        top, left = divmod(position % _POSITIONS, _MARGIN + 1)
+        width, height = self.size_wh
+        return area[top : top + height, left : left + width]
+
+
+def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = False) -> FrameFeed:
+    """The bundled photograph with noise, or the first pictures of a folder or video as they are.
+
+    Args:
+        source: a folder, a video or whatever `quietframe.open_source` takes; None: the bundled photograph.
+        size_wh: (width, height) of the frames.
+        gray: give gray frames.
+
+    Raises:
+        SourceError: the source cannot be read.
+        UsageError: it holds no pictures.
+    """
+    if source is None:
+        from quietframe.assets import photo_bgr
+
+        return FrameFeed([photo_bgr()], size_wh, gray=gray, sigma_255=NOISE_SIGMA_255)
+    from quietframe.sources import open_source
+
+    with open_source(source) as opened:
+        pictures = [_bgr(frame.bgr) for frame in islice(opened, _MOST_PICTURES)]
+    if not pictures:
+        raise UsageError(f"{Path(source)}: holds no frames to measure with")
+    return FrameFeed(pictures, size_wh, gray=gray)
+
+
+def _bgr(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+
+
+def _cover(picture: NDArray[np.uint8], area_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a picture so that it covers an area, and cut its middle."""
+    height, width = picture.shape[:2]
+    scale = max(area_wh[0] / width, area_wh[1] / height)
+    scaled_wh = max(area_wh[0], round(width * scale)), max(area_wh[1], round(height * scale))
+    scaled = cv2.resize(picture, scaled_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    left, top = (scaled_wh[0] - area_wh[0]) // 2, (scaled_wh[1] - area_wh[1]) // 2
+    return np.ascontiguousarray(scaled[top : top + area_wh[1], left : left + area_wh[0]])
+
+
+def _noise(shape: tuple[int, ...], sigma_255: float, seed: int) -> NDArray[np.int16]:
+    """White Gaussian noise, drawn row by row so that it does not show in the peak of memory."""
+    rng = np.random.default_rng(seed)
+    noise = np.empty(shape, np.int16)
+    for row in noise:
+        row[...] = np.rint(rng.standard_normal(row.shape, dtype=np.float32) * np.float32(sigma_255))
+    return noise

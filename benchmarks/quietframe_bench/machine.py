@@ -1,0 +1,104 @@
+"""What was measured, on what: the machine, the versions, the commit, the model file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from quietframe.cpu import physical_cores
+
+_PACKAGES = ("quietframe", "numpy", "opencv-python-headless", "opencv-python", "ai-edge-litert", "onnxruntime")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_CPU_INFO = Path("/proc/cpuinfo")
+_BOARD = Path("/proc/device-tree/model")
+
+
+def describe_machine() -> dict[str, Any]:
+    """The machine, in plain values. What the system does not tell is None."""
+    clock = _clock_mhz()
+    return {
+        "board": _first_line(_BOARD),
+        "cpu": _cpu_name(),
+        "architecture": platform.machine(),
+        "physical_cores": physical_cores(),
+        "logical_cores": os.cpu_count(),
+        "memory_mb": round(psutil.virtual_memory().total / 1e6),
+        "governor": _first_line(_GOVERNOR),
+        "clock_mhz": clock,
+        "load_1min": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that take part, where they are installed."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def describe_commit(file: Path = Path(__file__)) -> Mapping[str, Any] | None:
+    """The commit that `file` belongs to and whether its checkout is changed; None where git does not track it.
+
+    A package that was installed into somebody else's checkout is not tracked there, so that no foreign commit
+    is reported.
+    """
+    tracked = _git(file.parent, "ls-files", "--error-unmatch", file.name)
+    commit = _git(file.parent, "rev-parse", "HEAD")
+    if tracked is None or commit is None:
+        return None
+    top = _git(file.parent, "rev-parse", "--show-toplevel") or str(file.parent)
+    changed = _git(Path(top), "status", "--porcelain", "--untracked-files=no")
+    return {"sha": commit, "dirty": changed != ""}
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a model file."""
+    data = path.read_bytes()
+    return {"file": path.name, "file_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _git(folder: Path, *args: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ").partition("\n")[0] or None
+    except OSError:
+        return None
+
+
+def _cpu_name() -> str | None:
+    """The processor's name; ARM kernels give none in /proc/cpuinfo, so the part number stands for it."""
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    part = fields.get("CPU part")
+    return fields.get("model name") or (f"ARM part {part}" if part else None)
+
+
+def _clock_mhz() -> float | None:
+    try:
+        frequency = psutil.cpu_freq()
+    except (OSError, NotImplementedError):
+        return None
+    return round(frequency.current, 1) if frequency else None

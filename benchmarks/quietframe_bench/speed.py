@@ -1,0 +1,174 @@
+"""The speed of models: every model at every size with every number of threads, interleaved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quietframe_bench.process import Child, ChildError
+from quietframe_bench.timing import Samples, percentiles_ms
+
+ROUNDS = 5
+"""Each row is measured in so many rounds, spread over the whole run."""
+
+
+@dataclass(frozen=True)
+class SpeedSettings:
+    """How to measure.
+
+    Attributes:
+        sizes_wh: (width, height) of the frames. Models of a fixed size that frames are resized to run at theirs.
+        threads: numbers of CPU threads.
+        runs: timed frames for each row, at least.
+        min_secs: timed seconds for each row, at least.
+        warmup: frames before each round's timed ones; kept, but apart.
+        frames: a folder or video to take frames from; None: the bundled photograph with noise.
+    """
+
+    sizes_wh: tuple[tuple[int, int], ...] = ((640, 480),)
+    threads: tuple[int, ...] = (1,)
+    runs: int = 50
+    min_secs: float = 1.0
+    warmup: int = 3
+    frames: str | None = None
+
+
+@dataclass
+class SpeedRow:
+    """One model at one size with one number of threads.
+
+    Attributes:
+        model: the file.
+        size_wh, threads: what was asked for; None where the model failed before that mattered.
+        facts: what the model says of itself, its load time, first frame and memory.
+        samples: the raw times.
+        round_runs: how many of the timed frames each round gave, in order.
+        error: why the row failed.
+    """
+
+    model: Path
+    size_wh: tuple[int, int] | None = None
+    threads: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    samples: Samples = field(default_factory=Samples)
+    round_runs: list[int] = field(default_factory=list)
+    error: str | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """Percentiles of each stage, and the part of the time that is not the engine's; empty if it failed."""
+        if self.error or not len(self.samples):
+            return {}
+        stages = {stage: percentiles_ms(times) for stage, times in self.samples.stages_ns.items()}
+        total, engine = stages["total"]["p50_ms"], stages["engine"]["p50_ms"]
+        return {"stages": stages, "total_over_engine_p50": total / engine, "frames_per_s_p50": 1000 / total}
+
+    def as_record(self) -> dict[str, Any]:
+        """The row for JSON, with its raw samples."""
+        return {
+            "size_wh": self.size_wh,
+            "threads": self.threads,
+            "error": self.error,
+            **self.facts,
+            **self.figures(),
+            "round_runs": self.round_runs,
+            "warmup_ns": self.samples.warmup_ns,
+            "samples_ns": self.samples.stages_ns,
+        }
+
+
+def measure_speed(
+    models: Sequence[Path],
+    settings: SpeedSettings,
+    on_step: Callable[[str, int, int], None] = lambda text, step, steps: None,
+) -> list[SpeedRow]:
+    """Measure models, each row in a process of its own, all rows in turn and over again.
+
+    A machine that grows slow or busy during the run so hurts all rows alike.
+
+    Args:
+        models: model files.
+        settings: how to measure.
+        on_step: told (what, step, steps) as it goes on.
+
+    Returns:
+        A row for each model, size and number of threads, in that order; a model that cannot be opened gives one
+        row with its error.
+    """
+    rows = [row for model in models for row in _plan(model, settings)]
+    with ExitStack() as stack:
+        open_rows: list[tuple[SpeedRow, Child]] = []
+        steps = len(rows) * (ROUNDS + 1)
+        for step, row in enumerate(rows):
+            on_step(f"open {row.model.name}", step, steps)
+            if row.error is None:
+                child = stack.enter_context(Child())
+                if _open(row, child, settings):
+                    open_rows.append((row, child))
+        step = len(rows)
+        for runs, order in _rounds(open_rows, settings):
+            for row, child in order:
+                on_step(f"measure {row.model.name}", step, steps)
+                step += 1
+                if row.error is None:
+                    _measure_round(row, child, settings, runs)
+        for row, child in open_rows:
+            if row.error is None:
+                row.facts |= child.ask("memory")
+    return rows
+
+
+def _plan(model: Path, settings: SpeedSettings) -> list[SpeedRow]:
+    """The rows of one model: what it is says which sizes it runs at."""
+    try:
+        with Child() as child:
+            facts = child.ask("describe", model=str(model))
+    except ChildError as exc:
+        return [SpeedRow(model, error=str(exc))]
+    own_wh = facts.pop("own_size_wh")
+    sizes_wh = ((own_wh[0], own_wh[1]),) if own_wh else settings.sizes_wh
+    return [SpeedRow(model, size_wh, threads, dict(facts)) for size_wh in sizes_wh for threads in settings.threads]
+
+
+def _open(row: SpeedRow, child: Child, settings: SpeedSettings) -> bool:
+    try:
+        row.facts |= child.ask(
+            "open",
+            model=str(row.model),
+            task=row.facts["task"],
+            size_wh=row.size_wh,
+            threads=row.threads,
+            frames=settings.frames,
+        )
+    except ChildError as exc:
+        row.error = str(exc)
+    return row.error is None
+
+
+def _rounds(
+    rows: list[tuple[SpeedRow, Child]], settings: SpeedSettings
+) -> Iterator[tuple[int, list[tuple[SpeedRow, Child]]]]:
+    """Runs and order of each round; every other one goes backwards, so that no row always follows the same."""
+    rounds = min(ROUNDS, settings.runs)
+    for index in range(rounds):
+        runs = settings.runs // rounds + (index < settings.runs % rounds)
+        yield runs, rows if index % 2 == 0 else rows[::-1]
+
+
+def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, runs: int) -> None:
+    rounds = min(ROUNDS, settings.runs)
+    try:
+        answer = child.ask("block", warmup=settings.warmup, runs=runs, min_secs=settings.min_secs / rounds)
+    except ChildError as exc:
+        row.error = str(exc)
+        return
+    samples = Samples(**answer)
+    row.samples.extend(samples)
+    row.round_runs.append(len(samples))
+
+
+def settings_record(settings: SpeedSettings) -> dict[str, Any]:
+    """The settings for JSON."""
+    return asdict(settings) | {"rounds": min(ROUNDS, settings.runs)}
