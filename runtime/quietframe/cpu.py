@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+_FEATURES = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8"),
+    *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "sve", "sve2"),
+)
 
 
 def physical_cores() -> int:
@@ -21,3 +26,48 @@ def physical_cores() -> int:
         except OSError:
             cores.add(str(cpu))
     return max(1, len(cores))
+
+
+def logical_cores() -> int:
+    """Logical processors that this process may use, hyper-threads counted, at least 1."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def cpu_model() -> str | None:
+    """The processor's name, or the board's where Linux has none for it, as on ARM; None where neither is told."""
+    if name := _cpu_info().get("model name"):
+        return name
+    try:
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0\n ") or None
+    except OSError:
+        return platform.processor() or None
+
+
+def cpu_features() -> tuple[str, ...]:
+    """The processor's vector and 8-bit arithmetic features, by Linux's names for them."""
+    info = _cpu_info()
+    found = (info.get("flags") or info.get("Features") or "").split()
+    return tuple(feature for feature in _FEATURES if feature in found)
+
+
+def memory_mb(entry: str) -> int | None:
+    """An entry of /proc/meminfo, such as `MemTotal`, in 10⁶ bytes; None where there is no such entry."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = (line.split() for line in lines)
+    return next((int(words[1]) * 1024 // 10**6 for words in found if words[0] == f"{entry}:"), None)
+
+
+def _cpu_info() -> dict[str, str]:
+    """The first processor's fields of /proc/cpuinfo."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}

@@ -1,0 +1,268 @@
+"""What this machine is, what is installed, and what is missing: the facts behind `quietframe doctor`.
+
+Nothing here runs at import; cameras are asked for their names only when `examine` is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from quietframe import __version__
+from quietframe.cpu import cpu_features, cpu_model, logical_cores, memory_mb, physical_cores
+from quietframe.errors import QuietFrameError
+
+Status = Literal["ok", "note", "wrong"]
+
+BASE_PACKAGES = {"numpy": "numpy", "cv2": "opencv-python-headless", "ai_edge_litert": "ai-edge-litert"}
+"""Modules that no picture can be denoised without, and the packages that bring them."""
+
+EXTRAS = {
+    "onnx": ("onnxruntime",),
+    "train": ("tensorflow", "keras", "matplotlib"),
+    "export": ("onnx", "tf2onnx"),
+    "bench": ("psutil", "scikit-image"),
+}
+"""The optional packages, by the extra that installs them."""
+
+OPENCV_PACKAGES = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+INT8_FEATURES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+"""Processor features that multiply and add 8-bit integers in one instruction."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: what was looked at.
+        status: `ok`; `note`: QuietFrame runs, but not everything in it, or slower; `wrong`: QuietFrame does not run.
+        found: what is there.
+        remedy: the command or step that mends it; empty where nothing is to be mended.
+    """
+
+    topic: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine. What the system does not tell is None."""
+
+    system: str
+    cpu: str | None
+    cpu_features: tuple[str, ...]
+    physical_cores: int
+    logical_cores: int
+    memory_mb: int | None
+    memory_available_mb: int | None
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A video capture device that the kernel lists.
+
+    Attributes:
+        device: its path, `/dev/video0`.
+        name: what the driver calls it; empty where it could not be asked.
+        error: why it cannot be opened; empty where it can.
+    """
+
+    device: str
+    name: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that `examine` found."""
+
+    versions: Mapping[str, str]
+    machine: Machine
+    cameras: tuple[Camera, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def works(self) -> bool:
+        """Nothing stops QuietFrame from running."""
+        return all(finding.status != "wrong" for finding in self.findings)
+
+
+def examine() -> Report:
+    """Look at the machine, the packages, the engines and the cameras."""
+    machine = Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=cpu_model(),
+        cpu_features=cpu_features(),
+        physical_cores=physical_cores(),
+        logical_cores=logical_cores(),
+        memory_mb=memory_mb("MemTotal"),
+        memory_available_mb=memory_mb("MemAvailable"),
+    )
+    cameras = tuple(find_cameras())
+    findings = [
+        _python(),
+        *_base_packages(),
+        _opencv(),
+        _models(),
+        _processor(machine),
+        *_extras(),
+        _cameras(cameras),
+    ]
+    return Report(_versions(), machine, cameras, tuple(findings))
+
+
+def find_cameras(folder: Path = Path("/dev")) -> list[Camera]:
+    """The video capture devices, by number; codecs and metadata nodes, which look alike, are left out."""
+    number = re.compile(r"video(\d+)")
+    nodes = {int(match[1]): path for path in folder.glob("video*") if (match := number.fullmatch(path.name))}
+    found = (_ask_camera(nodes[index]) for index in sorted(nodes))
+    return [camera for camera in found if camera is not None]
+
+
+# From linux/videodev2.h: VIDIOC_QUERYCAP and struct v4l2_capability.
+_QUERYCAP = 0x80685600
+_CAPABILITY = struct.Struct("16s32s32sIII12x")
+_CAPTURE = 0x00000001 | 0x00001000  # V4L2_CAP_VIDEO_CAPTURE, V4L2_CAP_VIDEO_CAPTURE_MPLANE
+
+
+def _ask_camera(path: Path) -> Camera | None:
+    import fcntl
+
+    answer = bytearray(_CAPABILITY.size)
+    try:
+        with path.open("rb", buffering=0) as node:
+            fcntl.ioctl(node, _QUERYCAP, answer)
+    except OSError as exc:
+        return Camera(str(path), "", exc.strerror or str(exc))
+    _, card, _, _, _, device_capabilities = _CAPABILITY.unpack(answer)
+    if not device_capabilities & _CAPTURE:
+        return None
+    return Camera(str(path), card.partition(b"\0")[0].decode(errors="replace"))
+
+
+def _versions() -> dict[str, str]:
+    names = [*BASE_PACKAGES.values(), "click", "rich", *(name for names in EXTRAS.values() for name in names)]
+    found = {"quietframe": __version__, "python": platform.python_version()}
+    for name in dict.fromkeys([*names, *OPENCV_PACKAGES]):
+        if (installed := _version(name)) is not None:
+            found[name] = installed
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} at {sys.executable}"
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Finding("Python", "ok", found)
+    return Finding("Python", "wrong", found, "install Python 3.11, 3.12 or 3.13 and make a new environment with it")
+
+
+def _base_packages() -> list[Finding]:
+    findings = []
+    for module, package in BASE_PACKAGES.items():
+        try:
+            importlib.import_module(module)
+        except (ImportError, OSError) as exc:  # OSError: a shared library that cannot be loaded
+            reason = str(exc).strip().partition("\n")[0]
+            remedy = f"pip install --force-reinstall {package}"
+            findings.append(Finding(package, "wrong", f"cannot be imported: {reason}", remedy))
+            continue
+        if module != "cv2":  # it may come from another package: see `_opencv`
+            findings.append(Finding(package, "ok", _version(package) or "installed without metadata"))
+    return findings
+
+
+def _opencv() -> Finding:
+    installed = [f"{name} {found}" for name in OPENCV_PACKAGES if (found := _version(name)) is not None]
+    names = [entry.partition(" ")[0] for entry in installed]
+    if len(installed) > 1:
+        remedy = f"pip uninstall -y {' '.join(names)} && pip install opencv-python-headless"
+        return Finding("OpenCV", "note", f"{' and '.join(installed)} overwrite each other's files", remedy)
+    if not installed:
+        return Finding("OpenCV", "note", "installed without metadata, as a system package is")
+    return Finding("OpenCV", "ok", installed[0])
+
+
+def _models() -> Finding:
+    """Denoise a small frame with each built-in model that denoises: shows that models, engine and packages fit."""
+    try:
+        from quietframe.zoo import builtin_models
+
+        names = list(builtin_models())
+        if not names:
+            return Finding("built-in models", "wrong", "none", "pip install --force-reinstall quietframe")
+        _run(names)
+    except (QuietFrameError, ImportError, OSError) as exc:
+        reason = str(exc).strip().partition("\n")[0]
+        return Finding("built-in models", "wrong", reason, "pip install --force-reinstall quietframe")
+    return Finding("built-in models", "ok", f"{', '.join(names)}: each ran")
+
+
+def _run(names: Sequence[str]) -> None:
+    import numpy as np
+
+    from quietframe.tasks import Classifier, Denoiser
+    from quietframe.tasks.base import open_model
+
+    frame_bgr = np.full((32, 32, 3), 128, np.uint8)
+    for name in names:
+        engine, card = open_model(name)
+        task = Denoiser if "denoise" in card.task else Classifier
+        task(engine, card=card)(frame_bgr)
+
+
+def _processor(machine: Machine) -> Finding:
+    fast = [feature for feature in machine.cpu_features if feature in INT8_FEATURES]
+    if fast:
+        return Finding("8-bit arithmetic", "ok", f"fast: {', '.join(fast)}")
+    return Finding(
+        "8-bit arithmetic",
+        "note",
+        "no dot-product instructions: int8 models gain less here",
+        "quietframe bench shows which precision is the fastest on this machine",
+    )
+
+
+def _extras() -> list[Finding]:
+    findings = []
+    for extra, packages in EXTRAS.items():
+        absent = [package for package in packages if _version(package) is None]
+        present = ", ".join(f"{package} {_version(package)}" for package in packages if package not in absent)
+        if absent:
+            remedy = f"pip install 'quietframe[{extra}]'"
+            findings.append(Finding(f"extra: {extra}", "note", f"without {', '.join(absent)}", remedy))
+        else:
+            findings.append(Finding(f"extra: {extra}", "ok", present))
+    return findings
+
+
+def _cameras(cameras: Sequence[Camera]) -> Finding:
+    if not cameras:
+        return Finding("cameras", "note", "none", "connect one, or use the drawn scene: quietframe denoise test:")
+    refused = [f"{camera.device}: {camera.error}" for camera in cameras if camera.error]
+    if refused:
+        remedy = "let this user open it: sudo usermod -aG video $USER, then log in anew"
+        return Finding("cameras", "note", "; ".join(refused), remedy)
+    return Finding("cameras", "ok", ", ".join(f"{camera.device} ({camera.name})" for camera in cameras))
