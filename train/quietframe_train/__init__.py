@@ -1,1 +1,36 @@
-"""Training: Keras 3 recipes for denoisers and classifiers, each reproducible from its run folder."""
+"""Training: Keras 3 recipes for denoisers and classifiers, each reproducible from its run folder.
+
+>>> from quietframe_train import RECIPES, train
+>>> run = train("latent-autoencoder", data="mnist.npz", out="runs/latent-autoencoder")
+>>> run.metrics["sets"]["MNIST test"]["psnr_db_sigma0.5"]
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quietframe_train.recipes import RECIPES, Recipe
+    from quietframe_train.run_folder import Run, load_run
+    from quietframe_train.training import train
+
+_HOME_OF = {
+    "RECIPES": "recipes",
+    "Recipe": "recipes",
+    "Run": "run_folder",
+    "load_run": "run_folder",
+    "train": "training",
+}
+
+__all__ = ["RECIPES", "Recipe", "Run", "load_run", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the list of recipes needs no Keras."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

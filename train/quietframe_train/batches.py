@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
+from quietframe_train.digits import Digits
 from quietframe_train.photos import cut_patches
 from quietframe_train.recipes import PhotoData
 
@@ -23,44 +24,45 @@ VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 VALIDATION_SIDE = 192
 
 
-class _EpochDataset(keras.utils.PyDataset):
-    """A data set that counts its epochs."""
+class SeededBatches(keras.utils.PyDataset):
+    """A data set whose batches are drawn from (seed, epoch, index); `fit` sets `epoch`.
 
-    def __init__(self, seed: int, first_epoch: int) -> None:
-        super().__init__(workers=2, max_queue_size=16)
+    One worker: with more, Keras mixes batches that it fetched to find the shapes into the first epoch.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(workers=1)
         self.seed = seed
-        self.epoch = first_epoch
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
+        self.epoch = 0
 
     def generator(self, index: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, self.epoch, index))
 
 
-class DigitBatches(_EpochDataset):
+class DigitBatches(SeededBatches):
     """Digits in a new order and with new noise each epoch.
 
     Args:
-        images: (N, 28, 28, 1) float32 in [0, 1].
-        labels: (N,) classes, or None where the clean image is the target.
+        digits: what trains.
         noise: what is done to the images.
+        classify: whether the classes are the targets, or the clean images.
         batch: images in a step; the last step of an epoch may have fewer.
-        seed, first_epoch: decide the order and the noise.
+        seed: with the epoch decides the order and the noise.
     """
 
     def __init__(
         self,
-        images: NDArray[np.float32],
-        labels: NDArray[np.integer[Any]] | None,
+        digits: Digits,
         noise: NormalNoise | NoNoise,
         *,
+        classify: bool,
         batch: int,
         seed: int,
-        first_epoch: int = 0,
     ) -> None:
-        super().__init__(seed, first_epoch)
-        self.images, self.labels, self.noise, self.batch = images, labels, noise, batch
+        super().__init__(seed)
+        self.images = digits.scaled()
+        self.targets = digits.labels if classify else self.images
+        self.noise, self.batch = noise, batch
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch)
@@ -68,12 +70,10 @@ class DigitBatches(_EpochDataset):
     def __getitem__(self, index: int) -> Batch:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
         chosen = order[index * self.batch : (index + 1) * self.batch]
-        clean = self.images[chosen]
-        noisy = self.noise.apply(clean, self.generator(index))
-        return noisy, clean if self.labels is None else self.labels[chosen]
+        return self.noise.apply(self.images[chosen], self.generator(index)), self.targets[chosen]
 
 
-class PhotoBatches(_EpochDataset):
+class PhotoBatches(SeededBatches):
     """Noisy patches of photographs and their noise levels.
 
     Inputs: `image` (batch, side, side, 3) float32 in [0, 1] and `sigma` (batch, 1, 1, 1), told level / 255.
@@ -89,9 +89,8 @@ class PhotoBatches(_EpochDataset):
         batch: int,
         steps: int,
         seed: int,
-        first_epoch: int = 0,
     ) -> None:
-        super().__init__(seed, first_epoch)
+        super().__init__(seed)
         self.photos, self.data, self.noise = photos, data, noise
         self.batch, self.steps = batch, steps
 
@@ -103,6 +102,13 @@ class PhotoBatches(_EpochDataset):
         clean = cut_patches(self.photos, self.batch, self.data.patch, rng)
         noisy, told_255 = self.noise.apply(clean, rng)
         return _camera_batch(noisy, told_255, clean)
+
+
+def digit_validation(digits: Digits, noise: NormalNoise | NoNoise, *, classify: bool, seed: int) -> Batch:
+    """All the digits, with the same noise at every call; targets as `DigitBatches` gives them."""
+    clean = digits.scaled()
+    noisy = noise.apply(clean, np.random.default_rng(seed))
+    return noisy, digits.labels if classify else clean
 
 
 def photo_validation(photos: Sequence[NDArray[np.uint8]], noise: CameraNoise, *, seed: int) -> Batch:

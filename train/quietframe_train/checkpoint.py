@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from quietframe.errors import SourceError
 from quietframe_train.recipes import EarlyStopping
-
-STATE = "state.weights.h5"
-"""Weights, optimizer (with its step count and moving averages) and metrics after the last whole epoch."""
+from quietframe_train.run_folder import HISTORY, STATE
 
 BEST = "best.weights.h5"
-HISTORY = "history.csv"
+"""Weights of the best epoch so far, where the recipe restores them. `STATE` holds weights, optimizer (with its
+step count and moving averages) and metrics after the last whole epoch.
+"""
+
+SECONDS = "seconds"
+"""Column of the history: how long the epoch took, its validation included."""
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -28,9 +33,14 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, folder: Path, rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> None:
         super().__init__()
         self.folder, self.rows, self.early_stopping = folder, rows, early_stopping
+        self.started = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.rows.append({"epoch": epoch + 1} | {key: float(value) for key, value in (logs or {}).items()})
+        row = {"epoch": epoch + 1} | {key: float(value) for key, value in (logs or {}).items()}
+        self.rows.append(row | {SECONDS: round(time.monotonic() - self.started, 3)})
         write_history(self.folder / HISTORY, self.rows)
         stop = self.early_stopping
         if stop and epochs_since_best(self.rows, stop.monitor) == 0:
@@ -44,14 +54,21 @@ def resume(model: keras.Model, folder: Path, steps_per_epoch: int) -> list[dict[
     """Load the state in `folder` into a compiled model and return the history rows of its whole epochs.
 
     Without a state there is nothing to resume: the model stays as it is and the history is empty.
+    Raises SourceError if the state or history is damaged, or of another model.
     """
     state = folder / STATE
     if not state.is_file():
         return []
     model.optimizer.build(model.trainable_variables)
-    model.load_weights(state)
+    try:
+        model.load_weights(state)
+        rows = read_history(folder / HISTORY)
+    except (OSError, ValueError, KeyError) as exc:
+        raise SourceError(f"{folder}: its training cannot be resumed ({exc})") from exc
     epochs = int(model.optimizer.iterations) // steps_per_epoch
-    return read_history(folder / HISTORY)[:epochs]
+    if len(rows) < epochs:
+        raise SourceError(f"{folder}: {HISTORY} has {len(rows)} epochs, {STATE} is after {epochs}")
+    return rows[:epochs]
 
 
 def should_stop(rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> bool:
@@ -66,10 +83,11 @@ def epochs_since_best(rows: list[dict[str, float]], monitor: str) -> int:
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write the rows as CSV, whole or not at all."""
+    """Write the rows as CSV, whole or not at all; a value that a row does not have stays empty."""
     part = path.with_suffix(".part")
+    columns = dict.fromkeys(key for row in rows for key in row)
     with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=list(columns))
         writer.writeheader()
         writer.writerows(rows)
     part.replace(path)
@@ -79,7 +97,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """Read what `write_history` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+            {key: int(value) if key == "epoch" else float(value) for key, value in row.items() if value}
             for row in csv.DictReader(file)
         ]
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from quietframe_train.batches import Batch
+from quietframe_train.batches import Batch, SeededBatches
 from quietframe_train.checkpoint import BEST, Checkpoint, resume, should_stop
 from quietframe_train.models import BUILDERS
 from quietframe_train.recipes import Recipe, WarmupCosine
@@ -49,7 +49,7 @@ def build(recipe: Recipe, steps: int) -> keras.Model:
 
 def fit(
     recipe: Recipe,
-    training: keras.utils.PyDataset,
+    training: SeededBatches,
     validation: Batch,
     folder: Path,
     *,
@@ -61,7 +61,7 @@ def fit(
 
     Args:
         recipe: what to train.
-        training: batches; its `epoch` is moved on when a training resumes.
+        training: batches; its `epoch` is set at the start of each.
         validation: inputs and targets that are never trained on.
         folder: an existing folder for the checkpoint and history.
         epochs: total, those before a resume included.
@@ -73,7 +73,7 @@ def fit(
     steps = len(training)
     model = build(recipe, steps * epochs)
     rows = resume(model, folder, steps) if resume_run else []
-    training.epoch = len(rows)
+    count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: setattr(training, "epoch", epoch))
     if len(rows) < epochs and not should_stop(rows, recipe.early_stopping):
         model.fit(
             training,
@@ -81,7 +81,8 @@ def fit(
             validation_batch_size=max(recipe.batch, 16),
             initial_epoch=len(rows),
             epochs=epochs,
-            callbacks=[Checkpoint(folder, rows, recipe.early_stopping), *(callbacks or [])],
+            shuffle=False,  # the batches are shuffled, and Keras' order of them would not outlive a resume
+            callbacks=[count, Checkpoint(folder, rows, recipe.early_stopping), *(callbacks or [])],
             verbose=0,
         )
     else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from quietframe.card import Task
+from quietframe.errors import UsageError
 from quietframe_train.corruption import CameraNoise, Corruption, NoNoise, NormalNoise
 
 
@@ -85,6 +87,7 @@ class Recipe:
         early_stopping: None: never.
         test_sigmas: noise levels at which the digits' robustness is measured.
         source: the write-up or paper that the recipe follows.
+        limits: what the model is not good for, in plain words, for its card.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Recipe:
     steps_per_epoch: int | None = None
     early_stopping: EarlyStopping | None = None
     test_sigmas: tuple[float, ...] = ()
+    limits: str = ""
 
     @property
     def kind(self) -> Literal["digits", "photos"]:
@@ -114,7 +118,7 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         Recipe(
             name="latent-autoencoder",
-            summary="MNIST denoiser through 16 numbers: convolutional encoder, dense latent vector, decoder",
+            summary="178k-parameter MNIST denoiser: convolutional encoder, 16 latent numbers, decoder",
             task="denoise",
             model=ModelConfig("latent_autoencoder"),
             data=DigitData(),
@@ -123,11 +127,12 @@ RECIPES: Mapping[str, Recipe] = {
             batch=32,
             epochs=10,
             test_sigmas=(0.5, 0.75, 1.0),
+            limits="28x28 handwritten digits, white on black, only",
             source="published latent-vector denoising autoencoder on MNIST (2 strided convolutions, 16 latents)",
         ),
         Recipe(
             name="digit-classifier",
-            summary="MNIST classifier: 784-256-256-10, trained on clean digits",
+            summary="269k-parameter MNIST classifier, 784-256-256-10, trained on clean digits",
             task="classify",
             model=ModelConfig("dense_classifier"),
             data=DigitData(),
@@ -135,6 +140,7 @@ RECIPES: Mapping[str, Recipe] = {
             loss="sparse_categorical_crossentropy",
             batch=512,
             epochs=5,
+            limits="28x28 handwritten digits, white on black, only; noise must be taken away first",
             source="published dense MNIST classifier that is fed by a denoising autoencoder",
         ),
         Recipe(
@@ -150,7 +156,18 @@ RECIPES: Mapping[str, Recipe] = {
             steps_per_epoch=1000,
             optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.999),
             schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
+            limits="trained on white and signal-dependent noise; noise that was demosaiced or JPEG-compressed "
+            "reads as less than it is, and some of it stays",
             source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
         ),
     )
 }
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises UsageError with the nearest one."""
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(RECIPES)}"
+    raise UsageError(f"unknown recipe {name!r}: {hint}")

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -125,30 +125,27 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
 
 
-def begin(run: Run, *, resume: bool) -> Run:
-    """Make the folder ready and write recipe.json, before the first step: a kill leaves what a resume needs.
+def begin(run: Run, earlier: Run | None = None) -> None:
+    """Make the folder and write recipe.json, before the first step: a kill leaves what a resume needs.
 
-    Returns the run, with the date of its first start if it resumes one.
+    Args:
+        run: the training to begin.
+        earlier: what the folder said, where one is resumed.
 
     Raises:
-        UsageError: see `check_folder`; or the folder holds a training of another recipe, seed, data or length.
-        OutputError: the folder cannot be made.
+        UsageError: `earlier` was a training of another recipe, seed, length or data.
+        OutputError: the folder cannot be made or written.
     """
-    check_folder(run.folder, resume=resume)
-    if (run.folder / RECIPE).is_file():
-        earlier = load_run(run.folder)
-        if differing := differences(earlier, run):
-            raise UsageError(
-                f"{run.folder}: holds another training ({'; '.join(differing)}): resume it as it was begun, "
-                "or choose another --out"
-            )
-        run = Run(**{f.name: getattr(run, f.name) for f in fields(run)} | {"created": earlier.created})
+    if earlier and (differing := differences(earlier, run)):
+        raise UsageError(
+            f"{run.folder}: holds another training ({'; '.join(differing)}): resume it as it was begun, "
+            "or choose another --out"
+        )
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"{run.folder}: cannot be made ({exc.strerror or exc})") from exc
     write_recipe(run)
-    return run
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:

@@ -14,7 +14,7 @@ from quietframe_train.digits import Digits, DigitSplits, load_digits
 from quietframe_train.photos import PhotoSet, load_photos
 from quietframe_train.recipes import DigitData, Recipe
 
-__all__ = ["DigitSplits", "Digits", "PhotoSet", "Splits", "data_terms", "fingerprint", "load_splits"]
+__all__ = ["DigitSplits", "Digits", "PhotoSet", "Splits", "describe_data", "fingerprint", "load_splits"]
 
 Splits: TypeAlias = DigitSplits | PhotoSet
 
@@ -43,7 +43,7 @@ def load_splits(recipe: Recipe, data_path: str | Path | None, *, seed: int, limi
     return load_photos(data_path, validation_share=share, limit=limit)
 
 
-def data_terms(splits: Splits, data_path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:
+def describe_data(splits: Splits, data_path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:
     """What the model card says of the data: as stated, as known by content, or unknown; never guessed."""
     known = splits.terms if isinstance(splits, DigitSplits) else None
     fallback = known or DataTerms(Path(data_path).resolve().name if data_path else "MNIST", UNKNOWN_TERMS)

@@ -1,0 +1,151 @@
+"""`quietframe train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quietframe.cli import EXIT_DONE, EXIT_INTERRUPTED, ExtraCommand
+
+if TYPE_CHECKING:
+    from quietframe_train.run_folder import Run
+
+
+@click.command(cls=ExtraCommand, extra="train", needs=("keras", "matplotlib"))
+@click.argument("recipe", required=False)
+@click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of photographs.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder, new or empty.  [default: runs/RECIPE]")
+@click.option("--epochs", type=click.IntRange(min=1), help="In place of the recipe's.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use only so many training images, for a fast trial.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of weights, split, order and noise.  [default: 0]")
+@click.option("--resume", is_flag=True, help="Go on with the training in --out.")
+@click.option("--data-name", metavar="NAME", help="What the model card calls the data.")
+@click.option("--data-terms", metavar="TERMS", help="The terms of the data, for the model card.")
+@click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:
+    """Train a model by a RECIPE and leave it in a run folder, ready for quietframe export.
+
+    Digit recipes download MNIST unless --data names a file; camera recipes take any folder of pictures.
+    """
+    if list_recipes:
+        _print_recipes(as_json=as_json)
+        return EXIT_DONE
+    if recipe is None:
+        raise click.UsageError("Missing argument 'RECIPE': quietframe train --list shows them.")
+    return _train(recipe, options, as_json=as_json)
+
+
+def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
+    import logging
+    import sys
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("quietframe: %(message)s"))
+    log = logging.getLogger("quietframe_train")
+    log.addHandler(handler)
+    try:
+        run = _run(recipe, options)
+    except KeyboardInterrupt:
+        click.echo(f"quietframe: interrupted: {_kept(recipe, options['out'])}", err=True)
+        return EXIT_INTERRUPTED
+    finally:
+        log.removeHandler(handler)
+    _print_run(run, as_json=as_json)
+    return EXIT_DONE
+
+
+def _run(recipe: str, options: dict[str, Any]) -> Run:
+    from quietframe_train.recipes import find_recipe
+
+    chosen = find_recipe(recipe)  # before the seconds that Keras takes to load
+
+    from quietframe_train.backend import load_backend
+
+    load_backend()
+
+    from rich.console import Console
+
+    from quietframe_train.progress import shown_progress
+    from quietframe_train.training import train as train_recipe
+
+    with shown_progress(Console(stderr=True)) as callback:
+        return train_recipe(chosen, callbacks=[callback], **options)
+
+
+def _kept(recipe: str, out: Path | None) -> str:
+    """What an interrupted training left behind, and how to go on."""
+    from quietframe_train.run_folder import HISTORY, RECIPE
+
+    folder = out or Path("runs", recipe)
+    if not (folder / RECIPE).is_file():
+        return "nothing was begun"
+    history = folder / HISTORY
+    epochs = max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1) if history.is_file() else 0
+    return f"{epochs} whole epochs are kept; go on with quietframe train {recipe} --out {folder} --resume"
+
+
+def _print_recipes(*, as_json: bool) -> None:
+    from quietframe_train.recipes import RECIPES
+
+    rows = [
+        {
+            "name": recipe.name,
+            "task": recipe.task,
+            "data": "MNIST" if recipe.kind == "digits" else "a folder of photographs",
+            "epochs": recipe.epochs,
+            "summary": recipe.summary,
+        }
+        for recipe in RECIPES.values()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def _print_run(run: Run, *, as_json: bool) -> None:
+    if as_json:
+        record = {"recipe": run.recipe.name, "folder": str(run.folder), "seed": run.seed, "epochs": run.epochs}
+        _print_json(record | {"metrics": dict(run.metrics)})
+        return
+    metrics = run.metrics
+    seconds = metrics["training_seconds"]
+    took = "" if seconds is None else f" in {seconds:.0f} s"
+    click.echo(
+        f"{run.model_path}: {metrics['parameters']:,} parameters, {metrics['macs_per_pixel']:,.0f} MAC/pixel, "
+        f"{metrics['epochs_run']} epochs{took}"
+    )
+    for name, figures in metrics["sets"].items():
+        by_sigma: dict[str, dict[str, float]] = {}
+        for key, value in figures.items():
+            measure, _, sigma = key.partition("_sigma")
+            by_sigma.setdefault(sigma, {})[measure] = value
+        measures = list(next(iter(by_sigma.values())))
+        sigmas = [[sigma] if sigma else [] for sigma in by_sigma]
+        head = [name, *(["sigma"] if any(sigmas) else []), *measures]
+        rows = [
+            ["", *cell, *(f"{row[m]:.4f}" for m in measures)]
+            for cell, row in zip(sigmas, by_sigma.values(), strict=True)
+        ]
+        _print_table(head, rows)
+
+
+def _print_json(record: Any) -> None:
+    import json
+
+    click.echo(json.dumps(record, ensure_ascii=False, indent=1))
+
+
+def _print_table(head: list[str], rows: list[list[Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*map(str, row))
+    console = Console(width=None if click.get_text_stream("stdout").isatty() else 160)
+    console.print(table)

@@ -1,0 +1,134 @@
+"""The pictures of a run folder: how the loss fell, and what the model does to a few images."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from quietframe.images import write_whole
+from quietframe.noise import add_gaussian, to_uint8
+from quietframe.quality import psnr_db
+from quietframe_train.corruption import NormalNoise
+from quietframe_train.digits import Digits
+from quietframe_train.evaluate import NOISE_SEED, denoise_photo, noisy_digits, predict
+from quietframe_train.recipes import Recipe
+from quietframe_train.splits import DigitSplits, Splits
+
+_BLUE, _ORANGE, _RED, _GRAY = "#1f6fb4", "#e07b1a", "#c62828", "#555555"
+_COLUMNS = 12
+_PHOTO_SIDE, _PHOTO_SIGMA_255, _PHOTO_COUNT = 192, 25.0, 5
+_METRIC_NAMES = {"psnr_db": "PSNR (dB)", "accuracy": "accuracy"}
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def loss_figure(rows: Sequence[dict[str, float]], title: str) -> Figure:
+    """Loss and metric of training and validation by epoch, from the rows of the history."""
+    names = [name for name in _METRIC_NAMES if name in rows[0]]
+    figure = Figure(figsize=(5.2 * (1 + len(names)), 3.6), dpi=110, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    epochs = [row["epoch"] for row in rows]
+    for axes, name in zip(figure.subplots(1, 1 + len(names), squeeze=False)[0], ["loss", *names], strict=True):
+        for key, label, colour in ((name, "training", _BLUE), (f"val_{name}", "validation", _ORANGE)):
+            values = [row.get(key, np.nan) for row in rows]
+            axes.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) < 25 else None, markersize=3)
+        axes.set(xlabel="epoch", ylabel=_METRIC_NAMES.get(name, name))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return figure
+
+
+def samples_figure(model: keras.Model, recipe: Recipe, splits: Splits) -> Figure:
+    """Denoisers: clean, noisy, denoised. Classifiers: digits with what they were taken for, mistakes in red."""
+    if not isinstance(splits, DigitSplits):
+        return _photos(model, recipe, splits.validation)
+    if recipe.task == "classify":
+        return _classified(predict(model, splits.test.images).argmax(axis=1), splits.test)
+    return _denoised_digits(model, recipe, splits.test)
+
+
+def _denoised_digits(model: keras.Model, recipe: Recipe, test: Digits) -> Figure:
+    assert isinstance(recipe.noise, NormalNoise)
+    few = Digits(test.images[:_COLUMNS], test.labels[:_COLUMNS])
+    rows = [("clean", few.images)]
+    for sigma in recipe.test_sigmas or (recipe.noise.sigma,):
+        noisy = noisy_digits(few, replace(recipe.noise, sigma=sigma))
+        rows += [(f"noisy, σ {sigma:g}", noisy), ("denoised", to_uint8(255 * predict(model, noisy)))]
+    figure = Figure(figsize=(0.8 * _COLUMNS + 1.3, 0.8 * len(rows) + 0.4), dpi=110, layout="constrained")
+    figure.suptitle(f"{recipe.name}: images of the test set", fontsize=11)
+    grid = figure.subplots(len(rows), _COLUMNS, squeeze=False)
+    for axes_row, (label, images) in zip(grid, rows, strict=True):
+        for axes, image in zip(axes_row, [*images, *[None] * (_COLUMNS - len(images))], strict=True):
+            _show(axes, image)
+        axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def _classified(predicted: NDArray[np.int64], test: Digits) -> Figure:
+    """Three rows from the start of the test set, then the first mistakes in it."""
+    mistakes = np.flatnonzero(predicted != test.labels)[: 2 * _COLUMNS]
+    blocks = [("the first of the test set", np.arange(min(3 * _COLUMNS, len(test))))]
+    if len(mistakes):
+        blocks.append(("its first mistakes: class → taken for", mistakes))
+    heights = [-(-len(indices) // _COLUMNS) for _, indices in blocks]
+    figure = Figure(figsize=(0.85 * _COLUMNS, 1.12 * sum(heights) + 0.4 * len(blocks)), dpi=110, layout="constrained")
+    parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, height, (title, indices) in zip(parts, heights, blocks, strict=True):
+        part.suptitle(title, fontsize=10)
+        cells = part.subplots(height, _COLUMNS, squeeze=False).ravel()
+        for axes, index in zip(cells, [*indices, *[None] * (len(cells) - len(indices))], strict=True):
+            _show(axes, None if index is None else test.images[index])
+            if index is None:
+                continue
+            right = predicted[index] == test.labels[index]
+            text = str(predicted[index]) if right else f"{test.labels[index]} → {predicted[index]}"
+            axes.set_title(text, fontsize=9, color=_GRAY if right else _RED, pad=2)
+            axes.spines[:].set(visible=not right, color=_RED, linewidth=2)
+    return figure
+
+
+def _photos(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> Figure:
+    shown = [_middle(photo) for photo in photos[:_PHOTO_COUNT]]
+    figure = Figure(figsize=(2.1 * len(shown) + 0.6, 6.9), dpi=110, layout="constrained")
+    figure.suptitle(f"{recipe.name}: validation photographs, noise of σ {_PHOTO_SIGMA_255:g} (of 255)", fontsize=11)
+    grid = figure.subplots(3, len(shown), squeeze=False)
+    for column, clean in enumerate(shown):
+        noisy = add_gaussian(clean, _PHOTO_SIGMA_255, np.random.default_rng((NOISE_SEED, column)))
+        denoised = denoise_photo(model, recipe, noisy, _PHOTO_SIGMA_255)
+        for row, (label, image) in enumerate((("clean", clean), ("noisy", noisy), ("denoised", denoised))):
+            axes = grid[row, column]
+            _show(axes, image[:, :, ::-1])
+            if row:
+                axes.set_title(f"{psnr_db(clean, image):.1f} dB", fontsize=9, color=_GRAY, pad=2)
+            if column == 0:
+                axes.set_ylabel(label, fontsize=10)
+    return figure
+
+
+def _middle(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    top, left = (max(0, side - _PHOTO_SIDE) // 2 for side in photo.shape[:2])
+    return photo[top : top + _PHOTO_SIDE, left : left + _PHOTO_SIDE]
+
+
+def _show(axes: Any, image: NDArray[np.uint8] | None) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if image is not None:
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
