@@ -1,0 +1,51 @@
+"""`quietframe classify`: a label and a score for each picture."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli.terminal import quiet_libraries, say
+
+
+@click.command()
+@click.argument("source")
+@click.option("-m", "--model", default="digits", show_default=True, help="A built-in model's name, or a model file.")
+@click.option("--denoise", "denoise_with", metavar="M2", help="Denoise with this model first.")
+@click.option("--card", metavar="FILE", help="The classifier's card, for a model file without one.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the physical cores.")
+@click.option("--to-8bit", is_flag=True, help="Reduce pictures of 16 bits a channel to 8.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each picture, with all scores.")
+def classify(
+    source: str,
+    model: str,
+    denoise_with: str | None,
+    card: str | None,
+    threads: int | None,
+    to_8bit: bool,
+    as_json: bool,
+) -> int:
+    """Classify SOURCE: a picture, a folder, a glob in quotes, a video, a camera (0, /dev/video0) or test:.
+
+    Prints a line for each picture: its name (a video's frames: their number), the label and the score, with tabs
+    between.
+    """
+    from quietframe.sources import open_source
+    from quietframe.tasks import Classifier, Denoiser
+
+    with quiet_libraries(), open_source(source, to_8bit=to_8bit) as opened:
+        classifier = Classifier(model, threads=threads, card=card)
+        denoiser = Denoiser(denoise_with, threads=threads) if denoise_with is not None else None
+        for frame in opened:
+            answer = classifier(denoiser(frame.pixels) if denoiser else frame.pixels)
+            name = frame.name or str(frame.index)
+            if as_json:
+                record = {"name": name, "label": answer.label, "score": answer.score, "scores": dict(answer.scores)}
+                click.echo(json.dumps(record, ensure_ascii=False))
+            else:
+                click.echo(f"{name}\t{answer.label}\t{answer.score:.3f}")
+        for failure in opened.failures:
+            say(f"error: {failure}")
+    return EXIT_FAILED if opened.failures else EXIT_DONE

@@ -1,0 +1,61 @@
+"""What commands say to a person: lines and progress on stderr, and nothing of what libraries print there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+
+
+def say(text: str) -> None:
+    """Print one line to stderr."""
+    click.echo(f"quietframe: {text}", err=True)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep off the terminal what C libraries print to stderr: OpenCV, FFmpeg, libpng, LiteRT.
+
+    Each has a switch of its own or none, so the file descriptor itself goes to /dev/null, and Python's `sys.stderr`
+    to a copy of where it went before. Whoever sets OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL wants to see it all.
+    """
+    if "OPENCV_LOG_LEVEL" in os.environ or "OPENCV_FFMPEG_LOGLEVEL" in os.environ:
+        yield
+        return
+    python_stderr = sys.stderr
+    python_stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    copy = os.fdopen(os.dup(saved), "w", buffering=1, encoding=python_stderr.encoding, errors="backslashreplace")
+    if python_stderr is sys.__stderr__:  # else someone captures it, and it is not our descriptor
+        sys.stderr = copy
+    try:
+        yield
+    finally:
+        sys.stderr = python_stderr
+        copy.close()
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+@contextlib.contextmanager
+def progress(total: int | None, what: str) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr where that is a terminal; gives the function to call after each step.
+
+    total: how many steps there will be, or None.
+    """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

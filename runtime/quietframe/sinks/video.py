@@ -1,0 +1,122 @@
+"""Video files, written by OpenCV's FFmpeg."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.errors import OutputError
+from quietframe.sinks.base import Sink, check_folder, check_targets, make_folder, part_path
+from quietframe.sources import Frame, Source
+
+CODECS: Mapping[str, str] = {".mp4": "mp4v", ".mkv": "FFV1", ".avi": "MJPG"}
+"""The codec for each suffix: MPEG-4, small and played everywhere; FFV1, lossless and large; Motion JPEG."""
+
+_SPACE_CHECK_FRAMES = 16
+_SPACE_NEEDED_BYTES = 1 << 20
+
+
+class VideoSink(Sink):
+    """Writes a video with the source's frame rate, one frame for each of the source's.
+
+    The file is written beside and renamed into place by `close`, which first counts the frames in it: OpenCV does
+    not report a disk that filled up. An interrupted video is discarded: nothing is left of it.
+
+    Raises:
+        OutputError: the file exists (without `overwrite`) or is the source, its suffix or the frames' size cannot
+            be written, the source's frame rate is unknown, or the disk is full.
+    """
+
+    def __init__(self, out: Path, source: Source, *, overwrite: bool) -> None:
+        super().__init__()
+        if out.is_dir() and source.path is not None:
+            out = out / source.path.name
+        self._fourcc = CODECS.get(out.suffix.lower(), "")
+        if not self._fourcc:
+            raise OutputError(f"{out}: a video needs a file name with one of {' '.join(CODECS)}")
+        if source.fps is None:
+            raise OutputError(f"{out}: the source does not tell its frame rate, and a video needs one")
+        self.path: Path = out
+        check_targets([out], source.files, overwrite=overwrite)
+        check_folder(out.parent)
+        if source.size_wh is not None:
+            self._check_size(source.size_wh)
+        self._fps = source.fps
+        self._part = part_path(out)
+        self._writer: cv2.VideoWriter | None = None
+        self._size_wh = (0, 0)
+        self._count = 0
+
+    def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
+        """See `Sink`."""
+        size_wh = (pixels.shape[1], pixels.shape[0])
+        if self._writer is None:
+            self._writer = self._open(size_wh)
+        if size_wh != self._size_wh:
+            raise OutputError(f"{self.path}: frame {frame.index} is {size_wh}, those before were {self._size_wh}")
+        self._writer.write(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels)
+        self._count += 1
+        if self._count % _SPACE_CHECK_FRAMES == 0 and shutil.disk_usage(self.path.parent).free < _SPACE_NEEDED_BYTES:
+            raise self._full()
+
+    def close(self) -> None:
+        """See `Sink`."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        if _count_packets(self._part) != self._count:
+            raise self._full()
+        try:
+            self._part.replace(self.path)
+        except OSError as exc:
+            raise OutputError(f"{self.path}: cannot be written ({exc.strerror or exc})") from exc
+
+    def discard(self) -> None:
+        """See `Sink`."""
+        if self._writer is not None:
+            self._writer.release()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+    def _open(self, size_wh: tuple[int, int]) -> cv2.VideoWriter:
+        self._check_size(size_wh)
+        make_folder(self.path.parent)
+        try:
+            self._part.touch()
+        except OSError as exc:
+            raise OutputError(f"{self.path}: cannot be written ({exc.strerror or exc})") from exc
+        fourcc = cv2.VideoWriter.fourcc(*self._fourcc)
+        writer = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, fourcc, self._fps, size_wh)
+        if not writer.isOpened():
+            raise OutputError(
+                f"{self.path}: this OpenCV cannot encode {self._fourcc} into {self.path.suffix} at {self._fps:g} fps: "
+                f"try another of {' '.join(CODECS)}"
+            )
+        self._size_wh = size_wh
+        return writer
+
+    def _check_size(self, size_wh: tuple[int, int]) -> None:
+        # OpenCV's encoders drop the last row or column of odd sizes without a word.
+        if size_wh[0] % 2 or size_wh[1] % 2:
+            raise OutputError(
+                f"{self.path}: frames are {size_wh[0]}x{size_wh[1]}, a video needs an even width and height"
+            )
+
+    def _full(self) -> OutputError:
+        return OutputError(f"{self.path}: the disk is full or failed: the video was not kept")
+
+
+def _count_packets(path: Path) -> int:
+    """The frames in a video file, counted without decoding them."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    count = 0
+    while capture.isOpened() and capture.grab():
+        count += 1
+    capture.release()
+    return count

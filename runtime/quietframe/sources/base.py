@@ -1,0 +1,91 @@
+"""What every source is: an open thing that gives frames until it ends."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame or picture.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 BGR, or (H, W) uint8 gray.
+        index: its place in the source, from 0; pictures that could not be read leave no gap.
+        captured_ns: `time.monotonic_ns()` when it was there.
+        name: of a picture, its path relative to the folder or glob that was opened; "" for moving sources.
+        alpha: (H, W) uint8 opacity, where a picture has it.
+        clean: the frame without noise, where it is known (`test:`).
+    """
+
+    pixels: NDArray[np.uint8]
+    index: int
+    captured_ns: int
+    name: str = ""
+    alpha: NDArray[np.uint8] | None = None
+    clean: NDArray[np.uint8] | None = None
+
+    @property
+    def bgr(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8: the pixels, a gray frame's level repeated."""
+        return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller may ask of a source; each kind heeds what concerns it.
+
+    Attributes:
+        to_8bit: reduce pictures of 16 bits a channel to 8 in place of refusing them.
+    """
+
+    to_8bit: bool = False
+
+
+class Source(ABC):
+    """Gives frames until it ends. Use it in a `with` statement and iterate over it once.
+
+    Attributes:
+        moving: the frames follow each other in time (a video, a camera); else they are separate pictures.
+        endless: it goes on until it is stopped.
+        path: the file or folder that it reads, if it is one.
+        files: the files that it reads, as far as they are known.
+        names: of pictures, the `Frame.name` of each, in order.
+        fps: frames per second, where known.
+        size_wh: (width, height) of every frame, where it is one size.
+        frame_count: how many frames there should be, where known.
+        failures: what could not be read while the rest went on, a line each.
+    """
+
+    moving = True
+    endless = False
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.files: Sequence[Path] = ()
+        self.names: Sequence[str] = ()
+        self.fps: float | None = None
+        self.size_wh: tuple[int, int] | None = None
+        self.frame_count: int | None = None
+        self.failures: list[str] = []
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames. Raises SourceError when the source breaks."""
+
+    def close(self) -> None:  # noqa: B027: nothing to do is an answer
+        """Give the file or device back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,107 @@
+"""Pictures: a file, a folder with all below it, or a glob."""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from quietframe.errors import SourceError
+from quietframe.images import IMAGE_SUFFIXES, read_image
+from quietframe.sources.base import Frame, Options, Source
+
+# First bytes of the formats that are read; WebP is told apart from other RIFF files below.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+
+
+def is_pictures(spec: str) -> bool:
+    """A folder, a glob, or a file that is a picture by its content or at least by its name."""
+    path = Path(spec)
+    if path.is_dir() or _is_glob(spec):
+        return True
+    return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _holds_picture(path))
+
+
+class PictureSource(Source):
+    """Reads pictures one by one, sorted by path; in a folder or glob one that cannot be read is passed over.
+
+    Hidden files and files with other suffixes than `IMAGE_SUFFIXES` are left out of folders and globs.
+
+    Raises:
+        SourceError: a folder or glob without a picture; while iterating, a single file that cannot be read.
+    """
+
+    moving = False
+
+    def __init__(self, spec: str, options: Options) -> None:
+        super().__init__()
+        self._to_8bit = options.to_8bit
+        self._single = False
+        path = Path(spec)
+        if path.is_dir():
+            self.path, root, files = path, path, _below(path)
+        elif path.is_file():
+            self.path, root, files, self._single = path, path.parent, [path], True
+        else:
+            root, files = _glob(spec)
+        if not files:
+            raise SourceError(f"{spec}: no pictures there ({' '.join(sorted(IMAGE_SUFFIXES))})")
+        self.files = files
+        self.names = [file.relative_to(root).as_posix() for file in files]
+        self.frame_count = len(files)
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        for file, name in zip(self.files, self.names, strict=True):
+            try:
+                image = read_image(file, to_8bit=self._to_8bit)
+            except SourceError as exc:
+                if self._single:
+                    raise
+                self.failures.append(str(exc))
+                continue
+            yield Frame(image.pixels, index, time.monotonic_ns(), name=name, alpha=image.alpha)
+            index += 1
+
+
+def _holds_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    # A stream of JPEGs (.mjpeg) begins as a JPEG does.
+    if path.suffix.lower() in (".mjpeg", ".mjpg"):
+        return False
+    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+def _is_glob(spec: str) -> bool:
+    return glob.has_magic(spec) and not Path(spec).exists()
+
+
+def _below(folder: Path) -> list[Path]:
+    """All pictures in a folder and below, sorted; symbolic links to folders are not followed."""
+    found = []
+
+    def refuse(exc: OSError) -> None:
+        raise SourceError(f"{exc.filename}: cannot be read ({exc.strerror or exc})") from exc
+
+    for where, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(where, name) for name in names if _is_wanted(name)]
+    return sorted(found)
+
+
+def _glob(pattern: str) -> tuple[Path, list[Path]]:
+    """The pictures that a pattern matches, sorted, and the folder that their names are relative to."""
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    matches = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207: Path.glob shows hidden folders
+    return Path(*parts[:fixed]), sorted({match for match in matches if _is_wanted(match.name) and match.is_file()})
+
+
+def _is_wanted(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES

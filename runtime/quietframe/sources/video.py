@@ -1,0 +1,93 @@
+"""Video files, read by OpenCV's FFmpeg."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from quietframe.errors import SourceError
+from quietframe.sources.base import Frame, Options, Source
+
+_HEAD_BYTES = 4096
+
+
+def is_file(spec: str) -> bool:
+    """A file of any kind: that it is a video shows when it is opened."""
+    return Path(spec).is_file()
+
+
+class VideoSource(Source):
+    """Reads a video file's frames in order, turned upright as its header says.
+
+    A video that ends well before the count in its header is cut short or damaged: the frames that could be read
+    are given, and `failures` says so.
+
+    Raises:
+        SourceError: the file cannot be read, is empty, or is not a video with at least one frame.
+    """
+
+    def __init__(self, spec: str, options: Options) -> None:
+        super().__init__()
+        self.path = Path(spec)
+        self.files = (self.path,)
+        _check_content(self.path)
+        self._capture = cv2.VideoCapture(spec, cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise SourceError(f"{spec}: not a picture or video that OpenCV can read, or a damaged one")
+        self.fps = _positive(self._capture.get(cv2.CAP_PROP_FPS))
+        count = _positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.frame_count = round(count) if count else None
+        self.size_wh = (
+            int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        while True:
+            found, pixels = self._capture.read()
+            if not found:
+                break
+            yield Frame(pixels, index, time.monotonic_ns())
+            index += 1
+        if index == 0:
+            raise SourceError(f"{self.path}: holds no frame that OpenCV can read")
+        # Counts in headers may be rounded from durations: some frames fewer mean nothing.
+        if self.frame_count and index < self.frame_count - max(5, self.frame_count // 50):
+            self.failures.append(
+                f"{self.path}: cut short or damaged: {index} of {self.frame_count} frames could be read"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
+
+
+def _check_content(path: Path) -> None:
+    """Refuse files that FFmpeg should not see: it plays plain text as a video, and opens what a playlist names."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as exc:
+        raise SourceError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    if not head:
+        raise SourceError(f"{path}: the file is empty")
+    if b"\x00" not in head and _is_text(head):
+        raise SourceError(f"{path}: a text file, expected a picture or a video")
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        # The last bytes may be the beginning of a character that was cut.
+        head[: max(1, len(head) - 3)].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _positive(value: float) -> float | None:
+    return float(value) if math.isfinite(value) and value > 0 else None
