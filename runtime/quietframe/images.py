@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -101,14 +102,15 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OutputError: the folder or disk takes no file.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{secrets.token_hex(6)}.part")  # short: a long name must not become too long
     try:
         part.write_bytes(data)
         part.replace(path)
     except OSError as exc:
         raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is wrong with the place was said above
+            part.unlink()
 
 
 def _as_image(pixels: NDArray[Any], name: str, *, to_8bit: bool) -> Image:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+
+from quietframe.cli import main
 
 
 def _load(name: str) -> ModuleType:
@@ -103,3 +106,27 @@ def frame_bgr(rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[0:48, 0:64]
     smooth = np.stack([x * 3, y * 4, 255 - x * 2 - y], axis=2)
     return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class CliResult:
+    """How a run of the command line ended. `error_lines` are the lines of stderr that are not empty."""
+
+    code: int
+    out: str
+    error_lines: list[str]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., CliResult]:
+    """A function that runs `quietframe ARGS…` in this process; what C libraries print is in the result as well."""
+
+    def run(*args: object) -> CliResult:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            main([str(arg) for arg in args])
+        captured = capfd.readouterr()
+        assert isinstance(exit_info.value.code, int)
+        return CliResult(exit_info.value.code, captured.out, [line for line in captured.err.splitlines() if line])
+
+    return run

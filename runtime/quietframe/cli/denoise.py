@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from quietframe.tasks import Denoiser
 
 
+_KEPT = 100_000
+
+
 @dataclass
 class _Record:
-    """What happened, frame by frame."""
+    """What happened, frame by frame; of an endless source, the latest frames."""
 
-    samples_ns: list[int] = field(default_factory=list)
-    levels_255: list[float] = field(default_factory=list)
+    samples_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    levels_255: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    frames: int = 0
     started_ns: int = field(default_factory=time.perf_counter_ns)
-    stopped: bool = False
 
     def summary(self) -> dict[str, Any]:
         """The figures, with their units in the keys; None where there was no frame."""
@@ -36,7 +40,7 @@ class _Record:
             return round(float(np.percentile(self.samples_ns, percent)) / 1e6, 3) if self.samples_ns else None
 
         return {
-            "frames": len(self.samples_ns),
+            "frames": self.frames,
             "denoise_p50_ms": ms(50),
             "denoise_p95_ms": ms(95),
             "noise_p50_sigma_255": round(float(np.median(self.levels_255)), 2) if self.levels_255 else None,
@@ -86,7 +90,7 @@ def denoise(
     with quiet_libraries(), open_source(source, to_8bit=to_8bit) as opened:
         target = out if out is not None or show else default_output(opened)
         if target is None and not show:
-            raise OutputError(f"{source}: say where to write the result (-o OUT) or --show it")
+            raise OutputError("no place for the result: say where to write it (-o OUT), or --show it")
         sink = open_sink(target, opened, overwrite=overwrite, show=show)
         denoiser = Denoiser(model, strength=strength, sigma_255=sigma, threads=threads, card=card)
         with sink:
@@ -115,11 +119,12 @@ def _run(source: Source, denoiser: Denoiser, sink: Sink, limit: int | None) -> _
                 record.samples_ns.append(time.perf_counter_ns() - start_ns)
                 record.levels_255.append(estimate_noise(frame.pixels))
                 sink.write(frame, clean)
+                record.frames += 1
                 advance()
-                if len(record.samples_ns) == limit or not sink.wants_more:
+                if record.frames == limit or not sink.wants_more:
                     break
     except KeyboardInterrupt:
-        if not (source.endless and record.samples_ns):
+        if not (source.endless and record.frames):
             raise
     return record
 

@@ -32,7 +32,7 @@ class Sink(ABC):
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """Take the result for a frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray. Raises OutputError."""
 
-    def close(self) -> None:  # noqa: B027: nothing to do is an answer
+    def close(self) -> None:  # noqa: B027  to do nothing is an answer
         """Finish: what was written is in its place. Raises OutputError."""
 
     def discard(self) -> None:  # noqa: B027

@@ -81,7 +81,7 @@ class Source(ABC):
     def __iter__(self) -> Iterator[Frame]:
         """The frames. Raises SourceError when the source breaks."""
 
-    def close(self) -> None:  # noqa: B027: nothing to do is an answer
+    def close(self) -> None:  # noqa: B027  to do nothing is an answer
         """Give the file or device back."""
 
     def __enter__(self) -> Self:

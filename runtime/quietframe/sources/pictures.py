@@ -41,16 +41,30 @@ class PictureSource(Source):
         self._single = False
         path = Path(spec)
         if path.is_dir():
-            self.path, root, files = path, path, _below(path)
+            self.path, root, files = path, path, self._below(path)
         elif path.is_file():
             self.path, root, files, self._single = path, path.parent, [path], True
         else:
             root, files = _glob(spec)
+        if not files and self.failures:
+            raise SourceError(self.failures[0])
         if not files:
             raise SourceError(f"{spec}: no pictures there ({' '.join(sorted(IMAGE_SUFFIXES))})")
         self.files = files
         self.names = [file.relative_to(root).as_posix() for file in files]
         self.frame_count = len(files)
+
+    def _below(self, folder: Path) -> list[Path]:
+        """All pictures in a folder and below, sorted; symbolic links to folders are not followed."""
+        found = []
+
+        def note(exc: OSError) -> None:
+            self.failures.append(f"{exc.filename}: cannot be read ({exc.strerror or exc})")
+
+        for where, folders, names in os.walk(folder, onerror=note):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [Path(where, name) for name in names if _is_wanted(name)]
+        return sorted(found)
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
@@ -82,24 +96,11 @@ def _is_glob(spec: str) -> bool:
     return glob.has_magic(spec) and not Path(spec).exists()
 
 
-def _below(folder: Path) -> list[Path]:
-    """All pictures in a folder and below, sorted; symbolic links to folders are not followed."""
-    found = []
-
-    def refuse(exc: OSError) -> None:
-        raise SourceError(f"{exc.filename}: cannot be read ({exc.strerror or exc})") from exc
-
-    for where, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(where, name) for name in names if _is_wanted(name)]
-    return sorted(found)
-
-
 def _glob(pattern: str) -> tuple[Path, list[Path]]:
     """The pictures that a pattern matches, sorted, and the folder that their names are relative to."""
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    matches = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207: Path.glob shows hidden folders
+    matches = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207  Path.glob enters hidden folders
     return Path(*parts[:fixed]), sorted({match for match in matches if _is_wanted(match.name) and match.is_file()})
 
 
