@@ -29,7 +29,7 @@ help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 demo: .venv/.base  ## Install the base package into .venv and run `quietframe demo`
-	$(BIN)/quietframe demo
+	$(BIN)/quietframe demo --overwrite
 
 install: .venv/.dev  ## Install everything for development into .venv, in the versions of requirements-dev.lock
 

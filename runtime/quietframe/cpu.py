@@ -55,8 +55,20 @@ def cpu_features() -> tuple[str, ...]:
 
 def memory_mb(entry: str) -> int | None:
     """An entry of /proc/meminfo, such as `MemTotal`, in 10⁶ bytes; None where there is no such entry."""
+    return _megabytes(Path("/proc/meminfo"), entry)
+
+
+def peak_rss_mb() -> int | None:
+    """The greatest memory that this process has held, in 10⁶ bytes; None where the system does not tell.
+
+    Not from getrusage: its peak outlives exec, so it can be the parent's.
+    """
+    return _megabytes(Path("/proc/self/status"), "VmHWM")
+
+
+def _megabytes(file: Path, entry: str) -> int | None:
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     found = (line.split() for line in lines)

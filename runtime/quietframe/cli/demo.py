@@ -1,0 +1,45 @@
+"""`quietframe demo`: what QuietFrame does, shown on pictures that come with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    *("-o", "--output", "folder"),
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="Where before-after.png and clip.mp4 go.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace these files if they exist.")
+def demo(folder: Path, overwrite: bool) -> None:
+    """Denoise a bundled photograph, a clip and digits, and measure it. Needs no camera and no network."""
+    from quietframe.cli.table import print_table
+    from quietframe.demo import run_demo
+
+    result = run_demo(folder, overwrite=overwrite)
+    print_table(
+        ("", "model", ">kB", ">noisy", ">denoised", ">p50 ms", ">p95 ms", ">fps", ">peak MB"),
+        [
+            (
+                row.what,
+                row.model,
+                f"{row.model_bytes / 1000:.0f}",
+                row.before,
+                row.after,
+                f"{row.p50_ms:.2f}",
+                f"{row.p95_ms:.2f}",
+                f"{row.fps:.0f}",
+                "" if row.peak_rss_mb is None else str(row.peak_rss_mb),
+            )
+            for row in result.rows
+        ],
+    )
+    for path in result.files:
+        click.echo(path)
+    for note in result.notes:
+        click.echo(f"quietframe: {note}", err=True)
