@@ -131,6 +131,7 @@ def startup_table(startup: Startup) -> RenderableType:
     table.add_row("import numpy, cv2, ai_edge_litert.interpreter", f"{record['libraries_ms']:.1f} ms")
     table.add_row("import quietframe; quietframe.Denoiser(MODEL)", f"{record['denoiser_ms']:.1f} ms")
     table.add_row(f"ratio (goal: at most {record['goal_ratio']})", f"{startup.ratio:.3f}")
+    table.add_row("ratio of processor time", f"{startup.cpu_ratio:.3f}")
     table.add_row("libraries that quietframe --help imports", ", ".join(startup.help_imports) or "none")
     return table
 
