@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -23,8 +24,8 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
         frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     low, high = spec.value_range
     if np.issubdtype(info.dtype, np.integer):
-        values = quantize(np.linspace(low, high, 256), info)
-        tensor = frame if _is_identity(values) else values[frame]
+        table = _encoding(low, high, info)
+        tensor = frame if table is None else _look_up(table, frame)
     else:
         tensor = np.multiply(frame, (high - low) / 255, dtype=np.float32)
         if low:
@@ -49,12 +50,11 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> ND
     low, high = spec.value_range
     scale = 255 / (high - low)
     if np.issubdtype(info.dtype, np.integer):
-        codes = np.arange(256).astype(info.dtype) if info.dtype.itemsize == 1 else None
-        if codes is None:
-            image = _to_8bit(dequantize(image, info), scale, low)
+        if info.dtype.itemsize == 1:
+            table = _decoding(low, high, info)
+            image = image if table is None else _look_up(table, image.view(np.uint8))
         else:
-            values = _to_8bit(dequantize(codes, info), scale, low)
-            image = image if _is_identity(values) else values[image.view(np.uint8)]
+            image = _to_8bit(dequantize(image, info), scale, low)
     else:
         image = _to_8bit(image.astype(np.float32, copy=False), scale, low)
     if spec.colour == "RGB":
@@ -78,6 +78,26 @@ def dequantize(codes: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
     return (codes.astype(np.float32) - info.zero_point) * np.float32(info.scale or 1.0)
 
 
+@lru_cache(maxsize=32)
+def _encoding(low: float, high: float, info: TensorInfo) -> NDArray[Any] | None:
+    """The integer that stands for each 8-bit level; None if each stands for itself."""
+    return _unless_identity(quantize(np.linspace(low, high, 256), info))
+
+
+@lru_cache(maxsize=32)
+def _decoding(low: float, high: float, info: TensorInfo) -> NDArray[np.uint8] | None:
+    """The 8-bit level of each one-byte integer, seen as uint8; None if each stands for itself."""
+    codes = np.arange(256).astype(np.uint8).view(info.dtype)
+    return _unless_identity(_to_8bit(dequantize(codes, info), 255 / (high - low), low))
+
+
+def _look_up(table: NDArray[Any], image: NDArray[np.uint8]) -> NDArray[Any]:
+    """`table[image]`; for tables of bytes by OpenCV, which is ten times as fast as NumPy."""
+    if table.dtype.itemsize > 1:
+        return table[image]
+    return cv2.LUT(image, table.view(np.uint8)).view(table.dtype)
+
+
 def _to_8bit(values: NDArray[np.float32], scale: float, low: float) -> NDArray[np.uint8]:
     flat = values.reshape(values.shape[0], -1)
     # OpenCV rounds and saturates in one pass; NumPy takes four.
@@ -85,5 +105,5 @@ def _to_8bit(values: NDArray[np.float32], scale: float, low: float) -> NDArray[n
     return result.reshape(values.shape)
 
 
-def _is_identity(table: NDArray[Any]) -> bool:
-    return table.dtype == np.uint8 and bool((table == np.arange(256)).all())
+def _unless_identity(table: NDArray[Any]) -> NDArray[Any] | None:
+    return None if table.dtype == np.uint8 and bool((table == np.arange(256)).all()) else table
