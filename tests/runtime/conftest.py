@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -106,6 +108,34 @@ def frame_bgr(rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[0:48, 0:64]
     smooth = np.stack([x * 3, y * 4, 255 - x * 2 - y], axis=2)
     return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def open_tmp_path() -> Iterator[Path]:
+    """A temporary folder that every user may enter; `tmp_path` belongs to the one who runs the tests."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+        for path in [folder, *folder.rglob("*")]:
+            if path.is_dir():
+                path.chmod(0o755)
+
+
+@pytest.fixture
+def without_rights() -> Iterator[Callable[[], None]]:
+    """A function after which the test goes on as a user without rights, where it runs as root.
+
+    What is imported later may be out of that user's reach: import or run it beforehand.
+    """
+    user = os.geteuid()
+
+    def drop() -> None:
+        if user == 0:
+            os.seteuid(65534)
+
+    yield drop
+    os.seteuid(user)
 
 
 @dataclass(frozen=True)

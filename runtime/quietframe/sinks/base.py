@@ -102,7 +102,7 @@ def check_folder(folder: Path) -> None:
     """Raise OutputError unless files can be written in a folder, or in the one that it will be made in."""
     for place in (folder, *folder.parents):
         if place.is_dir():
-            if not os.access(place, os.W_OK | os.X_OK):
+            if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
                 raise OutputError(f"{folder}: cannot be written to (no permission)")
             return
         if place.exists():

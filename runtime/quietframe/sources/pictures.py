@@ -19,6 +19,8 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x0
 def is_pictures(spec: str) -> bool:
     """A folder, a glob, or a file that is a picture by its content or at least by its name."""
     path = Path(spec)
+    if not spec:  # which pathlib takes for the current folder
+        return False
     if path.is_dir() or _is_glob(spec):
         return True
     return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _holds_picture(path))

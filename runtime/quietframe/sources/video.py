@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import time
 from collections.abc import Iterator
@@ -82,8 +83,8 @@ def _check_content(path: Path) -> None:
 
 def _is_text(head: bytes) -> bool:
     try:
-        # The last bytes may be the beginning of a character that was cut.
-        head[: max(1, len(head) - 3)].decode()
+        # Not `bytes.decode`: the last character may be cut.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
     return True
