@@ -201,7 +201,7 @@ def _opencv() -> Finding:
         remedy = f"pip uninstall -y {' '.join(names)} && pip install opencv-python-headless"
         return Finding("OpenCV", "note", f"{' and '.join(installed)} overwrite each other's files", remedy)
     if not installed:
-        return Finding("OpenCV", "note", "installed without metadata, as a system package is")
+        return Finding("OpenCV", "ok", "installed without metadata, as a system package is")
     return Finding("OpenCV", "ok", installed[0])
 
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import quietframe.assets
+from quietframe.assets import digits, photo_bgr
+from quietframe.quality import psnr_db
+
+FOLDER = Path(quietframe.assets.__file__).parent
+
+
+def test_photo_is_a_colour_frame() -> None:
+    photo = photo_bgr()
+    assert photo.shape == (512, 512, 3)
+    assert photo.dtype == np.uint8
+    assert photo.flags.c_contiguous
+
+
+def test_photo_is_the_one_that_the_credits_name() -> None:
+    data = pytest.importorskip("skimage.data", reason="the photograph's source is scikit-image")
+    assert psnr_db(np.ascontiguousarray(data.astronaut()[:, :, ::-1]), photo_bgr()) > 42
+
+
+def test_digits_are_white_on_black_with_a_margin() -> None:
+    images, labels = digits()
+    assert images.shape == (40, 28, 28)
+    assert images.dtype == np.uint8
+    assert labels.shape == (40,)
+    assert np.bincount(labels).tolist() == [4] * 10
+    assert labels[:10].tolist() == list(range(10))
+    frame = np.ones((28, 28), bool)
+    frame[4:24, 4:24] = False
+    assert not images[:, frame].any()
+    assert (images.max(axis=(1, 2)) > 200).all()
+
+
+def test_digits_are_the_first_of_each_class_in_scikit_learns_set() -> None:
+    datasets = pytest.importorskip("sklearn.datasets", reason="the digits' source is scikit-learn")
+    source = datasets.load_digits()
+    keep = sorted(index for digit in range(10) for index in np.flatnonzero(source.target == digit)[:4])
+    images, labels = digits()
+    assert labels.tolist() == source.target[keep].tolist()
+    for image, original in zip(images, source.images[keep], strict=True):
+        large = cv2.resize((original * (255 / 16)).astype(np.float32), (20, 20), interpolation=cv2.INTER_CUBIC)
+        expected = np.clip(np.rint(large), 0, 255)
+        assert np.abs(image[4:24, 4:24] - expected).max() <= 1  # OpenCV's versions round differently
+
+
+def test_every_picture_is_credited_and_small() -> None:
+    credits_text = (FOLDER / "CREDITS.md").read_text(encoding="utf-8")
+    pictures = [path for path in FOLDER.iterdir() if path.suffix in {".jpg", ".npz"}]
+    assert {path.name for path in pictures} == {"astronaut.jpg", "digits.npz"}
+    for path in pictures:
+        assert f"## {path.name}" in credits_text
+        assert path.stat().st_size <= 250_000

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from quietframe import OutputError, open_source, read_image
+from quietframe.demo import Demo, PanSource, run_demo
+from quietframe.quality import psnr_db
+
+LIMIT_S = 30
+
+# A demonstration that reached for the network would fail.
+OFFLINE = """
+import socket, sys
+def refuse(*args, **kwargs):
+    raise AssertionError("the demonstration used the network")
+socket.socket.connect = socket.getaddrinfo = refuse
+from quietframe.cli import main
+main(sys.argv[1:])
+"""
+
+
+def demo(folder: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", OFFLINE, "demo", "-o", str(folder), *args]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "made" / "anew"
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> Demo:
+    return run_demo(folder)
+
+
+def decibels(text: str) -> float:
+    value, unit = text.split()
+    assert unit == "dB"
+    return float(value)
+
+
+def test_the_camera_model_cleans_the_photograph_and_the_clip(result: Demo) -> None:
+    for row in result.rows[:2]:
+        assert row.model == "camera-nano int8"
+        assert decibels(row.after) > decibels(row.before) + 5
+
+
+def test_the_digits_are_read_better_behind_the_denoiser(result: Demo) -> None:
+    denoised, read = result.rows[2:]
+    assert decibels(denoised.after) > decibels(denoised.before) + 5
+    assert int(read.after.split(" of ")[0]) > int(read.before.split(" of ")[0])
+
+
+def test_rows_derive_their_figures_from_the_samples(result: Demo) -> None:
+    assert len(result.rows[1].samples_ms) == 60
+    for row in result.rows:
+        assert 0 < min(row.samples_ms) <= row.p50_ms <= row.p95_ms <= max(row.samples_ms)
+        assert row.fps == pytest.approx(1000 / np.mean(row.samples_ms))
+        assert row.model_bytes > 0
+
+
+def test_the_picture_shows_noisy_and_clean(result: Demo, folder: Path) -> None:
+    picture = read_image(folder / "before-after.png").bgr
+    assert picture.shape[1] == 1028
+    assert picture.shape[0] > 1200
+    caption = 34
+    noisy, clean = picture[caption : caption + 512, :512], picture[caption : caption + 512, 516:]
+    assert psnr_db(np.ascontiguousarray(noisy), np.ascontiguousarray(clean)) > 15  # the same photograph
+    assert cv2.Laplacian(noisy, cv2.CV_64F).std() > 2 * cv2.Laplacian(clean, cv2.CV_64F).std()
+
+
+def test_the_clip_has_all_frames_side_by_side(result: Demo, folder: Path) -> None:
+    if folder / "clip.mp4" not in result.files:
+        pytest.skip(f"this OpenCV writes no MPEG-4: {result.notes}")
+    with open_source(folder / "clip.mp4") as clip:
+        frames = list(clip)
+        assert clip.fps == pytest.approx(30)
+    assert len(frames) == 60
+    assert frames[0].bgr.shape == (360, 964, 3)
+
+
+def test_files_that_exist_are_not_replaced_unasked(result: Demo, folder: Path) -> None:
+    before = {path: path.read_bytes() for path in result.files}
+    with pytest.raises(OutputError, match="--overwrite"):
+        run_demo(folder)
+    assert {path: path.read_bytes() for path in result.files} == before
+
+
+def test_the_noise_is_the_same_in_every_run_and_new_in_every_frame() -> None:
+    first, second = (next(iter(PanSource())) for _ in range(2))
+    assert np.array_equal(first.pixels, second.pixels)
+    frames = list(PanSource())
+    noises = [frame.pixels.astype(int) - frame.clean for frame in frames if frame.clean is not None]
+    assert len(noises) == 60
+    assert not any(np.array_equal(noise, noises[0]) for noise in noises[1:])
+    assert all(frame.pixels.shape == (360, 480, 3) for frame in frames)
+
+
+def test_the_command_prints_one_table_in_time_and_without_network(tmp_path: Path) -> None:
+    start = time.monotonic()
+    done = demo(tmp_path / "out")
+    assert time.monotonic() - start < LIMIT_S
+    assert done.returncode == 0, done.stderr
+    for text in ("p50 ms", "p95 ms", "fps", "kB", "peak MB", "photograph, 512x512", "clip, 480x360, 60 frames"):
+        assert text in done.stdout
+    assert "12 digits, denoised" in done.stdout
+    for path in done.stdout.split("\n")[-3:-1]:
+        assert Path(path).is_file()
+    assert demo(tmp_path / "out").returncode == 2
+    assert demo(tmp_path / "out", "--overwrite").returncode == 0
+
+
+def test_without_a_video_encoder_the_rest_is_done(tmp_path: Path) -> None:
+    done = demo(tmp_path, OPENCV_VIDEOIO_PRIORITY_FFMPEG="0")
+    assert done.returncode == 0, done.stderr
+    assert "clip, 480x360, 60 frames" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["before-after.png"]
+    assert "clip.mp4" in done.stderr
+
+
+def test_an_output_that_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(OutputError, match="file"):
+        run_demo(path)

@@ -1,0 +1,104 @@
+"""The runtime stays light: no training framework on the device, and no import that a command does not need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import quietframe
+
+FRAMEWORKS = {"tensorflow", "keras", "jax", "torch"}
+HEAVY = {"numpy", "cv2", "ai_edge_litert", "onnxruntime", "rich"}
+
+RUN_A_MODEL = """
+import numpy as np
+import quietframe as qf
+frame_bgr = np.full((48, 64, 3), 90, np.uint8)
+assert qf.Denoiser({model!r})(frame_bgr).shape == frame_bgr.shape
+"""
+
+
+def modules_after(code: str, path: Path | None = None) -> set[str]:
+    """The top-level modules that a fresh Python holds after running `code`, with `path` first on its search path."""
+    listing = "import sys; print('MODULES', *{name.partition('.')[0] for name in sys.modules})"
+    script = f"import atexit; atexit.register(exec, {listing!r})\n{code}"
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("MODULES ")]
+    return set(line.split()[1:])
+
+
+@pytest.mark.parametrize("model", ["denoiser_file", "blur_file"])
+def test_running_a_model_imports_no_training_framework(model: str, request: pytest.FixtureRequest) -> None:
+    modules = modules_after(RUN_A_MODEL.format(model=str(request.getfixturevalue(model))))
+    assert {"quietframe", "numpy", "cv2", "ai_edge_litert"} <= modules
+    assert not modules & (FRAMEWORKS | {"quietframe_train", "quietframe_export", "quietframe_bench"})
+
+
+def test_running_an_onnx_model_imports_no_training_framework(make_model: Callable[..., Path]) -> None:
+    modules = modules_after(RUN_A_MODEL.format(model=str(make_model(suffix=".onnx"))))
+    assert "onnxruntime" in modules
+    assert not modules & FRAMEWORKS
+
+
+@pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
+def test_the_check_above_sees_a_framework(framework: str, denoiser_file: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{framework}.py").write_text("", encoding="utf-8")
+    code = RUN_A_MODEL.format(model=str(denoiser_file)) + f"import {framework}"
+    assert modules_after(code, tmp_path) & FRAMEWORKS == {framework}
+
+
+def test_importing_quietframe_imports_nothing_heavy() -> None:
+    assert not modules_after("import quietframe") & (HEAVY | FRAMEWORKS)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    modules = modules_after("from quietframe.cli import main; main(['--help'])")
+    assert {"click", "quietframe"} <= modules
+    assert not modules & (HEAVY | FRAMEWORKS)
+
+
+def test_a_tflite_model_does_not_import_onnx_runtime(denoiser_file: Path) -> None:
+    assert "onnxruntime" not in modules_after(RUN_A_MODEL.format(model=str(denoiser_file)))
+
+
+def test_the_public_names_are_these() -> None:
+    assert quietframe.__all__ == [
+        "Classification",
+        "Classifier",
+        "DenoiseClassification",
+        "DenoiseClassifier",
+        "Denoiser",
+        "Frame",
+        "FrameError",
+        "Image",
+        "MissingExtraError",
+        "ModelCard",
+        "ModelLoadError",
+        "OutputError",
+        "QuietFrameError",
+        "Source",
+        "SourceError",
+        "UsageError",
+        "builtin_models",
+        "estimate_noise",
+        "open_source",
+        "read_image",
+        "write_image",
+    ]
+
+
+@pytest.mark.parametrize("name", quietframe.__all__)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    assert getattr(quietframe, name).__doc__
+    assert name in dir(quietframe)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Denoizer'"):
+        _ = quietframe.Denoizer

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quietframe import builtin_models
+from quietframe.cli import main
+from quietframe.tasks.base import open_model
+
+BUILT_IN = {"camera-nano": "denoise", "digit-classifier": "classify", "latent-autoencoder": "denoise"}
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run_main(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_info:
+            main(args)
+        captured = capsys.readouterr()
+        assert isinstance(exit_info.value.code, int)
+        return exit_info.value.code, captured.out, captured.err
+
+    return run_main
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_models_json(run: Run) -> None:
+    code, out, _ = run("models", "--json")
+    records = {record["name"]: record for record in json.loads(out)}
+    assert code == 0
+    assert {name: records[name]["task"] for name in BUILT_IN} == BUILT_IN
+    assert list(records) == list(builtin_models())
+    for name, record in records.items():
+        _, card = open_model(name)
+        assert record["file_bytes"] == builtin_models()[name].stat().st_size
+        assert record["parameters"] == card.parameters > 0
+        assert record["data"] == {"name": card.data.name, "terms": card.data.terms}
+        assert record["precision"] == card.precision
+
+
+def test_models_table(run: Run) -> None:
+    code, out, _ = run("models")
+    assert code == 0
+    for name in BUILT_IN:
+        _, card = open_model(name)
+        (line,) = [line for line in out.splitlines() if line.strip().startswith(name)]
+        assert card.task in line
+        assert card.data.name in line
+        assert card.data.terms[:20] in out
+
+
+def test_info_of_a_built_in_model_tells_the_terms(run: Run) -> None:
+    code, out, _ = run("info", "camera-nano")
+    _, card = open_model("camera-nano")
+    assert code == 0
+    assert card.data.name in out
+    assert card.data.terms in out
+    assert card.license in out
+
+
+def test_info_tells_the_whole_card(run: Run, make_model: Callable[..., Path]) -> None:
+    changes = {
+        "metrics": {"some-set": {"psnr_db_sigma25": 28.75}},
+        "limits": "only for tests",
+        "created_with": {"tool": "1.2"},
+        "source_sha256": "ab" * 32,
+        "extra": {"later_field": [1, 2]},
+    }
+    path = make_model(sigma=True, dtype="uint8", multiple=4, card_changes=changes)
+    code, out, _ = run("info", str(path))
+    assert code == 0
+    for text in (
+        "tiny-denoise",
+        "psnr_db_sigma25 28.75",
+        "some-set",
+        "only for tests",
+        "tool 1.2",
+        "ab" * 32,
+        "later_field",
+        "multiples of 4",
+        "told to the model",
+        "uint8",
+        "image BGR NHWC 0 to 1",
+        "sigma N111",
+    ):
+        assert text in out
+
+
+def test_info_json_is_the_card_and_the_tensors(run: Run, classifier_file: Path) -> None:
+    code, out, _ = run("info", str(classifier_file), "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert record["file"] == str(classifier_file)
+    assert record["file_bytes"] == classifier_file.stat().st_size
+    assert record["card"]["labels"] == ["first", "second", "third", "fourth"]
+    assert [tensor["name"] for tensor in record["inputs"]] == ["image"]
+    assert record["inputs"][0]["shape"] == [1, 28, 28, 1]
+    assert record["outputs"][0]["dtype"] == "float32"
+
+
+def test_info_of_a_fixed_size_and_brackets_in_a_name(run: Run, make_model: Callable[..., Path]) -> None:
+    path = make_model("odd[name]", size_hw=(32, 48), fit="tile")
+    code, out, _ = run("info", str(path))
+    assert code == 0
+    assert "48x32; others are cut into tiles" in out
+    assert "odd[name].tflite" in out
+
+
+def test_info_of_a_file_without_a_card(run: Run, make_model: Callable[..., Path]) -> None:
+    path = make_model(carries_card=False)
+    code, out, _ = run("info", str(path))
+    assert code == 0
+    assert "--card FILE" in out
+    assert "denoised" in out
+    assert "float32" in out
+    code, out, _ = run("info", str(path), "--json")
+    assert code == 0
+    assert json.loads(out)["card"] is None
+
+
+def test_info_with_a_card_of_its_own(
+    run: Run, make_model: Callable[..., Path], blur_file: Path, tmp_path: Path
+) -> None:
+    card_file = tmp_path / "card.json"
+    card_file.write_text(open_model(blur_file)[1].to_json(), encoding="utf-8")
+    bare = make_model("bare", blur=True, carries_card=False)
+    code, out, _ = run("info", str(bare), "--card", str(card_file))
+    assert code == 0
+    assert "tiny-denoise" in out
+
+
+def test_info_with_a_card_that_does_not_fit(
+    run: Run, make_model: Callable[..., Path], classifier_file: Path, tmp_path: Path
+) -> None:
+    card_file = tmp_path / "card.json"
+    card_file.write_text(open_model(classifier_file)[1].to_json(), encoding="utf-8")
+    code, out, err = run("info", str(make_model(carries_card=False)), "--card", str(card_file))
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("camra-nano", "did you mean 'camera-nano'?"),
+        ("nowhere.tflite", "no such model file"),
+    ],
+)
+def test_info_of_an_unknown_model(model: str, message: str, run: Run) -> None:
+    code, out, err = run("info", model)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_info_of_a_text_file(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "notes.tflite"
+    path.write_text("not a model at all", encoding="utf-8")
+    code, out, err = run("info", str(path))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"quietframe: error: {path}")
+    assert err.count("\n") == 1
