@@ -1,0 +1,368 @@
+"""Sinks: results are in their place whole, or nothing is."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from quietframe.errors import OutputError
+from quietframe.images import read_image
+from quietframe.sinks import default_output, open_sink
+from quietframe.sources import open_source
+
+SCENE = "test:?size=64x48&fps=12.5&frames=20&sigma=0"
+
+
+def picture(path: Path, shape: tuple[int, ...] = (6, 8, 3)) -> Path:
+    """Write a picture of random pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.random.default_rng(len(str(path))).integers(0, 256, shape, np.uint8))
+    return path
+
+
+def copy(spec: str | Path, out: Path | None, *, overwrite: bool = False, frames: int | None = None) -> None:
+    """Send a source's frames to a sink as they are."""
+    with open_source(spec) as source, open_sink(out, source, overwrite=overwrite) as sink:
+        for frame in itertools.islice(source, frames):
+            sink.write(frame, frame.pixels)
+
+
+def files_below(folder: Path) -> list[str]:
+    """All files in a folder and below, hidden ones as well."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("name", ["b.png", "b.bmp", "b.tiff", "b.webp", "new/folder/b.png"])
+def test_a_picture_is_written_as_it_is(tmp_path: Path, name: str) -> None:
+    copy(picture(tmp_path / "in/a.png"), tmp_path / "out" / name)
+    assert files_below(tmp_path / "out") == [name]
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / name).pixels, read_image(tmp_path / "in/a.png").pixels)
+
+
+def test_gray_stays_gray_and_transparency_goes_along(tmp_path: Path) -> None:
+    copy(picture(tmp_path / "gray.png", (6, 8)), tmp_path / "out-gray.png")
+    assert read_image(tmp_path / "out-gray.png").pixels.shape == (6, 8)
+    copy(picture(tmp_path / "alpha.png", (6, 8, 4)), tmp_path / "out-alpha.png")
+    before, after = read_image(tmp_path / "alpha.png"), read_image(tmp_path / "out-alpha.png")
+    assert before.alpha is not None
+    np.testing.assert_array_equal(after.alpha, before.alpha)
+    np.testing.assert_array_equal(after.pixels, before.pixels)
+
+
+def test_a_format_without_transparency_refuses_it_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"transparency: write \.png or \.webp"):
+        copy(picture(tmp_path / "alpha.png", (6, 8, 4)), tmp_path / "out" / "a.jpg")
+    assert files_below(tmp_path / "out") == []
+
+
+def test_a_picture_goes_into_an_existing_folder_under_its_name(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    copy(picture(tmp_path / "a.png"), tmp_path / "out")
+    assert files_below(tmp_path / "out") == ["a.png"]
+
+
+def test_a_folder_keeps_names_and_structure(tmp_path: Path) -> None:
+    names = ["1.png", "a/2.jpg", "a/b/3.webp"]
+    for name in names:
+        picture(tmp_path / "in" / name)
+    copy(tmp_path / "in", tmp_path / "out")
+    assert files_below(tmp_path / "out") == names
+    copy(f"{tmp_path}/in/a/**/*", tmp_path / "glob")
+    assert files_below(tmp_path / "glob") == ["2.jpg", "b/3.webp"]
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    name = "n" * 251 + ".png"
+    copy(picture(tmp_path / "a.png"), tmp_path / "out" / name)
+    assert files_below(tmp_path / "out") == [name]
+    with pytest.raises(OutputError, match="File name too long"):
+        copy(tmp_path / "a.png", tmp_path / "out" / f"n{name}")
+
+
+def test_files_that_exist_are_kept_unless_asked(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png", "3.png"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/2.png").write_text("precious")
+    with pytest.raises(OutputError, match=r"out/2\.png: exists already: pass --overwrite"):
+        copy(tmp_path / "in", tmp_path / "out")
+    assert files_below(tmp_path / "out") == ["2.png"]  # found out before any work
+    assert (tmp_path / "out/2.png").read_text() == "precious"
+    copy(tmp_path / "in", tmp_path / "out", overwrite=True)
+    assert read_image(tmp_path / "out/2.png").pixels.shape == (6, 8, 3)
+    with pytest.raises(OutputError, match=r"1\.png: exists already \(and 2 more\)"):
+        copy(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("link", [None, "symbolic", "hard"])
+def test_a_source_is_never_replaced(tmp_path: Path, link: str | None) -> None:
+    source, out = picture(tmp_path / "a.png"), tmp_path / "b.png"
+    before = source.read_bytes()
+    if link == "symbolic":
+        out.symlink_to(source)
+    elif link == "hard":
+        out.hardlink_to(source)
+    else:
+        out = tmp_path / "." / "a.png"
+    with pytest.raises(OutputError, match="is the source itself"):
+        copy(source, out, overwrite=True)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("out", [".", "in", "in/clean", "in/../in/clean"])
+def test_results_of_a_folder_do_not_go_into_it(tmp_path: Path, out: str) -> None:
+    picture(tmp_path / "in/a.png")
+    with pytest.raises(OutputError, match=r"lies inside the folder that is read|is the source itself"):
+        copy(tmp_path / "in", tmp_path / "in" if out == "." else tmp_path / out, overwrite=True)
+    assert files_below(tmp_path / "in") == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("b", "needs a file name"),
+        ("b.xyz", "needs a file name"),
+        ("b.mp4", "needs a file name"),
+        ("a.png/b.png", "is a file"),
+    ],
+)
+def test_a_picture_cannot_go_there(tmp_path: Path, out: str, says: str) -> None:
+    with pytest.raises(OutputError, match=says):
+        copy(picture(tmp_path / "a.png"), tmp_path / out)
+    assert files_below(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("out", ["b.png", "b.mp4", "file"])
+def test_a_folder_cannot_go_into_a_file(tmp_path: Path, out: str) -> None:
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"several pictures need a folder|is a file, expected a folder"):
+        copy(tmp_path / "in", tmp_path / out)
+
+
+# Videos
+
+
+@pytest.mark.parametrize(("suffix", "least_db"), [(".mp4", 30), (".avi", 30), (".mkv", 100)])
+def test_a_video_keeps_size_rate_count_and_pictures(tmp_path: Path, suffix: str, least_db: float) -> None:
+    scene = "test:?size=320x240&fps=12.5&frames=20&sigma=0"
+    out = tmp_path / f"new/a{suffix}"
+    copy(scene, out)
+    assert files_below(tmp_path) == [f"new/a{suffix}"]
+    with open_source(out) as written, open_source(scene) as source:
+        assert (written.size_wh, written.fps, written.frame_count) == ((320, 240), 12.5, 20)
+        levels_db = [cv2.PSNR(after.pixels, before.pixels) for after, before in zip(written, source, strict=True)]
+    assert min(levels_db) > least_db
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+@pytest.mark.parametrize("fps", [30000 / 1001, 24000 / 1001, 7.3, 60.0])
+def test_frame_rates_that_are_not_whole_are_kept(tmp_path: Path, suffix: str, fps: float) -> None:
+    copy(f"test:?size=32x32&frames=7&fps={fps!r}", tmp_path / f"a{suffix}")
+    with open_source(tmp_path / f"a{suffix}") as written:
+        assert written.fps == pytest.approx(fps, abs=1e-3)
+        assert len(list(written)) == 7
+
+
+def test_gray_frames_make_a_video(tmp_path: Path) -> None:
+    with open_source(SCENE) as source, open_sink(tmp_path / "a.mkv", source) as sink:
+        for frame in source:
+            sink.write(frame, frame.pixels[:, :, 1].copy())
+    with open_source(tmp_path / "a.mkv") as written:
+        first = next(iter(written)).pixels
+    np.testing.assert_array_equal(first[:, :, 0], first[:, :, 2])
+
+
+@pytest.mark.parametrize("size", ["65x48", "64x47", "1x1"])
+def test_odd_sizes_are_refused_not_cropped(tmp_path: Path, size: str) -> None:
+    with pytest.raises(OutputError, match=f"frames are {size}, a video needs an even width and height"):
+        copy(f"test:?size={size}", tmp_path / "a.mp4")
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_an_interrupted_video_leaves_nothing(tmp_path: Path, suffix: str, error: type[BaseException]) -> None:
+    out = tmp_path / f"a{suffix}"
+    with pytest.raises(error), open_source(SCENE) as source, open_sink(out, source) as sink:
+        for frame in source:
+            sink.write(frame, frame.pixels)
+            if frame.index == 10:
+                assert files_below(tmp_path) and not out.exists()
+                raise error
+    assert files_below(tmp_path) == []
+
+
+def test_an_interrupted_video_leaves_the_one_that_it_was_to_replace(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("precious")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_source(SCENE) as source,
+        open_sink(tmp_path / "a.mp4", source, overwrite=True) as sink,
+    ):
+        sink.write(frame := next(iter(source)), frame.pixels)
+        raise KeyboardInterrupt
+    assert (tmp_path / "a.mp4").read_text() == "precious" and files_below(tmp_path) == ["a.mp4"]
+
+
+def test_a_video_that_exists_is_kept_unless_asked(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("precious")
+    with pytest.raises(OutputError, match=r"a\.mp4: exists already: pass --overwrite"):
+        copy(SCENE, tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_text() == "precious"
+    copy(SCENE, tmp_path / "a.mp4", overwrite=True)
+    with pytest.raises(OutputError, match="is the source itself"):
+        copy(tmp_path / "a.mp4", tmp_path / "a.mp4", overwrite=True)
+
+
+def test_a_video_needs_a_suffix_that_can_be_written(tmp_path: Path) -> None:
+    for name in ("a", "a.png", "a.webm"):
+        with pytest.raises(OutputError, match=r"a video needs a file name with one of \.mp4 \.mkv \.avi"):
+            copy(SCENE, tmp_path / name)
+    (tmp_path / "out").mkdir()
+    copy(SCENE, tmp_path / "a.mkv")
+    copy(tmp_path / "a.mkv", tmp_path / "out")
+    assert files_below(tmp_path / "out") == ["a.mkv"]
+
+
+def test_a_video_without_a_frame_is_not_written(tmp_path: Path) -> None:
+    copy(SCENE, tmp_path / "a.mp4", frames=0)
+    assert files_below(tmp_path) == []
+
+
+def test_a_missing_codec_is_named(tmp_path: Path) -> None:
+    # OpenCV's own switch takes FFmpeg away from a process of its own.
+    code = f"""
+from quietframe.sinks import open_sink
+from quietframe.sources import open_source
+with open_source({SCENE!r}) as source, open_sink({str(tmp_path / "a.mp4")!r}, source) as sink:
+    for frame in source:
+        sink.write(frame, frame.pixels)
+"""
+    env = os.environ | {"OPENCV_VIDEOIO_PRIORITY_FFMPEG": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "OutputError" in done.stderr.splitlines()[-1]
+    assert "cannot encode mp4v into .mp4" in done.stderr.splitlines()[-1]
+    assert files_below(tmp_path) == []
+
+
+# Places that take no file
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB, where the tests may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk needs root ({mounted.stderr.decode().strip()})")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_a_full_disk_leaves_no_half_picture(small_disk: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=rf"{name}: cannot be written \(No space left on device\)"):
+        copy(picture(tmp_path / "big.png", (400, 400, 3)), small_disk / name)
+    assert files_below(small_disk) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+@pytest.mark.parametrize("frames", [10, 90])
+def test_a_full_disk_leaves_no_half_video(small_disk: Path, suffix: str, frames: int) -> None:
+    with pytest.raises(OutputError, match="the disk is full or failed: the video was not kept"):
+        copy(f"test:?size=320x240&frames={frames}&sigma=80", small_disk / f"a{suffix}")
+    assert files_below(small_disk) == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may grow beyond 64 KiB: what a quota does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_disk_that_fails_leaves_no_half_video(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(OutputError, match="the disk is full or failed"):
+        copy("test:?size=320x240&frames=30&sigma=80", tmp_path / f"a{suffix}")
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("spec", ["picture", SCENE])
+def test_a_folder_without_permission_is_found_out_before_any_work(
+    open_tmp_path: Path, without_rights: Callable[[], None], spec: str
+) -> None:
+    if spec == "picture":
+        spec = str(picture(open_tmp_path / "a.png"))
+    locked = open_tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    without_rights()
+    suffix = ".mp4" if spec == SCENE else ".png"
+    for out in (locked / f"b{suffix}", locked / "new" / f"b{suffix}"):
+        with open_source(spec) as source, pytest.raises(OutputError, match=r"locked.*no permission"):
+            open_sink(out, source)
+
+
+@pytest.mark.parametrize("spec", ["picture", SCENE])
+def test_a_place_that_takes_no_files_at_all(tmp_path: Path, spec: str) -> None:
+    suffix = ".mp4" if spec == SCENE else ".png"
+    spec = str(picture(tmp_path / "a.png")) if spec == "picture" else spec
+    with pytest.raises(OutputError, match=r"/proc/.*(cannot be written|no permission)"):
+        copy(spec, Path(f"/proc/b{suffix}"))
+
+
+# No file at all, and what is done if nothing is said
+
+
+def test_nothing_is_written_to_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy(SCENE, None)
+    assert files_below(tmp_path) == []
+
+
+def test_a_window_without_a_screen_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with (
+        open_source(SCENE) as source,
+        pytest.raises(OutputError, match=r"pip install opencv-python$|needs a screen"),
+    ):
+        open_sink(None, source, show=True)
+
+
+def test_default_places(tmp_path: Path) -> None:
+    def default(spec: str | Path) -> Path | None:
+        with open_source(spec) as source:
+            return default_output(source)
+
+    assert default(picture(tmp_path / "photo.jpg")) == tmp_path / "photo.denoised.jpg"
+    assert default((tmp_path / "photo.jpg").rename(tmp_path / "photo.dat")) == tmp_path / "photo.denoised.png"
+    picture(tmp_path / "in.d/a.png")
+    assert default(tmp_path / "in.d") == tmp_path / "in.d-denoised"
+    copy(SCENE, tmp_path / "clip.mkv")
+    assert default(tmp_path / "clip.mkv") == tmp_path / "clip.denoised.mkv"
+    (tmp_path / "clip.mkv").rename(tmp_path / "clip.webm")
+    assert default(tmp_path / "clip.webm") == tmp_path / "clip.denoised.mp4"
+    assert default("test:") is None
+    assert default(f"{tmp_path}/in.d/*.png") is None
