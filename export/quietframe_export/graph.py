@@ -87,8 +87,8 @@ def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         experimental_preserve_all_tensors=True,
     )
-    runner = interpreter.get_signature_runner()
-    indices = {name: detail["index"] for name, detail in runner.get_input_details().items()}
+    # The runner must go before the first resize: the interpreter counts it as a hold on its memory.
+    indices = {name: detail["index"] for name, detail in interpreter.get_signature_runner().get_input_details().items()}
     graph = schema.ModelT.InitFromPackedBuf(fp32_tflite).subgraphs[0]
     computed = sorted({index for operator in graph.operators for index in operator.outputs})
     seen: dict[int, list[NDArray[np.float32]]] = {index: [] for index in computed}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from quietframe.card import CARD_KEY, ModelCard, Precision
+from quietframe_export.graph import tflite_operations
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.trace import input_signature, trace
@@ -27,6 +28,7 @@ _BUILTINS = {
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
     "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
 }
+_NOT_IN_16X8 = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
 _INPUT_TYPES = {"int8": tf.uint8, "int16x8": tf.int16}
 
 
@@ -45,7 +47,8 @@ def convert_to_tflite(
     Raises:
         RefusedTargetError: TensorFlow cannot convert this model to this precision.
     """
-    converter = tf.lite.TFLiteConverter
+    if precision == "int16x8":
+        _refuse_16x8(engine, card)
     with tempfile.TemporaryDirectory() as folder:
         _save_frozen(engine, card, folder, bound_images=precision in _INPUT_TYPES)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -93,6 +96,13 @@ def embed_card_tflite(data: bytes, card: ModelCard) -> bytes:
     builder = flatbuffers.Builder(len(data) + 4096)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def _refuse_16x8(engine: KerasEngine, card: ModelCard) -> None:
+    """Say beforehand what the converter would only hint at ("max and min should be recorded")."""
+    types = {operation.type for operation in tflite_operations(convert_to_tflite(engine, card, "fp32", ()))}
+    if missing := sorted(types & _NOT_IN_16X8):
+        raise RefusedTargetError("tflite-int16x8", f"TFLite's 16x8 quantizer does not support {' and '.join(missing)}")
 
 
 def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_images: bool) -> None:

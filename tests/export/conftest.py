@@ -1,0 +1,134 @@
+"""Small trained-enough models and their data, made here: nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from quietframe.assets import photo_bgr
+from quietframe.card import DataTerms
+from quietframe_export.subject import Subject, subject_from_run
+from quietframe_train.recipes import RECIPES
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve different cuts of the bundled photograph."""
+    folder = tmp_path_factory.mktemp("photos")
+    photo = photo_bgr()
+    rng = np.random.default_rng(3)
+    for index in range(12):
+        top, left = rng.integers(photo.shape[0] - 160), rng.integers(photo.shape[1] - 160)
+        cv2.imwrite(str(folder / f"{index}.png"), photo[top : top + 160, left : left + 160])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's digits in the layout of mnist.npz: real handwriting, 1,400 to train on and 397 to test."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    pictures = np.zeros((len(found.images), 28, 28), np.uint8)
+    for picture, small in zip(pictures, found.images, strict=True):
+        large = cv2.resize(small.astype(np.float32) * (255 / 16), (20, 20), interpolation=cv2.INTER_CUBIC)
+        picture[4:24, 4:24] = np.clip(large, 0, 255)
+    path = tmp_path_factory.mktemp("digits") / "mnist.npz"
+    labels = found.target.astype(np.uint8)
+    np.savez(
+        path,
+        x_train=pictures[:1400],
+        y_train=labels[:1400],
+        x_test=pictures[1400:],
+        y_test=labels[1400:],
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_run(
+    tmp_path_factory: pytest.TempPathFactory, photo_folder: Path, digit_file: Path
+) -> Callable[[str, int], Path]:
+    """Train a recipe for a few epochs into a run folder, once for the session."""
+    import quietframe_train
+
+    folders: dict[str, Path] = {}
+
+    def make(recipe: str, epochs: int) -> Path:
+        if recipe not in folders:
+            folder = tmp_path_factory.mktemp("runs") / recipe
+            data = photo_folder if RECIPES[recipe].kind == "photos" else digit_file
+            quietframe_train.train(recipe, data=data, out=folder, epochs=epochs, seed=5)
+            folders[recipe] = folder
+        return folders[recipe]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def classifier_run(make_run: Callable[[str, int], Path]) -> Path:
+    return make_run("digit-classifier", 12)
+
+
+@pytest.fixture(scope="session")
+def autoencoder_run(make_run: Callable[[str, int], Path]) -> Path:
+    return make_run("latent-autoencoder", 3)
+
+
+@pytest.fixture(scope="session")
+def camera_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Path:
+    """A camera model of random but lively weights: what is proved is the conversion, not the quality."""
+    import keras
+
+    from quietframe_train.models import BUILDERS
+    from quietframe_train.run_folder import Run, write_recipe
+
+    keras.utils.set_random_seed(11)
+    recipe = RECIPES["camera-nano"]
+    model = BUILDERS[recipe.model.builder](**recipe.model.options)
+    rng = np.random.default_rng(7)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = layer.get_weights()
+            layer.set_weights(
+                [
+                    rng.uniform(0.5, 1.5, gamma.shape),
+                    beta + rng.normal(0, 0.2, beta.shape),
+                    rng.normal(0, 0.1, mean.shape),
+                    rng.uniform(0.3, 1.2, variance.shape),
+                ]
+            )
+    residual = model.get_layer("residual")
+    kernel, bias = residual.get_weights()
+    residual.set_weights([rng.normal(0, 0.004, kernel.shape), bias])
+    folder = tmp_path_factory.mktemp("camera") / "run"
+    folder.mkdir()
+    model.save(folder / "model.keras")
+    write_recipe(
+        Run(
+            folder=folder,
+            recipe=recipe,
+            seed=1,
+            epochs=1,
+            limit=None,
+            data_path=photo_folder,
+            data=DataTerms("cuts of one photograph", "public domain"),
+            data_sha256="",
+            versions={},
+            created="2026-01-01T00:00:00+00:00",
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def camera(camera_run: Path) -> Subject:
+    return subject_from_run(camera_run)

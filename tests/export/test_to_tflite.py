@@ -1,0 +1,120 @@
+"""TFLite files: what is in them, and that they say what Keras says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import quietframe as qf
+from quietframe.card import parse_card
+from quietframe.engines import LiteRtEngine
+from quietframe_export.graph import tflite_operations
+from quietframe_export.refusal import RefusedTargetError
+from quietframe_export.subject import Subject
+from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
+
+
+@pytest.fixture(scope="module")
+def fp32(camera: Subject) -> bytes:
+    return convert_to_tflite(camera.engine, camera.card, "fp32", ())
+
+
+@pytest.fixture(scope="module")
+def int8(camera: Subject) -> bytes:
+    return convert_to_tflite(camera.engine, camera.card, "int8", camera.calibration)
+
+
+def test_batch_normalization_is_folded(fp32: bytes) -> None:
+    types = [operation.type for operation in tflite_operations(fp32)]
+    assert types.count("CONV_2D") == 9  # one for each of the model's convolutions
+    assert set(types) == {"CONV_2D", "ADD", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "RESHAPE"}
+
+
+def test_fp32_equals_keras(camera: Subject, fp32: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(fp32)
+    engine = LiteRtEngine(path, threads=2)
+    for inputs in camera.calibration[:4]:
+        (expected,), (found,) = camera.engine.run(inputs).values(), engine.run(inputs).values()
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_int8_holds_no_float_operation(int8: bytes) -> None:
+    operations = tflite_operations(int8)
+    assert not [operation.type for operation in operations if operation.is_float]
+    assert "CONV_2D" in [operation.type for operation in operations]
+
+
+def test_fp32_operations_count_as_float(fp32: bytes) -> None:
+    assert all(operation.is_float for operation in tflite_operations(fp32))
+
+
+def test_int8_frames_pass_unchanged(camera: Subject, int8: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(int8)
+    engine = LiteRtEngine(path, threads=1)
+    image, sigma, denoised = engine.inputs["image"], engine.inputs["sigma"], engine.outputs["denoised"]
+    for info in (image, denoised):
+        assert (info.dtype, info.zero_point) == (np.uint8, 0)
+        assert info.scale == pytest.approx(1 / 255, rel=1e-4)
+    assert sigma.dtype == np.uint8
+    assert sigma.scale * 255 == pytest.approx(75 / 255, rel=1e-3)
+
+
+def test_dynamic_and_fp16_are_smaller(camera: Subject, fp32: bytes) -> None:
+    for precision in ("fp16", "dynamic"):
+        data = convert_to_tflite(camera.engine, camera.card, precision, ())
+        assert len(data) < 0.7 * len(fp32)
+
+
+def test_int16x8_is_refused_for_camera_models(camera: Subject) -> None:
+    with pytest.raises(
+        RefusedTargetError, match=r"int16x8: not possible for this model: .*(SPACE_TO_DEPTH|DEPTH_TO_SPACE)"
+    ):
+        convert_to_tflite(camera.engine, camera.card, "int16x8", camera.calibration)
+
+
+def test_card_is_inside_and_replaced(camera: Subject, int8: bytes, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    path = tmp_path / "m.tflite"
+    once = embed_card_tflite(int8, camera.card)
+    path.write_bytes(embed_card_tflite(once, replace(camera.card, name="other")))
+    card_json = LiteRtEngine(path, threads=1).card_json
+    assert card_json is not None
+    assert parse_card(card_json, origin="m") == replace(camera.card, name="other")
+    assert path.stat().st_size < len(once) + 200  # not a second card beside the first
+
+
+@pytest.mark.parametrize("size_hw", [(4, 4), (37, 61), (480, 640), (481, 642)])
+def test_any_size(camera: Subject, int8: bytes, tmp_path: Path, size_hw: tuple[int, int]) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(embed_card_tflite(int8, camera.card))
+    denoise = qf.Denoiser(path)
+    assert denoise.engine.inputs["image"].shape == (1, None, None, 3)
+    frame = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    assert denoise(frame).shape == frame.shape
+
+
+def test_runs_without_quietframe(camera: Subject, int8: bytes, tmp_path: Path) -> None:
+    """The lines that the documentation shows."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = tmp_path / "m.int8.tflite"
+    path.write_bytes(embed_card_tflite(int8, camera.card))
+    frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    expected = qf.Denoiser(path, sigma_255=25)(frame)
+
+    interpreter = Interpreter(str(path), num_threads=2)
+    runner = interpreter.get_signature_runner()
+    image, sigma = (runner.get_input_details()[name] for name in ("image", "sigma"))
+    interpreter.resize_tensor_input(image["index"], (1, *frame.shape))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(image["index"], frame[None])
+    level = round(25 / 255 / sigma["quantization"][0])
+    interpreter.set_tensor(sigma["index"], np.full((1, 1, 1, 1), level, np.uint8))
+    interpreter.invoke()
+    found = interpreter.get_tensor(runner.get_output_details()["denoised"]["index"])[0]
+    np.testing.assert_array_equal(found, expected)
