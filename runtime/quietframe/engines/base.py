@@ -55,7 +55,8 @@ class Engine(Protocol):
 
         inputs: an array for each input tensor, by name, of that tensor's dtype; a free axis may have any size
         and may change from call to call. Returns arrays of the file's dtypes, by name. They belong to the
-        caller: a later call does not change them.
+        caller: a later call does not change them. One call at a time: an engine is not to be shared by threads.
+        Raises ModelLoadError if the file does not take these inputs.
         """
         ...
 
@@ -69,3 +70,17 @@ def read_model_file(path: Path) -> bytes:
     if not data:
         raise ModelLoadError(f"{path}: the file is empty")
     return data
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of an engine's own message; the rest is advice for its developers."""
+    return str(exc).strip().partition("\n")[0]
+
+
+def run_error(
+    path: Path, given: Mapping[str, NDArray[Any]], taken: Mapping[str, TensorInfo], exc: Exception
+) -> ModelLoadError:
+    """The error to raise when an engine refuses its inputs: what was given, what the file takes, and why."""
+    received = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in given.items())
+    expected = ", ".join(f"{name} {info.dtype}{list(info.shape)}" for name, info in taken.items())
+    return ModelLoadError(f"{path}: cannot run on {received}; the file takes {expected} ({first_line(exc)})")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import CARD_KEY
-from quietframe.engines.base import TensorInfo, read_model_file
+from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
+from quietframe.engines.flatbuffer import open_flatbuffer, read_card, refuse_absurd_tensors
 from quietframe.errors import ModelLoadError
+
+# LiteRT raises the first two; the others come from a flatbuffer that is whole and makes no sense.
+_DAMAGE = (RuntimeError, ValueError, TypeError, AttributeError, struct.error)
 
 
 class LiteRtEngine:
@@ -34,19 +40,17 @@ class LiteRtEngine:
         data = read_model_file(path)
         if data[4:8] != b"TFL3":
             raise ModelLoadError(f"{path}: not a LiteRT model (its content is something else)")
+        self._path = path
         try:
-            self.card_json = _read_card(data)
-            self._interpreter = Interpreter(model_content=data, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            self._interpreter = Interpreter(model_content=data, num_threads=threads)  # verifies the flatbuffer
+            model = open_flatbuffer(data)
+            self.card_json = read_card(model)
+            refuse_absurd_tensors(model)
+            with _without_greeting():
+                self._interpreter.allocate_tensors()
             inputs, outputs = self._signature()
-        except (
-            ValueError,
-            RuntimeError,
-            TypeError,
-            struct.error,
-        ) as exc:  # the latter two: damaged flatbuffers
-            first_line = str(exc).strip().partition("\n")[0]
-            raise ModelLoadError(f"{path}: not a LiteRT model that runs here ({first_line})") from exc
+        except _DAMAGE as exc:
+            raise ModelLoadError(f"{path}: not a LiteRT model that runs here ({first_line(exc)})") from exc
         self._input_indices = {name: int(detail["index"]) for name, detail in inputs.items()}
         self._output_indices = {name: int(detail["index"]) for name, detail in outputs.items()}
         self._shapes = {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
@@ -56,18 +60,20 @@ class LiteRtEngine:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `Engine.run`."""
         interpreter = self._interpreter
-        resized = False
-        for name, array in inputs.items():
-            if array.shape != self._shapes[name]:
-                interpreter.resize_tensor_input(self._input_indices[name], array.shape)
-                self._shapes[name] = array.shape
-                resized = True
-        if resized:
-            interpreter.allocate_tensors()
-        for name, array in inputs.items():
-            interpreter.set_tensor(self._input_indices[name], array)
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
+        try:
+            resized = {name: array.shape for name, array in inputs.items() if array.shape != self._shapes.get(name)}
+            if resized:
+                self._shapes.clear()  # until all went well: a failure must not leave them half changed
+                for name, shape in resized.items():
+                    interpreter.resize_tensor_input(self._input_indices[name], shape)
+                interpreter.allocate_tensors()
+                self._shapes.update({name: array.shape for name, array in inputs.items()})
+            for name, index in self._input_indices.items():
+                interpreter.set_tensor(index, inputs[name])
+            interpreter.invoke()
+            return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
+        except (RuntimeError, ValueError, KeyError) as exc:
+            raise run_error(self._path, inputs, self.inputs, exc) from exc
 
     def _signature(self) -> tuple[dict[str, Any], dict[str, Any]]:
         interpreter = self._interpreter
@@ -81,15 +87,36 @@ class LiteRtEngine:
         )
 
 
-def _read_card(data: bytes) -> str | None:
-    from ai_edge_litert import schema_py_generated as schema
+_STDERR = 2
+_redirecting = threading.Lock()
 
-    model = schema.Model.GetRootAs(data)
-    for index in range(model.MetadataLength()):
-        metadata = model.Metadata(index)
-        if metadata.Name() == CARD_KEY.encode():
-            return bytes(model.Buffers(metadata.Buffer()).DataAsNumpy()).decode()
-    return None
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Hold back the line 'INFO: Created TensorFlow Lite XNNPACK delegate for CPU.' on standard error.
+
+    LiteRT 2.3 writes it from C++ and has no switch for it, neither in Python nor in the environment. So the file
+    descriptor is turned aside meanwhile, and all other lines are passed on.
+    """
+    with _redirecting:
+        try:
+            kept = os.dup(_STDERR)
+        except OSError:  # standard error is closed: nothing can appear on it
+            yield
+            return
+        aside, entrance = os.pipe()
+        os.set_blocking(entrance, False)  # a full pipe must not block LiteRT
+        os.dup2(entrance, _STDERR)
+        os.close(entrance)
+        try:
+            yield
+        finally:
+            os.dup2(kept, _STDERR)  # closes the pipe's entrance, so that the read below ends
+            os.close(kept)
+            with os.fdopen(aside, "rb") as lines:
+                others = b"".join(line for line in lines if not line.startswith(b"INFO: "))
+            if others:
+                os.write(_STDERR, others)
 
 
 def _info(name: str, detail: Mapping[str, Any]) -> TensorInfo:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import CARD_KEY
-from quietframe.engines.base import TensorInfo, read_model_file
+from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
 from quietframe.errors import MissingExtraError, ModelLoadError
 
 _DTYPES = {
@@ -52,22 +52,34 @@ class OnnxEngine:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _FATAL
+        self._path = path
         try:
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as exc:  # ONNX Runtime's own exceptions share no base class
-            if "onnxruntime" not in type(exc).__module__ and not isinstance(exc, (RuntimeError, ValueError)):
+            # The fallback would print to standard output and try the same again.
+            session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+            self.card_json: str | None = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+            self.inputs: Mapping[str, TensorInfo] = {arg.name: _info(arg, path) for arg in session.get_inputs()}
+            self.outputs: Mapping[str, TensorInfo] = {arg.name: _info(arg, path) for arg in session.get_outputs()}
+        except Exception as exc:
+            if not _is_onnx_error(exc):
                 raise
-            first_line = str(exc).strip().partition("\n")[0]
-            raise ModelLoadError(f"{path}: not an ONNX model that runs here ({first_line})") from exc
-        self.inputs: Mapping[str, TensorInfo] = {arg.name: _info(arg, path) for arg in self._session.get_inputs()}
-        self.outputs: Mapping[str, TensorInfo] = {arg.name: _info(arg, path) for arg in self._session.get_outputs()}
+            raise ModelLoadError(f"{path}: not an ONNX model that runs here ({first_line(exc)})") from exc
+        self._session = session
         self._output_names = list(self.outputs)
-        self.card_json: str | None = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `Engine.run`."""
-        results = self._session.run(self._output_names, dict(inputs))
+        try:
+            results = self._session.run(self._output_names, dict(inputs))
+        except Exception as exc:
+            if not _is_onnx_error(exc):
+                raise
+            raise run_error(self._path, inputs, self.inputs, exc) from exc
         return dict(zip(self._output_names, results, strict=True))
+
+
+def _is_onnx_error(exc: Exception) -> bool:
+    """ONNX Runtime's own exceptions share no base class."""
+    return "onnxruntime" in type(exc).__module__ or isinstance(exc, (RuntimeError, ValueError))
 
 
 def _info(arg: Any, path: Path) -> TensorInfo:
