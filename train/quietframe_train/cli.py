@@ -140,6 +140,8 @@ def _print_json(record: Any) -> None:
 
 
 def _print_table(head: list[str], rows: list[list[Any]]) -> None:
+    import sys
+
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -147,5 +149,4 @@ def _print_table(head: list[str], rows: list[list[Any]]) -> None:
     table = Table(*head, box=SIMPLE_HEAD)
     for row in rows:
         table.add_row(*map(str, row))
-    console = Console(width=None if click.get_text_stream("stdout").isatty() else 160)
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -121,7 +121,8 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
     if not path.is_file():
         raise SourceError(f"{path}: no such file; expected {FILE_NAME} in the layout of keras.datasets.mnist")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw:  # np.load leaves a file that it cannot read open
+            file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise SourceError(f"{path}: a single array, expected an .npz file with {', '.join(_KEYS)}")
             missing = [key for key in _KEYS if key not in file]

@@ -1,0 +1,77 @@
+"""Small data for the training tests: drawn digits in MNIST's layout, and drawn photographs."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def drawn_digits(count, rng):
+    """Digits in OpenCV's fonts, moved, scaled and turned at random: (count, 28, 28) uint8 and their classes."""
+    images, labels = np.zeros((count, 28, 28), np.uint8), rng.integers(10, size=count).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        font = int(rng.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX]))
+        cv2.putText(image, str(label), (6, 22), font, rng.uniform(0.6, 0.8), 255, int(rng.integers(1, 3)), cv2.LINE_AA)
+        turn = cv2.getRotationMatrix2D((14, 14), rng.uniform(-12, 12), 1.0)
+        turn[:, 2] += rng.uniform(-2, 2, 2)
+        image[:] = cv2.warpAffine(image, turn, (28, 28))
+    return images, labels
+
+
+def drawn_photo(rng, height=112, width=130):
+    """A picture with smooth shades and sharp edges: (height, width, 3) uint8."""
+    small = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    photo = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(12):
+        centre = (int(rng.integers(width)), int(rng.integers(height)))
+        cv2.circle(photo, centre, int(rng.integers(4, 25)), rng.integers(0, 256, 3).tolist(), -1, cv2.LINE_AA)
+    return photo
+
+
+@pytest.fixture(scope="session")
+def mnist_npz(tmp_path_factory) -> Path:
+    """640 training and 100 test digits in a file of MNIST's layout."""
+    rng = np.random.default_rng(7)
+    (x_train, y_train), (x_test, y_test) = drawn_digits(640, rng), drawn_digits(100, rng)
+    path = tmp_path_factory.mktemp("digits") / "mnist.npz"
+    np.savez_compressed(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory) -> Path:
+    """Six photographs, two of them in a folder below."""
+    rng = np.random.default_rng(8)
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "below").mkdir()
+    for index in range(6):
+        path = folder / ("below" if index > 3 else "") / f"{index}.png"
+        cv2.imwrite(str(path), drawn_photo(rng, 112 + 8 * index, 130))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets, where there is one."""
+    folder = os.environ.get("QUIETFRAME_DATA")
+    if not folder:
+        pytest.skip("QUIETFRAME_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture
+def run_cli(capfd):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+    from quietframe.cli import main
+
+    def run(*args):
+        with pytest.raises(SystemExit) as exit_info:
+            main([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        return exit_info.value.code, out, err
+
+    return run
