@@ -1,0 +1,123 @@
+"""`quietframe classify`, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+Cli = Callable[..., Any]
+
+
+def bands(path: Path, brightest: int, size: int = 28) -> Path:
+    """Write a gray picture of four bands of rows of which one is bright: the tiny classifier names that one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((size, size), 20, np.uint8)
+    image[brightest * size // 4 : (brightest + 1) * size // 4] = 230
+    cv2.imwrite(str(path), image)
+    return path
+
+
+def test_a_picture_gives_one_line(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+    result = cli("classify", bands(tmp_path / "a digit.png", 2), "-m", classifier_file)
+    assert (result.code, result.error_lines) == (0, [])
+    (line,) = result.out.splitlines()
+    name, label, score = line.split("\t")
+    assert (name, label) == ("a digit.png", "third")
+    assert 0.9 < float(score) <= 1
+
+
+def test_json_has_all_scores(tmp_path: Path, cli: Cli, classifier_file: Path, tiny_models: ModuleType) -> None:
+    bands(tmp_path / "d/1.png", 0, size=90)
+    bands(tmp_path / "d/x/2.png", 3)
+    result = cli("classify", tmp_path / "d", "-m", classifier_file, "--json", "--threads", 1)
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert [(record["name"], record["label"]) for record in records] == [("1.png", "first"), ("x/2.png", "fourth")]
+    for record in records:
+        assert list(record["scores"]) == list(tiny_models.LABELS)
+        assert record["score"] == record["scores"][record["label"]] == max(record["scores"].values())
+        assert sum(record["scores"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_denoise_comes_first(tmp_path: Path, cli: Cli, classifier_file: Path, make_model: Callable[..., Path]) -> None:
+    # This denoiser makes everything white, so that no band is brighter than another.
+    white = make_model("white", dtype="uint8", offset_255=255)
+    picture = bands(tmp_path / "a.png", 2)
+    plain = json.loads(cli("classify", picture, "-m", classifier_file, "--json").out)
+    whitened = json.loads(cli("classify", picture, "-m", classifier_file, "--denoise", white, "--json").out)
+    assert plain["score"] > 0.9
+    assert max(whitened["scores"].values()) - min(whitened["scores"].values()) < 0.01
+
+
+def test_a_model_that_denoises_and_classifies(tmp_path: Path, cli: Cli, denoise_classifier_file: Path) -> None:
+    result = cli("classify", bands(tmp_path / "a.png", 1), "-m", denoise_classifier_file)
+    assert result.code == 0 and result.out.startswith("a.png\tsecond\t")
+
+
+def test_frames_of_a_video_are_numbered(cli: Cli, classifier_file: Path) -> None:
+    result = cli("classify", "test:?size=64x48&frames=3", "-m", classifier_file)
+    assert [line.split("\t")[0] for line in result.out.splitlines()] == ["0", "1", "2"]
+
+
+def test_a_colour_picture_and_16_bits(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+    gray = cv2.imread(str(bands(tmp_path / "a.png", 2)), cv2.IMREAD_GRAYSCALE)
+    assert gray is not None
+    cv2.imwrite(str(tmp_path / "colour.png"), cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR))
+    assert cli("classify", tmp_path / "colour.png", "-m", classifier_file).out.split("\t")[1] == "third"
+    cv2.imwrite(str(tmp_path / "deep.png"), gray.astype(np.uint16) * 257)
+    refused = cli("classify", tmp_path / "deep.png", "-m", classifier_file)
+    assert refused.code == 2 and "--to-8bit" in refused.error_lines[0]
+    assert cli("classify", tmp_path / "deep.png", "-m", classifier_file, "--to-8bit").out.split("\t")[1] == "third"
+
+
+def test_a_broken_picture_is_named_and_the_rest_is_done(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+    for index in range(4):
+        bands(tmp_path / f"d/{index}.png", index)
+    (tmp_path / "d/2.png").write_bytes((tmp_path / "d/2.png").read_bytes()[:50])
+    result = cli("classify", tmp_path / "d", "-m", classifier_file)
+    assert result.code == 1
+    assert [line.split("\t")[1] for line in result.out.splitlines()] == ["first", "second", "fourth"]
+    assert len(result.error_lines) == 1 and "2.png" in result.error_lines[0]
+
+
+def test_a_model_without_a_card(
+    tmp_path: Path, cli: Cli, make_model: Callable[..., Path], tiny_models: ModuleType
+) -> None:
+    picture = bands(tmp_path / "a.png", 2)
+    bare = make_model("bare", task="classify", colour="GRAY", carries_card=False)
+    refused = cli("classify", picture, "-m", bare)
+    assert refused.code == 2 and "--card" in refused.error_lines[0]
+    card = tmp_path / "card.json"
+    card.write_text(tiny_models.TinyModel(task="classify", colour="GRAY").card().to_json())
+    assert cli("classify", picture, "-m", bare, "--card", card).out.split("\t")[1] == "third"
+
+
+def test_bad_input_is_one_line(tmp_path: Path, cli: Cli, classifier_file: Path, denoiser_file: Path) -> None:
+    picture = bands(tmp_path / "a.png", 2)
+    (tmp_path / "text.png").write_text("hello there")
+    (tmp_path / "text.tflite").write_text("hello there")
+    for args, says in [
+        ((tmp_path / "missing.png", "-m", classifier_file), "no such file"),
+        ((tmp_path / "text.png", "-m", classifier_file), "not a picture"),
+        ((picture, "-m", tmp_path / "text.tflite"), "not a LiteRT model"),
+        ((picture, "-m", "digit-clasifier"), "did you mean 'digit"),
+        ((picture, "-m", denoiser_file), "this model does denoise, not classify"),
+        ((picture, "-m", classifier_file, "--denoise", classifier_file), "this model does classify, not denoise"),
+        ((picture, "-m", classifier_file, "--threads", 0), "--threads"),
+    ]:
+        result = cli("classify", *args)
+        assert (result.code, result.out, len(result.error_lines)) == (2, "", 1), result
+        assert says in result.error_lines[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 20_000, 3), (20_000, 1)])
+def test_pictures_of_strange_sizes(tmp_path: Path, cli: Cli, classifier_file: Path, shape: tuple[int, ...]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full(shape, 128, np.uint8))
+    result = cli("classify", tmp_path / "a.png", "-m", classifier_file)
+    assert result.code == 0 and len(result.out.splitlines()) == 1
