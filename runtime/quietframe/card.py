@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def parse_card(text: str, *, origin: str) -> ModelCard:
     """
     try:
         record = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ModelLoadError(f"{origin}: the model card is not JSON ({exc})") from exc
     if not isinstance(record, dict):
         raise ModelLoadError(f"{origin}: the model card is a JSON {type(record).__name__}, expected an object")
@@ -157,9 +158,10 @@ def read_card_file(path: str | Path) -> ModelCard:
         ModelLoadError: the file cannot be read, or is not a card.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ModelLoadError(f"{path}: cannot read the model card ({exc})") from exc
+        text = Path(path).read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
+    except (OSError, ValueError) as exc:  # ValueError: not UTF-8, or no path at all
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise ModelLoadError(f"{path}: cannot read the model card ({reason})") from exc
     return parse_card(text, origin=str(path))
 
 
@@ -167,10 +169,20 @@ class _CardError(UsageError):
     """A field of a card is missing, ill-typed or contradicts another."""
 
 
+_ROLES: Mapping[str, frozenset[str]] = {
+    "inputs": frozenset({"image", "sigma"}),
+    "outputs": frozenset({"image", "scores"}),
+}
+_LAYOUTS: Mapping[str, tuple[str, ...]] = {"image": ("NHWC", "NCHW"), "sigma": ("N111",), "scores": ("NC",)}
+_CHANNELS = {"BGR": 3, "RGB": 3, "GRAY": 1}
+_MOST_MULTIPLE = 1024
+
+
 def _check_consistency(card: ModelCard) -> None:
     """Refuse cards whose fields contradict each other, whoever builds them."""
-    image = card.tensor("image", "inputs")
-    if image is None:
+    for side in ("inputs", "outputs"):
+        _check_tensors(getattr(card, side), side)
+    if card.tensor("image", "inputs") is None:
         raise _CardError("inputs: no tensor has the role 'image'")
     if "denoise" in card.task and card.tensor("image", "outputs") is None:
         raise _CardError(f"outputs: task {card.task!r} needs a tensor with the role 'image'")
@@ -179,25 +191,42 @@ def _check_consistency(card: ModelCard) -> None:
         raise _CardError(f"outputs: task {card.task!r} needs a tensor with the role 'scores'")
     if scores is not None and len(card.labels) != scores.channels:
         raise _CardError(f"labels: {len(card.labels)} labels for {scores.channels} scores")
+    if len(set(card.labels)) < len(card.labels):
+        raise _CardError("labels: each must be there once")
     if (card.conditioning == "sigma") != (card.tensor("sigma", "inputs") is not None):
         raise _CardError(f"conditioning: {card.conditioning!r} does not fit the inputs")
-    for side in ("inputs", "outputs"):
-        for index, spec in enumerate(getattr(card, side)):
-            where = f"{side}[{index}]"
-            if spec.value_range[0] >= spec.value_range[1]:
-                raise _CardError(f"{where}.value_range: {spec.value_range} is empty")
-            if spec.role == "image":
-                expected = {"BGR": 3, "RGB": 3, "GRAY": 1, None: 0}[spec.colour]
-                if spec.channels != expected or spec.layout not in ("NHWC", "NCHW"):
-                    raise _CardError(
-                        f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1, and layout "
-                        f"NHWC or NCHW; found colour {spec.colour}, {spec.channels} channels, {spec.layout}"
-                    )
-    spatial = card.spatial
-    if spatial.kind == "fixed" and (spatial.size_hw is None or spatial.fit is None):
+    _check_spatial(card.spatial)
+
+
+def _check_tensors(specs: tuple[TensorSpec, ...], side: str) -> None:
+    for index, spec in enumerate(specs):
+        where = f"{side}[{index}]"
+        if spec.role not in _ROLES[side]:
+            raise _CardError(f"{where}.role: {spec.role!r} is not for {side}")
+        if any(spec.name == other.name or spec.role == other.role for other in specs[:index]):
+            raise _CardError(f"{where}: name {spec.name!r} or role {spec.role!r} is there twice")
+        if spec.layout not in _LAYOUTS[spec.role]:
+            raise _CardError(f"{where}.layout: {spec.layout} is not for {spec.role}")
+        if spec.value_range[0] >= spec.value_range[1]:
+            raise _CardError(f"{where}.value_range: {spec.value_range} is empty")
+        if spec.role == "image" and spec.channels != _CHANNELS.get(spec.colour or ""):
+            raise _CardError(
+                f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1; "
+                f"found colour {spec.colour} and {spec.channels} channels"
+            )
+        if spec.channels < 1 or (spec.role == "sigma" and spec.channels != 1):
+            raise _CardError(f"{where}.channels: {spec.channels} is not for {spec.role}")
+
+
+def _check_spatial(spatial: Spatial) -> None:
+    if not 1 <= spatial.multiple <= _MOST_MULTIPLE or min(spatial.size_hw or (1,)) < 1 or spatial.halo < 0:
+        raise _CardError(f"spatial: sizes must be at least 1, halo at least 0, multiple between 1 and {_MOST_MULTIPLE}")
+    if spatial.kind == "any":
+        return
+    if spatial.size_hw is None or spatial.fit is None:
         raise _CardError("spatial: a fixed model needs size_hw and fit")
-    if min(spatial.multiple, *(spatial.size_hw or (1,))) < 1 or spatial.halo < 0:
-        raise _CardError("spatial: sizes and multiple must be at least 1, halo at least 0")
+    if spatial.fit == "tile" and 2 * spatial.halo >= min(spatial.size_hw):
+        raise _CardError(f"spatial: a halo of {spatial.halo} leaves nothing of tiles of {spatial.size_hw}")
 
 
 def _build(cls: Any, record: Mapping[str, Any], where: str) -> Any:
@@ -238,6 +267,8 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     allowed = (int, float) if hint is float else (hint,)
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise _CardError(f"field {path!r} is {value!r}, expected {hint.__name__}")
+    if hint is float and not (math.isfinite(value) if isinstance(value, float) else abs(value) <= 2**53):
+        raise _CardError(f"field {path!r} is {value!r}, expected a finite number")
     return hint(value)
 
 

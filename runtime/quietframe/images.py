@@ -6,13 +6,14 @@ import contextlib
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import FrameError, OutputError, SourceError
+from quietframe.image_header import read_header
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File names that a folder is searched for, in lower case. What a file holds is told by its content."""
@@ -44,25 +45,30 @@ def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
         to_8bit: reduce 16 bits a channel to 8 (by 257, so that white stays white) in place of refusing.
 
     Raises:
-        SourceError: missing, empty, truncated, not a picture, CMYK, 16-bit without `to_8bit`, or floating point.
+        SourceError: missing, empty, truncated, not a picture, CMYK, 16-bit without `to_8bit`, floating point, or
+            more than one picture (animations, pages).
     """
     try:
         data = Path(path).read_bytes()
-    except OSError as exc:
-        raise SourceError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    except (OSError, ValueError) as exc:  # ValueError: no path at all
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise SourceError(f"{path}: cannot be read ({reason})") from exc
     if not data:
         raise SourceError(f"{path}: the file is empty")
-    if _is_cmyk(data):
+    header = read_header(data)
+    if header.is_cmyk:
         raise SourceError(f"{path}: CMYK pictures are not supported: convert it to RGB first")
+    if header.is_sequence:
+        raise SourceError(f"{path}: holds several pictures: save them one by one, or as a video")
     # JPEG has no alpha, and IMREAD_UNCHANGED would ignore its orientation.
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if _is_jpeg(data) else cv2.IMREAD_UNCHANGED
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if header.is_jpeg else cv2.IMREAD_UNCHANGED
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as exc:
         raise SourceError(f"{path}: not a picture that OpenCV can read ({exc.err})") from exc
     if pixels is None:
         raise SourceError(f"{path}: not a picture, or a damaged one")
-    return _as_image(pixels, str(path), to_8bit=to_8bit)
+    return _as_image(_upright(pixels, header.left_to_turn), str(path), to_8bit=to_8bit)
 
 
 def write_image(path: str | Path, image: Image) -> None:
@@ -72,9 +78,15 @@ def write_image(path: str | Path, image: Image) -> None:
 
     Raises:
         OutputError: unknown format, a format that cannot hold the alpha, or a folder or disk that takes no file.
+        FrameError: the pixels or the alpha are not 8-bit pictures of one size.
     """
     path = Path(path)
     pixels = image.pixels
+    check_frame(pixels)
+    if image.alpha is not None:
+        check_frame(image.alpha)
+        if image.alpha.shape != pixels.shape[:2]:
+            raise FrameError(f"Expected alpha of shape {pixels.shape[:2]}. Received: {image.alpha.shape}")
     if image.alpha is not None:
         if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
             raise OutputError(f"{path}: {path.suffix} cannot hold the picture's transparency: write .png or .webp")
@@ -130,30 +142,23 @@ def _as_image(pixels: NDArray[Any], name: str, *, to_8bit: bool) -> Image:
     return Image(pixels)
 
 
-def _is_jpeg(data: bytes) -> bool:
-    return data[:2] == b"\xff\xd8"
+# EXIF orientations and the steps that turn a picture upright (CIPA DC-008, tag 274).
+_TURNS: dict[int, tuple[int | None, int | None]] = {  # rotation, then flip
+    2: (None, 1),
+    3: (cv2.ROTATE_180, None),
+    4: (None, 0),
+    5: (cv2.ROTATE_90_CLOCKWISE, 1),
+    6: (cv2.ROTATE_90_CLOCKWISE, None),
+    7: (cv2.ROTATE_90_COUNTERCLOCKWISE, 1),
+    8: (cv2.ROTATE_90_COUNTERCLOCKWISE, None),
+}
 
 
-def _is_cmyk(data: bytes) -> bool:
-    """OpenCV turns CMYK into BGR without the ink profile, so wrong colours: it must be seen beforehand."""
-    if _is_jpeg(data):
-        position = 2
-        while position + 10 <= len(data) and data[position] == 0xFF:
-            marker, size = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-                return data[position + 9] == 4
-            position += 2 + size
-        return False
-    if data[:4] not in (b"II*\x00", b"MM\x00*"):
-        return False
-    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(data[at : at + size], order)
-
-    directory = number(4, 4)
-    entries = (directory + 2 + 12 * index for index in range(number(directory, 2)))
-    return any(number(at, 2) == 262 and number(at + 8, 2) == 5 for at in entries)  # PhotometricInterpretation
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    rotation, flip = _TURNS.get(orientation, (None, None))
+    if rotation is not None:
+        pixels = cv2.rotate(pixels, rotation)
+    return pixels if flip is None else cv2.flip(pixels, flip)
 
 
 def check_frame(frame: NDArray[np.uint8]) -> None:

@@ -13,6 +13,8 @@ from quietframe.errors import FrameError, MissingExtraError
 PSNR_CAP_DB = 100.0
 """PSNR given for two identical images, in place of infinity, so that means stay finite."""
 
+_SSIM_WINDOW = 11  # what σ 1.5, cut at 3.5 σ, spans
+
 
 def psnr_db(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio of two 8-bit images, in dB, over all pixels and channels.
@@ -28,7 +30,10 @@ def psnr_db(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
 
 def mean_psnr_db(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:
     """The mean over images of each image's PSNR, in dB. This, not the PSNR of the pooled error, is reported."""
-    return float(np.mean([psnr_db(reference, image) for reference, image in pairs]))
+    values = [psnr_db(reference, image) for reference, image in pairs]
+    if not values:
+        raise FrameError("Expected at least one pair of images. Received: none")
+    return float(np.mean(values))
 
 
 def ssim(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
@@ -38,6 +43,8 @@ def ssim(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
     Raises FrameError as `psnr_db` does, MissingExtraError without scikit-image.
     """
     _check_pair(reference, image)
+    if min(reference.shape[:2]) < _SSIM_WINDOW:
+        raise FrameError(f"Expected images of at least {_SSIM_WINDOW}×{_SSIM_WINDOW}. Received: {reference.shape}")
     try:
         from skimage.metrics import structural_similarity
     except ImportError as exc:
@@ -55,6 +62,8 @@ def ssim(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
 
 
 def _check_pair(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+    if not isinstance(reference, np.ndarray) or not isinstance(image, np.ndarray):
+        raise FrameError(f"Expected two uint8 images. Received: {type(reference).__name__} and {type(image).__name__}")
     if reference.dtype != np.uint8 or image.dtype != np.uint8:
         raise FrameError(f"Expected two uint8 images. Received: {reference.dtype} and {image.dtype}")
     if reference.shape != image.shape or reference.size == 0:

@@ -55,7 +55,7 @@ class Engine(Protocol):
 
         inputs: an array for each input tensor, by name, of that tensor's dtype; a free axis may have any size
         and may change from call to call. Returns arrays of the file's dtypes, by name. They belong to the
-        caller: a later call does not change them. One call at a time: an engine is not to be shared by threads.
+        caller: a later call does not change them. Threads may share an engine: their calls take turns.
         Raises ModelLoadError if the file does not take these inputs.
         """
         ...

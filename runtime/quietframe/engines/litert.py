@@ -41,6 +41,7 @@ class LiteRtEngine:
         if data[4:8] != b"TFL3":
             raise ModelLoadError(f"{path}: not a LiteRT model (its content is something else)")
         self._path = path
+        self._lock = threading.Lock()  # LiteRT lets go of the GIL while it runs, and is not thread-safe
         try:
             self._interpreter = Interpreter(model_content=data, num_threads=threads)  # verifies the flatbuffer
             model = open_flatbuffer(data)
@@ -59,21 +60,25 @@ class LiteRtEngine:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `Engine.run`."""
-        interpreter = self._interpreter
         try:
-            resized = {name: array.shape for name, array in inputs.items() if array.shape != self._shapes.get(name)}
-            if resized:
-                self._shapes.clear()  # until all went well: a failure must not leave them half changed
-                for name, shape in resized.items():
-                    interpreter.resize_tensor_input(self._input_indices[name], shape)
-                interpreter.allocate_tensors()
-                self._shapes.update({name: array.shape for name, array in inputs.items()})
-            for name, index in self._input_indices.items():
-                interpreter.set_tensor(index, inputs[name])
-            interpreter.invoke()
-            return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
+            with self._lock:
+                return self._run(inputs)
         except (RuntimeError, ValueError, KeyError) as exc:
             raise run_error(self._path, inputs, self.inputs, exc) from exc
+
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        interpreter = self._interpreter
+        resized = {name: array.shape for name, array in inputs.items() if array.shape != self._shapes.get(name)}
+        if resized:
+            self._shapes.clear()  # until all went well: a failure must not leave them half changed
+            for name, shape in resized.items():
+                interpreter.resize_tensor_input(self._input_indices[name], shape)
+            interpreter.allocate_tensors()
+            self._shapes.update({name: array.shape for name, array in inputs.items()})
+        for name, index in self._input_indices.items():
+            interpreter.set_tensor(index, inputs[name])
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
 
     def _signature(self) -> tuple[dict[str, Any], dict[str, Any]]:
         interpreter = self._interpreter

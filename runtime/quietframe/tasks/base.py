@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quietframe.card import ModelCard, Task, parse_card, read_card_file
+from quietframe.card import ModelCard, Spatial, Task, TensorSpec, parse_card, read_card_file
 from quietframe.cpu import physical_cores
 from quietframe.engines import ENGINES, Engine
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe.zoo import find_model
+
+_MOST_THREADS = 1024
 
 
 def open_model(
@@ -24,12 +26,16 @@ def open_model(
     Raises:
         ModelLoadError: no such model, a file that is not one, no card, or a card that does not fit the file.
         MissingExtraError: the engine for this file is not installed.
-        UsageError: threads below 1.
+        UsageError: threads out of range, or arguments of other types.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"Expected threads of at least 1. Received: threads={threads}")
+    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS):
+        raise UsageError(f"Expected threads in [1, {_MOST_THREADS}]. Received: threads={threads!r}")
     if isinstance(card, (str, Path)):
         card = read_card_file(card)
+    if not isinstance(card, ModelCard | None):
+        raise UsageError(f"Expected card to be a ModelCard or a path. Received: {type(card).__name__}")
+    if not isinstance(model, (str, Path)) and not hasattr(model, "run"):
+        raise UsageError(f"Expected model to be a name, a path or an engine. Received: {type(model).__name__}")
     if isinstance(model, (str, Path)):
         path = find_model(model)
         engine, origin = open_engine(path, threads=threads), str(path)
@@ -65,11 +71,23 @@ def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:
             if info is None:
                 names = ", ".join(tensors)
                 raise ModelLoadError(f"{origin}: the card names {side} {spec.name!r}, the file has {names}")
-            axis = {"NHWC": 3, "NCHW": 1, "NC": 1, "N111": 1}[spec.layout]
-            if len(info.shape) != len(spec.layout) or info.shape[axis] not in (spec.channels, None):
+            if info.dtype.kind not in "fiu":
+                raise ModelLoadError(f"{origin}: {side} {spec.name!r} holds {info.dtype}, expected numbers")
+            if not _agree(_shape(spec, card.spatial), info.shape):
                 raise ModelLoadError(
-                    f"{origin}: {side} {spec.name!r} has shape {info.shape}, "
-                    f"which is not the card's {spec.layout} with {spec.channels} channels"
+                    f"{origin}: {side} {spec.name!r} has shape {list(info.shape)}, "
+                    f"which is not the card's {spec.layout} {list(_shape(spec, card.spatial))}"
                 )
     if missing := engine.inputs.keys() - {spec.name for spec in card.inputs}:
         raise ModelLoadError(f"{origin}: the card does not say what input {sorted(missing)[0]!r} is")
+
+
+def _shape(spec: TensorSpec, spatial: Spatial) -> tuple[int | None, ...]:
+    """What the card says of a tensor's shape; None where it leaves an axis open."""
+    height, width = spatial.size_hw if spatial.kind == "fixed" and spatial.size_hw else (None, None)
+    sizes = {"N": 1, "C": spec.channels, "H": height, "W": width, "1": 1}
+    return tuple(sizes[axis] for axis in spec.layout)
+
+
+def _agree(stated: tuple[int | None, ...], found: tuple[int | None, ...]) -> bool:
+    return len(stated) == len(found) and all(a == b or None in (a, b) for a, b in zip(stated, found, strict=True))

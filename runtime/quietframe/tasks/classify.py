@@ -93,8 +93,10 @@ class Classifier:
         """The answer, from the engine's results."""
         scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
         values = [float(score) for score in scores.reshape(-1)]
-        best = int(np.argmax(values))
         labels = self.card.labels
+        if len(values) != len(labels):
+            raise ModelLoadError(f"{self.card.name}: the model gave {len(values)} scores for {len(labels)} labels")
+        best = int(np.argmax(values))
         return Classification(labels[best], values[best], dict(zip(labels, values, strict=True)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
-from quietframe.errors import UsageError
+from quietframe.errors import ModelLoadError, UsageError
 from quietframe.images import check_frame
 from quietframe.noise import estimate_noise
 from quietframe.tasks.base import open_model, require_task
@@ -27,6 +28,7 @@ class Denoiser:
     """Denoises frames with a model file.
 
     Calling it is `finish(frame, [engine.run(inputs) for inputs in prepare(frame)])`; benchmarks time the parts.
+    Threads may share one: the model runs for one of them at a time. The frame that is given is never changed.
 
     Args:
         model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
@@ -86,6 +88,12 @@ class Denoiser:
         info = self.engine.outputs[self._image_out.name]
         parts = [decode_image(result[self._image_out.name], self._image_out, info) for result in results]
         placement = place(frame.shape[0], frame.shape[1], self.card.spatial)
+        for part in parts:
+            if part.shape[:2] != placement.part_hw:
+                raise ModelLoadError(
+                    f"{self.card.name}: the model made {part.shape[:2]} pixels of {placement.part_hw}: "
+                    "a denoiser keeps the size"
+                )
         clean = self._join(parts, placement, frame)
         if self._sigma is None and self.strength < 1:
             return cv2.addWeighted(clean, self.strength, frame, 1 - self.strength, 0)
@@ -119,6 +127,9 @@ class Denoiser:
         return {self._sigma.name: quantize(value, self.engine.inputs[self._sigma.name])}
 
     def _check_level(self, strength: float, sigma_255: float | None) -> None:
+        for name, value in (("strength", strength), ("sigma_255", sigma_255)):
+            if not isinstance(value, Real | None):
+                raise UsageError(f"Expected {name} to be a number. Received: {value!r}")
         if self._sigma is None:
             if not 0 <= strength <= 1:
                 raise UsageError(

@@ -23,8 +23,13 @@ class Placement(Protocol):
         """How many parts there are."""
         ...
 
+    @property
+    def part_hw(self) -> tuple[int, int]:
+        """Height and width of each part, and of the model's result for it."""
+        ...
+
     def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
-        """(H, W) or (H, W, 3) in; parts of a size that the model takes out."""
+        """(H, W) or (H, W, 3) in; contiguous parts of a size that the model takes out."""
         ...
 
     def join(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -41,14 +46,14 @@ class Pad:
     multiple: int
     count: int = 1
 
+    @property
+    def part_hw(self) -> tuple[int, int]:
+        """The frame's size, padded."""
+        return self.height + -self.height % self.multiple, self.width + -self.width % self.multiple
+
     def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
         """See `Placement`."""
-        below, right = -self.height % self.multiple, -self.width % self.multiple
-        if below or right:
-            plane = cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REFLECT_101)
-        elif not plane.flags.c_contiguous:
-            plane = np.ascontiguousarray(plane)
-        return [plane]
+        return [_pad_to(plane, self.part_hw)]
 
     def join(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
@@ -64,12 +69,12 @@ class Resize:
 
     height: int
     width: int
-    size_hw: tuple[int, int]
+    part_hw: tuple[int, int]
     count: int = 1
 
     def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
         """See `Placement`."""
-        return [_resize(plane, self.size_hw)]
+        return [_resize(plane, self.part_hw)]
 
     def join(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
@@ -82,7 +87,7 @@ class Tile:
 
     height: int
     width: int
-    size_hw: tuple[int, int]
+    part_hw: tuple[int, int]
     halo: int
 
     @property
@@ -92,10 +97,8 @@ class Tile:
 
     def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
         """See `Placement`."""
-        tile_h, tile_w = self.size_hw
-        below, right = max(0, tile_h - self.height), max(0, tile_w - self.width)
-        if below or right:
-            plane = cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+        tile_h, tile_w = self.part_hw
+        plane = _pad_to(plane, (max(tile_h, self.height), max(tile_w, self.width)))
         return [
             np.ascontiguousarray(plane[top : top + tile_h, left : left + tile_w])
             for top in self._starts(0)
@@ -118,15 +121,14 @@ class Tile:
 
     def _starts(self, axis: int) -> list[int]:
         """Where the tiles begin along an axis; the last one ends at the frame's edge."""
-        length, tile = (self.height, self.width)[axis], self.size_hw[axis]
+        length, tile = (self.height, self.width)[axis], self.part_hw[axis]
         if length <= tile:
             return [0]
-        step = max(1, tile - 2 * min(self.halo, (tile - 1) // 2))
-        return [*range(0, length - tile, step), length - tile]
+        return [*range(0, length - tile, tile - 2 * self.halo), length - tile]
 
     def _spans(self, axis: int) -> list[tuple[int, int]]:
         """The part of the frame that each tile answers for: borders lie in the middle of the overlaps."""
-        length, tile = (self.height, self.width)[axis], self.size_hw[axis]
+        length, tile = (self.height, self.width)[axis], self.part_hw[axis]
         starts = self._starts(axis)
         borders = [0, *((a + tile + b) // 2 for a, b in pairwise(starts)), length]
         return list(pairwise(borders))
@@ -141,6 +143,14 @@ def place(height: int, width: int, spatial: Spatial) -> Placement:
     if spatial.fit == "resize":
         return Resize(height, width, spatial.size_hw)
     return Tile(height, width, spatial.size_hw, spatial.halo)
+
+
+def _pad_to(plane: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Pad below and to the right by reflection; a contiguous plane of that size stays as it is."""
+    below, right = size_hw[0] - plane.shape[0], size_hw[1] - plane.shape[1]
+    if below or right:
+        return cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+    return np.ascontiguousarray(plane)
 
 
 def _resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ ALIASES = {"camera": "camera-nano", "digits": "digit-classifier"}
 """Short names for the built-in model that is recommended for a job."""
 
 _FOLDER = Path(__file__).parent
+_SUFFIXES = (".tflite", ".onnx")
 
 
 def builtin_models() -> dict[str, Path]:
@@ -19,7 +20,7 @@ def builtin_models() -> dict[str, Path]:
     A bare name stands for the int8 TFLite file; others are named in full (`camera-nano.fp32.onnx`).
     """
     found = {}
-    for path in sorted([*_FOLDER.glob("*.tflite"), *_FOLDER.glob("*.onnx")]):
+    for path in sorted(path for path in _FOLDER.iterdir() if path.suffix in _SUFFIXES):
         name = path.name.removesuffix(".int8.tflite")
         found[name] = path
     return found
@@ -31,17 +32,24 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelLoadError: neither a built-in name nor an existing file; names the nearest built-in one.
     """
+    path = Path(model)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as exc:  # a name that is too long, or a folder that may not be looked into
+        raise ModelLoadError(f"{model}: cannot be read ({exc.strerror})") from exc
+    if is_file and path.suffix.lower() in _SUFFIXES:
+        return path  # a file is meant, even if a built-in one has the same name
     known = builtin_models()
     name = ALIASES.get(str(model), str(model))
     if name in known:
         return known[name]
-    path = Path(model)
-    if path.is_file():
+    if is_file:
         return path
-    if path.is_dir():
+    if is_folder:
         raise ModelLoadError(f"{path}: is a folder, expected a model file")
-    near = difflib.get_close_matches(str(model), [*known, *ALIASES], n=1, cutoff=0.5)
-    if near and path.parent == Path() and path.suffix not in (".tflite", ".onnx"):
+    others = [other for other in (*known, *ALIASES) if other != str(model)]
+    near = difflib.get_close_matches(str(model), others, n=1, cutoff=0.5)
+    if near and path.parent == Path() and path.suffix.lower() not in _SUFFIXES:
         raise ModelLoadError(f"unknown model {str(model)!r}: did you mean {near[0]!r}?")
     names = ", ".join(known) or "none"
     raise ModelLoadError(f"{model}: no such model file, nor a built-in model (there are: {names})")
