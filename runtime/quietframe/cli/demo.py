@@ -19,9 +19,11 @@ import click
 def demo(folder: Path, overwrite: bool) -> None:
     """Denoise a bundled photograph, a clip and digits, and measure it. Needs no camera and no network."""
     from quietframe.cli.table import print_table
+    from quietframe.cli.terminal import quiet_libraries, say
     from quietframe.demo import run_demo
 
-    result = run_demo(folder, overwrite=overwrite)
+    with quiet_libraries():
+        result = run_demo(folder, overwrite=overwrite)
     print_table(
         ("", "model", ">kB", ">noisy", ">denoised", ">p50 ms", ">p95 ms", ">fps", ">peak MB"),
         [
@@ -42,4 +44,4 @@ def demo(folder: Path, overwrite: bool) -> None:
     for path in result.files:
         click.echo(path)
     for note in result.notes:
-        click.echo(f"quietframe: {note}", err=True)
+        say(note)

@@ -19,9 +19,11 @@ def doctor(as_json: bool) -> int:
     """Check this machine and the installation; exit 1 if QuietFrame cannot run."""
     from dataclasses import asdict
 
+    from quietframe.cli.terminal import quiet_libraries
     from quietframe.doctor import examine
 
-    report = examine()
+    with quiet_libraries():
+        report = examine()
     if as_json:
         click.echo(json.dumps(asdict(report) | {"works": report.works}, indent=1, ensure_ascii=False))
     else:

@@ -22,15 +22,17 @@ _HOW_TO_GIVE_A_CARD = "none: write one (docs/model-card.md) and state it with --
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with an object for each model.")
 def models(as_json: bool) -> int:
     """List the built-in models."""
+    from quietframe.cli.terminal import quiet_libraries, say
     from quietframe.tasks.base import open_model
     from quietframe.zoo import ALIASES, builtin_models
 
     records, broken = [], 0
     for name, path in builtin_models().items():
         try:
-            _, card = open_model(path, threads=1)
+            with quiet_libraries():
+                _, card = open_model(path, threads=1)
         except QuietFrameError as exc:
-            click.echo(f"quietframe: {exc}", err=True)
+            say(str(exc))
             broken += 1
             continue
         short = [alias for alias, target in ALIASES.items() if target == name]
@@ -48,11 +50,13 @@ def models(as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")
 def info(model: str, card: Path | None, as_json: bool) -> None:
     """Show what MODEL, a built-in name or a .tflite or .onnx file, says of itself."""
+    from quietframe.cli.terminal import quiet_libraries
     from quietframe.tasks.base import open_engine, open_model
     from quietframe.zoo import find_model
 
     path = find_model(model)
-    engine = open_engine(path, threads=1)
+    with quiet_libraries():
+        engine = open_engine(path, threads=1)
     found = None if card is None and engine.card_json is None else open_model(engine, card=card)[1]
     if as_json:
         record = {
