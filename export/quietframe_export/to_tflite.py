@@ -50,7 +50,7 @@ def convert_to_tflite(
     if precision == "int16x8":
         _refuse_16x8(engine, card)
     with tempfile.TemporaryDirectory() as folder:
-        _save_frozen(engine, card, folder, bound_images=precision in _INPUT_TYPES)
+        _save_frozen(engine, card, folder, bound_images=precision == "int8")
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [_BUILTINS[precision]]
         if precision != "fp32":

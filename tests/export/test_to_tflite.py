@@ -107,14 +107,8 @@ def test_runs_without_quietframe(camera: Subject, int8: bytes, tmp_path: Path) -
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     expected = qf.Denoiser(path, sigma_255=25)(frame)
 
-    interpreter = Interpreter(str(path), num_threads=2)
-    runner = interpreter.get_signature_runner()
-    image, sigma = (runner.get_input_details()[name] for name in ("image", "sigma"))
-    interpreter.resize_tensor_input(image["index"], (1, *frame.shape))
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(image["index"], frame[None])
-    level = round(25 / 255 / sigma["quantization"][0])
-    interpreter.set_tensor(sigma["index"], np.full((1, 1, 1, 1), level, np.uint8))
-    interpreter.invoke()
-    found = interpreter.get_tensor(runner.get_output_details()["denoised"]["index"])[0]
-    np.testing.assert_array_equal(found, expected)
+    run = Interpreter(str(path), num_threads=2).get_signature_runner()
+    scale, _ = run.get_input_details()["sigma"]["quantization"]
+    sigma = np.full((1, 1, 1, 1), round(25 / 255 / scale), np.uint8)
+    denoised = run(image=frame[None], sigma=sigma)["denoised"][0]
+    np.testing.assert_array_equal(denoised, expected)
