@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,11 @@ def resume(model: keras.Model, folder: Path, steps_per_epoch: int) -> list[dict[
         return []
     model.optimizer.build(model.trainable_variables)
     try:
-        model.load_weights(state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it finds no weights for
+            model.load_weights(state)
         rows = read_history(folder / HISTORY)
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, KeyError, UserWarning) as exc:
         raise SourceError(f"{folder}: its training cannot be resumed ({exc})") from exc
     epochs = int(model.optimizer.iterations) // steps_per_epoch
     if len(rows) < epochs:
