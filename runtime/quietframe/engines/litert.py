@@ -70,6 +70,8 @@ class LiteRtEngine:
         interpreter = self._interpreter
         resized = {name: array.shape for name, array in inputs.items() if array.shape != self._shapes.get(name)}
         if resized:
+            for name, shape in resized.items():
+                _check_shape(shape, self.inputs[name].shape)
             self._shapes.clear()  # until all went well: a failure must not leave them half changed
             for name, shape in resized.items():
                 interpreter.resize_tensor_input(self._input_indices[name], shape)
@@ -90,6 +92,19 @@ class LiteRtEngine:
             {detail["name"]: detail for detail in interpreter.get_input_details()},
             {detail["name"]: detail for detail in interpreter.get_output_details()},
         )
+
+
+def _check_shape(given: tuple[int, ...], stated: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless a tensor may take that shape. LiteRT would resize to any, and compute something.
+
+    Converters write fully convolutional models with one fixed size, too: a file without a free axis may be
+    given other sizes, and its operations decide.
+    """
+    fixed = [size for size in stated if size is not None]
+    if len(given) != len(stated) or (
+        len(fixed) < len(stated) and any(b not in (a, None) for a, b in zip(given, stated, strict=True))
+    ):
+        raise ValueError(f"shape {list(given)} for {list(stated)}")
 
 
 _STDERR = 2

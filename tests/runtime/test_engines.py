@@ -1,0 +1,334 @@
+"""One suite for every engine: `suffix` runs each test once per engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quietframe.engines import ENGINES, Engine
+from quietframe.errors import ModelLoadError
+
+MakeModel = Callable[..., Path]
+
+
+def open_engine(path: Path, threads: int = 1) -> Engine:
+    return ENGINES[path.suffix](path, threads=threads)
+
+
+@pytest.fixture
+def engine(make_model: MakeModel, suffix: str) -> Engine:
+    """A float32 BGR model of any size that adds the noise level it is told."""
+    return open_engine(make_model(suffix=suffix, sigma=True))
+
+
+def inputs_of(engine: Engine, height: int, width: int, value: float = 0.5, sigma: float = 0.0) -> dict[str, Any]:
+    nhwc = engine.inputs["image"].shape[-1] == 3
+    shape = (1, height, width, 3) if nhwc else (1, 3, height, width)
+    return {"image": np.full(shape, value, np.float32), "sigma": np.full((1, 1, 1, 1), sigma, np.float32)}
+
+
+def test_tensors_go_by_the_names_of_the_signature(engine: Engine) -> None:
+    assert list(engine.inputs) == ["image", "sigma"]
+    assert list(engine.outputs) == ["denoised"]
+    assert engine.inputs["sigma"].shape == (1, 1, 1, 1)
+    assert engine.inputs["image"].dtype == engine.outputs["denoised"].dtype == np.float32
+
+
+def test_free_axes_are_none_and_fixed_ones_are_numbers(make_model: MakeModel, suffix: str) -> None:
+    free = open_engine(make_model("free", suffix=suffix, layout="NHWC")).inputs["image"]
+    fixed = open_engine(make_model("fixed", suffix=suffix, layout="NHWC", size_hw=(12, 20))).inputs["image"]
+    assert free.shape == (1, None, None, 3)
+    assert fixed.shape == (1, 12, 20, 3)
+
+
+def test_inputs_may_come_in_any_order(engine: Engine) -> None:
+    inputs = inputs_of(engine, 4, 4, 0.25, 0.5)
+    result = engine.run(dict(reversed(inputs.items())))
+    assert np.all(result["denoised"] == 0.75)
+
+
+def test_outputs_are_told_apart_by_name(make_model: MakeModel, suffix: str) -> None:
+    both = open_engine(make_model(suffix=suffix, task="denoise+classify", colour="GRAY", layout="NHWC"))
+    result = both.run({"image": np.full((1, 28, 28, 1), 0.5, np.float32)})
+    assert result["denoised"].shape == (1, 28, 28, 1)
+    assert result["scores"].shape == (1, 4)
+    assert np.all(result["denoised"] == 0.5)
+    assert result["scores"] == pytest.approx(0.25, abs=1e-5)
+
+
+def test_the_size_may_change_from_call_to_call(engine: Engine) -> None:
+    for height, width in [(4, 4), (7, 300), (1, 1), (300, 7), (4, 4), (4, 4)]:
+        inputs = inputs_of(engine, height, width, 0.25, 0.125)
+        result = engine.run(inputs)["denoised"]
+        assert result.shape == inputs["image"].shape
+        assert np.all(result == 0.375)
+
+
+def test_results_belong_to_the_caller(engine: Engine) -> None:
+    first = engine.run(inputs_of(engine, 6, 6, 0.25))["denoised"]
+    second = engine.run(inputs_of(engine, 6, 6, 0.75))["denoised"]
+    assert np.all(first == 0.25)
+    second[:] = 0
+    third = engine.run(inputs_of(engine, 6, 6, 0.5))["denoised"]
+    assert np.all(second == 0)
+    assert np.all(third == 0.5)
+    del engine
+    assert np.all(first == 0.25)
+
+
+def test_inputs_are_left_as_they_are(engine: Engine) -> None:
+    inputs = inputs_of(engine, 6, 6, 0.25, 0.5)
+    for array in inputs.values():
+        array.setflags(write=False)
+    engine.run(inputs)
+    assert np.all(inputs["image"] == 0.25)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda inputs: inputs | {"image": inputs["image"].astype(np.uint8)},
+        lambda inputs: inputs | {"image": inputs["image"][0]},
+        lambda inputs: inputs | {"image": np.zeros((1, 5, 5, 5), np.float32)},
+        lambda inputs: {"image": inputs["image"]},
+        lambda inputs: inputs | {"other": inputs["image"]},
+        lambda inputs: {},
+    ],
+    ids=["dtype", "rank", "channels", "missing input", "unknown input", "nothing"],
+)
+def test_wrong_inputs_are_one_line_and_do_no_harm(engine: Engine, spoil: Callable[..., Any]) -> None:
+    good = inputs_of(engine, 4, 4, 0.25, 0.5)
+    engine.run(good)
+    with pytest.raises(ModelLoadError, match=r"cannot run on .*the file takes image float32.*sigma float32") as caught:
+        engine.run(spoil(good))
+    assert "\n" not in str(caught.value)
+    assert np.all(engine.run(good)["denoised"] == 0.75)
+
+
+def test_a_size_that_the_model_cannot_take_does_no_harm(make_model: MakeModel, suffix: str) -> None:
+    even_only = open_engine(make_model(suffix=suffix, multiple=2, layout="NHWC"))
+    good = {"image": np.full((1, 6, 6, 3), 0.5, np.float32)}
+    for _ in range(2):
+        with pytest.raises(ModelLoadError, match="cannot run"):
+            even_only.run({"image": np.zeros((1, 5, 5, 3), np.float32)})
+        assert np.all(even_only.run(good)["denoised"] == 0.5)
+
+
+def test_threads_may_share_an_engine(engine: Engine) -> None:
+    failures = []
+
+    def work(number: int) -> None:
+        for step in range(30):
+            size = 4 + (number + step) % 5
+            result = engine.run(inputs_of(engine, size, size, number / 16, 0.5))["denoised"]
+            if not (result.shape[2] == size and np.all(result == number / 16 + 0.5)):
+                failures.append((number, step))
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+COUNT_THREADS = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from quietframe.engines import ENGINES
+path, threads = Path(sys.argv[1]), int(sys.argv[2])
+if path.suffix == ".onnx":
+    import onnxruntime
+else:
+    import ai_edge_litert.interpreter
+def count():
+    return len(list(Path("/proc/self/task").iterdir()))
+before = count()
+engine = ENGINES[path.suffix](path, threads=threads)
+engine.run({"image": np.zeros((1, 64, 64, 3), np.float32)})
+print(count() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc, which Linux has")
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_threads_are_honoured(make_model: MakeModel, suffix: str, threads: int) -> None:
+    path = make_model(suffix=suffix, blur=True, layout="NHWC")
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS, str(path), str(threads)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == threads - 1  # the caller is one of them
+
+
+def test_loading_and_running_print_nothing(make_model: MakeModel, suffix: str) -> None:
+    code = COUNT_THREADS.replace("print(count() - before)", "")
+    path = make_model(suffix=suffix, blur=True, layout="NHWC")
+    done = subprocess.run([sys.executable, "-c", code, str(path), "2"], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr == ""
+
+
+def test_other_lines_on_standard_error_pass_while_a_model_loads(make_model: MakeModel) -> None:
+    path = make_model()
+    code = (
+        "import os, sys; from pathlib import Path; import ai_edge_litert.interpreter as i\n"
+        "allocate = i.Interpreter.allocate_tensors\n"
+        "def speak(self):\n    os.write(2, b'WARNING: heard\\n'); return allocate(self)\n"
+        "i.Interpreter.allocate_tensors = speak\n"
+        "from quietframe.engines import LiteRtEngine; LiteRtEngine(Path(sys.argv[1]), threads=1)\n"
+        "os.write(2, b'after\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stderr == "WARNING: heard\nafter\n"
+
+
+def test_a_closed_standard_error_is_no_obstacle(make_model: MakeModel) -> None:
+    code = "import sys; from pathlib import Path; from quietframe.engines import LiteRtEngine; "
+    code += "LiteRtEngine(Path(sys.argv[1]), threads=1); print('loaded')"
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" "$2" 2>&-', sys.executable, code, str(make_model())],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "loaded\n"
+
+
+def test_the_card_is_read_from_the_file(make_model: MakeModel, suffix: str, tiny_models: Any) -> None:
+    model = tiny_models.TinyModel(suffix=suffix)
+    assert open_engine(make_model("with", suffix=suffix)).card_json == model.card().to_json()
+    assert open_engine(make_model("without", suffix=suffix, carries_card=False)).card_json is None
+
+
+def test_quantization_is_read_from_the_file(make_model: MakeModel) -> None:
+    for dtype, scale, zero_point in [("uint8", 1 / 255, 0), ("int8", 1 / 255, -128), ("int16", 1 / 32767, 0)]:
+        info = open_engine(make_model(dtype, dtype=dtype)).inputs["image"]
+        assert (info.dtype, info.zero_point) == (np.dtype(dtype), zero_point)
+        assert info.scale == pytest.approx(scale)
+    assert open_engine(make_model("float32")).inputs["image"].scale == 0
+
+
+def test_files_that_are_no_models(tmp_path: Path, suffix: str, make_model: MakeModel) -> None:
+    other = make_model("other", suffix=".onnx" if suffix == ".tflite" else ".tflite")
+    contents = {
+        "empty": b"",
+        "text": b"This is a text file, renamed by mistake.\n" * 20,
+        "zeros": bytes(4096),
+        "header alone": b"\x1c\x00\x00\x00TFL3",
+        "picture": b"\x89PNG\r\n\x1a\n" + bytes(500),
+        "other engine's": other.read_bytes(),
+    }
+    for name, content in contents.items():
+        path = tmp_path / f"{name}{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(ModelLoadError) as caught:
+            open_engine(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / f"folder{suffix}"
+    folder.mkdir()
+    for path, says in [(folder, "Is a directory"), (tmp_path / f"missing{suffix}", "No such file")]:
+        with pytest.raises(ModelLoadError, match=f"cannot be read .*{says}"):
+            open_engine(path)
+
+
+# Damaged files are opened in a process of their own, one for many files: what must be shown is that no file
+# makes the engine abort the process.
+OPEN_ALL = """
+import sys
+from pathlib import Path
+import numpy as np
+from quietframe.engines import ENGINES
+from quietframe.errors import QuietFrameError
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    print(path.name, flush=True)
+    try:
+        engine = ENGINES[path.suffix](path, threads=1)
+        shapes = {name: [size or 8 for size in info.shape] for name, info in engine.inputs.items()}
+        if sum(map(np.prod, shapes.values())) < 1e6:
+            engine.run({name: np.zeros(shapes[name], info.dtype) for name, info in engine.inputs.items()})
+    except QuietFrameError as exc:
+        assert str(exc).startswith(str(path)) and chr(10) not in str(exc), exc
+print("survived")
+"""
+
+
+def assert_survives(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_ALL, str(folder)], capture_output=True, text=True, check=False, timeout=120
+    )
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "survived", f"{lines[-1]}: exit {done.returncode}: {done.stderr[-500:]}"
+    assert done.stderr == ""
+
+
+def damaged(data: bytes, rng: np.random.Generator, flips: int, skip: range) -> bytes:
+    copy = bytearray(data)
+    places = [at for at in range(len(data)) if at not in skip]
+    for at in rng.choice(places, flips):
+        copy[at] = int(rng.integers(256))
+    return bytes(copy)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_no_damaged_file_ends_the_process(
+    make_model: MakeModel, suffix: str, dtype: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    data = make_model(suffix=suffix, dtype=dtype, sigma=True, multiple=2, blur=True).read_bytes()
+    card = range(data.index(b"{"), data.rindex(b"}"))  # the card's own damage is the card's tests' business
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    for index in range(300):
+        flipped = damaged(data, rng, int(rng.integers(1, 4)), card)
+        (folder / f"flipped{index:03}{suffix}").write_bytes(flipped)
+    for index, length in enumerate(np.linspace(1, len(data) - 1, 100).astype(int)):
+        (folder / f"cut{index:03}{suffix}").write_bytes(data[:length])
+    assert_survives(folder)
+
+
+def change_tensor(data: bytes, change: Callable[[Any], None]) -> bytes:
+    """The model with its fourth tensor changed."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(data)
+    for metadata in model.metadata:
+        metadata.name = metadata.name.decode()
+    change(model.subgraphs[0].tensors[3])
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tensor: setattr(tensor.quantization, "scale", [1e30]), "scale 1e[+]30"),
+        (lambda tensor: setattr(tensor.quantization, "scale", [-1.0]), "scale -1"),
+        (lambda tensor: setattr(tensor.quantization, "scale", [float("nan")]), "scale nan"),
+        (lambda tensor: setattr(tensor.quantization, "zeroPoint", [70_000]), "zero point 70000, expected 0…255"),
+        (lambda tensor: setattr(tensor, "quantization", None), "mixes integer tensors with and without a scale"),
+        (lambda tensor: setattr(tensor, "shape", [1, 2**20, 2**20, 3]), "too large to hold"),
+    ],
+)
+def test_senseless_numbers_in_a_whole_flatbuffer(
+    make_model: MakeModel, change: Callable[[Any], None], says: str
+) -> None:
+    path = make_model(dtype="uint8", multiple=2, sigma=True)
+    data = path.read_bytes()
+    path.write_bytes(change_tensor(data, lambda _: None))
+    open_engine(path)  # the way there and back does no harm
+    path.write_bytes(change_tensor(data, change))
+    with pytest.raises(ModelLoadError, match=says):
+        open_engine(path)
