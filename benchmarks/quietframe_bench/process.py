@@ -35,6 +35,11 @@ class Child:
             encoding="utf-8",
         )
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def ask(self, job: str, **arguments: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
 

@@ -1,0 +1,74 @@
+"""What the benchmarks' tests share: tiny real models, and an engine that keeps its own clock."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("psutil", reason="benchmarks need the extra 'bench'")
+pytest.importorskip("skimage", reason="benchmarks need the extra 'bench'")
+
+_TINY = Path(__file__).parents[1] / "runtime" / "tiny_models.py"
+
+
+def _load_tiny() -> ModuleType:
+    """The runtime tests' builder of small real models, by its path: tests are no packages."""
+    spec = importlib.util.spec_from_file_location("tiny_models_of_benchmarks", _TINY)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a tiny model and gives its path: `make_model(name, **fields of TinyModel)`."""
+    tiny = _load_tiny()
+
+    def make(name: str = "model", **fields: Any) -> Path:
+        model = tiny.TinyModel(**fields)
+        path = tmp_path / f"{name}{model.suffix}"
+        path.write_bytes(model.to_bytes())
+        return path
+
+    return make
+
+
+@pytest.fixture
+def denoiser_file(make_model: Callable[..., Path]) -> Path:
+    """A uint8 BGR denoiser of any size that is a multiple of 2, told a noise level (which it adds)."""
+    return make_model("tiny.int8", dtype="uint8", multiple=2, sigma=True)
+
+
+@pytest.fixture
+def blur_file(make_model: Callable[..., Path]) -> Path:
+    """A float32 BGR denoiser: a 3×3 mean."""
+    return make_model("blur.fp32", blur=True)
+
+
+@pytest.fixture
+def classifier_file(make_model: Callable[..., Path]) -> Path:
+    """A float32 classifier of 28×28 gray pictures."""
+    return make_model("classifier.fp32", task="classify", colour="GRAY")
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """Four smooth pictures of different sizes, one in a subfolder."""
+    import cv2
+
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    for index, name in enumerate(("a.png", "b.png", "c.png", "more/d.png")):
+        y, x = np.mgrid[0 : 40 + 4 * index, 0:48]
+        picture = np.stack([x * 4, y * 4, 60 + x + y], axis=2).clip(0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / name), picture)
+    return folder

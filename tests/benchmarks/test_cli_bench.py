@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from quietframe.cli import main
+
+QUICK = ("--size", "64x48", "--threads", "1", "--runs", "10", "--min-secs", "0")
+
+
+@pytest.fixture
+def bench(capsys):
+    """Run `quietframe bench …`; returns (exit code, standard output, standard error)."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as done:
+            main(["bench", *map(str, args)])
+        printed = capsys.readouterr()
+        return done.value.code, printed.out, printed.err
+
+    return run
+
+
+def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, denoiser_file, tmp_path):
+    target = tmp_path / "rows.json"
+    code, out, _ = bench(denoiser_file, *QUICK, "--warmup", 2, "--json", target)
+    assert code == 0
+    assert denoiser_file.name in out
+    assert "total/engine" in out
+    document = json.loads(target.read_text())
+    assert document["schema"] == 1
+    assert document["kind"] == "speed"
+    (row,) = document["rows"]
+    assert row["model"]["sha256"] == hashlib.sha256(denoiser_file.read_bytes()).hexdigest()
+    assert row["model"]["file_bytes"] == denoiser_file.stat().st_size
+    assert row["settings"]["runs"] == 10
+    assert row["settings"]["warmup"] == 2
+    assert row["settings"]["frames"] is None
+    assert row["machine"]["physical_cores"] >= 1
+    assert row["versions"]["numpy"] == np.__version__
+    assert "commit" in row
+    assert (row["size_wh"], row["threads"], row["engine"]) == ([64, 48], 1, "LiteRtEngine")
+    for stage, times in row["samples_ns"].items():
+        assert len(times) == 10
+        assert row["stages"][stage]["p95_ms"] == pytest.approx(np.percentile(times, 95) / 1e6)
+    assert len(row["warmup_ns"]) == 2 * len(row["round_runs"])
+    ratio = row["stages"]["total"]["p50_ms"] / row["stages"]["engine"]["p50_ms"]
+    assert row["total_over_engine_p50"] == pytest.approx(ratio)
+    assert row["macs"] == 9 * 64 * 48
+    assert min(row[key] for key in ("load_ms", "first_frame_ms", "peak_rss_mb")) > 0
+
+
+def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_path):
+    bad = tmp_path / "bad.tflite"
+    bad.write_text("no model")
+    target = tmp_path / "rows.json"
+    code, out, err = bench(bad, denoiser_file, *QUICK, "--json", target)
+    assert code == 1
+    assert "failed" in out
+    assert err.count("bad.tflite") == 1
+    failed, good = json.loads(target.read_text())["rows"]
+    assert "not a LiteRT model" in failed["error"]
+    assert failed["model"]["file"] == "bad.tflite"
+    assert good["error"] is None
+    assert len(good["samples_ns"]["total"]) == 10
+
+
+def test_quality_prints_means_and_writes_each_picture(bench, make_model, picture_folder, tmp_path):
+    models = make_model("m.fp32", blur=True), make_model("m.int8", dtype="uint8", blur=True)
+    target = tmp_path / "rows.json"
+    code, out, _ = bench("--quality", picture_folder, *models, "--sigma", "15,25", "--seed", 5, "--json", target)
+    assert code == 0
+    assert "noisy input" in out
+    assert "int8 - fp32" in out
+    document = json.loads(target.read_text())
+    assert document["kind"] == "quality"
+    assert len(document["rows"]) == 6
+    assert {row["images"] for row in document["rows"]} == {4}
+    assert document["rows"][0]["model"] is None
+    for row in document["rows"]:
+        assert row["psnr_db"] == pytest.approx(np.mean([image["psnr_db"] for image in row["by_image"].values()]))
+    assert [drop["sigma_255"] for drop in document["int8_drops"]] == [15, 25]
+
+
+def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, picture_folder):
+    (picture_folder / "broken.png").write_bytes(b"\x89PNG not really")
+    code, out, err = bench("--quality", picture_folder, blur_file, "--sigma", "25")
+    assert code == 1
+    assert "broken.png" in err
+    assert blur_file.name in out
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("no-such-model",), "no such model"),
+        (("{model}", "--size", "640x"), "640x480"),
+        (("{model}", "--size", "0x10"), "640x480"),
+        (("{model}", "--threads", "two"), "1,2"),
+        (("{model}", "--sigma", "15"), "--sigma does not go with"),
+        (("{model}", "--quality", "{folder}", "--threads", "2"), "--threads does not go with"),
+        (("{model}", "--quality", "{folder}", "--sigma", "-1"), "15,25,50"),
+        (("{model}", "--quality", "{folder}/nowhere"), "no such folder"),
+        (("{model}", "--quality", "{folder}", "--startup"), "one of them"),
+        (("{model}", "{model}", "--startup"), "one model"),
+        (("{model}", "--json", "{folder}/nowhere/rows.json"), "no such folder"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(bench, denoiser_file, picture_folder, args, says):
+    code, out, err = bench(*(arg.format(model=denoiser_file, folder=picture_folder) for arg in args))
+    assert code == 2
+    assert out == ""
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_startup_prints_the_ratio(bench, denoiser_file, tmp_path):
+    target = tmp_path / "rows.json"
+    code, out, _ = bench("--startup", denoiser_file, "--runs", 1, "--json", target)
+    (row,) = json.loads(target.read_text())["rows"]
+    assert f"{row['ratio']:.3f}" in out
+    assert row["ratio"] == pytest.approx(row["denoiser_ms"] / row["libraries_ms"])
+    assert code == (row["ratio"] > row["goal_ratio"])

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from quietframe_bench.speed import ROUNDS, SpeedSettings, measure_speed
+
+QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=10, min_secs=0, warmup=1)
+
+
+def test_every_model_size_and_thread_count_is_a_row(denoiser_file, blur_file):
+    settings = SpeedSettings(sizes_wh=((64, 48), (32, 24)), threads=(1, 2), runs=5, min_secs=0, warmup=1)
+    rows = measure_speed([denoiser_file, blur_file], settings)
+    assert [(row.model, row.size_wh, row.threads) for row in rows] == [
+        (model, size_wh, threads)
+        for model in (denoiser_file, blur_file)
+        for size_wh in ((64, 48), (32, 24))
+        for threads in (1, 2)
+    ]
+    for row in rows:
+        figures = row.figures()
+        assert row.error is None
+        assert len(row.samples) == 5
+        total = figures["stages"]["total"]
+        assert total["p50_ms"] <= total["p95_ms"] <= total["p99_ms"]
+        assert figures["total_over_engine_p50"] > 1
+        assert figures["frames_per_s_p50"] == pytest.approx(1000 / total["p50_ms"])
+        assert row.facts["peak_rss_mb"] > 10
+
+
+def test_rows_are_measured_in_turn(denoiser_file, blur_file):
+    steps = []
+    rows = measure_speed([denoiser_file, blur_file], QUICK, lambda text, step, of: steps.append((text, step, of)))
+    measured = [text.removeprefix("measure ") for text, *_ in steps if text.startswith("measure")]
+    there = [denoiser_file.name, blur_file.name]
+    assert measured == (there + there[::-1]) * (ROUNDS // 2) + there * (ROUNDS % 2)
+    assert [step for _, step, _ in steps] == list(range(len(steps)))
+    assert {of for *_, of in steps} == {len(steps)}
+    assert [row.round_runs for row in rows] == [[2] * ROUNDS] * 2
+    assert [len(row.samples.warmup_ns) for row in rows] == [ROUNDS] * 2
+
+
+def test_runs_are_spread_over_the_rounds_exactly(denoiser_file):
+    for runs in (1, 3, 7):
+        (row,) = measure_speed([denoiser_file], SpeedSettings(((64, 48),), (1,), runs=runs, min_secs=0, warmup=0))
+        assert len(row.samples) == sum(row.round_runs) == runs
+
+
+def test_models_of_a_fixed_size_run_at_it(classifier_file, make_model):
+    tile_file = make_model("tile", size_hw=(32, 32), fit="tile")
+    settings = SpeedSettings(sizes_wh=((64, 48), (32, 24)), threads=(1,), runs=2, min_secs=0, warmup=0)
+    rows = measure_speed([classifier_file, tile_file], settings)
+    assert [row.size_wh for row in rows] == [(28, 28), (64, 48), (32, 24)]
+    assert [row.facts["task"] for row in rows] == ["classify", "denoise", "denoise"]
+    assert all(row.error is None for row in rows)
+
+
+def test_a_model_that_does_both_is_timed(make_model):
+    both = make_model("both", task="denoise+classify", colour="GRAY", blur=True)
+    (row,) = measure_speed([both], QUICK)
+    assert row.error is None
+    assert row.facts["gray_frames"] is True
+
+
+def test_a_model_that_fails_is_a_failed_row(denoiser_file, make_model, tmp_path):
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(denoiser_file.read_bytes()[:200])
+    nameless = make_model("nameless", carries_card=False)
+    good, first, second = measure_speed([denoiser_file, bad, nameless], QUICK)
+    assert good.error is None
+    assert len(good.samples) == QUICK.runs
+    assert "bad.tflite" in first.error
+    assert "carries no model card" in second.error
+    assert first.figures() == second.figures() == {}
+
+
+def test_a_model_that_fails_only_while_it_runs_is_a_failed_row(make_model, denoiser_file):
+    # Without the multiple in its card the runtime does not pad, and space-to-depth refuses the frame.
+    from quietframe.card import Spatial
+
+    broken = make_model("broken", multiple=4, card_changes={"spatial": Spatial(kind="any", multiple=1)})
+    settings = SpeedSettings(sizes_wh=((61, 45),), threads=(1,), runs=5, min_secs=0)
+    failed, good = measure_speed([broken, denoiser_file], settings)
+    assert failed.error
+    assert good.error is None

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import itertools
+from time import perf_counter_ns
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quietframe_bench.timing import STAGES, Samples, Stopwatch, percentiles_ms
+
+
+def busy_wait(duration_ns: int) -> int:
+    """Wait without sleeping; returns how long it really was, by this function's own clock."""
+    start = perf_counter_ns()
+    while perf_counter_ns() - start < duration_ns:
+        pass
+    return perf_counter_ns() - start
+
+
+class ClockedEngine:
+    """An engine that busy-waits and keeps its own time."""
+
+    card_json = None
+
+    def __init__(self, duration_ns: int) -> None:
+        self.inputs: dict = {}
+        self.outputs: dict = {}
+        self.duration_ns = duration_ns
+        self.own_ns: list[int] = []
+
+    def run(self, inputs):
+        self.own_ns.append(busy_wait(self.duration_ns))
+        return inputs
+
+
+class ClockedTask:
+    """A task with a stage before and behind its engine, both busy for a known time."""
+
+    def __init__(self, pre_ns=1_000_000, engine_ns=5_000_000, post_ns=2_000_000, runs=1) -> None:
+        self.engine = ClockedEngine(engine_ns)
+        self.durations_ns = pre_ns, post_ns
+        self.runs = runs
+        self.frames: list = []
+
+    def __call__(self, frame):
+        self.frames.append(frame)
+        busy_wait(self.durations_ns[0])
+        results = [self.engine.run({}) for _ in range(self.runs)]
+        busy_wait(self.durations_ns[1])
+        return results
+
+
+def test_the_engine_time_is_the_engines_own():
+    task = ClockedTask()
+    own = task.engine
+    samples = Stopwatch(task, lambda index: index).run(warmup=2, runs=25, min_secs=0)
+    engine_ns = np.array(samples.stages_ns["engine"])
+    own_ns = np.array(own.own_ns[2:])
+    assert len(engine_ns) == 25
+    # Each reading holds the engine's own, and at the median hardly more.
+    assert (engine_ns >= own_ns).all()
+    assert np.median(engine_ns) - np.median(own_ns) < 50_000
+
+
+def test_the_stages_are_told_apart_and_add_up():
+    samples = Stopwatch(ClockedTask(), lambda index: index).run(warmup=0, runs=15, min_secs=0)
+    stages = {stage: np.array(samples.stages_ns[stage]) for stage in STAGES}
+    for stage, least_ns in (("pre", 1_000_000), ("engine", 5_000_000), ("post", 2_000_000), ("total", 8_000_000)):
+        assert least_ns <= stages[stage].min() < least_ns + 1_000_000
+    rest = stages["total"] - stages["pre"] - stages["engine"] - stages["post"]
+    assert (rest == 0).all()  # one run of the engine: nothing lies between the stages
+
+
+def test_several_runs_of_the_engine_are_summed():
+    samples = Stopwatch(ClockedTask(engine_ns=1_000_000, runs=4), lambda index: index).run(warmup=0, runs=5, min_secs=0)
+    assert min(samples.stages_ns["engine"]) >= 4_000_000
+
+
+def test_warmup_is_kept_apart_and_every_call_gets_another_frame():
+    task = ClockedTask(0, 10_000, 0)
+    watch = Stopwatch(task, lambda index: index)
+    first = watch.run(warmup=3, runs=4, min_secs=0)
+    second = watch.run(warmup=3, runs=4, min_secs=0)
+    assert (len(first.warmup_ns), len(first)) == (3, 4)
+    assert (len(second.warmup_ns), len(second)) == (3, 4)
+    assert task.frames == list(range(14))
+
+
+def test_making_frames_is_not_timed():
+    def slow_frame(index: int) -> int:
+        busy_wait(20_000_000)
+        return index
+
+    samples = Stopwatch(ClockedTask(0, 1_000_000, 0), slow_frame).run(warmup=0, runs=3, min_secs=0)
+    assert np.median(samples.stages_ns["total"]) < 15_000_000
+
+
+def test_min_secs_asks_for_more_runs():
+    start = perf_counter_ns()
+    samples = Stopwatch(ClockedTask(0, 1_000_000, 0), lambda index: index).run(warmup=0, runs=1, min_secs=0.1)
+    assert perf_counter_ns() - start >= 0.1e9
+    assert len(samples) > 1
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=200))
+def test_percentiles_are_numpys(samples_ns):
+    expected = np.percentile(np.array(samples_ns), [50, 95, 99]) / 1e6
+    found = percentiles_ms(samples_ns)
+    assert list(found) == ["p50_ms", "p95_ms", "p99_ms"]
+    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
+
+
+def test_percentiles_of_known_samples():
+    assert percentiles_ms([n * 1_000_000 for n in range(101)]) == pytest.approx(
+        {"p50_ms": 50, "p95_ms": 95, "p99_ms": 99}
+    )
+
+
+def test_samples_are_appended_stage_by_stage():
+    parts = [Samples([n], {stage: [n * 10] for stage in STAGES}) for n in (1, 2, 3)]
+    whole = Samples()
+    for part in parts:
+        whole.extend(part)
+    assert whole.warmup_ns == [1, 2, 3]
+    assert all(whole.stages_ns[stage] == [10, 20, 30] for stage in STAGES)
+    assert len(whole) == 3
+    assert all(a.stages_ns is not b.stages_ns for a, b in itertools.pairwise([Samples(), Samples()]))
