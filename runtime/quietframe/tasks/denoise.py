@@ -62,18 +62,25 @@ class Denoiser:
         self.strength = strength
         self.sigma_255 = sigma_255
 
-    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def __call__(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> NDArray[np.uint8]:
         """Denoise one frame.
 
-        frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size. Returns the same shape and dtype.
-        Raises FrameError if the array is not a frame.
+        frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size. sigma_255: this frame's noise level in 8-bit
+        levels, where the caller knows it; in place of the denoiser's own, or of an estimate. Returns the frame's
+        shape and dtype. Raises FrameError if the array is not a frame.
         """
-        return self.finish(frame, [self.engine.run(inputs) for inputs in self.prepare(frame)])
+        return self.finish(frame, [self.engine.run(inputs) for inputs in self.prepare(frame, sigma_255=sigma_255)])
 
-    def prepare(self, frame: NDArray[np.uint8]) -> Sequence[Inputs]:
+    def level_255(self, frame: NDArray[np.uint8]) -> float | None:
+        """The noise level that a frame has, in 8-bit levels: as stated, or else estimated; None if nobody asks."""
+        if self._sigma is None:
+            return None
+        return estimate_noise(frame) if self.sigma_255 is None else self.sigma_255
+
+    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> Sequence[Inputs]:
         """What the engine is to run for a frame: the inputs of one or more runs."""
         check_frame(frame)
-        level = self._level(frame)
+        level = self._level(self.level_255(frame) if sigma_255 is None else sigma_255)
         planes = self._planes(frame)
         placement = place(frame.shape[0], frame.shape[1], self.card.spatial)
         info = self.engine.inputs[self._image_in.name]
@@ -118,10 +125,9 @@ class Denoiser:
             return cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
         return clean
 
-    def _level(self, frame: NDArray[np.uint8]) -> Inputs:
-        if self._sigma is None:
+    def _level(self, sigma_255: float | None) -> Inputs:
+        if self._sigma is None or sigma_255 is None:
             return {}
-        sigma_255 = estimate_noise(frame) if self.sigma_255 is None else self.sigma_255
         low, high = self._sigma.value_range
         value = np.full((1, 1, 1, 1), min(max(sigma_255 * self.strength / 255, low), high))
         return {self._sigma.name: quantize(value, self.engine.inputs[self._sigma.name])}
