@@ -107,17 +107,17 @@ def denoise(
 
 def _run(source: Source, denoiser: Denoiser, sink: Sink, limit: int | None) -> _Record:
     """Denoise frame after frame until the source ends, the limit is reached or the user has seen enough."""
-    from quietframe.noise import estimate_noise
-
     record = _Record()
     total = min(limit or source.frame_count or 0, source.frame_count or limit or 0) or None
     try:
         with progress(total, "denoising") as advance:
             for frame in source:
                 start_ns = time.perf_counter_ns()
-                clean = denoiser(frame.pixels)
+                level_255 = denoiser.level_255(frame.pixels)
+                clean = denoiser(frame.pixels, sigma_255=level_255)
                 record.samples_ns.append(time.perf_counter_ns() - start_ns)
-                record.levels_255.append(estimate_noise(frame.pixels))
+                if level_255 is not None:
+                    record.levels_255.append(level_255)
                 sink.write(frame, clean)
                 record.frames += 1
                 advance()
@@ -135,7 +135,9 @@ def _sentence(summary: dict[str, Any], path: str | None, failures: int) -> str:
         return "no frame was denoised"
     count = f"{summary['frames']} frame{'s' if summary['frames'] > 1 else ''}"
     failed = f", {failures} failure{'s' if failures > 1 else ''}" if failures else ""
+    level_255 = summary["noise_p50_sigma_255"]
+    noise = "" if level_255 is None else f", noise level {level_255:.1f} of 255"
     return (
-        f"{count}{failed}, {summary['denoise_p50_ms']:.1f} ms a frame (median; p95 {summary['denoise_p95_ms']:.1f}), "
-        f"noise level {summary['noise_p50_sigma_255']:.1f} of 255; {where}"
+        f"{count}{failed}, {summary['denoise_p50_ms']:.1f} ms a frame (median; p95 {summary['denoise_p95_ms']:.1f})"
+        f"{noise}; {where}"
     )
