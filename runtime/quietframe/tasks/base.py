@@ -73,7 +73,7 @@ def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:
                 raise ModelLoadError(f"{origin}: the card names {side} {spec.name!r}, the file has {names}")
             if info.dtype.kind not in "fiu":
                 raise ModelLoadError(f"{origin}: {side} {spec.name!r} holds {info.dtype}, expected numbers")
-            if not _agree(_shape(spec, card.spatial), info.shape):
+            if not _agree(spec, _shape(spec, card.spatial), info.shape):
                 raise ModelLoadError(
                     f"{origin}: {side} {spec.name!r} has shape {list(info.shape)}, "
                     f"which is not the card's {spec.layout} {list(_shape(spec, card.spatial))}"
@@ -89,5 +89,8 @@ def _shape(spec: TensorSpec, spatial: Spatial) -> tuple[int | None, ...]:
     return tuple(sizes[axis] for axis in spec.layout)
 
 
-def _agree(stated: tuple[int | None, ...], found: tuple[int | None, ...]) -> bool:
-    return len(stated) == len(found) and all(a == b or None in (a, b) for a, b in zip(stated, found, strict=True))
+def _agree(spec: TensorSpec, stated: tuple[int | None, ...], found: tuple[int | None, ...]) -> bool:
+    if len(stated) != len(found) or any(a != b and None not in (a, b) for a, b in zip(stated, found, strict=True)):
+        return False
+    # An open channel axis would be a sign that the layout is another one.
+    return spec.role != "image" or found[spec.layout.index("C")] == spec.channels

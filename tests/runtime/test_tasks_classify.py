@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import quietframe as qf
+from quietframe.card import Spatial
+from quietframe.errors import FrameError, ModelLoadError, UsageError
+
+MakeModel = Callable[..., Path]
+
+
+def bright_band(index: int, size_hw: tuple[int, int] = (28, 28)) -> np.ndarray:
+    """A dark gray picture whose band of rows with that number, of four, is bright."""
+    image = np.full(size_hw, 20, np.uint8)
+    rows = size_hw[0] // 4
+    image[index * rows : (index + 1) * rows] = 220
+    return image
+
+
+KINDS = [(".tflite", dtype) for dtype in ("float32", "uint8", "int8", "int16")]
+KINDS += [(".onnx", dtype) for dtype in ("float32", "uint8")]
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), KINDS)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_the_brightest_band_wins(make_model: MakeModel, tiny_models: Any, suffix: str, dtype: str, layout: str) -> None:
+    classify = qf.Classifier(make_model(task="classify", suffix=suffix, dtype=dtype, colour="GRAY", layout=layout))
+    # Known weights: the score is the softmax of ten times the mean brightness of each band.
+    logits = np.array([220, 20, 20, 20]) / 25.5
+    expected = np.exp(logits) / np.exp(logits).sum()
+    for index, label in enumerate(tiny_models.LABELS):
+        result = classify(bright_band(index))
+        assert result.label == label
+        assert list(result.scores) == list(tiny_models.LABELS)
+        assert result.score == max(result.scores.values()) == result.scores[label]
+        assert list(result.scores.values()) == pytest.approx(np.roll(expected, index), abs=0.005)
+
+
+@pytest.mark.parametrize("size_hw", [(28, 28), (56, 56), (280, 100), (16, 16), (4, 4), (400, 4)])
+def test_any_size_is_resized(classifier_file: Path, tiny_models: Any, size_hw: tuple[int, int]) -> None:
+    classify = qf.Classifier(classifier_file)
+    for index, label in enumerate(tiny_models.LABELS):
+        assert classify(bright_band(index, size_hw)).label == label
+
+
+def test_one_pixel_is_a_picture(classifier_file: Path) -> None:
+    result = qf.Classifier(classifier_file)(np.full((1, 1), 90, np.uint8))
+    assert list(result.scores.values()) == pytest.approx([0.25] * 4, abs=1e-5)
+
+
+def test_colour_through_a_gray_model(classifier_file: Path) -> None:
+    classify = qf.Classifier(classifier_file)
+    gray = bright_band(2)
+    colour = np.dstack([gray, gray, gray])
+    assert classify(colour) == classify(gray)
+    assert classify(colour[:, ::-1]) == classify(gray)
+
+
+def test_the_picture_is_not_changed(classifier_file: Path) -> None:
+    image = bright_band(1)
+    kept = image.copy()
+    qf.Classifier(classifier_file)(image)
+    assert np.array_equal(image, kept)
+
+
+@pytest.mark.parametrize("image", [None, "digit.png", np.zeros((28, 28)), np.zeros((28, 28, 1), np.uint8), [[0]]])
+def test_what_is_no_picture_is_said(classifier_file: Path, image: Any) -> None:
+    with pytest.raises(FrameError, match="Expected a uint8 array of shape"):
+        qf.Classifier(classifier_file)(image)
+
+
+def test_a_denoiser_does_not_classify(blur_file: Path) -> None:
+    with pytest.raises(ModelLoadError, match="tiny-denoise: this model does denoise, not classify"):
+        qf.Classifier(blur_file)
+
+
+def test_a_classifier_does_not_denoise(classifier_file: Path) -> None:
+    with pytest.raises(ModelLoadError, match="this model does classify, not denoise"):
+        qf.DenoiseClassifier(classifier_file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"labels": ("a", "b", "c")}, "3 labels for 4 scores"),
+        ({"spatial": Spatial("fixed", size_hw=(28, 28), fit="tile")}, "the card's fit must be resize"),
+        ({"spatial": Spatial("fixed", size_hw=(32, 32), fit="resize")}, r"is not the card's NHWC \[1, 32, 32, 1\]"),
+    ],
+)
+def test_cards_that_do_not_fit(classifier_file: Path, tiny_models: Any, changes: dict[str, Any], says: str) -> None:
+    card = tiny_models.TinyModel(task="classify", colour="GRAY").card()
+    with pytest.raises((ModelLoadError, UsageError), match=says):
+        qf.Classifier(classifier_file, card=replace(card, **changes))
+
+
+def test_scores_of_another_number(make_model: MakeModel) -> None:
+    """A file may leave its number of scores open; then the run tells."""
+
+    class Engine:
+        def __init__(self, engine: Any) -> None:
+            self.inputs, self.card_json = engine.inputs, engine.card_json
+            scores = engine.outputs["scores"]
+            self.outputs = {"scores": replace(scores, shape=(1, None))}
+
+        def run(self, inputs: Any) -> Any:
+            return {"scores": np.zeros((1, 7), np.float32)}
+
+    classify = qf.Classifier(Engine(qf.Classifier(make_model(task="classify", colour="GRAY")).engine))
+    with pytest.raises(ModelLoadError, match="the model gave 7 scores for 4 labels"):
+        classify(bright_band(0))
+
+
+def test_one_file_serves_both_tasks(denoise_classifier_file: Path, tiny_models: Any) -> None:
+    image = bright_band(3)
+    both = qf.DenoiseClassifier(denoise_classifier_file)(image)
+    alone = qf.Classifier(denoise_classifier_file)(image)
+    assert (both.label, both.score, both.scores) == (alone.label, alone.score, alone.scores)
+    assert both.label == tiny_models.LABELS[3]
+    assert np.array_equal(both.image, qf.Denoiser(denoise_classifier_file)(image))
+    assert both.image.shape == (28, 28)
+    assert not np.array_equal(both.image, image)
+
+
+def test_the_clean_picture_has_the_models_size(denoise_classifier_file: Path) -> None:
+    assert qf.DenoiseClassifier(denoise_classifier_file)(bright_band(0, (100, 60))).image.shape == (28, 28)

@@ -1,0 +1,449 @@
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import quietframe as qf
+from quietframe.card import Spatial
+from quietframe.errors import FrameError, ModelLoadError, QuietFrameError, UsageError
+
+MakeModel = Callable[..., Path]
+SUFFIXES = [".tflite"] + [".onnx"] * all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+# The fixtures' models are read only, so that examples may share them.
+shares_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+sizes = st.tuples(st.integers(1, 70), st.integers(1, 70))
+
+
+def random_frame(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def mean_3x3(image: np.ndarray) -> np.ndarray:
+    """What the tiny blur computes: the mean of the pixels that are there."""
+    weights = cv2.boxFilter(np.ones(image.shape[:2]), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    sums = cv2.boxFilter(image.astype(float), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return np.rint(sums / (weights if image.ndim == 2 else weights[:, :, None]))
+
+
+def assert_close(image: np.ndarray, expected: np.ndarray, levels: int) -> None:
+    assert image.shape == expected.shape
+    assert image.dtype == np.uint8
+    assert int(np.abs(image.astype(int) - expected.astype(int)).max()) <= levels
+
+
+# --- any size ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_eights(make_model: MakeModel) -> qf.Denoiser:
+    """It takes multiples of 8 only, and gives back what it was given."""
+    return qf.Denoiser(make_model(dtype="uint8", multiple=8))
+
+
+@given(size_hw=sizes, gray=st.booleans())
+@shares_fixtures
+def test_any_size_comes_back_in_its_size(in_eights: qf.Denoiser, size_hw: tuple[int, int], gray: bool) -> None:
+    frame = random_frame(size_hw if gray else (*size_hw, 3))
+    clean = in_eights(frame)
+    assert clean.flags.c_contiguous
+    assert clean.flags.writeable
+    assert_close(clean, frame, 0)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 640), (640, 1), (2, 20_000), (20_000, 3), (1, 7), (8, 8)])
+def test_extreme_sizes(in_eights: qf.Denoiser, size_hw: tuple[int, int]) -> None:
+    frame = random_frame((*size_hw, 3))
+    assert_close(in_eights(frame), frame, 0)
+
+
+def test_padding_is_by_reflection(make_model: MakeModel) -> None:
+    """A blur of the padded frame shows what was padded with: the frame's mirror image, without its edge again."""
+    frame = random_frame((5, 6))
+    padded = cv2.copyMakeBorder(frame, 0, 3, 0, 2, cv2.BORDER_REFLECT_101)
+    clean = qf.Denoiser(make_model(colour="GRAY", multiple=4, blur=True))(frame)
+    assert_close(clean, mean_3x3(padded)[:5, :6], 1)
+
+
+# --- the formats of tensors ---------------------------------------------------------------------------------------
+
+TENSORS = [
+    (suffix, dtype, layout, colour)
+    for suffix in SUFFIXES
+    for dtype in (("float32", "uint8", "int8", "int16") if suffix == ".tflite" else ("float32", "uint8"))
+    for layout in ("NHWC", "NCHW")
+    for colour in ("BGR", "RGB", "GRAY")
+]
+
+
+@pytest.mark.parametrize(("suffix", "dtype", "layout", "colour"), TENSORS)
+def test_every_kind_of_tensor_gives_the_same_frame(
+    make_model: MakeModel, suffix: str, dtype: str, layout: str, colour: str
+) -> None:
+    path = make_model(suffix=suffix, dtype=dtype, layout=layout, colour=colour, sigma=True)
+    for shape in ((11, 14, 3), (11, 14)):
+        frame = random_frame(shape)
+        expected = np.minimum(frame.astype(int) + 20, 255)
+        assert_close(qf.Denoiser(path, sigma_255=20)(frame), expected, 0)
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-0.5, 0.5), (10.0, 20.0)])
+def test_value_ranges(make_model: MakeModel, value_range: tuple[float, float]) -> None:
+    frame = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    clean = qf.Denoiser(make_model(colour="GRAY", value_range=value_range))(frame)
+    assert_close(clean, frame, 0)
+
+
+@pytest.mark.parametrize("offset_255", [-100, 100])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_results_beyond_8_bits_are_clipped(make_model: MakeModel, suffix: str, offset_255: int) -> None:
+    frame = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    clean = qf.Denoiser(make_model(suffix=suffix, colour="GRAY", offset_255=offset_255))(frame)
+    assert_close(clean, np.clip(frame.astype(int) + offset_255, 0, 255), 0)
+
+
+def test_red_and_blue_are_not_swapped(make_model: MakeModel) -> None:
+    """The RGB model's card says so, and its frames are BGR all the same: red stays red."""
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[:, :, 2] = 200
+    for colour in ("BGR", "RGB"):
+        assert_close(qf.Denoiser(make_model(colour, colour=colour))(red), red, 0)
+
+
+# --- gray and colour ----------------------------------------------------------------------------------------------
+
+
+def test_gray_through_a_colour_model_stays_gray(blur_file: Path) -> None:
+    gray = random_frame((20, 30))
+    assert_close(qf.Denoiser(blur_file)(gray), mean_3x3(gray), 1)
+
+
+def test_colour_through_a_gray_model_goes_channel_by_channel(make_model: MakeModel) -> None:
+    frame = random_frame((20, 30, 3))
+    clean = qf.Denoiser(make_model(colour="GRAY", blur=True))(frame)
+    assert_close(clean, mean_3x3(frame), 1)
+
+
+# --- arrays that are not plain ------------------------------------------------------------------------------------
+
+VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "upside down": lambda frame: frame[::-1],
+    "mirrored": lambda frame: frame[:, ::-1],
+    "every second pixel": lambda frame: frame[::2, ::2],
+    "cut out": lambda frame: frame[3:21, 5:20],
+    "transposed": lambda frame: frame.swapaxes(0, 1),
+    "Fortran order": np.asfortranarray,
+    "channels reversed": lambda frame: frame[..., ::-1] if frame.ndim == 3 else frame,
+    "read only": lambda frame: np.frombuffer(frame.tobytes(), np.uint8).reshape(frame.shape),
+}
+
+
+@pytest.mark.parametrize("gray", [False, True], ids=["colour", "gray"])
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
+@pytest.mark.parametrize(
+    "model", [{"dtype": "uint8"}, {"dtype": "uint8", "multiple": 4}, {"size_hw": (8, 8), "fit": "tile"}]
+)
+def test_views_are_frames_like_any_other(
+    make_model: MakeModel, model: dict[str, Any], view: Callable[[np.ndarray], np.ndarray], gray: bool
+) -> None:
+    path = make_model(**model)
+    frame = view(random_frame((24, 32) if gray else (24, 32, 3)))
+    assert_close(qf.Denoiser(path)(frame), frame, 0)
+    assert_close(qf.Denoiser(path, strength=0.5)(frame), frame, 1)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_frame_is_never_changed(make_model: MakeModel, dtype: str, strength: float) -> None:
+    denoise = qf.Denoiser(make_model(dtype=dtype, offset_255=40), strength=strength)
+    frame = random_frame((16, 16, 3))
+    kept = frame.copy()
+    clean = denoise(frame)
+    clean[:] = 0
+    assert np.array_equal(frame, kept)
+    assert denoise(frame).any()
+
+
+# --- fixed sizes --------------------------------------------------------------------------------------------------
+
+
+@given(size_hw=st.tuples(st.integers(2, 70), st.integers(2, 70)))
+@shares_fixtures
+def test_tiles_join_to_what_the_whole_frame_gives(
+    tiled_and_whole: tuple[qf.Denoiser, qf.Denoiser], size_hw: tuple[int, int]
+) -> None:
+    tiled, whole = tiled_and_whole
+    frame = random_frame((*size_hw, 3))
+    expected = whole(frame)
+    inside = np.s_[: size_hw[0] - (size_hw[0] < 12), : size_hw[1] - (size_hw[1] < 16)]
+    # Where a frame is smaller than a tile, its padding is seen at the last row or column.
+    assert_close(tiled(frame)[inside], expected[inside], 0)
+
+
+@pytest.fixture(params=SUFFIXES)
+def tiled_and_whole(request: pytest.FixtureRequest, make_model: MakeModel) -> tuple[qf.Denoiser, qf.Denoiser]:
+    """The same blur, with a halo of one pixel, in tiles of 12×16 and for whole frames."""
+    tiles = make_model("tiles", suffix=request.param, blur=True, size_hw=(12, 16), fit="tile")
+    return qf.Denoiser(tiles), qf.Denoiser(make_model("whole", suffix=request.param, blur=True))
+
+
+def test_tiles_without_their_halo_show_seams(make_model: MakeModel) -> None:
+    """The test above can fail: with the halo left out of the card, joints differ from the whole."""
+    no_halo = {"spatial": Spatial("fixed", size_hw=(12, 16), fit="tile", halo=0)}
+    tiles = make_model("tiles", blur=True, size_hw=(12, 16), fit="tile", card_changes=no_halo)
+    frame = random_frame((40, 60, 3))
+    assert not np.array_equal(qf.Denoiser(tiles)(frame), qf.Denoiser(make_model("whole", blur=True))(frame))
+
+
+@pytest.mark.parametrize("size_hw", [(24, 32), (12, 16), (6, 8), (1, 1), (100, 3)])
+def test_resizing_brings_the_frame_there_and_back(make_model: MakeModel, size_hw: tuple[int, int]) -> None:
+    denoise = qf.Denoiser(make_model(size_hw=(12, 16), fit="resize"))
+    flat = np.full((*size_hw, 3), (10, 100, 200), np.uint8)
+    assert_close(denoise(flat), flat, 0)
+    same_size = random_frame((12, 16, 3))
+    assert_close(denoise(same_size), same_size, 0)
+
+
+# --- how strongly -------------------------------------------------------------------------------------------------
+
+
+def test_strength_blends_where_no_level_is_told(make_model: MakeModel) -> None:
+    path = make_model(offset_255=100)
+    frame = random_frame((10, 10, 3)) // 2
+    for strength in (0.0, 0.25, 1.0):
+        expected = np.rint(frame + 100 * strength)
+        assert_close(qf.Denoiser(path, strength=strength)(frame), expected, 1)
+
+
+def added(clean: np.ndarray, frame: np.ndarray) -> int:
+    """By how much a model that adds its level made a frame brighter."""
+    difference = clean.astype(int) - frame
+    assert difference.min() == difference.max()
+    return int(difference[0, 0, 0])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        ({"sigma_255": 25}, 25),
+        ({"sigma_255": 0}, 0),
+        ({"sigma_255": 20, "strength": 1.5}, 30),
+        ({"sigma_255": 20, "strength": 0}, 0),
+        ({"sigma_255": 75}, 75),
+        ({"sigma_255": 60, "strength": 10}, 75),
+        ({"sigma_255": np.float32(25), "strength": np.int64(2)}, 50),
+    ],
+    ids=str,
+)
+def test_the_level_that_is_told(
+    make_model: MakeModel, suffix: str, dtype: str, options: dict[str, Any], level: int
+) -> None:
+    frame = np.full((8, 8, 3), 100, np.uint8)
+    denoise = qf.Denoiser(make_model(suffix=suffix, dtype=dtype, sigma=True), **options)
+    assert added(denoise(frame), frame) == level
+
+
+def test_the_level_is_estimated_for_every_frame(denoiser_file: Path) -> None:
+    denoise = qf.Denoiser(denoiser_file)
+    double = qf.Denoiser(denoiser_file, strength=2)
+    rng = np.random.default_rng(0)
+    for sigma_255 in (5, 20):
+        frame = np.clip(np.rint(100 + rng.normal(0, sigma_255, (64, 64, 3))), 0, 170).astype(np.uint8)
+        estimate = qf.estimate_noise(frame)
+        assert added(denoise(frame), frame) == round(estimate)
+        assert added(double(frame), frame) == round(2 * estimate)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"strength": -0.1}, r"Expected strength in \[0, 1\]"),
+        ({"strength": 1.5}, r"Expected strength in \[0, 1\].*Received: 1.5"),
+        ({"strength": float("nan")}, r"Expected strength in \[0, 1\]"),
+        ({"strength": "high"}, "Expected strength to be a number. Received: 'high'"),
+        ({"sigma_255": 25}, "not told a noise level: leave sigma_255 out"),
+        ({"threads": 0}, r"Expected threads in \[1, 1024\]"),
+        ({"threads": -4}, "Received: threads=-4"),
+        ({"threads": 1.5}, "Received: threads=1.5"),
+        ({"threads": "2"}, "Received: threads='2'"),
+        ({"threads": 10**9}, "Received: threads=1000000000"),
+        ({"card": 3}, "Expected card to be a ModelCard or a path. Received: int"),
+    ],
+)
+def test_options_out_of_range(blur_file: Path, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        qf.Denoiser(blur_file, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"strength": -1}, "Expected strength of at least 0. Received: -1"),
+        ({"strength": float("nan")}, "Expected strength of at least 0. Received: nan"),
+        ({"strength": float("inf")}, "Expected strength of at least 0. Received: inf"),
+        ({"sigma_255": -1}, r"Expected sigma_255 in \[0, 75\]. Received: -1"),
+        ({"sigma_255": 76}, "Received: 76"),
+        ({"sigma_255": float("nan")}, "Received: nan"),
+        ({"sigma_255": [25]}, r"Expected sigma_255 to be a number. Received: \[25\]"),
+    ],
+)
+def test_levels_out_of_range(denoiser_file: Path, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        qf.Denoiser(denoiser_file, **options)
+
+
+# --- what is no frame ---------------------------------------------------------------------------------------------
+
+NO_FRAMES = {
+    "None": (None, "NoneType"),
+    "list": ([[1, 2], [3, 4]], "list"),
+    "path": (Path("photo.jpg"), "Path"),
+    "float": (np.zeros((4, 4, 3), np.float32), r"float32 of shape \(4, 4, 3\)"),
+    "float in a gray frame": (np.zeros((4, 4)), "float64"),
+    "16 bits": (np.zeros((4, 4, 3), np.uint16), "uint16"),
+    "signed": (np.zeros((4, 4, 3), np.int8), "int8"),
+    "bool": (np.zeros((4, 4), bool), "bool"),
+    "alpha": (np.zeros((4, 4, 4), np.uint8), r"uint8 of shape \(4, 4, 4\)"),
+    "one channel as an axis": (np.zeros((4, 4, 1), np.uint8), r"\(4, 4, 1\)"),
+    "channels first": (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\)"),
+    "batch": (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\)"),
+    "row": (np.zeros(12, np.uint8), r"\(12,\)"),
+    "scalar": (np.uint8(3), r"\(\)"),
+    "no rows": (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+    "no columns": (np.zeros((4, 0), np.uint8), r"\(4, 0\)"),
+}
+
+
+@pytest.mark.parametrize(("frame", "came"), NO_FRAMES.values(), ids=NO_FRAMES.keys())
+def test_what_is_no_frame_is_said(denoiser_file: Path, frame: Any, came: str) -> None:
+    with pytest.raises(FrameError, match=rf"Expected a uint8 array of shape \(H, W, 3\).* Received: .*{came}"):
+        qf.Denoiser(denoiser_file)(frame)
+
+
+# --- models that do not fit ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"carries_card": False}, "carries no model card: state one with --card FILE"),
+        ({"task": "classify", "colour": "GRAY"}, "this model does classify, not denoise"),
+    ],
+)
+def test_models_that_do_not_denoise(make_model: MakeModel, model: dict[str, Any], says: str) -> None:
+    with pytest.raises(ModelLoadError, match=says):
+        qf.Denoiser(make_model(**model))
+
+
+@pytest.mark.parametrize(
+    ("file", "card", "says"),
+    [
+        ({"colour": "GRAY"}, {}, r"input 'image' has shape \[1, None, None, 1\], which is not the card's NHWC \[1,"),
+        ({"layout": "NCHW"}, {}, r"input 'image' has shape \[1, 3, None, None\]"),
+        ({"size_hw": (8, 8)}, {"size_hw": (8, 12)}, r"\[1, 8, 8, 3\], which is not the card's NHWC \[1, 8, 12, 3\]"),
+        ({"sigma": True}, {}, "the card does not say what input 'sigma' is"),
+        ({}, {"sigma": True}, "the card names input 'sigma', the file has image"),
+        ({"task": "classify", "colour": "GRAY"}, {"colour": "GRAY"}, "the card names output 'denoised'"),
+    ],
+)
+def test_cards_that_do_not_fit_the_file(
+    make_model: MakeModel, tiny_models: Any, file: dict[str, Any], card: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=says):
+        qf.Denoiser(make_model(**file), card=tiny_models.TinyModel(**card).card())
+
+
+def test_a_card_may_be_given_as_an_object_or_a_file(make_model: MakeModel, tiny_models: Any, tmp_path: Path) -> None:
+    path = make_model(blur=True, carries_card=False)
+    card = tiny_models.TinyModel(blur=True).card()
+    card_file = tmp_path / "card.json"
+    card_file.write_text(card.to_json(), encoding="utf-8")
+    frame = random_frame((9, 9, 3))
+    for given_card in (card, card_file, str(card_file)):
+        assert_close(qf.Denoiser(path, card=given_card)(frame), mean_3x3(frame), 1)
+
+
+def test_a_model_that_changes_the_size_is_no_denoiser(make_model: MakeModel, tiny_models: Any) -> None:
+    class Half:
+        """An engine whose model gives every second pixel."""
+
+        def __init__(self, engine: Any) -> None:
+            self.inputs, self.outputs, self.card_json = engine.inputs, engine.outputs, engine.card_json
+
+        def run(self, inputs: Any) -> Any:
+            return {"denoised": inputs["image"][:, ::2, ::2]}
+
+    denoise = qf.Denoiser(Half(qf.Denoiser(make_model(dtype="uint8")).engine))
+    with pytest.raises(ModelLoadError, match=r"the model made \(4, 4\) pixels of \(8, 8\): a denoiser keeps the size"):
+        denoise(random_frame((8, 8, 3)))
+
+
+@pytest.mark.parametrize("model", [None, 7, b"camera", ["camera"]])
+def test_models_of_another_type(model: Any) -> None:
+    with pytest.raises(UsageError, match=r"Expected model to be a name, a path or an engine\. Received: "):
+        qf.Denoiser(model)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_may_be_text_or_path(blur_file: Path, kind: type) -> None:
+    assert qf.Denoiser(kind(blur_file)).card.name == "tiny-denoise"
+
+
+def test_upper_case_suffixes_and_unicode_names(make_model: MakeModel, tmp_path: Path) -> None:
+    renamed = make_model().rename(tmp_path / "модель 相机.TFLITE")
+    assert_close(qf.Denoiser(renamed)(random_frame((3, 3))), random_frame((3, 3)), 0)
+
+
+def test_other_suffixes_name_what_is_expected(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"PK")
+    with pytest.raises(ModelLoadError, match=r"unknown model format '\.keras': expected \.tflite or \.onnx"):
+        qf.Denoiser(path)
+
+
+# --- the parts and their use --------------------------------------------------------------------------------------
+
+
+def test_results_may_hold_names_in_any_order(make_model: MakeModel) -> None:
+    denoise = qf.Denoiser(make_model(task="denoise+classify", colour="GRAY"))
+    frame = random_frame((28, 28))
+    results = [denoise.engine.run(inputs) for inputs in denoise.prepare(frame)]
+    turned = [dict(reversed(result.items())) for result in results]
+    assert np.array_equal(denoise.finish(frame, results), denoise.finish(frame, turned))
+
+
+def test_a_frame_that_fits_reaches_the_engine_without_a_copy(make_model: MakeModel) -> None:
+    frame = random_frame((16, 16, 3))
+    (inputs,) = qf.Denoiser(make_model(dtype="uint8", multiple=8)).prepare(frame)
+    assert np.shares_memory(inputs["image"], frame)
+
+
+def test_threads_may_share_a_denoiser(denoiser_file: Path) -> None:
+    denoise = qf.Denoiser(denoiser_file, sigma_255=5)
+    failures: list[str] = []
+
+    def work(seed: int) -> None:
+        try:
+            for size in (9, 12, 17, 12):
+                frame = random_frame((size, size + seed, 3), seed) // 2
+                if added(denoise(frame), frame) != 5:
+                    failures.append(f"{seed} {size}")
+        except (QuietFrameError, AssertionError) as exc:
+            failures.append(repr(exc))
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
