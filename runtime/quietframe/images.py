@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OutputError: the folder or disk takes no file.
     """
-    part = path.with_name(f".{secrets.token_hex(6)}.part")  # short: a long name must not become too long
+    part = path.with_name(f".{os.urandom(6).hex()}.part")  # short: a long name must not become too long
     try:
         part.write_bytes(data)
         part.replace(path)

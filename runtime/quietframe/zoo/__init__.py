@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from quietframe.errors import ModelLoadError
@@ -47,6 +46,8 @@ def find_model(model: str | Path) -> Path:
         return path
     if is_folder:
         raise ModelLoadError(f"{path}: is a folder, expected a model file")
+    import difflib  # only here: opening a model should be quick
+
     others = [other for other in (*known, *ALIASES) if other != str(model)]
     near = difflib.get_close_matches(str(model), others, n=1, cutoff=0.5)
     if near and path.parent == Path() and path.suffix.lower() not in _SUFFIXES:
