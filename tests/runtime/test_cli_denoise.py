@@ -387,9 +387,11 @@ def test_ctrl_c_finishes_the_video_of_a_source_without_end(tmp_path: Path, denoi
     out = tmp_path / "out/a.mp4"
     scene = "test:?size=320x240&frames=0"
     code, errors = interrupt(command("denoise", scene, "-o", out, "-m", denoiser_file), out)
-    assert code == 0 and len(errors.strip().splitlines()) == 1
+    assert code == 0, errors
+    assert len(errors.strip().splitlines()) == 1
+    said = int(errors.split(" frames")[0].split()[-1])
     with open_source(out) as written:
-        assert f"{len(list(written))} frames" in errors
+        assert len(list(written)) in (said, said + 1)
     assert files_below(tmp_path) == ["out/a.mp4"]
 
 

@@ -70,7 +70,8 @@ class VideoSink(Sink):
         if self._writer is None:
             return
         self._writer.release()
-        if _count_packets(self._part) != self._count:
+        # One more than was counted is no fault: Ctrl-C may fall between writing and counting.
+        if _count_packets(self._part) < self._count:
             raise self._full()
         try:
             self._part.replace(self.path)
