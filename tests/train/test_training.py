@@ -1,6 +1,7 @@
 """Whole trainings, short ones, and the run folders that they leave."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,17 @@ def test_a_state_and_history_alone_can_be_finished(tmp_path, camera, photo_folde
     assert {path.name for path in out.iterdir()} == ARTEFACTS
     assert run.metrics["sets"] == camera.metrics["sets"]
     assert run.metrics["training_seconds"] is None, "not known, so not said"
+
+
+def test_skipped_pictures_are_named_counted_and_remembered(photo_folder, tmp_path, caplog):
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 and no more")
+    (folder / "empty.png").touch()
+    run = train(replace(SHORT_CAMERA, steps_per_epoch=1), data=folder, out=tmp_path / "run", epochs=1)
+    assert (run.metrics["training_images"], run.metrics["validation_images"]) == (5, 1)
+    skipped = run.metrics["skipped_files"]
+    assert [("broken.jpg" in line, "empty.png" in line) for line in skipped] == [(True, False), (False, True)]
+    assert caplog.messages == [*(f"skipped {line}" for line in skipped), "2 files skipped"]
 
 
 @pytest.mark.parametrize("values", [{"epochs": 0}, {"seed": -1}, {"limit": 1}])

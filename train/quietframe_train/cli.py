@@ -77,14 +77,14 @@ def _run(recipe: str, options: dict[str, Any]) -> Run:
 
 def _kept(recipe: str, out: Path | None) -> str:
     """What an interrupted training left behind, and how to go on."""
-    from quietframe_train.run_folder import HISTORY, RECIPE
+    from quietframe_train.run_folder import HISTORY, RECIPE, load_run
 
     folder = out or Path("runs", recipe)
     if not (folder / RECIPE).is_file():
         return "nothing was begun"
-    history = folder / HISTORY
-    epochs = max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1) if history.is_file() else 0
-    return f"{epochs} whole epochs are kept; go on with quietframe train {recipe} --out {folder} --resume"
+    lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines() if (folder / HISTORY).is_file() else [""]
+    done = f"{len(lines) - 1} of {load_run(folder).epochs} epochs are kept"
+    return f"{done}; go on with quietframe train {recipe} --out {folder} --resume"
 
 
 def _print_recipes(*, as_json: bool) -> None:

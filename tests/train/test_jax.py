@@ -1,0 +1,81 @@
+"""Training runs under the JAX backend, too, and what it leaves can be read under TensorFlow."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from quietframe_train import load_run
+from quietframe_train.checkpoint import read_history
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed"),
+    pytest.mark.skipif(keras.backend.backend() == "jax", reason="these compare JAX with another backend"),
+]
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+import keras
+from quietframe_train import RECIPES, train
+assert keras.backend.backend() == "jax"
+assert "tensorflow" not in sys.modules, "JAX alone is enough"
+digits, photos, out = sys.argv[1:]
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+camera = replace(RECIPES["camera-nano"], steps_per_epoch=2, batch=2)
+train(camera, data=photos, out=f"{out}/camera", epochs=1, seed=1)
+train("digit-classifier", data=digits, out=f"{out}/whole", epochs=2, seed=1, limit=640)
+try:
+    train("digit-classifier", data=digits, out=f"{out}/cut", epochs=2, seed=1, limit=640, callbacks=[Interrupt()])
+except KeyboardInterrupt:
+    train("digit-classifier", out=f"{out}/cut", resume=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, mnist_npz, photo_folder):
+    """Runs that a process with the JAX backend made."""
+    out = tmp_path_factory.mktemp("jax")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(mnist_npz), str(photo_folder), str(out)],
+        env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("name", ["camera", "whole"])
+def test_two_steps_under_jax(trained, name):
+    run = load_run(trained / name)
+    assert run.versions["backend"] == "jax"
+    assert "jax" in run.versions
+    rows = read_history(run.folder / "history.csv")
+    assert len(rows) == run.epochs
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+
+
+def test_a_training_resumes_under_jax(trained):
+    whole, cut = (read_history(trained / name / "history.csv") for name in ("whole", "cut"))
+    assert [row["loss"] for row in cut] == pytest.approx([row["loss"] for row in whole], rel=1e-4)
+
+
+def test_its_model_gives_the_same_scores_here(trained, mnist_npz):
+    from quietframe_train.evaluate import accuracy
+    from quietframe_train.splits import load_splits
+
+    run = load_run(trained / "whole")
+    test = load_splits(run.recipe, mnist_npz, seed=1).test
+    model = keras.models.load_model(run.model_path)
+    assert accuracy(model, test) == pytest.approx(run.metrics["sets"]["mnist.npz test"]["accuracy"], abs=0.02)
