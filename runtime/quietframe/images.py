@@ -118,8 +118,9 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         part.write_bytes(data)
         part.replace(path)
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
+    except (OSError, ValueError) as exc:  # ValueError: no path at all
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise OutputError(f"{path}: cannot be written ({reason})") from exc
     finally:
         with contextlib.suppress(OSError):  # what is wrong with the place was said above
             part.unlink()
