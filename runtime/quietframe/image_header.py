@@ -1,7 +1,8 @@
-"""What a picture file's header says that OpenCV does not pass on: CMYK inks, further pictures, orientation."""
+"""What a picture file says that OpenCV does not pass on: CMYK inks, further pictures, orientation, a missing end."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,7 @@ from typing import Literal
 
 _ORIENTATION, _INKS, _SUBFILE = 274, 262, 254  # TIFF tags: Orientation, PhotometricInterpretation, NewSubfileType
 _SEPARATED = 5
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # but padding, and what may stand within a scan
 _MOST_PAGES = 16  # enough to see whether there is more than one
 
 
@@ -18,12 +20,14 @@ class Header:
 
     Attributes:
         is_jpeg: JPEG.
+        is_cut: the end of a JPEG is missing. OpenCV before 5 fills the rest with gray, without a word.
         is_cmyk: the colours are printing inks. OpenCV turns them into BGR without the ink profile: wrong colours.
         is_sequence: an animation, or more than one page; reduced copies of the first do not count.
         left_to_turn: the EXIF orientation where OpenCV leaves the turning to its caller (PNG, WebP); else 1.
     """
 
     is_jpeg: bool = False
+    is_cut: bool = False
     is_cmyk: bool = False
     is_sequence: bool = False
     left_to_turn: int = 1
@@ -32,7 +36,7 @@ class Header:
 def read_header(data: bytes) -> Header:
     """Read the header of a picture file."""
     if data[:2] == b"\xff\xd8":
-        return Header(is_jpeg=True, is_cmyk=_jpeg_components(data) == 4)
+        return Header(is_jpeg=True, is_cut=not _jpeg_ends(data), is_cmyk=_jpeg_components(data) == 4)
     if data[:4] in (b"II*\x00", b"MM\x00*"):
         pages = list(islice(_tiff_pages(data), _MOST_PAGES))
         others = [page for page in pages[1:] if not page.get(_SUBFILE, 0) & 1]
@@ -69,6 +73,17 @@ def _jpeg_components(data: bytes) -> int:
             return data[position + 9]
         position += 2 + size
     return 0
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether a JPEG has its end marker: not one of a thumbnail in its header, or of what follows it."""
+    position = 2
+    while match := _JPEG_MARKER.search(data, position):
+        if match[0] == b"\xff\xd9":
+            return True
+        size = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        position = match.end() + size  # of a scan, this is its header; its data hold no marker
+    return False
 
 
 def _tiff_pages(data: bytes) -> Iterator[dict[int, int]]:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import FrameError, OutputError, SourceError
-from quietframe.image_header import read_header
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File names that a folder is searched for, in lower case. What a file holds is told by its content."""
@@ -48,6 +47,8 @@ def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
         SourceError: missing, empty, truncated, not a picture, CMYK, 16-bit without `to_8bit`, floating point, or
             more than one picture (animations, pages).
     """
+    from quietframe.image_header import read_header  # only here: a camera's frames have no header
+
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as exc:  # ValueError: no path at all
@@ -66,7 +67,7 @@ def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as exc:
         raise SourceError(f"{path}: not a picture that OpenCV can read ({exc.err})") from exc
-    if pixels is None:
+    if pixels is None or header.is_cut:
         raise SourceError(f"{path}: not a picture, or a damaged one")
     return _as_image(_upright(pixels, header.left_to_turn), str(path), to_8bit=to_8bit)
 
