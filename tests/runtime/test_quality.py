@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quietframe.assets import photo_bgr
+from quietframe.errors import FrameError, MissingExtraError
+from quietframe.noise import add_gaussian
+from quietframe.quality import PSNR_CAP_DB, mean_psnr_db, psnr_db, ssim
+
+
+def flat(level: int, *shape: int) -> np.ndarray:
+    return np.full(shape or (16, 16, 3), level, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected_db"),
+    [
+        (0, 255, 0.0),  # the whole range
+        (100, 101, 48.1308),  # 20·log10(255)
+        (101, 100, 48.1308),
+        (0, 16, 24.0484),
+        (255, 0, 0.0),
+    ],
+)
+def test_psnr_of_known_errors(a: int, b: int, expected_db: float) -> None:
+    assert psnr_db(flat(a), flat(b)) == pytest.approx(expected_db, abs=1e-4)
+
+
+def test_psnr_pools_over_pixels_and_channels() -> None:
+    image = flat(100, 10, 10, 3)
+    image[0, 0, 0] = 110  # one error of 10 among 300 values
+    assert psnr_db(flat(100, 10, 10, 3), image) == pytest.approx(10 * np.log10(255**2 / (100 / 300)))
+
+
+def test_identical_images_are_finite() -> None:
+    assert psnr_db(photo_bgr(), photo_bgr()) == PSNR_CAP_DB
+    assert mean_psnr_db([(flat(0), flat(0)), (flat(0), flat(255))]) == PSNR_CAP_DB / 2
+
+
+def test_the_mean_is_over_images_and_not_over_pixels() -> None:
+    pairs = [(flat(100), flat(101)), (flat(0), flat(255))]
+    assert mean_psnr_db(iter(pairs)) == pytest.approx(48.1308 / 2, abs=1e-4)
+
+
+def test_no_images_have_no_mean() -> None:
+    with pytest.raises(FrameError, match="at least one pair"):
+        mean_psnr_db([])
+
+
+def test_noise_of_a_known_level() -> None:
+    gray = flat(128, 512, 512)
+    noisy = add_gaussian(gray, 25, np.random.default_rng(0))
+    assert psnr_db(gray, noisy) == pytest.approx(20 * np.log10(255 / 25), abs=0.05)
+
+
+def test_psnr_agrees_with_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics", reason="compares with scikit-image")
+    photo = photo_bgr()
+    for sigma_255 in (1, 10, 60):
+        noisy = add_gaussian(photo, sigma_255, np.random.default_rng(0))
+        assert psnr_db(photo, noisy) == pytest.approx(metrics.peak_signal_noise_ratio(photo, noisy))
+
+
+def test_ssim() -> None:
+    pytest.importorskip("skimage.metrics", reason="SSIM is scikit-image's")
+    photo = photo_bgr()[:128, :128]
+    light, heavy = (add_gaussian(photo, sigma_255, np.random.default_rng(0)) for sigma_255 in (5, 40))
+    assert ssim(photo, photo) == pytest.approx(1)
+    assert 0 < ssim(photo, heavy) < ssim(photo, light) < 1
+    channels = [ssim(photo[:, :, channel], heavy[:, :, channel]) for channel in range(3)]
+    assert ssim(photo, heavy) == pytest.approx(np.mean(channels))
+
+
+def test_ssim_of_flat_images_is_known() -> None:
+    """Without variance, SSIM is (2ab + C1) / (a² + b² + C1), C1 = (0.01 · 255)²."""
+    pytest.importorskip("skimage.metrics", reason="SSIM is scikit-image's")
+    c1 = 2.55**2
+    assert ssim(flat(100), flat(150)) == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1))
+
+
+def test_ssim_names_the_extra_that_brings_it() -> None:
+    try:
+        import skimage  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingExtraError, match=r"pip install 'quietframe\[bench\]'"):
+            ssim(flat(0), flat(0))
+    else:
+        pytest.skip("scikit-image is installed")
+
+
+BAD: list[tuple[Any, Any, str]] = [
+    (flat(0), flat(0).astype(np.float32), "Expected two uint8 images. Received: uint8 and float32"),
+    (flat(0).astype(np.uint16), flat(0), "Received: uint16 and uint8"),
+    (flat(0, 16, 16, 3), flat(0, 16, 16), r"of one shape. Received: \(16, 16, 3\) and \(16, 16\)"),
+    (flat(0, 16, 16, 3), flat(0, 16, 17, 3), "of one shape"),
+    (flat(0, 0, 16), flat(0, 0, 16), r"Received: \(0, 16\)"),
+    (None, flat(0), "Received: NoneType and ndarray"),
+    (flat(0), [[1]], "Received: ndarray and list"),
+]
+
+
+@pytest.mark.parametrize("measure", [psnr_db, ssim])
+@pytest.mark.parametrize(("reference", "image", "says"), BAD, ids=[says for *_, says in BAD])
+def test_what_cannot_be_compared(measure: Callable[..., float], reference: Any, image: Any, says: str) -> None:
+    with pytest.raises(FrameError, match=says):
+        measure(reference, image)
+
+
+def test_images_too_small_for_ssim() -> None:
+    with pytest.raises(FrameError, match="at least 11×11"):
+        ssim(flat(0, 10, 40), flat(0, 10, 40))
