@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from quietframe.engines import ENGINES, Engine
-from quietframe.errors import ModelLoadError
+from quietframe.errors import MissingExtraError, ModelLoadError
 
 MakeModel = Callable[..., Path]
 
@@ -241,6 +241,12 @@ def test_missing_files_and_folders(tmp_path: Path, suffix: str) -> None:
     for path, says in [(folder, "Is a directory"), (tmp_path / f"missing{suffix}", "No such file")]:
         with pytest.raises(ModelLoadError, match=f"cannot be read .*{says}"):
             open_engine(path)
+
+
+def test_without_onnx_runtime_the_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"ONNX Runtime is not installed: pip install 'quietframe\[onnx\]'"):
+        open_engine(tmp_path / "model.onnx")
 
 
 # Damaged files are opened in a process of their own, one for many files: what must be shown is that no file
