@@ -254,8 +254,9 @@ def test_real_mnist_is_learnt_in_one_epoch(real_data, tmp_path):
     assert run.data.terms == "Y. LeCun et al., CC BY-SA 3.0"
 
 
-def test_real_photographs_are_denoised_after_a_few_steps(real_data, tmp_path):
-    recipe = replace(RECIPES["camera-nano"], steps_per_epoch=150)
+def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
+    camera = RECIPES["camera-nano"]
+    recipe = replace(camera, steps_per_epoch=250, optimizer=replace(camera.optimizer, ema_momentum=0.0))
     run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=1, seed=1, limit=40)
     figures = run.metrics["sets"]["bsd432 validation"]
     assert figures["psnr_db_sigma50"] > figures["noisy_psnr_db_sigma50"] + 2

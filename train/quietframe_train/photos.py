@@ -34,7 +34,7 @@ def load_photos(
     """Read every picture below a folder and set some aside for validation.
 
     The split goes by a hash of each file's content, so that identical files fall on the same side and it does not
-    depend on names, order or `limit`.
+    depend on names or order.
 
     Args:
         folder: searched with its subfolders; gray and 16-bit pictures and alpha are brought to 8-bit BGR.

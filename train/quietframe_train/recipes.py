@@ -42,7 +42,9 @@ class PhotoData:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam. `ema_momentum` above 0 keeps a moving average of the weights, which is what is validated and saved."""
+    """Adam. `ema_momentum` above 0 keeps a moving average of the weights, which is what is measured and saved at the
+    end; the validation figures of each epoch are those of the weights themselves.
+    """
 
     learning_rate: float = 1e-3
     clipnorm: float | None = None
