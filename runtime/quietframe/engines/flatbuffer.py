@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from struct import unpack_from
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from flatbuffers import number_types
-from flatbuffers.table import Table
 from numpy.typing import NDArray
 
 from quietframe.card import CARD_KEY
@@ -29,19 +27,67 @@ _MOST_ELEMENTS = 2**31  # LiteRT counts them in 32 bits
 _SCALES = (1e-9, 1e6)  # far beyond what any picture or feature needs
 
 
+class Table:
+    """A table in a flatbuffer (https://flatbuffers.dev/internals): its fields, by number.
+
+    Args:
+        data: the whole file. LiteRT must have verified it: here nothing is checked.
+        start: where the table begins.
+    """
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self._data = data
+        self._start = start
+        self._fields = start - unpack_from("<i", data, start)[0]
+        self._fields_size = unpack_from("<H", data, self._fields)[0]
+
+    def number(self, field: int, kind: str) -> int:
+        """A number of a `struct` type; 0 where the field is missing."""
+        at = self._at(field)
+        return unpack_from(f"<{kind}", self._data, at)[0] if at else 0
+
+    def numbers(self, field: int, dtype: str) -> NDArray[Any]:
+        """A vector of numbers; empty where the field is missing."""
+        at = self._follow(field)
+        count = unpack_from("<I", self._data, at)[0] if at else 0
+        return np.frombuffer(self._data, dtype, count, at + 4 if at else 0)
+
+    def table(self, field: int) -> Table | None:
+        """A table, or None."""
+        at = self._follow(field)
+        return Table(self._data, at) if at else None
+
+    def tables(self, field: int) -> Iterator[Table]:
+        """A vector of tables; none where the field is missing."""
+        at = self._follow(field)
+        count = unpack_from("<I", self._data, at)[0] if at else 0
+        for entry in range(at + 4, at + 4 + 4 * count, 4):
+            yield Table(self._data, entry + unpack_from("<I", self._data, entry)[0])
+
+    def _at(self, field: int) -> int:
+        """Where a field is; 0 if it is missing. Its own table tells, after two sizes of two bytes each."""
+        slot = 4 + 2 * field
+        offset = unpack_from("<H", self._data, self._fields + slot)[0] if slot < self._fields_size else 0
+        return self._start + offset if offset else 0
+
+    def _follow(self, field: int) -> int:
+        """Where the vector or table is that a field points to; 0 if it is missing."""
+        at = self._at(field)
+        return at + unpack_from("<I", self._data, at)[0] if at else 0
+
+
 def open_flatbuffer(data: bytes) -> Table:
     """The file's root table. LiteRT must have verified the flatbuffer: here nothing is checked."""
-    return Table(data, flatbuffers.encode.Get(flatbuffers.packer.uoffset, data, 0))
+    return Table(data, unpack_from("<I", data)[0])
 
 
 def read_card(model: Table) -> str | None:
     """The text of the card in the file's metadata, or None. Raises UnicodeDecodeError if it is not UTF-8."""
-    for metadata in _tables(model, _MODEL_METADATA):
-        name = metadata.Offset(_slot(_METADATA_NAME))
-        if name and metadata.String(metadata.Pos + name) == CARD_KEY.encode():
-            buffer = metadata.GetSlot(_slot(_METADATA_BUFFER), 0, number_types.Uint32Flags)
-            for data in list(_tables(model, _MODEL_BUFFERS))[buffer : buffer + 1]:
-                return _numbers(data, _BUFFER_DATA, number_types.Uint8Flags).tobytes().decode()
+    for metadata in model.tables(_MODEL_METADATA):
+        if metadata.numbers(_METADATA_NAME, "u1").tobytes() == CARD_KEY.encode():
+            buffers = list(model.tables(_MODEL_BUFFERS))
+            for buffer in buffers[metadata.number(_METADATA_BUFFER, "I") :][:1]:
+                return buffer.numbers(_BUFFER_DATA, "u1").tobytes().decode()
     return None
 
 
@@ -51,16 +97,15 @@ def refuse_absurd_tensors(model: Table) -> None:
     LiteRT verifies that a flatbuffer is whole, not that its numbers make sense: one flipped bit in a zero point
     makes its kernels read beyond their tables.
     """
-    for graph in _tables(model, _MODEL_SUBGRAPHS):
+    for graph in model.tables(_MODEL_SUBGRAPHS):
         quantized = {}
-        for index, tensor in enumerate(_tables(graph, _GRAPH_TENSORS)):
-            shape = _numbers(tensor, _TENSOR_SHAPE, number_types.Int32Flags)
+        for index, tensor in enumerate(graph.tables(_GRAPH_TENSORS)):
+            shape = tensor.numbers(_TENSOR_SHAPE, "<i4")
             if np.prod(shape, dtype=float) >= _MOST_ELEMENTS:
                 raise ValueError(f"tensor {index} has the shape {shape.tolist()}, too large to hold")
-            kind = tensor.GetSlot(_slot(_TENSOR_TYPE), 0, number_types.Int8Flags)
-            if limits := _SMALL_INTEGERS.get(kind):
+            if limits := _SMALL_INTEGERS.get(tensor.number(_TENSOR_TYPE, "b")):
                 quantized[index] = _check_quantization(tensor, index, limits)
-        for index, operation in enumerate(_tables(graph, _GRAPH_OPERATORS)):
+        for index, operation in enumerate(graph.tables(_GRAPH_OPERATORS)):
             states = {quantized[tensor] for tensor in _tensors_of(operation) if tensor in quantized}
             if len(states) > 1:
                 raise ValueError(f"operation {index} mixes integer tensors with and without a scale")
@@ -68,18 +113,14 @@ def refuse_absurd_tensors(model: Table) -> None:
 
 def _check_quantization(tensor: Table, index: int, limits: tuple[int, int]) -> bool:
     """Whether a tensor is quantized; ValueError if by senseless numbers."""
-    offset = tensor.Offset(_slot(_TENSOR_QUANTIZATION))
-    if not offset:
-        return False
-    quantization = Table(tensor.Bytes, tensor.Indirect(tensor.Pos + offset))
-    scales = _numbers(quantization, _QUANTIZATION_SCALE, number_types.Float32Flags)
-    if not len(scales):
+    quantization = tensor.table(_TENSOR_QUANTIZATION)
+    if quantization is None or not len(scales := quantization.numbers(_QUANTIZATION_SCALE, "<f4")):
         return False
     # One scale per channel belongs to weights, and those of a dead channel may well be tiny or 0.
     low, high = _SCALES if len(scales) == 1 else (0.0, _SCALES[1])
     if not np.all((scales >= low) & (scales <= high)):
         raise ValueError(f"tensor {index} has the quantization scale {scales.min():g}")
-    zero_points = _numbers(quantization, _QUANTIZATION_ZERO_POINT, number_types.Int64Flags)
+    zero_points = quantization.numbers(_QUANTIZATION_ZERO_POINT, "<i8")
     if len(zero_points) and (zero_points.min() < limits[0] or zero_points.max() > limits[1]):
         raise ValueError(f"tensor {index} has the zero point {zero_points[0]}, expected {limits[0]}…{limits[1]}")
     return True
@@ -87,23 +128,4 @@ def _check_quantization(tensor: Table, index: int, limits: tuple[int, int]) -> b
 
 def _tensors_of(operation: Table) -> Iterator[int]:
     for field in (_OPERATOR_INPUTS, _OPERATOR_OUTPUTS):
-        yield from _numbers(operation, field, number_types.Int32Flags).tolist()
-
-
-def _slot(field: int) -> int:
-    """Where a table's own table of offsets (after two sizes of two bytes each) tells of a field."""
-    return 4 + 2 * field
-
-
-def _tables(table: Table, field: int) -> Iterator[Table]:
-    """The tables in a field that is a vector of them."""
-    if offset := table.Offset(_slot(field)):
-        start = table.Vector(offset)
-        for index in range(table.VectorLen(offset)):
-            yield Table(table.Bytes, table.Indirect(start + 4 * index))
-
-
-def _numbers(table: Table, field: int, kind: Any) -> NDArray[Any]:
-    """A field that is a vector of numbers; empty where it is missing."""
-    offset = table.Offset(_slot(field))
-    return table.GetVectorAsNumpy(kind, offset) if offset else np.empty(0)
+        yield from operation.numbers(field, "<i4").tolist()
