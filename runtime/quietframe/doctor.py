@@ -115,11 +115,12 @@ def examine() -> Report:
         memory_available_mb=memory_mb("MemAvailable"),
     )
     cameras = tuple(find_cameras())
+    packages = _base_packages()
     findings = [
         _python(),
-        *_base_packages(),
+        *packages,
         _opencv(),
-        _models(),
+        *([_models()] if all(package.status == "ok" for package in packages) else []),
         _processor(machine),
         *_extras(),
         _cameras(cameras),
@@ -206,7 +207,7 @@ def _opencv() -> Finding:
 
 
 def _models() -> Finding:
-    """Denoise a small frame with each built-in model that denoises: shows that models, engine and packages fit."""
+    """Run each built-in model on a small frame: shows that models, engine and packages fit together."""
     try:
         from quietframe.zoo import builtin_models
 
@@ -214,9 +215,8 @@ def _models() -> Finding:
         if not names:
             return Finding("built-in models", "wrong", "none", "pip install --force-reinstall quietframe")
         _run(names)
-    except (QuietFrameError, ImportError, OSError) as exc:
-        reason = str(exc).strip().partition("\n")[0]
-        return Finding("built-in models", "wrong", reason, "pip install --force-reinstall quietframe")
+    except QuietFrameError as exc:
+        return Finding("built-in models", "wrong", str(exc), "pip install --force-reinstall quietframe")
     return Finding("built-in models", "ok", f"{', '.join(names)}: each ran")
 
 
