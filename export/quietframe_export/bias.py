@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -96,30 +97,35 @@ def _mean_inputs(model: keras.Model) -> Iterator[Mapping[Any, list[NDArray[np.fl
     """Record each convolution's mean input by channel while the model runs."""
     means: dict[Any, list[NDArray[np.float32]]] = {}
     with ExitStack() as stack:
-        for layer in _leaves(model):
+        for layer in leaves(model):
             if isinstance(layer, _CONVOLUTIONS):
-                stack.enter_context(_watched(layer, means.setdefault(layer, [])))
+                stack.enter_context(patched(layer, _recording(means.setdefault(layer, []))))
         yield means
 
 
-def _leaves(model: keras.Model) -> Iterator[Any]:
+def leaves(model: keras.Model) -> Iterator[Any]:
+    """The layers of a model and of the models in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
+            yield from leaves(layer)
         else:
             yield layer
 
 
-@contextmanager
-def _watched(layer: Any, seen: list[NDArray[np.float32]]) -> Iterator[None]:
-    call = layer.call
-
-    def watched(inputs: Any) -> Any:
+def _recording(seen: list[NDArray[np.float32]]) -> Callable[..., Any]:
+    def call(inner: Any, inputs: Any) -> Any:
         seen.append(np.asarray(keras.ops.mean(inputs, axis=(0, 1, 2))))
-        return call(inputs)
+        return inner(inputs)
 
-    layer.call = watched
+    return call
+
+
+@contextmanager
+def patched(layer: Any, call: Callable[..., Any]) -> Iterator[None]:
+    """While this lasts, `call(inner, ...)` stands in for the layer's own call, which it gets as `inner`."""
+    original = layer.call
+    layer.call = partial(call, original)
     try:
         yield
     finally:
-        layer.call = call
+        layer.call = original

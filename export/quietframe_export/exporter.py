@@ -21,6 +21,7 @@ from quietframe_export.graph import (
     tflite_operations,
 )
 from quietframe_export.keras_engine import KerasEngine
+from quietframe_export.ranges import bounded, choose_ranges
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
 from quietframe_export.targets import Target
@@ -30,7 +31,7 @@ from quietframe_export.verify import Answers, Comparison, answer, compare
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
-BIAS_EXAMPLES = 32
+EXAMPLES = 32
 EIGHT_BIT_WEIGHTS = ("dynamic", "int8", "int16x8")
 
 
@@ -150,18 +151,16 @@ def export_model(
 
 def convert(subject: Subject, target: Target) -> bytes:
     """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
-    card = subject.card
-    engine = _corrected(subject) if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
+    card, engine = subject.card, subject.engine
+    examples = [[inputs[name] for name in engine.inputs] for inputs in subject.calibration[:EXAMPLES]]
+    if target.precision in EIGHT_BIT_WEIGHTS:
+        engine = KerasEngine(correct_biases(engine.model, examples), card)
     if target.format == "tflite":
-        return convert_to_tflite(engine, card, target.precision, subject.calibration)
+        ranges = choose_ranges(engine.model, examples) if target.precision == "int8" else {}
+        with bounded(ranges):
+            return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)
     return fp32 if target.precision == "fp32" else quantize_onnx(fp32, subject.calibration)
-
-
-def _corrected(subject: Subject) -> KerasEngine:
-    """The model with its biases corrected for 8-bit weights."""
-    examples = [[inputs[name] for name in subject.engine.inputs] for inputs in subject.calibration[:BIAS_EXAMPLES]]
-    return KerasEngine(correct_biases(subject.engine.model, examples), subject.card)
 
 
 def _export_one(

@@ -26,6 +26,7 @@ from quietframe_train.run_folder import load_run
 from quietframe_train.splits import Digits, DigitSplits, load_splits
 
 CALIBRATION_FRAMES = 128
+CALIBRATION_DIGITS = 1000
 CALIBRATION_SIDE = 256
 HELD_OUT_DIGITS = 5000
 HELD_OUT_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
@@ -95,7 +96,7 @@ def subject_from_run(
     if isinstance(splits, DigitSplits):
         if calibrate is not None:
             raise UsageError("--calibrate is for models of photographs: digits calibrate with their training split")
-        frames = _noisy_digits(run.recipe, splits.training, CALIBRATION_FRAMES, rng)
+        frames = _noisy_digits(run.recipe, splits.training, CALIBRATION_DIGITS, rng)
         samples = _digit_samples(run.recipe, splits.validation, rng)
         origin = "training digits"
     else:

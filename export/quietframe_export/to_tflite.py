@@ -49,8 +49,19 @@ def convert_to_tflite(
     """
     if precision == "int16x8":
         _refuse_16x8(engine, card)
+    if precision == "int8":
+        data = _convert(engine, card, precision, calibration, bound_images=True)
+        if not any(operation.is_float for operation in tflite_operations(data)):
+            return data
+        # The last operation (a sigmoid) has a range of its own, and another one costs a detour through float.
+    return _convert(engine, card, precision, calibration, bound_images=False)
+
+
+def _convert(
+    engine: KerasEngine, card: ModelCard, precision: Precision, calibration: Sequence[Inputs], *, bound_images: bool
+) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        _save_frozen(engine, card, folder, bound_images=precision == "int8")
+        _save_frozen(engine, card, folder, bound_images=bound_images)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [_BUILTINS[precision]]
         if precision != "fp32":
