@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from quietframe.errors import QuietFrameError
+
+
+def fresh_environment() -> dict[str, str]:
+    """The environment for a process whose imports are timed: it may keep bytecode, as an installed package has it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 class ChildError(QuietFrameError):
@@ -33,6 +39,7 @@ class Child:
             stderr=self._log,
             text=True,
             encoding="utf-8",
+            env=fresh_environment(),
         )
 
     @property

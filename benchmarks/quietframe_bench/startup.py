@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from quietframe.errors import QuietFrameError
+from quietframe_bench.process import fresh_environment
 
 GOAL_RATIO = 1.3
 """Import and first denoiser may take this much of the bare libraries' import."""
@@ -93,7 +94,7 @@ class Startup:
 def measure_startup(
     model: Path, *, runs: int, on_step: Callable[[str, int, int], None] = lambda text, step, steps: None
 ) -> Startup:
-    """Start processes in turn, each `runs` times after one of each that only fills the disk cache.
+    """Start processes in turn, each `runs` times after one of each that only fills the caches.
 
     Raises:
         QuietFrameError: a process failed; it says why.
@@ -118,7 +119,9 @@ def help_imports(arguments: tuple[str, ...] = ("--help",)) -> list[str]:
 
 def _run(code: str) -> str:
     """The last line that a fresh interpreter prints."""
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, env=fresh_environment()
+    )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise QuietFrameError(f"a measuring process failed: {last[0]}")

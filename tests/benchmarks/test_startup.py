@@ -6,12 +6,12 @@ from quietframe.errors import QuietFrameError
 from quietframe_bench.startup import GOAL_RATIO, HEAVY, help_imports, measure_startup
 
 # Processor time of two short processes on a machine that others use, too: the goal itself is for `bench --startup`.
-MARGIN = 1.25
+MARGIN = 1.15
 
 
 def test_the_first_denoiser_costs_little_more_than_the_libraries(denoiser_file):
-    startup = measure_startup(denoiser_file, runs=7)
-    assert len(startup.libraries.wall_ns) == len(startup.denoiser.cpu_ns) == 7
+    startup = measure_startup(denoiser_file, runs=9)
+    assert len(startup.libraries.wall_ns) == len(startup.denoiser.cpu_ns) == 9
     assert startup.cpu_ratio < GOAL_RATIO * MARGIN
 
 
