@@ -154,7 +154,7 @@ RECIPES: Mapping[str, Recipe] = {
             noise=CameraNoise(),
             loss="mae",
             batch=16,
-            epochs=80,
+            epochs=60,
             steps_per_epoch=1000,
             optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.999),
             schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
