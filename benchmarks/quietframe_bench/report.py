@@ -20,7 +20,7 @@ from quietframe_bench.startup import Startup
 SCHEMA = 1
 """Version of the JSON document. Units are in the keys; `null` is what the system or the model does not tell."""
 
-_WIDTH = 120
+_WIDTH = 140
 
 
 class Report:
