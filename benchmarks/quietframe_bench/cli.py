@@ -50,7 +50,12 @@ def _level(text: str) -> float:
     return number
 
 
-@click.command(cls=ExtraCommand, extra="bench", needs=("psutil", "skimage", "onnxruntime"))
+@click.command(
+    cls=ExtraCommand,
+    short_help="Measure speed, quality or start-up.",
+    extra="bench",
+    needs=("psutil", "skimage", "onnxruntime"),
+)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option(
     "--size",

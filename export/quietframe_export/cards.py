@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import keras
 
+import quietframe
 from quietframe.card import ModelCard, Spatial, TensorSpec
 from quietframe.noise import MAX_SIGMA_255
 from quietframe_train.macs import macs_per_pixel
@@ -19,8 +22,6 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str) -> ModelCard:
     The tensors follow from the kind of recipe: photographs give any-size BGR models that are told the noise
     level, digits give 28×28 gray ones.
     """
-    from quietframe_export.subject import versions
-
     recipe = run.recipe
     if recipe.kind == "photos":
         image = TensorSpec("image", "image", "NHWC", 3, _UNIT, "BGR")
@@ -55,3 +56,9 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str) -> ModelCard:
         created_with=versions(),
         limits=recipe.limits,
     )
+
+
+def versions() -> dict[str, str]:
+    """What the files are made with."""
+    packages = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "ai-edge-litert")
+    return {"quietframe": quietframe.__version__} | {name: version(name) for name in packages}

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=ExtraCommand, extra="export", needs=("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime", "matplotlib")
+    cls=ExtraCommand,
+    short_help="Convert a trained model, and prove the files.",
+    extra="export",
+    needs=("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime", "matplotlib"),
 )
 @click.argument("model", type=click.Path(path_type=Path), metavar="RUN_OR_KERAS")
 @click.option(

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from quietframe.descriptors import STDERR, STDOUT, diverted
 from quietframe.errors import QuietFrameError
 
 
@@ -17,12 +18,12 @@ def hushed() -> Iterator[Callable[[str], None]]:
 
     Yields a function that writes a line to the real standard error. Not for use from several threads at once.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = {fd: os.dup(fd) for fd in (1, 2)}
-    with tempfile.TemporaryFile() as chatter, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
-        for fd in kept:
-            os.dup2(chatter.fileno(), fd)
+    with (
+        tempfile.TemporaryFile() as chatter,
+        diverted(STDOUT, chatter.fileno()),
+        diverted(STDERR, chatter.fileno()) as kept,
+        os.fdopen(os.dup(kept), "w", encoding="utf-8") as terminal,
+    ):
 
         def say(line: str) -> None:
             terminal.write(f"{line}\n")
@@ -40,6 +41,3 @@ def hushed() -> Iterator[Callable[[str], None]]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for fd, copy in kept.items():
-                os.dup2(copy, fd)
-                os.close(copy)

@@ -12,12 +12,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-import quietframe
 from quietframe.card import ModelCard
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe.noise import add_gaussian
 from quietframe.tasks import Classifier, Denoiser
-from quietframe_export.cards import card_for_run
+from quietframe_export.cards import card_for_run, versions
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
 from quietframe_train.photos import cut_patches, load_photos
@@ -192,14 +191,6 @@ def encode(
     told = None if card.conditioning == "none" else sigma_255
     (inputs,) = Denoiser(engine, card=card, sigma_255=told).prepare(frame)
     return inputs
-
-
-def versions() -> dict[str, str]:
-    """What the files are made with, for the card."""
-    from importlib.metadata import version
-
-    packages = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "ai-edge-litert")
-    return {"quietframe": quietframe.__version__} | {name: version(name) for name in packages}
 
 
 def sha256(path: Path) -> str:

@@ -104,6 +104,7 @@ def test_autoencoder(autoencoder_run: Path, tmp_path: Path) -> None:
     subject = subject_from_run(autoencoder_run)
     report = export_model(subject, parse_targets("all"), tmp_path)
     assert {file.target: file.reason for file in report.files if file.outcome != "passed"} == {}
+    assert next(file for file in report.files if file.target == "tflite-int8").float_operations == 0
     noisy = subject.held_out[0].frame
     assert qf.Denoiser(tmp_path / "latent-autoencoder.int8.tflite")(noisy).shape == (28, 28)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sys
 import tempfile
-from collections.abc import Iterator
 
+from quietframe.descriptors import STDERR, diverted
 from quietframe.errors import UsageError
 
 
@@ -20,7 +18,8 @@ def load_backend() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
-        with _silent_stderr():
+        # TensorFlow writes to standard error when imported, whatever TF_CPP_MIN_LOG_LEVEL says.
+        with tempfile.TemporaryFile() as chatter, diverted(STDERR, chatter.fileno()):
             import keras
     except (ImportError, ValueError) as exc:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -28,17 +27,3 @@ def load_backend() -> None:
             f"the Keras backend {backend!r} cannot be used ({exc}): install it, or set KERAS_BACKEND"
         ) from exc
     keras.utils.disable_interactive_logging()
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Nothing reaches descriptor 2: TensorFlow writes to it when imported, whatever TF_CPP_MIN_LOG_LEVEL says."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as sink:
-            os.dup2(sink.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
 
 
-@click.command(cls=ExtraCommand, extra="train", needs=("keras", "matplotlib"))
+@click.command(cls=ExtraCommand, short_help="Train a model by a recipe.", extra="train", needs=("keras", "matplotlib"))
 @click.argument("recipe", required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of photographs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder, new or empty.  [default: runs/RECIPE]")

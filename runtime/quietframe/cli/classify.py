@@ -10,7 +10,7 @@ from quietframe.cli import EXIT_DONE, EXIT_FAILED
 from quietframe.cli.terminal import quiet_libraries, say
 
 
-@click.command()
+@click.command(short_help="Say what is in a picture or in many.")
 @click.argument("source")
 @click.option("-m", "--model", default="digits", show_default=True, help="A built-in model's name, or a model file.")
 @click.option("--denoise", "denoise_with", metavar="M2", help="Denoise with this model first.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="See it work: a photograph, a clip, digits.")
 @click.option(
     *("-o", "--output", "folder"),
     type=click.Path(path_type=Path, file_okay=False),

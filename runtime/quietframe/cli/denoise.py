@@ -48,7 +48,7 @@ class _Record:
         }
 
 
-@click.command()
+@click.command(short_help="Denoise a picture, folder, video or camera.")
 @click.argument("source")
 @click.option("-o", "--out", metavar="OUT", help="Where to write; missing folders are made. Default: see above.")
 @click.option("-m", "--model", default="camera", show_default=True, help="A built-in model's name, or a model file.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from quietframe.doctor import Machine
 
 
-@click.command()
+@click.command(short_help="Check this machine and the installation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: versions, machine, cameras, findings, works.")
 def doctor(as_json: bool) -> int:
     """Check this machine and the installation; exit 1 if QuietFrame cannot run."""

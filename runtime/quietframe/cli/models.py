@@ -44,7 +44,7 @@ def models(as_json: bool) -> int:
     return EXIT_FAILED if broken or not records else EXIT_DONE
 
 
-@click.command()
+@click.command(short_help="Show what a model file says of itself.")
 @click.argument("model")
 @click.option("--card", type=click.Path(path_type=Path), help="A card in a JSON file, in place of the one inside.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")

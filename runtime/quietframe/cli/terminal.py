@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from quietframe.descriptors import STDERR, diverted
+
 
 def say(text: str) -> None:
     """Print one line to stderr."""
@@ -25,22 +27,18 @@ def quiet_libraries() -> Iterator[None]:
     if "OPENCV_LOG_LEVEL" in os.environ or "OPENCV_FFMPEG_LOGLEVEL" in os.environ:
         yield
         return
-    python_stderr = sys.stderr
+    python_stderr, encoding = sys.stderr, sys.stderr.encoding
     python_stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    copy = os.fdopen(os.dup(saved), "w", buffering=1, encoding=python_stderr.encoding, errors="backslashreplace")
-    if python_stderr is sys.__stderr__:  # else someone captures it, and it is not our descriptor
-        sys.stderr = copy
-    try:
-        yield
-    finally:
-        sys.stderr = python_stderr
-        copy.close()
-        os.dup2(saved, 2)
-        os.close(saved)
+    with open(os.devnull, "wb") as null, diverted(STDERR, null.fileno()) as kept:  # noqa: PTH123
+        if python_stderr is not sys.__stderr__:  # someone captures it, and it is not our descriptor
+            yield
+            return
+        with os.fdopen(os.dup(kept), "w", buffering=1, encoding=encoding, errors="backslashreplace") as copy:
+            sys.stderr = copy
+            try:
+                yield
+            finally:
+                sys.stderr = python_stderr
 
 
 @contextlib.contextmanager

@@ -6,13 +6,14 @@ import os
 import struct
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.descriptors import STDERR, diverted
 from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
 from quietframe.engines.flatbuffer import open_flatbuffer, read_card, refuse_absurd_tensors
 from quietframe.errors import ModelLoadError
@@ -107,7 +108,6 @@ def _check_shape(given: tuple[int, ...], stated: tuple[int | None, ...]) -> None
         raise ValueError(f"shape {list(given)} for {list(stated)}")
 
 
-_STDERR = 2
 _redirecting = threading.Lock()
 
 
@@ -118,25 +118,18 @@ def _without_greeting() -> Iterator[None]:
     LiteRT 2.3 writes it from C++ and has no switch for it, neither in Python nor in the environment. So the file
     descriptor is turned aside meanwhile, and all other lines are passed on.
     """
-    with _redirecting:
+    aside, entrance = os.pipe()
+    os.set_blocking(entrance, False)  # a full pipe must not block LiteRT
+    with _redirecting, os.fdopen(aside, "rb") as lines:
         try:
-            kept = os.dup(_STDERR)
-        except OSError:  # standard error is closed: nothing can appear on it
-            yield
-            return
-        aside, entrance = os.pipe()
-        os.set_blocking(entrance, False)  # a full pipe must not block LiteRT
-        os.dup2(entrance, _STDERR)
-        os.close(entrance)
-        try:
-            yield
+            with os.fdopen(entrance, "wb"), ExitStack() as stack:
+                with suppress(OSError):  # standard error is closed: nothing can appear on it
+                    stack.enter_context(diverted(STDERR, entrance))
+                yield
         finally:
-            os.dup2(kept, _STDERR)  # closes the pipe's entrance, so that the read below ends
-            os.close(kept)
-            with os.fdopen(aside, "rb") as lines:
-                others = b"".join(line for line in lines if not line.startswith(b"INFO: "))
+            others = b"".join(line for line in lines if not line.startswith(b"INFO: "))
             if others:
-                os.write(_STDERR, others)
+                os.write(STDERR, others)
 
 
 def _info(name: str, detail: Mapping[str, Any]) -> TensorInfo:
