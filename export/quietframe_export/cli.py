@@ -104,11 +104,14 @@ def _print(report: ExportReport, *, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from quietframe_export.report import notes, report_table
+    from quietframe_export.report import notes, report_table, test_table
 
     if as_json:
         click.echo(json.dumps(asdict(report), indent=1))
         return
-    Console(width=None if os.isatty(1) else 160).print(report_table(report))
+    console = Console(width=None if os.isatty(1) else 160)
+    for table in (report_table(report), test_table(report)):
+        if table is not None:
+            console.print(table)
     for line in notes(report):
         click.echo(line, err=True)

@@ -25,6 +25,7 @@ from quietframe_export.ranges import bounded, choose_ranges
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
 from quietframe_export.targets import Target
+from quietframe_export.test_set import measure
 from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx
 from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
 from quietframe_export.verify import Answers, Comparison, answer, compare
@@ -47,6 +48,7 @@ class FileReport:
         size_bytes: of the file.
         comparison: the file beside Keras.
         operations: the file's operation types, each with how often it occurs.
+        test: the file's figures on the test set, by name; measured if it passed and there is such a set.
         float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
     """
 
@@ -58,6 +60,7 @@ class FileReport:
     comparison: Comparison | None = None
     operations: Mapping[str, int] | None = None
     float_operations: int = 0
+    test: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class ExportReport:
         files: by target.
         outliers: tensors whose range is more than 30 standard deviations, widest first.
         widest: the widest tensor, outlier or not.
+        test_set, keras_test: name of the test set, and Keras' figures on it.
     """
 
     model: str
@@ -83,6 +87,8 @@ class ExportReport:
     files: Sequence[FileReport]
     outliers: Sequence[TensorRange]
     widest: TensorRange | None
+    test_set: str | None = None
+    keras_test: Mapping[str, float] | None = None
 
     @property
     def passed(self) -> bool:
@@ -144,6 +150,8 @@ def export_model(
         files=files,
         outliers=[found for found in ranges if found.ratio > OUTLIER_RATIO],
         widest=ranges[0] if ranges else None,
+        test_set=subject.test.name if subject.test else None,
+        keras_test=subject.test.keras if subject.test else None,
     )
     write_whole(out / REPORT, (json.dumps(asdict(report), indent=1) + "\n").encode())
     return report
@@ -178,10 +186,13 @@ def _export_one(
         trial = Path(folder) / name
         trial.write_bytes(embed(bare, card))
         comparison = compare(card, subject.held_out, reference, answer(trial, card, subject.held_out))
-    data = embed(bare, replace(card, metrics={subject.held_out_from: _metrics(comparison)}))
-    limit = gate[comparison.unit]
-    # Written so that a NaN fails.
-    passed = comparison.drop <= limit
+        limit = gate[comparison.unit]
+        passed = comparison.drop <= limit  # so that a NaN fails
+        test = measure(trial, card, subject.test) if passed and subject.test else None
+    metrics = {subject.held_out_from: _metrics(comparison)}
+    if subject.test and test:
+        metrics[subject.test.name] = {key: round(value, 5) for key, value in test.items()}
+    data = embed(bare, replace(card, metrics=metrics))
     if passed:
         write_whole(out / name, data)
     unit = "dB" if comparison.unit == "psnr_db" else "points"
@@ -194,6 +205,7 @@ def _export_one(
         comparison=comparison,
         operations=_count(operations),
         float_operations=sum(operation.is_float for operation in operations),
+        test=test,
     )
 
 

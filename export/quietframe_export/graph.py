@@ -107,4 +107,4 @@ def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np
 
 def _range(name: str, values: NDArray[np.float32]) -> TensorRange:
     low, high, std = float(values.min()), float(values.max()), float(values.std())
-    return TensorRange(name, low, high, std, (high - low) / std if std > 0 else 0.0)
+    return TensorRange(name.partition(";")[0], low, high, std, (high - low) / std if std > 0 else 0.0)

@@ -25,6 +25,23 @@ def report_table(report: ExportReport) -> Table:
     return table
 
 
+def test_table(report: ExportReport) -> Table | None:
+    """The files on the test set beside Keras; None where there was none."""
+    measured = [file for file in report.files if file.test]
+    if not measured:
+        return None
+    table = Table(title=f"{report.model} on {report.test_set}, whole")
+    table.add_column("figure")
+    table.add_column("Keras", justify="right")
+    for file in measured:
+        table.add_column(file.target, justify="right")
+    keras = report.keras_test or {}
+    for name in measured[0].test or {}:
+        values = [keras.get(name), *((file.test or {})[name] for file in measured)]
+        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+    return table
+
+
 def notes(report: ExportReport) -> list[str]:
     """What belongs below the table: calibration, and tensors that 8 bits may not hold."""
     lines = [f"calibrated with {report.calibrated_with}"] if report.calibrated_with else []

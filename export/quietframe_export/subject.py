@@ -18,6 +18,7 @@ from quietframe.noise import add_gaussian
 from quietframe.tasks import Classifier, Denoiser
 from quietframe_export.cards import card_for_run, versions
 from quietframe_export.keras_engine import KerasEngine
+from quietframe_export.test_set import TestSet
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
 from quietframe_train.photos import cut_patches, load_photos
 from quietframe_train.recipes import Recipe
@@ -59,6 +60,7 @@ class Subject:
         calibration: example inputs by name, batch size 1, float32; empty if there is no data.
         held_out: frames that were neither trained on nor calibrated with.
         calibrated_with, held_out_from: one line each for the report.
+        test: what the files that pass are measured on at the end, where there is such a set.
     """
 
     engine: KerasEngine
@@ -67,6 +69,7 @@ class Subject:
     held_out: Sequence[Sample]
     calibrated_with: str
     held_out_from: str
+    test: TestSet | None = None
 
 
 def subject_from_run(
@@ -98,10 +101,13 @@ def subject_from_run(
         frames = _noisy_digits(run.recipe, splits.training, CALIBRATION_DIGITS, rng)
         samples = _digit_samples(run.recipe, splits.validation, rng)
         origin = "training digits"
+        name = f"{run.data.name} test"
+        test = TestSet(name, splits.test, run.recipe, run.metrics.get("sets", {}).get(name, {}))
     else:
         photos = splits.training if calibrate is None else _pictures(calibrate)
         frames = _noisy_patches(run.recipe, photos, rng)
         samples = _photo_samples(splits.validation, rng)
+        test = None
         origin = "training photographs" if calibrate is None else str(calibrate)
     return Subject(
         engine=engine,
@@ -110,6 +116,7 @@ def subject_from_run(
         held_out=samples,
         calibrated_with=f"{len(frames)} frames from {origin}, noise: {run.recipe.noise.describe()}",
         held_out_from=f"{len(samples)} frames of the validation split",
+        test=test,
     )
 
 
