@@ -112,3 +112,21 @@ def test_runs_without_quietframe(camera: Subject, int8: bytes, tmp_path: Path) -
     sigma = np.full((1, 1, 1, 1), round(25 / 255 / scale), np.uint8)
     denoised = run(image=frame[None], sigma=sigma)["denoised"][0]
     np.testing.assert_array_equal(denoised, expected)
+
+
+def test_free_sizes_as_the_plain_converter_leaves_them(tmp_path: Path) -> None:
+    """TensorFlow's converter stores free axes as 1, at which a strided model cannot even be prepared."""
+    import keras
+    import tensorflow as tf
+
+    from quietframe_train.layers import PixelShuffle, PixelUnshuffle
+
+    image = keras.Input((None, None, 3), name="image")
+    features = keras.layers.Conv2D(12, 3, padding="same")(PixelUnshuffle(2)(image))
+    model = keras.Model(image, PixelShuffle(2)(features))
+    path = tmp_path / "plain.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    engine = LiteRtEngine(path, threads=1)
+    for size in (32, 48, 480):
+        (result,) = engine.run({"image": np.zeros((1, size, 64, 3), np.float32)}).values()
+        assert result.shape == (1, size, 64, 3)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from struct import unpack_from
 from typing import Any
 
+import flatbuffers
 import numpy as np
+from flatbuffers.number_types import Int8Flags, Uint32Flags
 from numpy.typing import NDArray
 
 from quietframe.card import CARD_KEY
@@ -28,7 +29,7 @@ _SCALES = (1e-9, 1e6)  # far beyond what any picture or feature needs
 
 
 class Table:
-    """A table in a flatbuffer (https://flatbuffers.dev/internals): its fields, by number.
+    """A table of a flatbuffer with its fields by number, as the generated classes have them by name.
 
     Args:
         data: the whole file. LiteRT must have verified it: here nothing is checked.
@@ -36,49 +37,41 @@ class Table:
     """
 
     def __init__(self, data: bytes, start: int) -> None:
-        self._data = data
-        self._start = start
-        self._fields = start - unpack_from("<i", data, start)[0]
-        self._fields_size = unpack_from("<H", data, self._fields)[0]
+        self._table = flatbuffers.table.Table(data, start)
 
-    def number(self, field: int, kind: str) -> int:
-        """A number of a `struct` type; 0 where the field is missing."""
-        at = self._at(field)
-        return unpack_from(f"<{kind}", self._data, at)[0] if at else 0
+    def number(self, field: int, flags: Any) -> int:
+        """A number of a type of `flatbuffers.number_types`; 0 where the field is missing."""
+        offset = self._offset(field)
+        return self._table.Get(flags, self._table.Pos + offset) if offset else 0
 
     def numbers(self, field: int, dtype: str) -> NDArray[Any]:
         """A vector of numbers; empty where the field is missing."""
-        at = self._follow(field)
-        count = unpack_from("<I", self._data, at)[0] if at else 0
-        return np.frombuffer(self._data, dtype, count, at + 4 if at else 0)
+        at, count = self._vector(field)
+        return np.frombuffer(self._table.Bytes, dtype, count, at)
 
     def table(self, field: int) -> Table | None:
         """A table, or None."""
-        at = self._follow(field)
-        return Table(self._data, at) if at else None
+        offset = self._offset(field)
+        return Table(self._table.Bytes, self._table.Indirect(self._table.Pos + offset)) if offset else None
 
     def tables(self, field: int) -> Iterator[Table]:
         """A vector of tables; none where the field is missing."""
-        at = self._follow(field)
-        count = unpack_from("<I", self._data, at)[0] if at else 0
-        for entry in range(at + 4, at + 4 + 4 * count, 4):
-            yield Table(self._data, entry + unpack_from("<I", self._data, entry)[0])
+        at, count = self._vector(field)
+        for entry in range(at, at + 4 * count, 4):
+            yield Table(self._table.Bytes, self._table.Indirect(entry))
 
-    def _at(self, field: int) -> int:
-        """Where a field is; 0 if it is missing. Its own table tells, after two sizes of two bytes each."""
-        slot = 4 + 2 * field
-        offset = unpack_from("<H", self._data, self._fields + slot)[0] if slot < self._fields_size else 0
-        return self._start + offset if offset else 0
+    def _vector(self, field: int) -> tuple[int, int]:
+        """Where a vector's first entry is, and how many there are."""
+        offset = self._offset(field)
+        return (self._table.Vector(offset), self._table.VectorLen(offset)) if offset else (0, 0)
 
-    def _follow(self, field: int) -> int:
-        """Where the vector or table is that a field points to; 0 if it is missing."""
-        at = self._at(field)
-        return at + unpack_from("<I", self._data, at)[0] if at else 0
+    def _offset(self, field: int) -> int:
+        return int(self._table.Offset(4 + 2 * field))
 
 
 def open_flatbuffer(data: bytes) -> Table:
     """The file's root table. LiteRT must have verified the flatbuffer: here nothing is checked."""
-    return Table(data, unpack_from("<I", data)[0])
+    return Table(data, flatbuffers.encode.Get(flatbuffers.packer.uoffset, data, 0))
 
 
 def read_card(model: Table) -> str | None:
@@ -86,7 +79,7 @@ def read_card(model: Table) -> str | None:
     for metadata in model.tables(_MODEL_METADATA):
         if metadata.numbers(_METADATA_NAME, "u1").tobytes() == CARD_KEY.encode():
             buffers = list(model.tables(_MODEL_BUFFERS))
-            for buffer in buffers[metadata.number(_METADATA_BUFFER, "I") :][:1]:
+            for buffer in buffers[metadata.number(_METADATA_BUFFER, Uint32Flags) :][:1]:
                 return buffer.numbers(_BUFFER_DATA, "u1").tobytes().decode()
     return None
 
@@ -103,7 +96,7 @@ def refuse_absurd_tensors(model: Table) -> None:
             shape = tensor.numbers(_TENSOR_SHAPE, "<i4")
             if np.prod(shape, dtype=float) >= _MOST_ELEMENTS:
                 raise ValueError(f"tensor {index} has the shape {shape.tolist()}, too large to hold")
-            if limits := _SMALL_INTEGERS.get(tensor.number(_TENSOR_TYPE, "b")):
+            if limits := _SMALL_INTEGERS.get(tensor.number(_TENSOR_TYPE, Int8Flags)):
                 quantized[index] = _check_quantization(tensor, index, limits)
         for index, operation in enumerate(graph.tables(_GRAPH_OPERATORS)):
             states = {quantized[tensor] for tensor in _tensors_of(operation) if tensor in quantized}

@@ -22,6 +22,9 @@ from quietframe.errors import ModelLoadError
 _DAMAGE = (RuntimeError, ValueError, TypeError, AttributeError, struct.error)
 
 
+_START_SIZE = 64  # of free axes: a multiple of what denoisers need
+
+
 class LiteRtEngine:
     """Runs a .tflite file with LiteRT on the CPU (XNNPACK).
 
@@ -49,6 +52,7 @@ class LiteRtEngine:
             self.card_json = read_card(model)
             refuse_absurd_tensors(model)
             with _without_greeting():
+                self._size_free_axes()
                 self._interpreter.allocate_tensors()
             inputs, outputs = self._signature()
         except _DAMAGE as exc:
@@ -82,6 +86,16 @@ class LiteRtEngine:
             interpreter.set_tensor(index, inputs[name])
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
+
+    def _size_free_axes(self) -> None:
+        """Give free axes of size 1 a usable one: converters leave them at 1, which a strided model cannot take."""
+        for detail in self._interpreter.get_input_details():
+            stated, sizes = detail["shape_signature"], detail["shape"].tolist()
+            usable = [
+                _START_SIZE if axis and stated[axis] < 0 and size == 1 else size for axis, size in enumerate(sizes)
+            ]
+            if usable != sizes:
+                self._interpreter.resize_tensor_input(detail["index"], usable)
 
     def _signature(self) -> tuple[dict[str, Any], dict[str, Any]]:
         interpreter = self._interpreter
