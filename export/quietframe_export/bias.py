@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 from numpy.typing import NDArray
+
+from quietframe_train.quantization import leaves, patched
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 
@@ -103,29 +104,9 @@ def _mean_inputs(model: keras.Model) -> Iterator[Mapping[Any, list[NDArray[np.fl
         yield means
 
 
-def leaves(model: keras.Model) -> Iterator[Any]:
-    """The layers of a model and of the models in it."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from leaves(layer)
-        else:
-            yield layer
-
-
 def _recording(seen: list[NDArray[np.float32]]) -> Callable[..., Any]:
     def call(inner: Any, inputs: Any) -> Any:
         seen.append(np.asarray(keras.ops.mean(inputs, axis=(0, 1, 2))))
         return inner(inputs)
 
     return call
-
-
-@contextmanager
-def patched(layer: Any, call: Callable[..., Any]) -> Iterator[None]:
-    """While this lasts, `call(inner, ...)` stands in for the layer's own call, which it gets as `inner`."""
-    original = layer.call
-    layer.call = partial(call, original)
-    try:
-        yield
-    finally:
-        layer.call = original

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from keras import ops
 from quietframe_train.batches import Batch, SeededBatches
 from quietframe_train.checkpoint import BEST, Checkpoint, resume, should_stop
 from quietframe_train.models import BUILDERS
+from quietframe_train.quantization import choose_ranges, fake_quantized, read_ranges, write_ranges
 from quietframe_train.recipes import Recipe, WarmupCosine
+from quietframe_train.run_folder import RANGES
+
+_VALIDATION_BATCH = 32
+_RANGE_BATCHES = 16
+_DEVIATIONS = 6.0  # 256 steps then are at least 21 to a standard deviation
 
 
 @keras.saving.register_keras_serializable("quietframe")
@@ -41,9 +48,7 @@ def build(recipe: Recipe, steps: int) -> keras.Model:
         use_ema=config.ema_momentum > 0,
         ema_momentum=config.ema_momentum or 0.99,
     )
-    metrics = ["accuracy"] if recipe.task == "classify" else [psnr_db]
-    # XLA compiles a new program for each shape and is no faster here; the last batch of digits is a new shape.
-    model.compile(optimizer, loss=recipe.loss, metrics=metrics, jit_compile=keras.backend.backend() == "jax")
+    _compile(model, recipe, optimizer)
     return model
 
 
@@ -55,7 +60,7 @@ def fit(
     *,
     epochs: int,
     resume_run: bool = False,
-    callbacks: list[keras.callbacks.Callback] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[keras.Model, list[dict[str, float]]]:
     """Train, with a checkpoint in `folder` after every epoch.
 
@@ -73,20 +78,85 @@ def fit(
     steps = len(training)
     model = build(recipe, steps * epochs)
     rows = resume(model, folder, steps) if resume_run else []
-    count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: setattr(training, "epoch", epoch))
     if len(rows) < epochs and not should_stop(rows, recipe.early_stopping):
-        model.fit(
-            training,
-            validation_data=validation,
-            validation_batch_size=max(recipe.batch, 16),
-            initial_epoch=len(rows),
-            epochs=epochs,
-            shuffle=False,  # the batches are shuffled, and Keras' order of them would not outlive a resume
-            callbacks=[count, Checkpoint(folder, rows, recipe.early_stopping), *(callbacks or [])],
-            verbose=0,
-        )
+        checkpoint = Checkpoint(folder, rows, recipe.early_stopping)
+        _run_epochs(model, training, validation, range(len(rows), epochs), [checkpoint, *callbacks])
     else:
         model.optimizer.finalize_variable_values(model.trainable_variables)
     if recipe.early_stopping and recipe.early_stopping.restore_best:
         model.load_weights(folder / BEST)
     return model, rows
+
+
+def fit_quantized(
+    recipe: Recipe,
+    model: keras.Model,
+    training: SeededBatches,
+    validation: Batch,
+    folder: Path,
+    *,
+    resume_run: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> list[dict[str, float]]:
+    """Train a trained model on with the rounding of its int8 file, as the recipe's quantization phase says.
+
+    The ranges are chosen on batches of the first epoch and written to `folder` (`RANGES`) before the first step;
+    the exporter takes them from there. Checkpoints as of `fit`, in the same folder.
+
+    Args:
+        recipe: with a quantization phase.
+        model: changed in place; left compiled for the phase.
+        training, validation: as of `fit`; the phase's epochs count from 0 again.
+        folder: an existing folder of the phase's own.
+        resume_run: go on from the state in `folder`.
+        callbacks: further Keras callbacks.
+
+    Returns the phase's history rows.
+    """
+    phase = recipe.quantization
+    assert phase is not None
+    path = folder / RANGES
+    if resume_run and path.is_file():
+        ranges = read_ranges(path)
+    else:
+        examples = [training[index][0] for index in range(min(_RANGE_BATCHES, len(training)))]
+        names = [tensor.name for tensor in model.inputs]
+        ranges = choose_ranges(
+            model, [[x[n] for n in names] if isinstance(x, dict) else [x] for x in examples], deviations=_DEVIATIONS
+        )
+        write_ranges(path, ranges)
+    steps = len(training) * phase.epochs
+    rate = keras.optimizers.schedules.CosineDecay(phase.learning_rate, steps, alpha=0.01)
+    _compile(model, recipe, keras.optimizers.Adam(rate, clipnorm=recipe.optimizer.clipnorm))
+    rows = resume(model, folder, len(training)) if resume_run else []
+    with fake_quantized(model, ranges):
+        if len(rows) < phase.epochs:
+            epochs = range(len(rows), phase.epochs)
+            _run_epochs(model, training, validation, epochs, [Checkpoint(folder, rows, None), *callbacks])
+    return rows
+
+
+def _run_epochs(
+    model: keras.Model,
+    training: SeededBatches,
+    validation: Batch,
+    epochs: range,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: setattr(training, "epoch", epoch))
+    model.fit(
+        training,
+        validation_data=validation,
+        validation_batch_size=_VALIDATION_BATCH,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
+        shuffle=False,  # the batches are shuffled, and Keras' order of them would not outlive a resume
+        callbacks=[count, *callbacks],
+        verbose=0,
+    )
+
+
+def _compile(model: keras.Model, recipe: Recipe, optimizer: keras.optimizers.Optimizer) -> None:
+    metrics = ["accuracy"] if recipe.task == "classify" else [psnr_db]
+    # XLA compiles a new program for each shape and is no faster here; the last batch of digits is a new shape.
+    model.compile(optimizer, loss=recipe.loss, metrics=metrics, jit_compile=keras.backend.backend() == "jax")

@@ -20,6 +20,7 @@ _KINDS: Mapping[str, type] = {
         recipes.Constant,
         recipes.WarmupCosine,
         recipes.EarlyStopping,
+        recipes.QuantizationPhase,
         corruption.NoNoise,
         corruption.NormalNoise,
         corruption.CameraNoise,

@@ -74,6 +74,19 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class QuantizationPhase:
+    """More epochs at the end, in which the model feels the rounding of its int8 file.
+
+    Attributes:
+        epochs: of as many steps as the others.
+        learning_rate: at the start; a cosine takes it down to a hundredth.
+    """
+
+    epochs: int = 6
+    learning_rate: float = 2e-4
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One reproducible training.
 
@@ -87,6 +100,7 @@ class Recipe:
         epochs: passes over the data; for photographs, of `steps_per_epoch` steps each.
         steps_per_epoch: None: as many as the data gives.
         early_stopping: None: never.
+        quantization: None: the exporter quantizes what the epochs above gave.
         test_sigmas: noise levels at which the digits' robustness is measured.
         source: the write-up or paper that the recipe follows.
         limits: what the model is not good for, in plain words, for its card.
@@ -106,6 +120,7 @@ class Recipe:
     schedule: Constant | WarmupCosine = Constant()
     steps_per_epoch: int | None = None
     early_stopping: EarlyStopping | None = None
+    quantization: QuantizationPhase | None = None
     test_sigmas: tuple[float, ...] = ()
     limits: str = ""
 
@@ -158,6 +173,7 @@ RECIPES: Mapping[str, Recipe] = {
             steps_per_epoch=1000,
             optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.999),
             schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
+            quantization=QuantizationPhase(),
             limits="trained on white and signal-dependent noise; noise that was demosaiced or JPEG-compressed "
             "reads as less than it is, and some of it stays",
             source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",

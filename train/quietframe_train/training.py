@@ -25,7 +25,7 @@ from quietframe_train.checkpoint import SECONDS
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
 from quietframe_train.evaluate import evaluate
 from quietframe_train.figures import loss_figure, samples_figure, save_figure
-from quietframe_train.fit import fit
+from quietframe_train.fit import fit, fit_quantized
 from quietframe_train.macs import macs_per_pixel
 from quietframe_train.models import BUILDERS
 from quietframe_train.recipes import PhotoData, Recipe, find_recipe
@@ -102,6 +102,13 @@ def train(
         model, rows = fit(
             recipe, training, validation, folder, epochs=epochs, resume_run=resume, callbacks=list(callbacks)
         )
+        if recipe.quantization:
+            phase = folder / run_folder.QUANTIZATION
+            phase.mkdir(exist_ok=True)
+            _LOG.info("quantization phase: %d epochs", recipe.quantization.epochs)
+            rows += fit_quantized(
+                recipe, model, training, validation, phase, resume_run=resume, callbacks=list(callbacks)
+            )
         return _finish(run, splits, model, rows)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
