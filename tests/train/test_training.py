@@ -47,7 +47,8 @@ def run(request):
 
 
 def test_a_run_folder_holds_the_artefacts_and_no_half_ones(run):
-    assert {path.name for path in run.folder.iterdir()} == ARTEFACTS
+    phase = {"quantization"} if run.recipe.quantization else set()
+    assert {path.name for path in run.folder.iterdir()} == ARTEFACTS | phase
     for name in ("loss.png", "samples.png"):
         picture = cv2.imread(str(run.folder / name))
         assert min(picture.shape[:2]) > 200
@@ -67,7 +68,9 @@ def test_history_has_a_row_for_each_epoch(run):
     assert [row["epoch"] for row in rows] == list(range(1, run.epochs + 1))
     assert {"loss", "val_loss", "seconds"} <= rows[0].keys()
     assert run.metrics["epochs_run"] == run.epochs
-    assert run.metrics["training_seconds"] == pytest.approx(sum(row["seconds"] for row in rows), abs=0.1)
+    added = read_history(run.folder / "quantization" / "history.csv") if run.recipe.quantization else []
+    assert run.metrics["quantization_epochs_run"] == len(added) == (1 if run.recipe.quantization else 0)
+    assert run.metrics["training_seconds"] == pytest.approx(sum(row["seconds"] for row in [*rows, *added]), abs=0.1)
 
 
 def test_the_saved_model_is_the_one_that_was_measured(run, mnist_npz, photo_folder):
@@ -130,12 +133,14 @@ def test_photographs_of_any_size_keep_it(camera, size_hw):
     assert denoised.dtype == np.uint8
 
 
-def test_the_moving_average_is_what_is_saved(camera, photo_folder):
+def test_the_moving_average_is_what_is_saved(tmp_path, photo_folder):
     """The camera recipe's weights are averaged; the last step's own are in the state, beside the average."""
     from quietframe_train.checkpoint import resume
     from quietframe_train.fit import build
 
-    model = build(camera.recipe, 2 * 6)
+    recipe = replace(SHORT_CAMERA, quantization=None)
+    camera = train(recipe, data=photo_folder, out=tmp_path / "run", epochs=2, seed=1)
+    model = build(recipe, 2 * 6)
     resume(model, camera.folder, 6)
     last = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
@@ -174,8 +179,9 @@ def test_a_state_and_history_alone_can_be_finished(tmp_path, camera, photo_folde
     lines = (camera.folder / "history.csv").read_text().splitlines()
     (out / "history.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
     run = train(SHORT_CAMERA, data=photo_folder, out=out, epochs=2, seed=1, resume=True)
-    assert {path.name for path in out.iterdir()} == ARTEFACTS
-    assert run.metrics["sets"] == camera.metrics["sets"]
+    assert {path.name for path in out.iterdir()} == ARTEFACTS | {"quantization"}
+    for name, figures in camera.metrics["sets"].items():
+        assert run.metrics["sets"][name] == pytest.approx(figures, abs=0.01)
     assert run.metrics["training_seconds"] is None, "not known, so not said"
 
 
@@ -260,3 +266,18 @@ def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=1, seed=1, limit=40)
     figures = run.metrics["sets"]["bsd432 validation"]
     assert figures["psnr_db_sigma50"] > figures["noisy_psnr_db_sigma50"] + 2
+
+
+def test_a_quantization_phase_goes_on_where_it_was_killed(camera, photo_folder, tmp_path):
+    """Killed behind the main epochs, in the phase and behind it: the result is the same."""
+    expected = keras.models.load_model(camera.model_path).get_weights()
+    for lost in (["quantization"], ["quantization/state.weights.h5", "quantization/history.csv"], ["model.keras"]):
+        folder = tmp_path / lost[0].replace("/", "-")
+        shutil.copytree(camera.folder, folder)
+        for name in lost:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        train(SHORT_CAMERA, data=photo_folder, out=folder, epochs=2, seed=1, resume=True)
+        found = keras.models.load_model(folder / "model.keras").get_weights()
+        for old, new in zip(expected, found, strict=True):
+            np.testing.assert_allclose(new, old, atol=1e-3)

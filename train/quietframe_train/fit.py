@@ -95,6 +95,7 @@ def fit_quantized(
     validation: Batch,
     folder: Path,
     *,
+    epochs: int,
     resume_run: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, float]]:
@@ -108,6 +109,7 @@ def fit_quantized(
         model: changed in place; left compiled for the phase.
         training, validation: as of `fit`; the phase's epochs count from 0 again.
         folder: an existing folder of the phase's own.
+        epochs: total, those before a resume included.
         resume_run: go on from the state in `folder`.
         callbacks: further Keras callbacks.
 
@@ -125,14 +127,14 @@ def fit_quantized(
             model, [[x[n] for n in names] if isinstance(x, dict) else [x] for x in examples], deviations=_DEVIATIONS
         )
         write_ranges(path, ranges)
-    steps = len(training) * phase.epochs
+    steps = len(training) * epochs
     rate = keras.optimizers.schedules.CosineDecay(phase.learning_rate, steps, alpha=0.01)
     _compile(model, recipe, keras.optimizers.Adam(rate, clipnorm=recipe.optimizer.clipnorm))
     rows = resume(model, folder, len(training)) if resume_run else []
     with fake_quantized(model, ranges):
-        if len(rows) < phase.epochs:
-            epochs = range(len(rows), phase.epochs)
-            _run_epochs(model, training, validation, epochs, [Checkpoint(folder, rows, None), *callbacks])
+        if len(rows) < epochs:
+            remaining = range(len(rows), epochs)
+            _run_epochs(model, training, validation, remaining, [Checkpoint(folder, rows, None), *callbacks])
     return rows
 
 

@@ -58,7 +58,7 @@ def train(
         recipe: the name of one of `RECIPES`, or a recipe.
         data: an `.npz` file or folder for digits (None: Keras downloads MNIST), a folder for photographs.
         out: the run folder, new or empty; None: `runs/NAME`.
-        epochs: in place of the recipe's.
+        epochs: in place of the recipe's; a quantization phase changes in proportion.
         limit: use only so many training images, for a fast trial.
         seed: of the weights, the split, the order and the noise; None: 0.
         resume: go on with the training in `out`.
@@ -105,11 +105,14 @@ def train(
         if recipe.quantization:
             phase = folder / run_folder.QUANTIZATION
             phase.mkdir(exist_ok=True)
-            _LOG.info("quantization phase: %d epochs", recipe.quantization.epochs)
-            rows += fit_quantized(
-                recipe, model, training, validation, phase, resume_run=resume, callbacks=list(callbacks)
+            more = max(1, round(recipe.quantization.epochs * epochs / recipe.epochs))
+            _LOG.info("quantization phase: %d epochs", more)
+            added = fit_quantized(
+                recipe, model, training, validation, phase, epochs=more, resume_run=resume, callbacks=list(callbacks)
             )
-        return _finish(run, splits, model, rows)
+        else:
+            added = []
+        return _finish(run, splits, model, rows, added)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
 
@@ -139,19 +142,26 @@ def batches(recipe: Recipe, splits: Splits, *, seed: int) -> tuple[SeededBatches
     raise UsageError(f"{recipe.name}: noise {type(noise).__name__} does not fit data {type(recipe.data).__name__}")
 
 
-def _finish(run: Run, splits: Splits, trained: keras.Model, rows: list[dict[str, float]]) -> Run:
-    """Save the model without its optimizer, measure it, draw it."""
+def _finish(
+    run: Run,
+    splits: Splits,
+    trained: keras.Model,
+    rows: list[dict[str, float]],
+    added: list[dict[str, float]],
+) -> Run:
+    """Save the model without its optimizer, measure it, draw it. `added` are the quantization phase's rows."""
     recipe, folder = run.recipe, run.folder
     model: keras.Model = BUILDERS[recipe.model.builder](**recipe.model.options)
     model.set_weights(trained.get_weights())
     part = folder / f"part-{run_folder.MODEL}"
     model.save(part)
     part.replace(run.model_path)
-    seconds = [row.get(SECONDS) for row in rows]
+    seconds = [row.get(SECONDS) for row in (*rows, *added)]
     metrics: dict[str, Any] = {
         "parameters": model.count_params(),
         "macs_per_pixel": macs_per_pixel(model),
         "epochs_run": len(rows),
+        "quantization_epochs_run": len(added),
         "training_seconds": None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
         "training_images": len(splits.training),
         "validation_images": len(splits.validation),
@@ -159,7 +169,8 @@ def _finish(run: Run, splits: Splits, trained: keras.Model, rows: list[dict[str,
         "sets": evaluate(model, recipe, splits, run.data),
     }
     run_folder.write_json(folder / run_folder.METRICS, metrics)
-    save_figure(loss_figure(rows, recipe.name), folder / run_folder.LOSS)
+    whole = [*rows, *({**row, "epoch": len(rows) + row["epoch"]} for row in added)]
+    save_figure(loss_figure(whole, recipe.name), folder / run_folder.LOSS)
     save_figure(samples_figure(model, recipe, splits), folder / run_folder.SAMPLES)
     return replace(run, metrics=metrics)
 
