@@ -1,0 +1,61 @@
+"""What a command may cost on a device: time to the written picture, and memory for a video. Real processes."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from quietframe.assets import photo_bgr
+
+SIZE_WH = (640, 480)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    cv2.imwrite(str(path), cv2.resize(photo_bgr(), SIZE_WH))
+    return path
+
+
+def run(*args: object) -> tuple[float, float]:
+    """Run the command; give the wall time in seconds and the peak memory in MB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quietframe", *map(str, args)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
+    )
+    assert process.stderr is not None
+    message = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.stderr.close()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, message
+    return time.perf_counter() - start, usage.ru_maxrss / 1000
+
+
+def test_a_picture_is_written_within_1500_ms(photo: Path, tmp_path: Path) -> None:
+    run("denoise", photo, "-o", tmp_path / "first.png")  # compiles the bytecode, as an installed package has it
+    wall_s = [run("denoise", photo, "-o", tmp_path / f"{index}.png")[0] for index in range(3)]
+    print(f"640x480 picture to the written file: {statistics.median(wall_s):.2f} s")
+    assert statistics.median(wall_s) <= 1.5
+
+
+def test_a_video_takes_at_most_250_mb(tmp_path: Path) -> None:
+    video = tmp_path / "noisy.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 30, SIZE_WH)
+    photo = cv2.resize(photo_bgr(), (700, 520))
+    for index in range(60):
+        writer.write(photo[index % 40 :, index:][: SIZE_WH[1], : SIZE_WH[0]])
+    writer.release()
+    _, peak_mb = run("denoise", video, "-o", tmp_path / "clean.mp4")
+    print(f"640x480 video: {peak_mb:.0f} MB at the peak")
+    assert peak_mb <= 250
