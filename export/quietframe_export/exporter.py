@@ -29,7 +29,7 @@ from quietframe_export.test_set import measure
 from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx
 from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
 from quietframe_export.verify import Answers, Comparison, answer, compare
-from quietframe_train.quantization import Range, choose_ranges
+from quietframe_train.quantization import choose_ranges
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
@@ -162,12 +162,10 @@ def convert(subject: Subject, target: Target) -> bytes:
     """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
     card, engine = subject.card, subject.engine
     examples = [[inputs[name] for name in engine.inputs] for inputs in subject.calibration[:EXAMPLES]]
-    if target.precision in EIGHT_BIT_WEIGHTS and subject.ranges is None:  # else it was trained with rounded weights
+    if target.precision in EIGHT_BIT_WEIGHTS:
         engine = KerasEngine(correct_biases(engine.model, examples), card)
     if target.format == "tflite":
-        ranges: Mapping[str, Range] = {}
-        if target.precision == "int8":
-            ranges = subject.ranges or choose_ranges(engine.model, examples)
+        ranges = choose_ranges(engine.model, examples) if target.precision == "int8" else {}
         with bounded(engine.model, ranges):
             return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)

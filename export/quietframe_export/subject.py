@@ -21,9 +21,8 @@ from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
 from quietframe_train.photos import cut_patches, load_photos
-from quietframe_train.quantization import Range, read_ranges
 from quietframe_train.recipes import Recipe
-from quietframe_train.run_folder import QUANTIZATION, RANGES, load_run
+from quietframe_train.run_folder import load_run
 from quietframe_train.splits import Digits, DigitSplits, load_splits
 
 CALIBRATION_FRAMES = 128
@@ -61,7 +60,6 @@ class Subject:
         calibration: example inputs by name, batch size 1, float32; empty if there is no data.
         held_out: frames that were neither trained on nor calibrated with.
         calibrated_with, held_out_from: one line each for the report.
-        ranges: of its tensors by layer name, where it was trained with them.
         test: what the files that pass are measured on at the end, where there is such a set.
     """
 
@@ -71,7 +69,6 @@ class Subject:
     held_out: Sequence[Sample]
     calibrated_with: str
     held_out_from: str
-    ranges: Mapping[str, Range] | None = None
     test: TestSet | None = None
 
 
@@ -94,7 +91,6 @@ def subject_from_run(
     """
     run = load_run(folder)
     model = load_keras(run.folder / "model.keras")
-    ranges = run.folder / QUANTIZATION / RANGES
     card = card_for_run(run, model, sha256(run.folder / "model.keras"))
     splits = load_splits(run.recipe, Path(data) if data else run.data_path, seed=run.seed, limit=run.limit)
     rng = np.random.default_rng(seed)
@@ -120,7 +116,6 @@ def subject_from_run(
         held_out=samples,
         calibrated_with=f"{len(frames)} frames from {origin}, noise: {run.recipe.noise.describe()}",
         held_out_from=f"{len(samples)} frames of the validation split",
-        ranges=read_ranges(ranges) if ranges.is_file() else None,
         test=test,
     )
 

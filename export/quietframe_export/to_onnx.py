@@ -10,13 +10,21 @@ import numpy as np
 import onnx
 import tf2onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from quietframe.card import CARD_KEY, ModelCard
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.trace import input_signature, trace
+
+PERCENTILE = 99.99
 
 OPSET = 17
 """ONNX opset of the files: ONNX Runtime 1.13 (2022) and later run it."""
@@ -42,6 +50,9 @@ def convert_to_onnx_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
 def quantize_onnx(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> bytes:
     """Quantize a float32 ONNX file: static, QDQ, signed 8-bit activations and weights, weights by channel.
 
+    A tensor's range leaves out what lies beyond `PERCENTILE` of its values: with the least and the greatest value
+    camera-nano lost 0.5 dB more.
+
     Inputs and outputs stay float32, as ONNX Runtime's documentation advises for QDQ files.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -57,6 +68,8 @@ def quantize_onnx(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.flo
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={"CalibPercentile": PERCENTILE},
         )
         return (folder / "int8.onnx").read_bytes()
 

@@ -118,7 +118,7 @@ def test_the_level_over_cbsd68(sigma_255: int) -> None:
     ]
     assert len(errors) == 68
     median, p90 = np.percentile(errors, [50, 90])
-    print(f"sigma {sigma_255}: median error {median:.2f}, p90 {p90:.2f} levels")  # noqa: T201
+    print(f"sigma {sigma_255}: median error {median:.2f}, p90 {p90:.2f} levels")
     assert median < LIMITS_255[sigma_255][0]
     assert p90 < LIMITS_255[sigma_255][1]
 

@@ -128,7 +128,7 @@ def test_without_a_path_keras_fetches_mnist(monkeypatch, mnist_npz, capsys):
     keras = pytest.importorskip("keras")
 
     def load_data():
-        print("Downloading data")  # as Keras does  # noqa: T201
+        print("Downloading data")  # as Keras does
         with np.load(mnist_npz) as file:
             return (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])
 

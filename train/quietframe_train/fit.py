@@ -101,8 +101,8 @@ def fit_quantized(
 ) -> list[dict[str, float]]:
     """Train a trained model on with the rounding of its int8 file, as the recipe's quantization phase says.
 
-    The ranges are chosen on batches of the first epoch and written to `folder` (`RANGES`) before the first step;
-    the exporter takes them from there. Checkpoints as of `fit`, in the same folder.
+    The ranges are chosen on batches of the first epoch and written to `folder` (`RANGES`) before the first step,
+    so that a resume has the same. Checkpoints as of `fit`, in the same folder.
 
     Args:
         recipe: with a quantization phase.

@@ -1,6 +1,6 @@
 """Training for 8 bits: which range each tensor spans, and a model that feels its rounding while it trains.
 
-The exporter uses the same ranges, so that the file rounds as the training did.
+The exporter chooses the ranges anew, by the same rule, on larger frames than training's patches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from quietframe.images import write_whole
 Range: TypeAlias = tuple[float, float]
 """(low, high) of a tensor's 256 steps; 0 lies inside, as TFLite demands."""
 
-SHRINKS = np.linspace(1.0, 0.3, 29)
+SHRINKS = np.geomspace(1.0, 0.02, 40)
 """Shares of the half-ranges below and above the mean that are tried."""
 
 _VALUES = 100_000

@@ -19,8 +19,8 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     training starts from the identity, and its result is added to the frame. All other convolutions carry batch
     normalization, which the exporter folds away, and ReLU6 but for the first features and the ways up: what a
     skip carries and what is added to it stay linear. Behind ReLU6 they would learn an offset of several standard
-    deviations to get through unclipped, and 8 bits would spend most of their steps on it (0.4 dB in the first
-    camera-nano). Their outliers are left to the exporter, which chooses each range for the least error.
+    deviations to get through unclipped, and 8 bits would spend most of their steps on it. Their outliers are left
+    to the quantization phase and to the exporter's choice of ranges.
 
     The noise level passes two 1×1 convolutions and is added to the first features: the same as a constant
     input plane, without the plane.
