@@ -177,7 +177,7 @@ def test_loading_and_running_print_nothing(make_model: MakeModel, suffix: str) -
 
 
 def test_other_lines_on_standard_error_pass_while_a_model_loads(make_model: MakeModel) -> None:
-    path = make_model()
+    path = make_model(size_hw=(16, 16))
     code = (
         "import os, sys; from pathlib import Path; import ai_edge_litert.interpreter as i\n"
         "allocate = i.Interpreter.allocate_tensors\n"

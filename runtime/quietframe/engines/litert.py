@@ -22,13 +22,12 @@ from quietframe.errors import ModelLoadError
 _DAMAGE = (RuntimeError, ValueError, TypeError, AttributeError, struct.error)
 
 
-_START_SIZE = 64  # of free axes: a multiple of what denoisers need
-
-
 class LiteRtEngine:
     """Runs a .tflite file with LiteRT on the CPU (XNNPACK).
 
-    Tensors go by the names of the file's signature, or by their own where it has none.
+    Tensors go by the names of the file's signature, or by their own where it has none. A file with free sizes is
+    prepared when its first inputs come: at the size that is stored in it, which need not even be a possible one,
+    the work would be for nothing.
 
     Args:
         path: the file.
@@ -51,17 +50,17 @@ class LiteRtEngine:
             model = open_flatbuffer(data)
             self.card_json = read_card(model)
             refuse_absurd_tensors(model)
-            with _without_greeting():
-                self._size_free_axes()
-                self._interpreter.allocate_tensors()
             inputs, outputs = self._signature()
+            self.inputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in inputs.items()}
+            self.outputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in outputs.items()}
+            self._shapes: dict[str, tuple[int, ...]] = {}
+            if all(None not in info.shape for info in self.inputs.values()):
+                self._allocate()
+                self._shapes |= {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
         except _DAMAGE as exc:
             raise ModelLoadError(f"{path}: not a LiteRT model that runs here ({first_line(exc)})") from exc
         self._input_indices = {name: int(detail["index"]) for name, detail in inputs.items()}
         self._output_indices = {name: int(detail["index"]) for name, detail in outputs.items()}
-        self._shapes = {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
-        self.inputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in inputs.items()}
-        self.outputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in outputs.items()}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `Engine.run`."""
@@ -80,22 +79,16 @@ class LiteRtEngine:
             self._shapes.clear()  # until all went well: a failure must not leave them half changed
             for name, shape in resized.items():
                 interpreter.resize_tensor_input(self._input_indices[name], shape)
-            interpreter.allocate_tensors()
+            self._allocate()
             self._shapes.update({name: array.shape for name, array in inputs.items()})
         for name, index in self._input_indices.items():
             interpreter.set_tensor(index, inputs[name])
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
 
-    def _size_free_axes(self) -> None:
-        """Give free axes of size 1 a usable one: converters leave them at 1, which a strided model cannot take."""
-        for detail in self._interpreter.get_input_details():
-            stated, sizes = detail["shape_signature"], detail["shape"].tolist()
-            usable = [
-                _START_SIZE if axis and stated[axis] < 0 and size == 1 else size for axis, size in enumerate(sizes)
-            ]
-            if usable != sizes:
-                self._interpreter.resize_tensor_input(detail["index"], usable)
+    def _allocate(self) -> None:
+        with _without_greeting():
+            self._interpreter.allocate_tensors()
 
     def _signature(self) -> tuple[dict[str, Any], dict[str, Any]]:
         interpreter = self._interpreter
