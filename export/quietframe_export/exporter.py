@@ -162,7 +162,7 @@ def convert(subject: Subject, target: Target) -> bytes:
     """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
     card, engine = subject.card, subject.engine
     examples = [[inputs[name] for name in engine.inputs] for inputs in subject.calibration[:EXAMPLES]]
-    if target.precision in EIGHT_BIT_WEIGHTS:
+    if target.precision in EIGHT_BIT_WEIGHTS and examples:
         engine = KerasEngine(correct_biases(engine.model, examples), card)
     if target.format == "tflite":
         ranges = choose_ranges(engine.model, examples) if target.precision == "int8" else {}
@@ -187,27 +187,38 @@ def _export_one(
         trial = Path(folder) / name
         trial.write_bytes(embed(bare, card))
         comparison = compare(card, subject.held_out, reference, answer(trial, card, subject.held_out))
-        limit = gate[comparison.unit]
-        passed = comparison.drop <= limit  # so that a NaN fails
-        test = measure(trial, card, subject.test) if passed and subject.test else None
+        float_operations = sum(operation.is_float for operation in operations)
+        reason = _failure(target, comparison, gate[comparison.unit], float_operations)
+        test = measure(trial, card, subject.test) if subject.test and not reason else None
     metrics = {subject.held_out_from: _metrics(comparison)}
     if subject.test and test:
         metrics[subject.test.name] = {key: round(value, 5) for key, value in test.items()}
     data = embed(bare, replace(card, metrics=metrics))
-    if passed:
+    if reason:
+        (out / name).unlink(missing_ok=True)  # an earlier file would pass for this one
+    else:
         write_whole(out / name, data)
-    unit = "dB" if comparison.unit == "psnr_db" else "points"
     return FileReport(
         target=target.name,
-        outcome="passed" if passed else "failed",
-        file=name if passed else None,
-        reason="" if passed else f"drops {comparison.drop:.2f} {unit}, more than the {limit:g} allowed; not kept",
+        outcome="failed" if reason else "passed",
+        file=None if reason else name,
+        reason=reason,
         size_bytes=len(data),
         comparison=comparison,
         operations=_count(operations),
-        float_operations=sum(operation.is_float for operation in operations),
+        float_operations=float_operations,
         test=test,
     )
+
+
+def _failure(target: Target, comparison: Comparison, limit: float, float_operations: int) -> str:
+    """Why a file is not kept; empty if it is."""
+    if target.name == "tflite-int8" and float_operations:
+        return f"holds {float_operations} float operations; not kept"
+    if not comparison.drop <= limit:  # so that a NaN fails
+        unit = "dB" if comparison.unit == "psnr_db" else "points"
+        return f"drops {comparison.drop:.2f} {unit}, more than the {limit:g} allowed; not kept"
+    return ""
 
 
 def _metrics(comparison: Comparison) -> dict[str, float]:

@@ -81,6 +81,19 @@ def test_collapse_fails_the_gate_and_is_not_kept(collapsing: Subject, tmp_path: 
     assert int8.comparison is not None and int8.comparison.drop > 3
 
 
+def test_an_earlier_file_does_not_pass_for_a_failed_one(collapsing: Subject, tmp_path: Path) -> None:
+    earlier = tmp_path / "filter.int8.tflite"
+    earlier.write_bytes(b"of another day")
+    report = export_model(collapsing, parse_targets("tflite-int8"), tmp_path, overwrite=True)
+    assert not report.passed
+    assert not earlier.exists()
+
+
+def test_dynamic_needs_no_calibration(camera: Subject, tmp_path: Path) -> None:
+    report = export_model(replace(camera, calibration=()), parse_targets("tflite-dynamic,tflite-fp16"), tmp_path)
+    assert report.passed
+
+
 def test_gate_can_be_widened(collapsing: Subject, tmp_path: Path) -> None:
     report = export_model(collapsing, parse_targets("tflite-int8"), tmp_path, max_psnr_drop_db=100)
     assert report.passed
