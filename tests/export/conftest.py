@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -132,3 +133,26 @@ def camera_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> 
 @pytest.fixture(scope="session")
 def camera(camera_run: Path) -> Subject:
     return subject_from_run(camera_run)
+
+
+@pytest.fixture(scope="session")
+def collapsing_keras(camera: Subject, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A smoothing filter that int8 ruins: inside, one channel is four hundred times as large as the others.
+
+    One 8-bit range must then hold both, and the others' detail falls between its steps. Keras does not mind.
+    Gives the .keras file and its card.
+    """
+    import keras
+
+    gain = np.diag([400.0, 1.0, 1.0]).astype(np.float32)[None, None]
+    image = keras.Input((None, None, 3), name="image")
+    blur = keras.layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=keras.initializers.Constant(1 / 9))
+    up, down = keras.layers.Conv2D(3, 1, use_bias=False), keras.layers.Conv2D(3, 1, use_bias=False)
+    model = keras.Model(image, down(keras.layers.ReLU()(up(blur(image)))))
+    up.set_weights([gain])
+    down.set_weights([np.linalg.inv(gain)])
+    path = tmp_path_factory.mktemp("collapsing") / "filter.keras"
+    model.save(path)
+    card = replace(camera.card, name="filter", inputs=camera.card.inputs[:1], conditioning="none")
+    (path.parent / "card.json").write_text(card.to_json())
+    return path, path.parent / "card.json"

@@ -35,10 +35,14 @@ def test_json(camera_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert report["files"][0]["comparison"]["unit"] == "psnr_db"
 
 
-def test_gate_is_exit_1(camera_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("export", camera_run, "--to", "tflite-int8", "-o", tmp_path, "--max-psnr-drop", "0") == 1
-    assert "not kept" in capfd.readouterr().out
-    assert not (tmp_path / "camera-nano.int8.tflite").exists()
+def test_a_model_that_int8_ruins_is_exit_1(
+    collapsing_keras: tuple[Path, Path], photo_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, card = collapsing_keras
+    arguments = ("export", model, "--card", card, "--calibrate", photo_folder, "-o", tmp_path)
+    assert run(*arguments, "--to", "tflite-int8,tflite-fp32") == 1
+    assert "failed: drops" in " ".join(capfd.readouterr().out.split())
+    assert {path.name for path in tmp_path.iterdir()} == {"filter.fp32.tflite", "export.json"}
 
 
 def test_a_keras_file_of_ones_own(

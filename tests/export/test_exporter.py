@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import quietframe as qf
+from quietframe.card import read_card_file
 from quietframe.errors import OutputError, UsageError
 from quietframe_export import export_model
 from quietframe_export.subject import Subject, subject_from_keras, subject_from_run
@@ -50,24 +51,9 @@ def test_cards_of_the_files(camera: Subject, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def collapsing(camera: Subject, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    """A smoothing filter that int8 ruins: inside, one channel is four hundred times as large as the others.
-
-    One 8-bit range must then hold both, and the others' detail falls between its steps. Keras does not mind.
-    """
-    import keras
-
-    gain = np.diag([400.0, 1.0, 1.0]).astype(np.float32)[None, None]
-    image = keras.Input((None, None, 3), name="image")
-    blur = keras.layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=keras.initializers.Constant(1 / 9))
-    up, down = keras.layers.Conv2D(3, 1, use_bias=False), keras.layers.Conv2D(3, 1, use_bias=False)
-    model = keras.Model(image, down(keras.layers.ReLU()(up(blur(image)))))
-    up.set_weights([gain])
-    down.set_weights([np.linalg.inv(gain)])
-    path = tmp_path_factory.mktemp("collapsing") / "filter.keras"
-    model.save(path)
-    card = replace(camera.card, name="filter", inputs=camera.card.inputs[:1], conditioning="none")
-    return subject_from_keras(path, card, calibrate=photo_folder)
+def collapsing(collapsing_keras: tuple[Path, Path], photo_folder: Path) -> Subject:
+    path, card = collapsing_keras
+    return subject_from_keras(path, read_card_file(card), calibrate=photo_folder)
 
 
 def test_collapse_fails_the_gate_and_is_not_kept(collapsing: Subject, tmp_path: Path) -> None:
