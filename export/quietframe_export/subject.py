@@ -152,7 +152,6 @@ def subject_from_keras(
     photos = _pictures(calibrate)
     held_out = max(1, len(photos) // 4)
     sigma_255 = noise_sigma_255 if "denoise" in card.task else 0.0
-    height, width = card.spatial.size_hw or (CALIBRATION_SIDE, CALIBRATION_SIDE)
 
     def frames(chosen: Sequence[NDArray[np.uint8]], count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         patches = cut_patches(chosen, count, min(CALIBRATION_SIDE, _smallest_side(chosen)), rng)
@@ -169,7 +168,7 @@ def subject_from_keras(
         card=card,
         calibration=calibration,
         held_out=samples,
-        calibrated_with=f"{len(calibration)} patches ({width}x{height}) from {calibrate}, {noise}",
+        calibrated_with=f"{len(calibration)} patches from {calibrate}, {noise}",
         held_out_from=f"{len(samples)} patches of {held_out} other pictures from {calibrate}, {noise}",
     )
 
@@ -196,8 +195,8 @@ def encode(
     if card.task == "classify":
         return Classifier(engine, card=card).prepare(frame)
     told = None if card.conditioning == "none" else sigma_255
-    (inputs,) = Denoiser(engine, card=card, sigma_255=told).prepare(frame)
-    return inputs
+    # A gray model takes a colour frame channel by channel, a tiled one in pieces: the first will do.
+    return Denoiser(engine, card=card, sigma_255=told).prepare(frame)[0]
 
 
 def sha256(path: Path) -> str:

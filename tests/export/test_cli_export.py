@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import quietframe as qf
+from quietframe.card import Spatial
 from quietframe.cli import main
 from quietframe_export.subject import Subject
 
@@ -61,6 +62,27 @@ def test_a_keras_file_of_ones_own(
     assert "needs --card FILE and --calibrate FOLDER" in capfd.readouterr().err
     assert run(*arguments, "--card", tmp_path / "card.json", "--calibrate", photo_folder) == 0
     assert qf.Denoiser(tmp_path / "out" / "mine.int8.tflite").card.name == "mine"
+
+
+def test_a_gray_model_of_ones_own(camera: Subject, photo_folder: Path, tmp_path: Path) -> None:
+    """Colour pictures calibrate it channel by channel, as it will denoise them; its pieces are 64×64."""
+    import keras
+
+    image = keras.Input((64, 64, 1), name="image")
+    smoothed = keras.layers.Conv2D(1, 3, padding="same", kernel_initializer=keras.initializers.Constant(1 / 9))
+    keras.Model(image, smoothed(image)).save(tmp_path / "gray.keras")
+    (spec, _), (result,) = camera.card.inputs, camera.card.outputs
+    card = replace(
+        camera.card,
+        name="gray",
+        inputs=(replace(spec, channels=1, colour="GRAY"),),
+        outputs=(replace(result, channels=1, colour="GRAY"),),
+        spatial=Spatial("fixed", size_hw=(64, 64), fit="tile", halo=1),
+        conditioning="none",
+    )
+    (tmp_path / "card.json").write_text(card.to_json())
+    arguments = ("export", tmp_path / "gray.keras", "--card", tmp_path / "card.json", "--calibrate", photo_folder)
+    assert run(*arguments, "--to", "tflite-int8,onnx-int8", "-o", tmp_path / "out") == 0
 
 
 @pytest.mark.parametrize(
