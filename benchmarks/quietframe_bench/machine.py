@@ -13,11 +13,10 @@ from typing import Any
 
 import psutil
 
-from quietframe.cpu import physical_cores
+from quietframe.cpu import cpu_model, logical_cores, memory_mb, physical_cores
 
 _PACKAGES = ("quietframe", "numpy", "opencv-python-headless", "opencv-python", "ai-edge-litert", "onnxruntime")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-_CPU_INFO = Path("/proc/cpuinfo")
 _BOARD = Path("/proc/device-tree/model")
 
 
@@ -26,11 +25,11 @@ def describe_machine() -> dict[str, Any]:
     clock = _clock_mhz()
     return {
         "board": _first_line(_BOARD),
-        "cpu": _cpu_name(),
+        "cpu": cpu_model(),
         "architecture": platform.machine(),
         "physical_cores": physical_cores(),
-        "logical_cores": os.cpu_count(),
-        "memory_mb": round(psutil.virtual_memory().total / 1e6),
+        "logical_cores": logical_cores(),
+        "memory_mb": memory_mb("MemTotal"),
         "governor": _first_line(_GOVERNOR),
         "clock_mhz": clock,
         "load_1min": round(os.getloadavg()[0], 2),
@@ -83,17 +82,6 @@ def _first_line(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ").partition("\n")[0] or None
     except OSError:
         return None
-
-
-def _cpu_name() -> str | None:
-    """The processor's name; ARM kernels give none in /proc/cpuinfo, so the part number stands for it."""
-    try:
-        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or None
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    part = fields.get("CPU part")
-    return fields.get("model name") or (f"ARM part {part}" if part else None)
 
 
 def _clock_mhz() -> float | None:

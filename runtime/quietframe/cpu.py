@@ -72,7 +72,7 @@ def _megabytes(file: Path, entry: str) -> int | None:
     except OSError:
         return None
     found = (line.split() for line in lines)
-    return next((int(words[1]) * 1024 // 10**6 for words in found if words[0] == f"{entry}:"), None)
+    return next((round(int(words[1]) * 1024 / 1e6) for words in found if words[0] == f"{entry}:"), None)
 
 
 def _cpu_info() -> dict[str, str]:
