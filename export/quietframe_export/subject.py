@@ -21,9 +21,9 @@ from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
 from quietframe_train.photos import cut_patches, load_photos
-from quietframe_train.recipes import Recipe
+from quietframe_train.recipe import Recipe
 from quietframe_train.run_folder import load_run
-from quietframe_train.splits import Digits, DigitSplits, load_splits
+from quietframe_train.splits import ImageSet, ImageSplits, load_splits
 
 CALIBRATION_FRAMES = 128
 CALIBRATION_DIGITS = 1000
@@ -95,7 +95,7 @@ def subject_from_run(
     splits = load_splits(run.recipe, Path(data) if data else run.data_path, seed=run.seed, limit=run.limit)
     rng = np.random.default_rng(seed)
     engine = KerasEngine(model, card)
-    if isinstance(splits, DigitSplits):
+    if isinstance(splits, ImageSplits):
         if calibrate is not None:
             raise UsageError("--calibrate is for models of photographs: digits calibrate with their training split")
         frames = _noisy_digits(run.recipe, splits.training, CALIBRATION_DIGITS, rng)
@@ -233,7 +233,7 @@ def _photo_samples(photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator
 
 
 def _noisy_digits(
-    recipe: Recipe, digits: Digits, count: int, rng: np.random.Generator
+    recipe: Recipe, digits: ImageSet, count: int, rng: np.random.Generator
 ) -> list[tuple[NDArray[np.uint8], float]]:
     assert isinstance(recipe.noise, (NoNoise, NormalNoise))
     clean = digits.images[:count].astype(np.float32) * np.float32(1 / 255)
@@ -241,7 +241,7 @@ def _noisy_digits(
     return [(frame, 0.0) for frame in np.rint(noisy[..., 0] * 255).astype(np.uint8)]
 
 
-def _digit_samples(recipe: Recipe, digits: Digits, rng: np.random.Generator) -> list[Sample]:
+def _digit_samples(recipe: Recipe, digits: ImageSet, rng: np.random.Generator) -> list[Sample]:
     count = min(len(digits.images), HELD_OUT_DIGITS)
     noisy = _noisy_digits(recipe, digits, count, rng)
     rows: Any = zip(noisy, digits.images[:count], digits.labels[:count], strict=True)

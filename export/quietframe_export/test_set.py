@@ -12,14 +12,14 @@ from quietframe.card import ModelCard
 from quietframe.quality import mean_psnr_db
 from quietframe.tasks import Classifier, Denoiser
 from quietframe_train.corruption import NormalNoise
-from quietframe_train.digits import Digits
+from quietframe_train.digits import ImageSet
 from quietframe_train.evaluate import noisy_digits
-from quietframe_train.recipes import Recipe
+from quietframe_train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Digits that decide nothing: not the training, not the gate.
+    """ImageSet that decide nothing: not the training, not the gate.
 
     Attributes:
         name: as metrics.json and the card call it.
@@ -31,7 +31,7 @@ class TestSet:
     __test__ = False  # not a test case for pytest
 
     name: str
-    digits: Digits
+    digits: ImageSet
     recipe: Recipe
     keras: Mapping[str, float]
 

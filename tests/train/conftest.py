@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def drawn_digits(count, rng):
-    """Digits in OpenCV's fonts, moved, scaled and turned at random: (count, 28, 28) uint8 and their classes."""
+    """ImageSet in OpenCV's fonts, moved, scaled and turned at random: (count, 28, 28) uint8 and their classes."""
     images, labels = np.zeros((count, 28, 28), np.uint8), rng.integers(10, size=count).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         font = int(rng.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX]))

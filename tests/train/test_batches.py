@@ -3,14 +3,15 @@ import pytest
 
 from quietframe_train.batches import (
     VALIDATION_SIGMAS_255,
-    DigitBatches,
+    ImageBatches,
     PhotoBatches,
-    digit_validation,
+    image_validation,
     photo_validation,
 )
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
-from quietframe_train.digits import Digits
-from quietframe_train.recipes import RECIPES, PhotoData
+from quietframe_train.digits import ImageSet
+from quietframe_train.recipe import PhotoData
+from quietframe_train.recipes import RECIPES
 from quietframe_train.splits import load_splits
 
 
@@ -25,7 +26,7 @@ def photos(photo_folder):
 
 
 def denoising(digits, seed=1):
-    return DigitBatches(digits, NormalNoise(0.5, 0.5), classify=False, batch=32, seed=seed)
+    return ImageBatches(digits, NormalNoise(0.5, 0.5), classify=False, batch=32, seed=seed)
 
 
 def camera(photos, seed=1):
@@ -33,8 +34,8 @@ def camera(photos, seed=1):
 
 
 def test_an_epoch_shows_each_digit_once_with_its_label(digits):
-    numbered = Digits(np.arange(70, dtype=np.uint8).reshape(70, 1, 1, 1), np.arange(70))
-    batches = DigitBatches(numbered, NoNoise(), classify=True, batch=32, seed=1)
+    numbered = ImageSet(np.arange(70, dtype=np.uint8).reshape(70, 1, 1, 1), np.arange(70))
+    batches = ImageBatches(numbered, NoNoise(), classify=True, batch=32, seed=1)
     images, labels = zip(*(batches[index] for index in range(len(batches))), strict=True)
     assert [len(part) for part in labels] == [32, 32, 6]
     seen = np.concatenate(labels)
@@ -49,7 +50,7 @@ def test_each_epoch_has_a_new_order_and_new_noise(digits):
     batches.epoch = 1
     _, other_clean = batches[0]
     assert not np.array_equal(clean, other_clean)
-    one = Digits(digits.images[:1], digits.labels[:1])
+    one = ImageSet(digits.images[:1], digits.labels[:1])
     single = denoising(one)
     first, _ = single[0]
     single.epoch = 1
@@ -110,9 +111,9 @@ def test_validation_is_the_same_at_every_call_and_holds_every_level(photos):
 
 
 def test_digit_validation_follows_the_task(digits):
-    noisy, clean = digit_validation(digits, NormalNoise(0.5, 0.5), classify=False, seed=1)
+    noisy, clean = image_validation(digits, NormalNoise(0.5, 0.5), classify=False, seed=1)
     assert np.array_equal(clean, digits.scaled())
-    assert np.array_equal(noisy, digit_validation(digits, NormalNoise(0.5, 0.5), classify=False, seed=1)[0])
-    images, labels = digit_validation(digits, NoNoise(), classify=True, seed=1)
+    assert np.array_equal(noisy, image_validation(digits, NormalNoise(0.5, 0.5), classify=False, seed=1)[0])
+    images, labels = image_validation(digits, NoNoise(), classify=True, seed=1)
     assert np.array_equal(images, digits.scaled())
     assert np.array_equal(labels, digits.labels)

@@ -17,7 +17,8 @@ from quietframe_train.checkpoint import (
     write_history,
 )
 from quietframe_train.fit import build, fit
-from quietframe_train.recipes import RECIPES, EarlyStopping
+from quietframe_train.recipe import EarlyStopping
+from quietframe_train.recipes import RECIPES
 from quietframe_train.run_folder import HISTORY, STATE
 from quietframe_train.splits import load_splits
 from quietframe_train.training import batches

@@ -6,8 +6,9 @@ import pytest
 from quietframe.errors import SourceError, UsageError
 from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
 from quietframe_train.models import BUILDERS
+from quietframe_train.recipe import EarlyStopping, WarmupCosine
 from quietframe_train.recipe_json import recipe_from_record, to_record
-from quietframe_train.recipes import RECIPES, EarlyStopping, WarmupCosine, find_recipe
+from quietframe_train.recipes import RECIPES, find_recipe
 
 
 @pytest.mark.parametrize(

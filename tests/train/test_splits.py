@@ -4,11 +4,11 @@ import pytest
 from quietframe.card import DataTerms
 from quietframe.errors import UsageError
 from quietframe_train.recipes import RECIPES
-from quietframe_train.splits import UNKNOWN_TERMS, DigitSplits, PhotoSet, describe_data, fingerprint, load_splits
+from quietframe_train.splits import UNKNOWN_TERMS, ImageSplits, PhotoSet, describe_data, fingerprint, load_splits
 
 
 def test_each_recipe_gets_its_kind_of_data(mnist_npz, photo_folder):
-    assert isinstance(load_splits(RECIPES["digit-classifier"], mnist_npz, seed=1), DigitSplits)
+    assert isinstance(load_splits(RECIPES["digit-classifier"], mnist_npz, seed=1), ImageSplits)
     assert isinstance(load_splits(RECIPES["camera-nano"], photo_folder, seed=1), PhotoSet)
 
 
@@ -34,7 +34,7 @@ def test_terms_are_stated_or_unknown_but_never_guessed(mnist_npz, photo_folder):
     assert describe_data(photos, photo_folder, None, None) == DataTerms(photo_folder.name, UNKNOWN_TERMS)
     assert describe_data(photos, photo_folder, "BSDS500", "research") == DataTerms("BSDS500", "research")
     assert describe_data(digits, mnist_npz, None, None) == DataTerms("mnist.npz", UNKNOWN_TERMS)
-    known = DigitSplits(digits.training, digits.validation, digits.test, DataTerms("MNIST", "CC"))
+    known = ImageSplits(digits.training, digits.validation, digits.test, DataTerms("MNIST", "CC"))
     assert describe_data(known, None, None, None) == DataTerms("MNIST", "CC")
     assert describe_data(known, None, None, "mine") == DataTerms("MNIST", "mine")
 

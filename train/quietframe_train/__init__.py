@@ -11,13 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quietframe_train.recipes import RECIPES, Recipe
+    from quietframe_train.recipe import Recipe
+    from quietframe_train.recipes import RECIPES
     from quietframe_train.run_folder import Run, load_run
     from quietframe_train.training import train
 
 _HOME_OF = {
     "RECIPES": "recipes",
-    "Recipe": "recipes",
+    "Recipe": "recipe",
     "Run": "run_folder",
     "load_run": "run_folder",
     "train": "training",

@@ -12,10 +12,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
-from quietframe_train.digits import Digits
+from quietframe_train.augmentation import augmented
+from quietframe_train.corruption import CameraNoise, ImageCorruption
+from quietframe_train.image_set import ImageSet
 from quietframe_train.photos import cut_patches
-from quietframe_train.recipes import PhotoData
+from quietframe_train.recipe import Augmentation, PhotoData
 
 Batch: TypeAlias = tuple[Any, NDArray[Any]]
 """Model inputs (an array, or a dictionary by input name) and targets."""
@@ -39,30 +40,31 @@ class SeededBatches(keras.utils.PyDataset):
         return np.random.default_rng((self.seed, self.epoch, index))
 
 
-class DigitBatches(SeededBatches):
-    """Digits in a new order and with new noise each epoch.
+class ImageBatches(SeededBatches):
+    """Images of one size in a new order, with new noise each epoch.
 
     Args:
-        digits: what trains.
+        images: what trains.
         noise: what is done to the images.
         classify: whether the classes are the targets, or the clean images.
         batch: images in a step; the last step of an epoch may have fewer.
         seed: with the epoch decides the order and the noise.
+        augmentation: what is done to the clean images before.
     """
 
     def __init__(
         self,
-        digits: Digits,
-        noise: NormalNoise | NoNoise,
+        images: ImageSet,
+        noise: ImageCorruption,
         *,
         classify: bool,
         batch: int,
         seed: int,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(seed)
-        self.images = digits.scaled()
-        self.targets = digits.labels if classify else self.images
-        self.noise, self.batch = noise, batch
+        self.images, self.noise, self.augmentation = images, noise, augmentation
+        self.classify, self.batch = classify, batch
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch)
@@ -70,7 +72,12 @@ class DigitBatches(SeededBatches):
     def __getitem__(self, index: int) -> Batch:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
         chosen = order[index * self.batch : (index + 1) * self.batch]
-        return self.noise.apply(self.images[chosen], self.generator(index)), self.targets[chosen]
+        rng = self.generator(index)
+        images = self.images.images[chosen]
+        if self.augmentation:
+            images = augmented(images, self.augmentation, rng)
+        clean = images * np.float32(1 / 255)
+        return self.noise.apply(clean, rng), self.images.labels[chosen] if self.classify else clean
 
 
 class PhotoBatches(SeededBatches):
@@ -104,11 +111,11 @@ class PhotoBatches(SeededBatches):
         return _camera_batch(noisy, told_255, clean)
 
 
-def digit_validation(digits: Digits, noise: NormalNoise | NoNoise, *, classify: bool, seed: int) -> Batch:
-    """All the digits, with the same noise at every call; targets as `DigitBatches` gives them."""
-    clean = digits.scaled()
+def image_validation(images: ImageSet, noise: ImageCorruption, *, classify: bool, seed: int) -> Batch:
+    """All the images, with the same noise at every call; targets as `ImageBatches` gives them."""
+    clean = images.scaled()
     noisy = noise.apply(clean, np.random.default_rng(seed))
-    return noisy, digits.labels if classify else clean
+    return noisy, images.labels if classify else clean
 
 
 def photo_validation(photos: Sequence[NDArray[np.uint8]], noise: CameraNoise, *, seed: int) -> Batch:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from quietframe.errors import SourceError
-from quietframe_train.recipes import EarlyStopping
+from quietframe_train.recipe import EarlyStopping
 from quietframe_train.run_folder import HISTORY, STATE
 
 BEST = "best.weights.h5"

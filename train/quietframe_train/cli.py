@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
 
 
+_DATA = {"digits": "MNIST", "photos": "a folder of photographs", "pictures": "a folder of pictures"}
+_MEASURES = tuple(f"{prefix}{name}" for prefix in ("noisy_", "") for name in ("psnr_db", "ssim", "mse", "bce", "rmse"))
+_MEASURES += ("accuracy",)
+
+
 @click.command(cls=ExtraCommand, short_help="Train a model by a recipe.", extra="train", needs=("keras", "matplotlib"))
 @click.argument("recipe", required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of photographs.")
@@ -94,7 +99,7 @@ def _print_recipes(*, as_json: bool) -> None:
         {
             "name": recipe.name,
             "task": recipe.task,
-            "data": "MNIST" if recipe.kind == "digits" else "a folder of photographs",
+            "data": _DATA[recipe.kind],
             "epochs": recipe.epochs,
             "summary": recipe.summary,
         }
@@ -111,6 +116,8 @@ def _print_run(run: Run, *, as_json: bool) -> None:
         record = {"recipe": run.recipe.name, "folder": str(run.folder), "seed": run.seed, "epochs": run.epochs}
         _print_json(record | {"metrics": dict(run.metrics)})
         return
+    import statistics
+
     metrics = run.metrics
     seconds = metrics["training_seconds"]
     took = "" if seconds is None else f" in {seconds:.0f} s"
@@ -119,18 +126,16 @@ def _print_run(run: Run, *, as_json: bool) -> None:
         f"{metrics['epochs_run']} epochs{took}"
     )
     for name, figures in metrics["sets"].items():
-        by_sigma: dict[str, dict[str, float]] = {}
+        by_noise: dict[str, dict[str, float]] = {}
         for key, value in figures.items():
-            measure, _, sigma = key.partition("_sigma")
-            by_sigma.setdefault(sigma, {})[measure] = value
-        measures = list(next(iter(by_sigma.values())))
-        sigmas = [[sigma] if sigma else [] for sigma in by_sigma]
-        head = [name, *(["sigma"] if any(sigmas) else []), *measures]
-        rows = [
-            ["", *cell, *(f"{row[m]:.4f}" for m in measures)]
-            for cell, row in zip(sigmas, by_sigma.values(), strict=True)
-        ]
-        _print_table(head, rows)
+            measure = next((m for m in _MEASURES if key.startswith(m)), key)
+            by_noise.setdefault(key.removeprefix(measure).removeprefix("_"), {})[measure] = value
+        for noise, row in by_noise.items():
+            shown = "  ".join(f"{measure} {value:.4f}" for measure, value in row.items())
+            click.echo(f"{name}{', ' if noise else ''}{noise}: {shown}")
+    for measure, values in metrics.get("cross_validation", {}).items():
+        mean, spread = statistics.fmean(values), statistics.stdev(values)
+        click.echo(f"{measure} of {len(values)} folds: {mean:.4f} ± {spread:.4f} (standard deviation)")
 
 
 def _print_json(record: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,24 @@ from quietframe.noise import MAX_SIGMA_255, add_gaussian, add_shot_read
 
 
 class Corruption(Protocol):
-    """A noise model with its parameters. What `apply` takes depends on the data: digits are float, frames 8-bit."""
+    """A noise model with its parameters. What `apply` takes depends on the data: images are float, frames 8-bit."""
 
     def describe(self) -> str:
         """One line for the model card."""
+        ...
+
+
+@runtime_checkable
+class ImageCorruption(Corruption, Protocol):
+    """A noise model for images of one size, as digits and whole pictures are."""
+
+    @property
+    def key(self) -> str:
+        """A short name for figures, such as `normal0.5`: it tells the noises of all recipes apart."""
+        ...
+
+    def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """clean: (N, height, width, channels) float32 in [0, 1]. Returns the same shape, with new noise."""
         ...
 
 
@@ -23,8 +37,10 @@ class Corruption(Protocol):
 class NoNoise:
     """Images stay clean."""
 
+    key = "clean"
+
     def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return `clean`."""
+        """See `ImageCorruption`. Returns `clean`."""
         return clean
 
     def describe(self) -> str:
@@ -33,21 +49,97 @@ class NoNoise:
 
 
 @dataclass(frozen=True)
-class NormalNoise:
-    """Add N(mean, sigma²) to images in [0, 1] and clip the sum to [0, 1]."""
+class UniformNoise:
+    """Add noise drawn evenly from [0, high) to images in [0, 1] and clip the sum to [0, 1]."""
 
-    mean: float
-    sigma: float
+    high: float
+
+    @property
+    def key(self) -> str:
+        """See `ImageCorruption`."""
+        return f"uniform{self.high:g}"
 
     def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """clean: any shape, float32 in [0, 1]. Returns the same shape and range, with new noise."""
-        noise = rng.standard_normal(clean.shape, dtype=np.float32)
-        noisy: NDArray[np.float32] = clean + np.float32(self.mean) + np.float32(self.sigma) * noise
-        return np.clip(noisy, 0, 1)
+        """See `ImageCorruption`."""
+        noisy: NDArray[np.float32] = clean + np.float32(self.high) * rng.random(clean.shape, dtype=np.float32)
+        return np.minimum(noisy, 1)
 
     def describe(self) -> str:
         """One line for the model card."""
-        return f"additive N(mean {self.mean}, sigma {self.sigma}) on [0, 1], clipped"
+        return f"additive, uniform in [0, {self.high:g}), on [0, 1], clipped"
+
+
+@dataclass(frozen=True)
+class NormalNoise:
+    """Add N(mean, sigma²) to images in [0, 1].
+
+    Attributes:
+        mean, sigma: of the noise, on the scale of [0, 1].
+        clip: whether the sum is clipped to [0, 1]. Without, it does not fit an 8-bit picture.
+        shared: one value for all channels of a pixel, so that the noise is gray.
+        lowest_sigma: each image's sigma is drawn evenly from [this, `sigma`]; None: it is always `sigma`.
+    """
+
+    mean: float
+    sigma: float
+    clip: bool = True
+    shared: bool = False
+    lowest_sigma: float | None = None
+
+    @property
+    def key(self) -> str:
+        """See `ImageCorruption`."""
+        mean = f"mean{self.mean:g}" if self.mean else ""
+        sigma = f"{'' if self.lowest_sigma is None else f'{self.lowest_sigma:g}to'}{self.sigma:g}"
+        return f"{'gray' if self.shared else 'normal'}{sigma}{mean}{'' if self.clip else 'unclipped'}"
+
+    def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """See `ImageCorruption`."""
+        shape = (*clean.shape[:-1], 1) if self.shared else clean.shape
+        noisy: NDArray[np.float32] = rng.standard_normal(shape, dtype=np.float32)
+        if self.lowest_sigma is None:
+            noisy *= np.float32(self.sigma)
+        else:
+            noisy *= rng.uniform(self.lowest_sigma, self.sigma, (len(clean), 1, 1, 1)).astype(np.float32)
+        noisy = clean + np.float32(self.mean) + noisy
+        return np.clip(noisy, 0, 1) if self.clip else noisy
+
+    def describe(self) -> str:
+        """One line for the model card."""
+        kind = "additive, gray" if self.shared else "additive"
+        clip = "clipped" if self.clip else "not clipped (8-bit pictures hold only [0, 1])"
+        sigma = f"{'' if self.lowest_sigma is None else f'{self.lowest_sigma:g} to '}{self.sigma:g}"
+        return f"{kind} N(mean {self.mean:g}, sigma {sigma}) on [0, 1], {clip}"
+
+
+@dataclass(frozen=True)
+class MixedNoise:
+    """Each image gets one of several noises, drawn evenly.
+
+    Attributes:
+        parts: the noises.
+        name: what `key` says.
+    """
+
+    parts: tuple[ImageCorruption, ...]
+    name: str = "mixed"
+
+    @property
+    def key(self) -> str:
+        """See `ImageCorruption`."""
+        return self.name
+
+    def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """See `ImageCorruption`."""
+        noisy = np.empty_like(clean)
+        which = rng.integers(len(self.parts), size=len(clean))
+        for index, part in enumerate(self.parts):
+            noisy[which == index] = part.apply(clean[which == index], rng)
+        return noisy
+
+    def describe(self) -> str:
+        """One line for the model card."""
+        return "one of: " + "; ".join(part.describe() for part in self.parts)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import hashlib
 import sys
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from quietframe.card import DataTerms
 from quietframe.errors import SourceError, UsageError
+from quietframe_train.image_set import ImageSet, ImageSplits
 
 FILE_NAME = "mnist.npz"
 CLASSES = 10
@@ -26,42 +26,9 @@ _MNIST = DataTerms("MNIST", "Y. LeCun et al., CC BY-SA 3.0")
 _MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 
 
-@dataclass(frozen=True)
-class Digits:
-    """Digits and their classes.
-
-    Attributes:
-        images: (N, 28, 28, 1) uint8, white on black.
-        labels: (N,) int64 in [0, 9].
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def scaled(self) -> NDArray[np.float32]:
-        """The images as the models take them: (N, 28, 28, 1) float32 in [0, 1]."""
-        return self.images * np.float32(1 / 255)
-
-
-@dataclass(frozen=True)
-class DigitSplits:
-    """What trains, what is watched while it does, and what is looked at once, at the end.
-
-    `terms` are known where the content is MNIST's, and None for other data of its layout.
-    """
-
-    training: Digits
-    validation: Digits
-    test: Digits
-    terms: DataTerms | None = None
-
-
 def load_digits(
     path: str | Path | None, *, validation_share: float, seed: int, limit: int | None = None
-) -> DigitSplits:
+) -> ImageSplits:
     """Read MNIST, or a file of its layout, and set some training images aside for validation.
 
     Args:
@@ -80,18 +47,19 @@ def load_digits(
     if limit is not None and limit < 2:
         raise UsageError(f"limit is {limit}, at least 2 images are needed: one to train, one to validate")
     arrays, origin = (_download(), "keras.datasets.mnist") if path is None else _read(Path(path))
-    known = Digits(*_checked(arrays, "train", origin))
-    test = Digits(*_checked(arrays, "test", origin))
+    known = ImageSet(*_checked(arrays, "train", origin))
+    test = ImageSet(*_checked(arrays, "test", origin))
     order = np.random.default_rng(seed).permutation(len(known))[:limit]
     if len(order) < 2:
         raise SourceError(f"{origin}: {len(order)} training images, at least 2 are needed")
     held_out = min(max(1, round(validation_share * len(order))), len(order) - 1)
     training, validation = order[:-held_out], order[-held_out:]
-    return DigitSplits(
-        Digits(known.images[training], known.labels[training]),
-        Digits(known.images[validation], known.labels[validation]),
+    return ImageSplits(
+        ImageSet(known.images[training], known.labels[training]),
+        ImageSet(known.images[validation], known.labels[validation]),
         test,
-        _MNIST if _is_mnist(arrays) else None,
+        classes=tuple(str(digit) for digit in range(CLASSES)),
+        terms=_MNIST if _is_mnist(arrays) else None,
     )
 
 

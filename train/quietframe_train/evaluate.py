@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -12,54 +12,81 @@ from numpy.typing import NDArray
 
 from quietframe.card import DataTerms
 from quietframe.noise import add_gaussian, to_uint8
-from quietframe.quality import mean_psnr_db
+from quietframe.quality import mean_psnr_db, ssim
 from quietframe_train.batches import VALIDATION_SIGMAS_255
-from quietframe_train.corruption import NormalNoise
-from quietframe_train.digits import Digits
+from quietframe_train.corruption import ImageCorruption
+from quietframe_train.image_set import ImageSet, ImageSplits
 from quietframe_train.models.camera import camera_unet_geometry
-from quietframe_train.recipes import Recipe
-from quietframe_train.splits import DigitSplits, Splits
+from quietframe_train.recipe import Recipe
+from quietframe_train.splits import Splits
 
 NOISE_SEED = 20_260_000
 """Of the noise on test images: the same for every training, so that runs compare."""
 
+_BATCH_PIXELS = 2**19  # in one prediction
 _LARGEST = 1024  # side in pixels; of larger photographs the middle is measured
 
 
 def evaluate(model: keras.Model, recipe: Recipe, splits: Splits, data: DataTerms) -> dict[str, dict[str, float]]:
     """Measure a trained model.
 
-    Denoisers of digits: PSNR, MSE and binary cross-entropy over the whole test set at each of the recipe's
-    `test_sigmas`. Classifiers: accuracy on the clean test set. Camera models: PSNR on the validation photographs
-    at several levels, the level told. The noisy images' own figures stand beside.
+    Images of one size: over the whole test set with each of the recipe's `test_noises`, as `image_figures` says.
+    Camera models: PSNR on the validation photographs at several levels, the level told, and that of the noisy
+    photographs beside it.
 
     Returns figures by name, by the name of the set that they were measured on.
     """
-    if isinstance(splits, DigitSplits):
-        figures = (
-            {"accuracy": accuracy(model, splits.test)}
-            if recipe.task == "classify"
-            else _digit_denoiser(model, recipe, splits.test)
-        )
-        return {f"{data.name} test": figures}
+    if isinstance(splits, ImageSplits):
+        return {f"{data.name} test": image_figures(model, recipe, splits.test)}
     return {f"{data.name} validation": _camera_denoiser(model, recipe, splits.validation)}
 
 
-def accuracy(model: keras.Model, digits: Digits) -> float:
-    """Share of the clean digits whose class comes first."""
-    return float(np.mean(predict(model, digits.images).argmax(axis=1) == digits.labels))
+def image_figures(model: keras.Model, recipe: Recipe, test: ImageSet) -> dict[str, float]:
+    """A model's figures on images of one size, each named MEASURE_NOISE, as in `psnr_db_uniform0.9`.
+
+    Classifiers: `accuracy`, in [0, 1]; the noise `clean` is left out of its name. Denoisers: `psnr_db` and `ssim` of
+    8-bit results; `mse`, `bce` (binary cross-entropy, in nats) and `rmse` (the mean of each image's) of float
+    results. The same of the noisy images with `noisy_` before.
+    """
+    figures: dict[str, float] = {}
+    for noise in recipe.measured_with:
+        noisy = noisy_images(test, noise)
+        results = predict(model, noisy)
+        denoised, scores = split_outputs(recipe, results)
+        if denoised is not None:
+            for prefix, images in (("", denoised), ("noisy_", np.clip(noisy, 0, 1))):
+                figures |= {f"{prefix}{name}_{noise.key}": value for name, value in _fidelity(test, images).items()}
+        if scores is not None:
+            name = "accuracy" if noise.key == "clean" else f"accuracy_{noise.key}"
+            figures[name] = float(np.mean(scores.argmax(axis=1) == test.labels))
+    return figures
 
 
-def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a digit model makes of (N, 28, 28, 1) uint8 images."""
-    result: NDArray[np.float32] = model.predict(images * np.float32(1 / 255), batch_size=500, verbose=0)
-    return result
+def split_outputs(
+    recipe: Recipe, results: Sequence[NDArray[np.float32]]
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """(denoised images, scores) of a model's outputs; None for what its task does not give."""
+    if recipe.task == "denoise+classify":
+        return results[0], results[1]
+    return (results[0], None) if recipe.task == "denoise" else (None, results[0])
 
 
-def noisy_digits(digits: Digits, noise: NormalNoise) -> NDArray[np.uint8]:
-    """The digits with noise, rounded to 8 bits; the same at every call."""
-    rng = np.random.default_rng((NOISE_SEED, round(1000 * noise.sigma)))
-    return to_uint8(255 * noise.apply(digits.scaled(), rng))
+def predict(model: keras.Model, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Each output of a model for (N, height, width, channels) float32 images."""
+    batch = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
+    results: Any = model.predict(images, batch_size=batch, verbose=0)
+    return results if isinstance(results, list) else [results]
+
+
+def noisy_images(images: ImageSet, noise: ImageCorruption) -> NDArray[np.float32]:
+    """The images with noise, the same at every call, in steps of 1/255 as a device meets them.
+
+    Noise that is not clipped cannot be met in 8 bits: it stays as it is.
+    """
+    noisy = noise.apply(images.scaled(), np.random.default_rng((NOISE_SEED, zlib.crc32(noise.key.encode()))))
+    if noisy.min() < 0 or noisy.max() > 1:
+        return noisy
+    return to_uint8(255 * noisy) * np.float32(1 / 255)
 
 
 def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], told_255: float) -> NDArray[np.uint8]:
@@ -78,19 +105,18 @@ def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], 
     return to_uint8(255 * result[0, :height, :width])
 
 
-def _digit_denoiser(model: keras.Model, recipe: Recipe, test: Digits) -> dict[str, float]:
-    assert isinstance(recipe.noise, NormalNoise)
-    figures: dict[str, float] = {}
-    for sigma in recipe.test_sigmas:
-        noisy = noisy_digits(test, replace(recipe.noise, sigma=sigma))
-        denoised = predict(model, noisy)
-        for prefix, images in (("", denoised), ("noisy_", noisy / np.float32(255))):
-            figures[f"{prefix}psnr_db_sigma{sigma:g}"] = mean_psnr_db(
-                zip(test.images, to_uint8(255 * images), strict=True)
-            )
-            figures[f"{prefix}mse_sigma{sigma:g}"] = float(np.mean((images - test.scaled()) ** 2))
-            figures[f"{prefix}bce_sigma{sigma:g}"] = _cross_entropy(test.scaled(), images)
-    return figures
+def _fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
+    """Of float images in [0, 1] against the clean ones."""
+    clean = test.scaled()
+    pairs = list(zip(test.images, to_uint8(255 * images), strict=True))
+    squared = np.mean((images - clean) ** 2, axis=(1, 2, 3))
+    return {
+        "psnr_db": mean_psnr_db(pairs),
+        "ssim": float(np.mean([ssim(*pair) for pair in pairs])),
+        "mse": float(np.mean(squared)),
+        "bce": _cross_entropy(clean, images),
+        "rmse": float(np.mean(np.sqrt(squared))),
+    }
 
 
 def _camera_denoiser(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,14 @@ from numpy.typing import NDArray
 from quietframe.images import write_whole
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe.quality import psnr_db
-from quietframe_train.corruption import NormalNoise
-from quietframe_train.digits import Digits
-from quietframe_train.evaluate import NOISE_SEED, denoise_photo, noisy_digits, predict
-from quietframe_train.recipes import Recipe
-from quietframe_train.splits import DigitSplits, Splits
+from quietframe_train.evaluate import NOISE_SEED, denoise_photo, noisy_images, predict, split_outputs
+from quietframe_train.image_set import ImageSet, ImageSplits
+from quietframe_train.recipe import Recipe
+from quietframe_train.splits import Splits
 
 _BLUE, _ORANGE, _RED, _GRAY = "#1f6fb4", "#e07b1a", "#c62828", "#555555"
 _COLUMNS = 12
+_SMALL = 64  # side in pixels; larger images get larger cells, and fewer of them
 _PHOTO_SIDE, _PHOTO_SIGMA_255, _PHOTO_COUNT = 192, 25.0, 5
 _METRIC_NAMES = {"psnr_db": "PSNR (dB)", "accuracy": "accuracy"}
 
@@ -56,32 +55,40 @@ def loss_figure(rows: Sequence[dict[str, float]], title: str) -> Figure:
 
 
 def samples_figure(model: keras.Model, recipe: Recipe, splits: Splits) -> Figure:
-    """Denoisers: clean, noisy, denoised. Classifiers: digits with what they were taken for, mistakes in red."""
-    if not isinstance(splits, DigitSplits):
+    """Denoisers: clean, noisy, denoised. Classifiers: images with what they were taken for, mistakes in red."""
+    if not isinstance(splits, ImageSplits):
         return _photos(model, recipe, splits.validation)
     if recipe.task == "classify":
-        return _classified(predict(model, splits.test.images).argmax(axis=1), splits.test)
-    return _denoised_digits(model, recipe, splits.test)
+        return _classified(predict(model, splits.test.scaled())[0].argmax(axis=1), splits.test, splits.classes)
+    return _denoised(model, recipe, splits.test, splits.classes)
 
 
-def _denoised_digits(model: keras.Model, recipe: Recipe, test: Digits) -> Figure:
-    assert isinstance(recipe.noise, NormalNoise)
-    few = Digits(test.images[:_COLUMNS], test.labels[:_COLUMNS])
-    rows = [("clean", few.images)]
-    for sigma in recipe.test_sigmas or (recipe.noise.sigma,):
-        noisy = noisy_digits(few, replace(recipe.noise, sigma=sigma))
-        rows += [(f"noisy, σ {sigma:g}", noisy), ("denoised", to_uint8(255 * predict(model, noisy)))]
-    figure = Figure(figsize=(0.8 * _COLUMNS + 1.3, 0.8 * len(rows) + 0.4), dpi=110, layout="constrained")
+def _denoised(model: keras.Model, recipe: Recipe, test: ImageSet, classes: Sequence[str]) -> Figure:
+    columns, cell = (_COLUMNS, 0.8) if test.images.shape[1] <= _SMALL else (_COLUMNS // 2, 1.6)
+    few = test.first(columns)
+    rows: list[tuple[str, NDArray[np.uint8]]] = [("clean", few.images)]
+    taken: dict[int, NDArray[np.int64]] = {}  # by row, what a model that also classifies took the images for
+    for noise in recipe.measured_with:
+        noisy = noisy_images(few, noise)
+        denoised, scores = split_outputs(recipe, predict(model, noisy))
+        assert denoised is not None
+        rows += [(noise.key, to_uint8(255 * noisy)), ("denoised", to_uint8(255 * denoised))]
+        if scores is not None:
+            taken[len(rows) - 1] = scores.argmax(axis=1)
+    figure = Figure(figsize=(cell * columns + 1.3, cell * len(rows) + 0.4), dpi=110, layout="constrained")
     figure.suptitle(f"{recipe.name}: images of the test set", fontsize=11)
-    grid = figure.subplots(len(rows), _COLUMNS, squeeze=False)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, (label, images) in zip(grid, rows, strict=True):
-        for axes, image in zip(axes_row, [*images, *[None] * (_COLUMNS - len(images))], strict=True):
-            _show(axes, image)
+        for axes, image in zip(axes_row, [*images, *[None] * (columns - len(images))], strict=True):
+            _show(axes, None if image is None else image[:, :, ::-1])
         axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    for row, predicted in taken.items():
+        for axes, label, index in zip(grid[row], predicted, few.labels, strict=False):
+            axes.set_xlabel(classes[label], fontsize=9, labelpad=1, color=_GRAY if label == index else _RED)
     return figure
 
 
-def _classified(predicted: NDArray[np.int64], test: Digits) -> Figure:
+def _classified(predicted: NDArray[np.int64], test: ImageSet, classes: Sequence[str]) -> Figure:
     """Three rows from the start of the test set, then the first mistakes in it."""
     mistakes = np.flatnonzero(predicted != test.labels)[: 2 * _COLUMNS]
     blocks = [("the first of the test set", np.arange(min(3 * _COLUMNS, len(test))))]
@@ -94,11 +101,12 @@ def _classified(predicted: NDArray[np.int64], test: Digits) -> Figure:
         part.suptitle(title, fontsize=10)
         cells = part.subplots(height, _COLUMNS, squeeze=False).ravel()
         for axes, index in zip(cells, [*indices, *[None] * (len(cells) - len(indices))], strict=True):
-            _show(axes, None if index is None else test.images[index])
+            _show(axes, None if index is None else test.images[index][:, :, ::-1])
             if index is None:
                 continue
             right = predicted[index] == test.labels[index]
-            text = str(predicted[index]) if right else f"{test.labels[index]} → {predicted[index]}"
+            taken, true = classes[predicted[index]], classes[test.labels[index]]
+            text = taken if right else f"{true} → {taken}"
             axes.set_title(text, fontsize=9, color=_GRAY if right else _RED, pad=2)
             axes.spines[:].set(visible=not right, color=_RED, linewidth=2)
     return figure

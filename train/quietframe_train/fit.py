@@ -13,7 +13,7 @@ from quietframe_train.batches import Batch, SeededBatches
 from quietframe_train.checkpoint import BEST, Checkpoint, resume, should_stop
 from quietframe_train.models import BUILDERS
 from quietframe_train.quantization import choose_ranges, fake_quantized, read_ranges, write_ranges
-from quietframe_train.recipes import Recipe, WarmupCosine
+from quietframe_train.recipe import Recipe, WarmupCosine
 from quietframe_train.run_folder import RANGES
 
 _VALIDATION_BATCH = 32
@@ -30,7 +30,11 @@ def psnr_db(y_true: Any, y_pred: Any) -> Any:
 
 def build(recipe: Recipe, steps: int) -> keras.Model:
     """The recipe's model, compiled for a training of so many steps."""
-    model = BUILDERS[recipe.model.builder](**recipe.model.options)
+    keras.config.set_dtype_policy(recipe.dtype_policy)
+    try:
+        model = BUILDERS[recipe.model.builder](**recipe.model.options)
+    finally:
+        keras.config.set_dtype_policy("float32")
     config = recipe.optimizer
     rate: Any = config.learning_rate
     if isinstance(recipe.schedule, WarmupCosine):

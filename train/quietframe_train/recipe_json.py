@@ -7,22 +7,26 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from quietframe.errors import SourceError
-from quietframe_train import corruption, recipes
+from quietframe_train import corruption, recipe
 
 _KINDS: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (
-        recipes.Recipe,
-        recipes.ModelConfig,
-        recipes.DigitData,
-        recipes.PhotoData,
-        recipes.OptimizerConfig,
-        recipes.Constant,
-        recipes.WarmupCosine,
-        recipes.EarlyStopping,
-        recipes.QuantizationPhase,
+        recipe.Recipe,
+        recipe.ModelConfig,
+        recipe.DigitData,
+        recipe.PhotoData,
+        recipe.PictureData,
+        recipe.Augmentation,
+        recipe.OptimizerConfig,
+        recipe.Constant,
+        recipe.WarmupCosine,
+        recipe.EarlyStopping,
+        recipe.QuantizationPhase,
         corruption.NoNoise,
+        corruption.UniformNoise,
         corruption.NormalNoise,
+        corruption.MixedNoise,
         corruption.CameraNoise,
     )
 }
@@ -39,15 +43,15 @@ def to_record(value: Any) -> Any:
     return value
 
 
-def recipe_from_record(record: Any, *, origin: str) -> recipes.Recipe:
+def recipe_from_record(record: Any, *, origin: str) -> recipe.Recipe:
     """The recipe that `to_record` wrote; equal to the one it came from.
 
     Raises SourceError, with `origin` and the field, for a record that is not a recipe's.
     """
-    recipe = _from_record(record, origin, "recipe")
-    if not isinstance(recipe, recipes.Recipe):
+    found = _from_record(record, origin, "recipe")
+    if not isinstance(found, recipe.Recipe):
         raise SourceError(f"{origin}: field 'recipe' is no recipe")
-    return recipe
+    return found
 
 
 def _from_record(record: Any, origin: str, path: str) -> Any:

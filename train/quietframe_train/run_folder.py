@@ -15,8 +15,8 @@ from quietframe import __version__
 from quietframe.card import DataTerms
 from quietframe.errors import OutputError, SourceError, UsageError
 from quietframe.images import write_whole
+from quietframe_train.recipe import Recipe
 from quietframe_train.recipe_json import recipe_from_record, to_record
-from quietframe_train.recipes import Recipe
 
 MODEL = "model.keras"
 RECIPE = "recipe.json"
@@ -46,6 +46,7 @@ class Run:
         data_path: the data file or folder; None: MNIST through Keras.
         data: its name and terms.
         data_sha256: of what trained and validated.
+        classes: the classes' names, in the order of the scores; empty where there are none.
         versions: of Python and the packages that decide the result, and the Keras backend.
         created: when the training began, ISO 8601.
         metrics: what metrics.json holds; empty until the training is done.
@@ -61,6 +62,7 @@ class Run:
     data_sha256: str
     versions: Mapping[str, str]
     created: str
+    classes: tuple[str, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -97,6 +99,7 @@ def load_run(folder: str | Path) -> Run:
             data_sha256=data["sha256"],
             versions=record["versions"],
             created=record["created"],
+            classes=tuple(record.get("classes", ())),
             metrics=metrics,
         )
     except (KeyError, TypeError) as exc:
@@ -119,6 +122,7 @@ def write_recipe(run: Run) -> None:
         },
         "versions": dict(run.versions),
         "created": run.created,
+        "classes": list(run.classes),
     }
     write_json(run.folder / RECIPE, record)
 

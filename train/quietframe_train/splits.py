@@ -10,26 +10,29 @@ import numpy as np
 
 from quietframe.card import DataTerms
 from quietframe.errors import UsageError
-from quietframe_train.digits import Digits, DigitSplits, load_digits
+from quietframe_train.digits import load_digits
+from quietframe_train.image_set import ImageSet, ImageSplits
 from quietframe_train.photos import PhotoSet, load_photos
-from quietframe_train.recipes import DigitData, Recipe
+from quietframe_train.pictures import load_pictures
+from quietframe_train.recipe import DigitData, PictureData, Recipe
 
-__all__ = ["DigitSplits", "Digits", "PhotoSet", "Splits", "describe_data", "fingerprint", "load_splits"]
-
-Splits: TypeAlias = DigitSplits | PhotoSet
+Splits: TypeAlias = ImageSplits | PhotoSet
 
 UNKNOWN_TERMS = "unknown: not stated when the model was trained"
 
 
-def load_splits(recipe: Recipe, data_path: str | Path | None, *, seed: int, limit: int | None = None) -> Splits:
+def load_splits(
+    recipe: Recipe, data_path: str | Path | None, *, seed: int, limit: int | None = None, fold: int = 0
+) -> Splits:
     """Read the recipe's data and split it.
 
     Args:
         recipe: its `data` says how.
         data_path: for digits an `.npz` file of MNIST's layout or a folder that holds `mnist.npz`, or None to let
-            Keras download MNIST; for photographs a folder.
-        seed: of the digits' shuffle; photographs are split by their content.
-        limit: use only so many training images (those for validation included).
+            Keras download MNIST; for photographs and pictures a folder.
+        seed: of the digits' shuffle; photographs and pictures are split by their content.
+        limit: use only so many training images (those for validation included); of a folder so many pictures.
+        fold: which part of a folder of pictures tests.
 
     Raises:
         SourceError: the data cannot be read.
@@ -39,13 +42,16 @@ def load_splits(recipe: Recipe, data_path: str | Path | None, *, seed: int, limi
     if isinstance(recipe.data, DigitData):
         return load_digits(data_path, validation_share=share, seed=seed, limit=limit)
     if data_path is None:
-        raise UsageError(f"{recipe.name} trains on photographs of yours: pass --data FOLDER")
+        of_classes = ", with a sub-folder for each class" if "classify" in recipe.task else ""
+        raise UsageError(f"{recipe.name} trains on pictures of yours: pass --data FOLDER{of_classes}")
+    if isinstance(recipe.data, PictureData):
+        return load_pictures(data_path, recipe.data, fold=fold, classify="classify" in recipe.task, limit=limit)
     return load_photos(data_path, validation_share=share, limit=limit)
 
 
 def describe_data(splits: Splits, data_path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:
     """What the model card says of the data: as stated, as known by content, or unknown; never guessed."""
-    known = splits.terms if isinstance(splits, DigitSplits) else None
+    known = splits.terms if isinstance(splits, ImageSplits) else None
     fallback = known or DataTerms(Path(data_path).resolve().name if data_path else "MNIST", UNKNOWN_TERMS)
     return DataTerms(name or fallback.name, terms or fallback.terms)
 
@@ -54,7 +60,7 @@ def fingerprint(splits: Splits) -> str:
     """SHA-256 of everything that trains or validates, so that a resumed training notices other data."""
     digest = hashlib.sha256()
     for part in (splits.training, splits.validation):
-        arrays = (part.images, part.labels) if isinstance(part, Digits) else part
+        arrays = (part.images, part.labels) if isinstance(part, ImageSet) else part
         for array in arrays:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,26 @@ from quietframe.errors import OutputError, UsageError
 from quietframe_train import run_folder
 from quietframe_train.batches import (
     Batch,
-    DigitBatches,
+    ImageBatches,
     PhotoBatches,
     SeededBatches,
-    digit_validation,
+    image_validation,
     photo_validation,
 )
 from quietframe_train.checkpoint import SECONDS
-from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
-from quietframe_train.evaluate import evaluate
+from quietframe_train.composition import compose, find_parts
+from quietframe_train.corruption import CameraNoise, ImageCorruption
+from quietframe_train.evaluate import evaluate, image_figures
 from quietframe_train.figures import loss_figure, samples_figure, save_figure
 from quietframe_train.fit import fit, fit_quantized
+from quietframe_train.image_set import ImageSplits
 from quietframe_train.macs import macs_per_pixel
 from quietframe_train.models import BUILDERS
-from quietframe_train.recipes import PhotoData, Recipe, find_recipe
+from quietframe_train.photos import PhotoSet
+from quietframe_train.recipe import PhotoData, PictureData, Recipe
+from quietframe_train.recipes import find_recipe
 from quietframe_train.run_folder import Run, load_run
-from quietframe_train.splits import DigitSplits, PhotoSet, Splits, describe_data, fingerprint, load_splits
+from quietframe_train.splits import Splits, describe_data, fingerprint, load_splits
 
 _LOG = logging.getLogger("quietframe_train")
 _NAMED = 20  # unreadable files named in the log; metrics.json has all
@@ -78,11 +82,14 @@ def train(
         data, limit = _first(data, earlier.data_path), _first(limit, earlier.limit)
         epochs, seed = _first(epochs, earlier.epochs), _first(seed, earlier.seed)
         data_name, data_terms = data_name or earlier.data.name, data_terms or earlier.data.terms
+    if recipe.parts and epochs:
+        raise UsageError(f"{recipe.name} is composed of {' and '.join(recipe.parts)}: pass --epochs to those")
     epochs, seed = _first(epochs, recipe.epochs), _first(seed, 0)
-    if epochs < 1 or seed < 0 or (limit is not None and limit < 2):
+    if (epochs < 1 and not recipe.parts) or seed < 0 or (limit is not None and limit < 2):
         raise UsageError(f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2. Received: {epochs=}, {seed=}, {limit=}")
     splits = load_splits(recipe, data, seed=seed, limit=limit)
     _log_skipped(splits)
+    recipe = _of_classes(recipe, splits)
     run = Run(
         folder=folder,
         recipe=recipe,
@@ -94,25 +101,21 @@ def train(
         data_sha256=fingerprint(splits),
         versions=run_folder.current_versions(),
         created=earlier.created if earlier else run_folder.now(),
+        classes=splits.classes if isinstance(splits, ImageSplits) and "classify" in recipe.task else (),
     )
+    parts = [
+        part or train(name, data=data, out=folder.parent / name, limit=limit, seed=seed, callbacks=callbacks)
+        for name, part in zip(recipe.parts, find_parts(recipe, folder), strict=True)
+    ]
     run_folder.begin(run, earlier)
     keras.utils.set_random_seed(seed)
-    training, validation = batches(recipe, splits, seed=seed)
     try:
-        model, rows = fit(
-            recipe, training, validation, folder, epochs=epochs, resume_run=resume, callbacks=list(callbacks)
-        )
-        if recipe.quantization:
-            phase = folder / run_folder.QUANTIZATION
-            phase.mkdir(exist_ok=True)
-            more = max(1, round(recipe.quantization.epochs * epochs / recipe.epochs))
-            _LOG.info("quantization phase: %d epochs", more)
-            added = fit_quantized(
-                recipe, model, training, validation, phase, epochs=more, resume_run=resume, callbacks=list(callbacks)
-            )
-        else:
-            added = []
-        return _finish(run, splits, model, rows, added)
+        if parts:
+            extra: dict[str, Any] = {"parts": {part.recipe.name: part.metrics["training_seconds"] for part in parts}}
+            return _finish(run, splits, compose(recipe, parts), [], [], extra)
+        trained, rows, added = _fit(run, splits, folder, resume=resume, callbacks=callbacks)
+        extra = {"cross_validation": _cross_validate(run, trained, splits, resume=resume, callbacks=callbacks)}
+        return _finish(run, splits, trained, rows, added, extra)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
 
@@ -121,22 +124,82 @@ def _first(value: Any, fallback: Any) -> Any:
     return fallback if value is None else value
 
 
+def _of_classes(recipe: Recipe, splits: Splits) -> Recipe:
+    """A classifier of pictures has a score for each of their classes."""
+    if not isinstance(recipe.data, PictureData) or not isinstance(splits, ImageSplits) or not splits.classes:
+        return recipe
+    options = {**recipe.model.options, "classes": len(splits.classes)}
+    return replace(recipe, model=replace(recipe.model, options=options))
+
+
+def _fit(
+    run: Run, splits: Splits, folder: Path, *, resume: bool, callbacks: Sequence[keras.callbacks.Callback]
+) -> tuple[keras.Model, list[dict[str, float]], list[dict[str, float]]]:
+    """The trained model, its history, and that of its quantization phase; with checkpoints in `folder`."""
+    recipe = run.recipe
+    training, validation = batches(recipe, splits, seed=run.seed)
+    model, rows = fit(
+        recipe, training, validation, folder, epochs=run.epochs, resume_run=resume, callbacks=list(callbacks)
+    )
+    if not recipe.quantization:
+        return model, rows, []
+    phase = folder / run_folder.QUANTIZATION
+    phase.mkdir(exist_ok=True)
+    more = max(1, round(recipe.quantization.epochs * run.epochs / recipe.epochs))
+    _LOG.info("quantization phase: %d epochs", more)
+    added = fit_quantized(
+        recipe, model, training, validation, phase, epochs=more, resume_run=resume, callbacks=list(callbacks)
+    )
+    return model, rows, added
+
+
+def _cross_validate(
+    run: Run,
+    trained: keras.Model,
+    splits: Splits,
+    *,
+    resume: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> dict[str, list[float]]:
+    """The test figures of every fold, the first one's included, in models of their own; empty where not asked for."""
+    recipe = run.recipe
+    if not (isinstance(recipe.data, PictureData) and recipe.data.cross_validate and isinstance(splits, ImageSplits)):
+        return {}
+    every = [image_figures(trained, recipe, splits.test)]
+    for fold in range(1, recipe.data.folds):
+        _LOG.info("cross-validation: fold %d of %d", fold + 1, recipe.data.folds)
+        folder = run.folder / f"fold-{fold + 1}"
+        folder.mkdir(exist_ok=True)
+        others = load_splits(recipe, run.data_path, seed=run.seed, limit=run.limit, fold=fold)
+        assert isinstance(others, ImageSplits)
+        model, _, _ = _fit(run, others, folder, resume=resume, callbacks=callbacks)
+        every.append(image_figures(model, recipe, others.test))
+    return {name: [figures[name] for figures in every] for name in every[0]}
+
+
 def batches(recipe: Recipe, splits: Splits, *, seed: int) -> tuple[SeededBatches, Batch]:
     """The training batches and the validation data of a recipe.
 
     Raises UsageError if its noise or model does not fit its data.
     """
-    noise = recipe.noise
-    if isinstance(splits, DigitSplits) and isinstance(noise, (NormalNoise, NoNoise)):
+    noise, data = recipe.noise, recipe.data
+    if isinstance(splits, ImageSplits) and not isinstance(data, PhotoData) and isinstance(noise, ImageCorruption):
         classify = recipe.task == "classify"
         return (
-            DigitBatches(splits.training, noise, classify=classify, batch=recipe.batch, seed=seed),
-            digit_validation(splits.validation, noise, classify=classify, seed=seed),
+            ImageBatches(
+                splits.training,
+                noise,
+                classify=classify,
+                batch=recipe.batch,
+                seed=seed,
+                augmentation=data.augmentation,
+            ),
+            image_validation(splits.validation, noise, classify=classify, seed=seed),
         )
-    if isinstance(splits, PhotoSet) and isinstance(noise, CameraNoise) and isinstance(recipe.data, PhotoData):
+    if isinstance(splits, PhotoSet) and isinstance(noise, CameraNoise) and isinstance(data, PhotoData):
         steps = recipe.steps_per_epoch or math.ceil(len(splits.training) / recipe.batch)
         return (
-            PhotoBatches(splits.training, recipe.data, noise, batch=recipe.batch, steps=steps, seed=seed),
+            PhotoBatches(splits.training, data, noise, batch=recipe.batch, steps=steps, seed=seed),
             photo_validation(splits.validation, noise, seed=seed),
         )
     raise UsageError(f"{recipe.name}: noise {type(noise).__name__} does not fit data {type(recipe.data).__name__}")
@@ -148,8 +211,12 @@ def _finish(
     trained: keras.Model,
     rows: list[dict[str, float]],
     added: list[dict[str, float]],
+    extra: Mapping[str, Any],
 ) -> Run:
-    """Save the model without its optimizer, measure it, draw it. `added` are the quantization phase's rows."""
+    """Save the model without its optimizer, measure it, draw it.
+
+    `rows` are the history, `added` the quantization phase's, `extra` further entries of metrics.json.
+    """
     recipe, folder = run.recipe, run.folder
     model: keras.Model = BUILDERS[recipe.model.builder](**recipe.model.options)
     model.set_weights(trained.get_weights())
@@ -165,18 +232,21 @@ def _finish(
         "training_seconds": None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
         "training_images": len(splits.training),
         "validation_images": len(splits.validation),
-        "skipped_files": list(splits.unreadable) if isinstance(splits, PhotoSet) else [],
+        "test_images": len(splits.test) if isinstance(splits, ImageSplits) else 0,
+        "skipped_files": list(splits.unreadable),
         "sets": evaluate(model, recipe, splits, run.data),
+        **extra,
     }
     run_folder.write_json(folder / run_folder.METRICS, metrics)
     whole = [*rows, *({**row, "epoch": len(rows) + row["epoch"]} for row in added)]
-    save_figure(loss_figure(whole, recipe.name), folder / run_folder.LOSS)
+    if whole:
+        save_figure(loss_figure(whole, recipe.name), folder / run_folder.LOSS)
     save_figure(samples_figure(model, recipe, splits), folder / run_folder.SAMPLES)
     return replace(run, metrics=metrics)
 
 
 def _log_skipped(splits: Splits) -> None:
-    skipped = splits.unreadable if isinstance(splits, PhotoSet) else ()
+    skipped = splits.unreadable
     for line in skipped[:_NAMED]:
         _LOG.warning("skipped %s", line)
     if skipped:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import layers
 
 from quietframe_train.layers import PixelShuffle, PixelUnshuffle
+from quietframe_train.models.unet import conv, unet
 
 
 def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]) -> keras.Model:
     """A residual U-Net on pixel-unshuffled frames, told the noise level.
 
-    The frame is unshuffled by 2; each deeper level halves it with a stride-2 convolution; each way up is a 1×1
-    convolution, a pixel shuffle and an addition of the skip. The last 3×3 convolution starts at zero, so that
-    training starts from the identity, and its result is added to the frame. All other convolutions carry batch
-    normalization, which the exporter folds away, and ReLU6 but for the first features and the ways up: what a
-    skip carries and what is added to it stay linear. Behind ReLU6 they would learn an offset of several standard
-    deviations to get through unclipped, and 8 bits would spend most of their steps on it. Their outliers are left
-    to the quantization phase and to the exporter's choice of ranges.
+    The frame is unshuffled by 2 and passes `unet`. The last 3×3 convolution starts at zero, so that training starts
+    from the identity, and its result is added to the frame.
 
     The noise level passes two 1×1 convolutions and is added to the first features: the same as a constant
     input plane, without the plane.
@@ -42,21 +37,8 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     level = layers.Conv2D(widths[0], 1, name="level")(level)
 
     frame = PixelUnshuffle(2, name="unshuffle")(image)
-    x = layers.Add(name="conditioned")([_conv(frame, widths[0], "down0_0", activate=False), level])
-    skips = []
-    for depth, width in enumerate(widths):
-        for index in range(encoder_convs[depth]):
-            if depth == index == 0:
-                continue
-            x = _conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1)
-        skips.append(x)
-    for depth in range(len(widths) - 2, -1, -1):
-        x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
-        x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
-        x = PixelShuffle(2, name=f"up{depth}_shuffle")(x)
-        x = layers.Add(name=f"up{depth}_add")([x, skips[depth]])
-        for index in range(decoder_convs[depth]):
-            x = _conv(x, widths[depth], f"out{depth}_{index}")
+    x = layers.Add(name="conditioned")([conv(frame, widths[0], "down0_0", activate=False), level])
+    x = unet(x, widths, encoder_convs, decoder_convs)
     x = layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
     x = layers.Add(name="denoised_planes")([x, frame])
     return keras.Model([image, sigma], PixelShuffle(2, name="denoised")(x), name="camera_unet")
@@ -75,10 +57,3 @@ def camera_unet_geometry(
     strided = sum(size[depth - 1] - size[depth] for depth in range(1, len(widths)))
     up = sum(size[depth] * count for depth, count in enumerate(decoder_convs))
     return size[-1], down + strided + up + size[0] + size[-1] - 1
-
-
-def _conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True) -> Any:
-    """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6."""
-    x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=name)(x)
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
-    return layers.ReLU(6.0, name=f"{name}_relu")(x) if activate else x

@@ -1,0 +1,51 @@
+"""The U-shaped network that the denoisers share: it survives 8-bit integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import layers
+
+from quietframe_train.layers import PixelShuffle
+
+
+def unet(x: Any, widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]) -> Any:
+    """Features of an image at its own size, from the first linear features of it.
+
+    Each deeper level halves the size with a stride-2 convolution; each way up is a 1×1 convolution, a pixel shuffle
+    and an addition of the skip. All convolutions carry batch normalization, which the exporter folds away, and ReLU6
+    but for the ways up: what a skip carries and what is added to it stay linear. Behind ReLU6 they would learn an
+    offset of several standard deviations to get through unclipped, and 8 bits would spend most of their steps on it.
+    Their outliers are left to the quantization phase and to the exporter's choice of ranges.
+
+    Args:
+        x: first features, (batch, height, width, widths[0]), height and width multiples of 2^(len(widths) - 1).
+        widths: channels of each level, from the first down.
+        encoder_convs: 3×3 convolutions of each level on the way down, with the strided one and the one that made `x`.
+        decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
+
+    Returns (batch, height, width, widths[0]).
+    """
+    skips = []
+    for depth, width in enumerate(widths):
+        for index in range(encoder_convs[depth]):
+            if depth == index == 0:
+                continue
+            x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1)
+        skips.append(x)
+    for depth in range(len(widths) - 2, -1, -1):
+        x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
+        x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
+        x = PixelShuffle(2, name=f"up{depth}_shuffle")(x)
+        x = layers.Add(name=f"up{depth}_add")([x, skips[depth]])
+        for index in range(decoder_convs[depth]):
+            x = conv(x, widths[depth], f"out{depth}_{index}")
+    return x
+
+
+def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True) -> Any:
+    """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6."""
+    x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=name)(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x) if activate else x

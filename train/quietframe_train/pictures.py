@@ -1,0 +1,111 @@
+"""Whole pictures of a folder, brought to one size: with their classes, where each sub-folder is one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.errors import SourceError
+from quietframe.images import IMAGE_SUFFIXES, read_image
+from quietframe_train.image_set import ImageSet, ImageSplits
+from quietframe_train.recipe import PictureData
+
+
+def load_pictures(
+    folder: str | Path, data: PictureData, *, fold: int = 0, classify: bool = False, limit: int | None = None
+) -> ImageSplits:
+    """Read every picture below a folder and split them into training, validation and test.
+
+    Pictures with the same pixels are one group, and a group falls on one side whole (unless `data.split` is
+    `file`). The groups of each class are shuffled with `data.split_seed` and dealt out to as many folds as
+    `data.folds` says; fold number `fold` tests.
+
+    Args:
+        folder: searched with its sub-folders; gray and 16-bit pictures and alpha are brought to 8-bit BGR.
+        data: the pictures' size and how they are split.
+        fold: which part tests.
+        classify: whether the sub-folders' names are classes.
+        limit: use only so many pictures, taken evenly from all in the order of their paths.
+
+    Raises:
+        SourceError: no such folder, too few readable pictures to split, or no two sub-folders to tell apart.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder of pictures")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if limit is not None and limit < len(paths):
+        paths = [paths[index] for index in np.linspace(0, len(paths) - 1, limit).round().astype(int)]
+    classes = _classes(folder, paths) if classify else ()
+    images, labels, unreadable = [], [], []
+    for path in paths:
+        name = path.relative_to(folder).parts[0]
+        if classify and name not in classes:
+            unreadable.append(f"{path}: lies in no sub-folder, so it has no class")
+            continue
+        try:
+            images.append(_resized(read_image(path, to_8bit=True).bgr, data.side))
+        except SourceError as exc:
+            unreadable.append(str(exc))
+            continue
+        labels.append(classes.index(name) if classify else 0)
+    groups = _groups(images, by_content=data.split == "content")
+    test, validation, training = _deal(groups, labels, data, fold)
+    if not training:
+        raise SourceError(
+            f"{folder}: {len(groups)} different pictures ({len(unreadable)} files skipped), too few to train, "
+            "validate and test"
+        )
+
+    def chosen(indices: Sequence[int]) -> ImageSet:
+        return ImageSet(np.stack([images[i] for i in indices]), np.asarray([labels[i] for i in indices], np.int64))
+
+    return ImageSplits(chosen(training), chosen(validation), chosen(test), classes=classes, unreadable=unreadable)
+
+
+def _classes(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    names = sorted({path.relative_to(folder).parts[0] for path in paths if path.parent != folder})
+    if len(names) < 2:
+        raise SourceError(
+            f"{folder}: {len(names)} sub-folders with pictures, at least 2 are needed: the name of each is a class"
+        )
+    return tuple(names)
+
+
+def _resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """As the runtime does: by area when shrinking, linearly when growing."""
+    smaller = side * side < picture.shape[0] * picture.shape[1]
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cv2.resize(picture, (side, side), interpolation=method)
+
+
+def _groups(images: Sequence[NDArray[np.uint8]], *, by_content: bool) -> list[list[int]]:
+    """Indices of pictures that must stay together: those with the same pixels, or each by itself."""
+    groups: dict[object, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(hashlib.sha256(image.data).digest() if by_content else index, []).append(index)
+    return list(groups.values())
+
+
+def _deal(
+    groups: Sequence[list[int]], labels: Sequence[int], data: PictureData, fold: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Indices that test, validate and train."""
+    rng = np.random.default_rng(data.split_seed)
+    shuffled = [groups[index] for index in rng.permutation(len(groups))]
+    shuffled.sort(key=lambda group: labels[group[0]])  # stable: then each fold gets its share of each class
+    test = shuffled[fold :: data.folds]
+    rest = [group for index, group in enumerate(shuffled) if index % data.folds != fold]
+    every = max(2, round(1 / data.validation_share))
+    validation = rest[every // 2 :: every]
+    training = [group for index, group in enumerate(rest) if index % every != every // 2]
+    parts = (test, validation, training)
+    if not all(parts):
+        return [], [], []
+    test_, validation_, training_ = ([index for group in part for index in group] for part in parts)
+    return test_, validation_, training_
