@@ -39,8 +39,10 @@ def conv_autoencoder() -> keras.Model:
         limit = keras.constraints.MaxNorm(2.0)
         x = layer(width, 3, activation="relu", kernel_initializer="he_uniform", kernel_constraint=limit)(x)
     limit = keras.constraints.MaxNorm(2.0)
-    x = layers.Conv2D(1, 3, padding="same", activation="sigmoid", kernel_constraint=limit, name="denoised")(x)
-    return keras.Model(image, x, name="conv_autoencoder")
+    last = layers.Conv2D(
+        1, 3, padding="same", activation="sigmoid", kernel_constraint=limit, dtype="float32", name="denoised"
+    )
+    return keras.Model(image, last(x), name="conv_autoencoder")
 
 
 def bottleneck_autoencoder(latents: int = 128) -> keras.Model:
