@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quietframe.assets import photo_bgr
-from quietframe.errors import FrameError, MissingExtraError
+from quietframe.errors import FrameError
 from quietframe.noise import add_gaussian
 from quietframe.quality import PSNR_CAP_DB, mean_psnr_db, psnr_db, ssim
 
@@ -66,7 +66,6 @@ def test_psnr_agrees_with_scikit_image() -> None:
 
 
 def test_ssim() -> None:
-    pytest.importorskip("skimage.metrics", reason="SSIM is scikit-image's")
     photo = photo_bgr()[:128, :128]
     light, heavy = (add_gaussian(photo, sigma_255, np.random.default_rng(0)) for sigma_255 in (5, 40))
     assert ssim(photo, photo) == pytest.approx(1)
@@ -77,19 +76,20 @@ def test_ssim() -> None:
 
 def test_ssim_of_flat_images_is_known() -> None:
     """Without variance, SSIM is (2ab + C1) / (a² + b² + C1), C1 = (0.01 · 255)²."""
-    pytest.importorskip("skimage.metrics", reason="SSIM is scikit-image's")
     c1 = 2.55**2
     assert ssim(flat(100), flat(150)) == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1))
 
 
-def test_ssim_names_the_extra_that_brings_it() -> None:
-    try:
-        import skimage  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingExtraError, match=r"pip install 'quietframe\[bench\]'"):
-            ssim(flat(0), flat(0))
-    else:
-        pytest.skip("scikit-image is installed")
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (40, 33, 3)])
+def test_ssim_agrees_with_scikit_image(shape: tuple[int, ...]) -> None:
+    metrics = pytest.importorskip("skimage.metrics", reason="compares with scikit-image")
+    rng = np.random.default_rng(4)
+    clean = rng.integers(0, 256, shape, np.uint8)
+    for sigma_255 in (2, 30, 100):
+        noisy = add_gaussian(clean, sigma_255, rng)
+        arguments = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        expected = metrics.structural_similarity(clean, noisy, channel_axis=2 if len(shape) == 3 else None, **arguments)
+        assert ssim(clean, noisy) == pytest.approx(expected, abs=1e-9)
 
 
 BAD: list[tuple[Any, Any, str]] = [
