@@ -32,6 +32,10 @@ _KINDS: Mapping[str, type] = {
 }
 
 
+_FORMER: Mapping[type, frozenset[str]] = {recipe.Recipe: frozenset({"test_sigmas"})}
+"""Fields that earlier versions wrote and that decide nothing of a training: they are passed over."""
+
+
 def to_record(value: Any) -> Any:
     """A recipe, or any part of one, as JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -64,7 +68,8 @@ def _from_record(record: Any, origin: str, path: str) -> Any:
     kind = _KINDS.get(record["kind"])
     if kind is None:
         raise SourceError(f"{origin}: {path}: kind {record['kind']!r} is not known to this version of QuietFrame")
-    values = {key: _from_record(item, origin, f"{path}.{key}") for key, item in record.items() if key != "kind"}
+    known = record.keys() - {"kind"} - _FORMER.get(kind, frozenset())
+    values = {key: _from_record(record[key], origin, f"{path}.{key}") for key in record if key in known}
     needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
     wrong = sorted((values.keys() - {f.name for f in fields(kind)}) | (needed - values.keys()))
     if wrong:
