@@ -16,14 +16,18 @@ from quietframe_train.run_folder import Run, load_run
 def find_parts(recipe: Recipe, folder: Path) -> list[Run | None]:
     """The finished trainings of a recipe's parts, beside the run folder of the whole; None for those missing.
 
-    Raises SourceError for a part that has begun and is not done.
+    Raises SourceError for a part that has begun and is not done, and for a folder of its name that holds another
+    training or none.
     """
     found: list[Run | None] = []
     for name in recipe.parts:
         beside = folder.parent / name
-        run = load_run(beside) if beside.is_dir() else None
+        run = load_run(beside) if beside.is_dir() and any(beside.iterdir()) else None
+        if run and run.recipe.name != name:
+            raise SourceError(f"{beside}: holds a training of {run.recipe.name}, expected one of {name}")
         if run and not run.metrics:
-            raise SourceError(f"{beside}: its training is not done: go on with quietframe train {name} --resume first")
+            command = f"quietframe train {name} --out {beside} --resume"
+            raise SourceError(f"{beside}: its training is not done: go on with {command} first")
         found.append(run)
     return found
 
@@ -31,14 +35,13 @@ def find_parts(recipe: Recipe, folder: Path) -> list[Run | None]:
 def compose(recipe: Recipe, parts: Sequence[Run]) -> keras.Model:
     """The whole with the weights of its parts.
 
-    Raises SourceError if a part is of another architecture.
+    Raises SourceError if a part is of another architecture, or its model cannot be read.
     """
     model = BUILDERS[recipe.model.builder](**recipe.model.options)
     for name, part in zip(recipe.parts, parts, strict=True):
-        layer = model.get_layer(part.recipe.model.builder)
-        trained = keras.models.load_model(part.model_path, compile=False)
         try:
-            layer.set_weights(trained.get_weights())
-        except ValueError as exc:
+            trained = keras.models.load_model(part.model_path, compile=False)
+            model.get_layer(part.recipe.model.builder).set_weights(trained.get_weights())
+        except (OSError, ValueError) as exc:
             raise SourceError(f"{part.folder}: not a {name} that {recipe.name} can be composed of ({exc})") from exc
     return model

@@ -51,6 +51,7 @@ def train(
     resume: bool = False,
     data_name: str | None = None,
     data_terms: str | None = None,
+    compute: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Train a recipe, measure the result, and leave everything in a run folder.
@@ -67,6 +68,7 @@ def train(
         seed: of the weights, the split, the order and the noise; None: 0.
         resume: go on with the training in `out`.
         data_name, data_terms: what the model card is to say of the data, where the content does not tell.
+        compute: Keras' policy while training, in place of the recipe's: `float32`, `mixed_bfloat16`, `mixed_float16`.
         callbacks: further Keras callbacks, such as a progress bar.
 
     Raises:
@@ -82,6 +84,8 @@ def train(
         data, limit = _first(data, earlier.data_path), _first(limit, earlier.limit)
         epochs, seed = _first(epochs, earlier.epochs), _first(seed, earlier.seed)
         data_name, data_terms = data_name or earlier.data.name, data_terms or earlier.data.terms
+    policy = compute or (earlier.recipe if earlier else recipe).dtype_policy
+    recipe = replace(recipe, dtype_policy=policy)
     if recipe.parts and epochs:
         raise UsageError(f"{recipe.name} is composed of {' and '.join(recipe.parts)}: pass --epochs to those")
     epochs, seed = _first(epochs, recipe.epochs), _first(seed, 0)
@@ -104,7 +108,17 @@ def train(
         classes=splits.classes if isinstance(splits, ImageSplits) and "classify" in recipe.task else (),
     )
     parts = [
-        part or train(name, data=data, out=folder.parent / name, limit=limit, seed=seed, callbacks=callbacks)
+        part
+        or train(
+            name,
+            data=data,
+            out=folder.parent / name,
+            limit=limit,
+            seed=seed,
+            data_name=data_name,
+            data_terms=data_terms,
+            callbacks=callbacks,
+        )
         for name, part in zip(recipe.parts, find_parts(recipe, folder), strict=True)
     ]
     run_folder.begin(run, earlier)
