@@ -186,6 +186,7 @@ def _cross_validate(
         folder.mkdir(exist_ok=True)
         others = load_splits(recipe, run.data_path, seed=run.seed, limit=run.limit, fold=fold)
         assert isinstance(others, ImageSplits)
+        keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
         model, _, _ = _fit(run, others, folder, resume=resume, callbacks=callbacks)
         every.append(image_figures(model, recipe, others.test))
     return {name: [figures[name] for figures in every] for name in every[0]}
