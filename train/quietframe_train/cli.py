@@ -28,6 +28,11 @@ _MEASURES += ("accuracy",)
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
 @click.option("--data-name", metavar="NAME", help="What the model card calls the data.")
 @click.option("--data-terms", metavar="TERMS", help="The terms of the data, for the model card.")
+@click.option(
+    "--compute",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    help="Number format of the training, in place of the recipe's; the saved model is float32 always.",
+)
 @click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:

@@ -24,7 +24,7 @@ _DEVIATIONS = 6.0  # 256 steps then are at least 21 to a standard deviation
 @keras.saving.register_keras_serializable("quietframe")
 def psnr_db(y_true: Any, y_pred: Any) -> Any:
     """Mean PSNR of images in [0, 1], in dB; for the training log (reports use `quietframe.quality`)."""
-    error = ops.mean(ops.square(ops.clip(y_pred, 0.0, 1.0) - y_true), axis=(1, 2, 3))
+    error = ops.mean(ops.square(ops.clip(ops.cast(y_pred, y_true.dtype), 0.0, 1.0) - y_true), axis=(1, 2, 3))
     return -10.0 * ops.log10(ops.maximum(error, 1e-10))
 
 

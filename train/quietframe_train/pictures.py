@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from quietframe.errors import SourceError
 from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe_train.image_set import ImageSet, ImageSplits
 from quietframe_train.recipe import PictureData
+
+_FEWEST = 4  # pictures: one to test, one to validate, two to train
+_FEWEST_OF_A_CLASS = 3  # then it trains in every fold, whichever of them test and validate
 
 
 def load_pictures(
@@ -33,11 +37,13 @@ def load_pictures(
         limit: use only so many pictures, taken evenly from all in the order of their paths.
 
     Raises:
-        SourceError: no such folder, too few readable pictures to split, or no two sub-folders to tell apart.
+        SourceError: no such folder, too few readable pictures to split (of a class, too), or no two sub-folders to
+            tell apart.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise SourceError(f"{folder}: no such folder of pictures")
+        what = "is a file, expected a folder" if folder.exists() else "no such folder"
+        raise SourceError(f"{folder}: {what} of pictures")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if limit is not None and limit < len(paths):
         paths = [paths[index] for index in np.linspace(0, len(paths) - 1, limit).round().astype(int)]
@@ -55,12 +61,20 @@ def load_pictures(
             continue
         labels.append(classes.index(name) if classify else 0)
     groups = _groups(images, by_content=data.split == "content")
-    test, validation, training = _deal(groups, labels, data, fold)
-    if not training:
+    fewest = max(data.folds, _FEWEST)
+    if len(groups) < fewest:
         raise SourceError(
-            f"{folder}: {len(groups)} different pictures ({len(unreadable)} files skipped), too few to train, "
-            "validate and test"
+            f"{folder}: {len(groups)} different pictures ({len(unreadable)} files skipped), at least {fewest} are "
+            "needed to train, validate and test"
         )
+    counts = Counter(labels[group[0]] for group in groups)
+    for index, name in enumerate(classes):
+        if counts[index] < _FEWEST_OF_A_CLASS:
+            raise SourceError(
+                f"{folder / name}: {counts[index]} different pictures that can be read, at least "
+                f"{_FEWEST_OF_A_CLASS} of each class are needed"
+            )
+    test, validation, training = _deal(groups, labels, data, fold)
 
     def chosen(indices: Sequence[int]) -> ImageSet:
         return ImageSet(np.stack([images[i] for i in indices]), np.asarray([labels[i] for i in indices], np.int64))
@@ -101,11 +115,8 @@ def _deal(
     shuffled.sort(key=lambda group: labels[group[0]])  # stable: then each fold gets its share of each class
     test = shuffled[fold :: data.folds]
     rest = [group for index, group in enumerate(shuffled) if index % data.folds != fold]
-    every = max(2, round(1 / data.validation_share))
+    every = min(max(2, round(1 / data.validation_share)), len(rest))  # one at least validates
     validation = rest[every // 2 :: every]
     training = [group for index, group in enumerate(rest) if index % every != every // 2]
-    parts = (test, validation, training)
-    if not all(parts):
-        return [], [], []
-    test_, validation_, training_ = ([index for group in part for index in group] for part in parts)
+    test_, validation_, training_ = ([i for group in part for i in group] for part in (test, validation, training))
     return test_, validation_, training_

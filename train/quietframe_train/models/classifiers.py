@@ -20,7 +20,9 @@ def dense_classifier(classes: int = 10) -> keras.Model:
     x = layers.Flatten()(image)
     x = layers.Dense(256, activation="relu")(x)
     x = layers.Dense(256, activation="relu")(x)
-    return keras.Model(image, layers.Dense(classes, activation="softmax", name="scores")(x), name="dense_classifier")
+    return keras.Model(
+        image, layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x), name="dense_classifier"
+    )
 
 
 def small_cnn(
@@ -47,7 +49,9 @@ def small_cnn(
         x = conv(x, width, f"level{depth}_1", strides=2)
     x = layers.GlobalAveragePooling2D(name="average")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(image, layers.Dense(classes, activation="softmax", name="scores")(x), name="small_cnn")
+    return keras.Model(
+        image, layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x), name="small_cnn"
+    )
 
 
 def denoise_and_classify() -> keras.Model:

@@ -49,7 +49,7 @@ def color_unet(
     x = conv(PixelUnshuffle(2, name="unshuffle")(image), widths[0], "down0_0", activate=False)
     x = unet(x, widths, encoder_convs, decoder_convs)
     x = layers.Conv2D(12, 3, padding="same", name="planes")(x)
-    x = layers.Activation("sigmoid", name="denoised")(PixelShuffle(2, name="shuffle")(x))
+    x = layers.Activation("sigmoid", dtype="float32", name="denoised")(PixelShuffle(2, name="shuffle")(x))
     return keras.Model(image, x, name="color_unet")
 
 

@@ -17,7 +17,7 @@ def dense_autoencoder(units: int = 64) -> keras.Model:
     """
     image = keras.Input((28, 28, 1), name="image")
     x = layers.Dense(units, activation="relu")(layers.Flatten()(image))
-    x = layers.Dense(28 * 28, activation="sigmoid")(x)
+    x = layers.Dense(28 * 28, activation="sigmoid", dtype="float32")(x)
     return keras.Model(image, layers.Reshape((28, 28, 1), name="denoised")(x), name="dense_autoencoder")
 
 
@@ -40,7 +40,13 @@ def conv_autoencoder() -> keras.Model:
         x = layer(width, 3, activation="relu", kernel_initializer="he_uniform", kernel_constraint=limit)(x)
     limit = keras.constraints.MaxNorm(2.0)
     last = layers.Conv2D(
-        1, 3, padding="same", activation="sigmoid", kernel_constraint=limit, dtype="float32", name="denoised"
+        1,
+        3,
+        padding="same",
+        activation="sigmoid",
+        kernel_constraint=limit,
+        dtype="float32",
+        name="denoised",
     )
     return keras.Model(image, last(x), name="conv_autoencoder")
 
@@ -56,7 +62,9 @@ def bottleneck_autoencoder(latents: int = 128) -> keras.Model:
     x = layers.Dense(latents, name="latent")(layers.Flatten()(x))
     x = layers.Reshape((7, 7, 64))(layers.Dense(7 * 7 * 64)(x))
     x = layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu")(x)
-    x = layers.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid", name="denoised")(x)
+    x = layers.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid", dtype="float32", name="denoised")(
+        x
+    )
     return keras.Model(image, x, name="bottleneck_autoencoder")
 
 
@@ -76,7 +84,9 @@ def bottleneck_autoencoder_deep(latents: int = 128) -> keras.Model:
     x = layers.Reshape((4, 4, 128))(layers.Dense(4 * 4 * 128)(x))
     x = layers.LeakyReLU(0.2)(layers.Conv2DTranspose(64, 3, strides=2, padding="same", output_padding=0)(x))
     x = layers.LeakyReLU(0.2)(layers.Conv2DTranspose(32, 3, strides=2, padding="same")(x))
-    x = layers.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid", name="denoised")(x)
+    x = layers.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid", dtype="float32", name="denoised")(
+        x
+    )
     return keras.Model(image, x, name="bottleneck_autoencoder_deep")
 
 
@@ -91,7 +101,7 @@ def digit_unet(
     """
     image = keras.Input((28, 28, 1), name="image")
     x = unet(conv(image, widths[0], "down0_0"), widths, encoder_convs, decoder_convs)
-    x = layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="denoised")(x)
+    x = layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32", name="denoised")(x)
     return keras.Model(image, x, name="digit_unet")
 
 
@@ -113,7 +123,7 @@ def latent_autoencoder(latents: int = 16) -> keras.Model:
     x = layers.Reshape((7, 7, 64))(x)
     x = layers.Conv2DTranspose(64, 3, strides=2, padding="same", activation="relu")(x)
     x = layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu")(x)
-    x = layers.Conv2DTranspose(1, 3, padding="same", activation="sigmoid", name="denoised")(x)
+    x = layers.Conv2DTranspose(1, 3, padding="same", activation="sigmoid", dtype="float32", name="denoised")(x)
     decoder = keras.Model(latent, x, name="decoder")
 
     whole = keras.Input((28, 28, 1), name="image")
