@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 
 _DATA = {"digits": "MNIST", "photos": "a folder of photographs", "pictures": "a folder of pictures"}
+_CLASSES = "a folder for each class"
 _MEASURES = tuple(f"{prefix}{name}" for prefix in ("noisy_", "") for name in ("psnr_db", "ssim", "mse", "bce", "rmse"))
 _MEASURES += ("accuracy",)
 
 
 @click.command(cls=ExtraCommand, short_help="Train a model by a recipe.", extra="train", needs=("keras", "matplotlib"))
 @click.argument("recipe", required=False)
-@click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of photographs.")
+@click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of pictures.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder, new or empty.  [default: runs/RECIPE]")
 @click.option("--epochs", type=click.IntRange(min=1), help="In place of the recipe's.")
-@click.option("--limit", type=click.IntRange(min=2), help="Use only so many training images, for a fast trial.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use only so many images, for a fast trial.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, split, order and noise.  [default: 0]")
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
 @click.option("--data-name", metavar="NAME", help="What the model card calls the data.")
@@ -38,7 +39,8 @@ _MEASURES += ("accuracy",)
 def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:
     """Train a model by a RECIPE and leave it in a run folder, ready for quietframe export.
 
-    Digit recipes download MNIST unless --data names a file; camera recipes take any folder of pictures.
+    Digit recipes download MNIST unless --data names a file; the others take a folder of pictures, and
+    image-classifier one with a sub-folder for each class.
     """
     if list_recipes:
         _print_recipes(as_json=as_json)
@@ -87,11 +89,13 @@ def _run(recipe: str, options: dict[str, Any]) -> Run:
 
 def _kept(recipe: str, out: Path | None) -> str:
     """What an interrupted training left behind, and how to go on."""
+    from quietframe_train.recipes import find_recipe
     from quietframe_train.run_folder import HISTORY, RECIPE, load_run
 
     folder = out or Path("runs", recipe)
     if not (folder / RECIPE).is_file():
-        return "nothing was begun"
+        parts = [name for name in find_recipe(recipe).parts if (folder.parent / name / RECIPE).is_file()]
+        return _kept(parts[-1], folder.parent / parts[-1]) if parts else "nothing was begun"
     lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines() if (folder / HISTORY).is_file() else [""]
     done = f"{len(lines) - 1} of {load_run(folder).epochs} epochs are kept"
     return f"{done}; go on with quietframe train {recipe} --out {folder} --resume"
@@ -104,7 +108,7 @@ def _print_recipes(*, as_json: bool) -> None:
         {
             "name": recipe.name,
             "task": recipe.task,
-            "data": _DATA[recipe.kind],
+            "data": _CLASSES if (recipe.kind, recipe.task) == ("pictures", "classify") else _DATA[recipe.kind],
             "epochs": recipe.epochs,
             "summary": recipe.summary,
         }
