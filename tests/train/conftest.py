@@ -55,6 +55,19 @@ def photo_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory) -> Path:
+    """Two classes of twelve pictures each, `dark` and `light`, in sizes of their own."""
+    rng = np.random.default_rng(9)
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, gain in (("dark", 0.4), ("light", 1.0)):
+        (folder / name).mkdir()
+        for index in range(12):
+            photo = drawn_photo(rng, 40 + 2 * index, 64) / 2 + (127 if name == "light" else 0)
+            cv2.imwrite(str(folder / name / f"{index:02}.png"), np.rint(gain * photo))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets, where there is one."""
     folder = os.environ.get("QUIETFRAME_DATA")
