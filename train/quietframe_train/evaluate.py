@@ -55,7 +55,7 @@ def image_figures(model: keras.Model, recipe: Recipe, test: ImageSet) -> dict[st
         denoised, scores = split_outputs(recipe, results)
         if denoised is not None:
             for prefix, images in (("", denoised), ("noisy_", np.clip(noisy, 0, 1))):
-                figures |= {f"{prefix}{name}_{noise.key}": value for name, value in _fidelity(test, images).items()}
+                figures |= {f"{prefix}{name}_{noise.key}": value for name, value in fidelity(test, images).items()}
         if scores is not None:
             name = "accuracy" if noise.key == "clean" else f"accuracy_{noise.key}"
             figures[name] = float(np.mean(scores.argmax(axis=1) == test.labels))
@@ -105,7 +105,7 @@ def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], 
     return to_uint8(255 * result[0, :height, :width])
 
 
-def _fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
+def fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
     """Of float images in [0, 1] against the clean ones."""
     clean = test.scaled()
     pairs = list(zip(test.images, to_uint8(255 * images), strict=True))

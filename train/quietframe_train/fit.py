@@ -56,6 +56,13 @@ def build(recipe: Recipe, steps: int) -> keras.Model:
     return model
 
 
+def in_float32(recipe: Recipe, trained: keras.Model) -> keras.Model:
+    """The recipe's model with the weights of a trained one, without its optimizer and in float32 throughout."""
+    model = BUILDERS[recipe.model.builder](**recipe.model.options)
+    model.set_weights(trained.get_weights())
+    return model
+
+
 def fit(
     recipe: Recipe,
     training: SeededBatches,

@@ -26,10 +26,9 @@ from quietframe_train.composition import compose, find_parts
 from quietframe_train.corruption import CameraNoise, ImageCorruption
 from quietframe_train.evaluate import evaluate, image_figures
 from quietframe_train.figures import loss_figure, samples_figure, save_figure
-from quietframe_train.fit import fit, fit_quantized
+from quietframe_train.fit import fit, fit_quantized, in_float32
 from quietframe_train.image_set import ImageSplits
 from quietframe_train.macs import macs_per_pixel
-from quietframe_train.models import BUILDERS
 from quietframe_train.photos import PhotoSet
 from quietframe_train.recipe import PhotoData, PictureData, Recipe
 from quietframe_train.recipes import find_recipe
@@ -157,6 +156,7 @@ def _fit(
     )
     if not recipe.quantization:
         return model, rows, []
+    model = in_float32(recipe, model)
     phase = folder / run_folder.QUANTIZATION
     phase.mkdir(exist_ok=True)
     more = max(1, round(recipe.quantization.epochs * run.epochs / recipe.epochs))
@@ -233,8 +233,7 @@ def _finish(
     `rows` are the history, `added` the quantization phase's, `extra` further entries of metrics.json.
     """
     recipe, folder = run.recipe, run.folder
-    model: keras.Model = BUILDERS[recipe.model.builder](**recipe.model.options)
-    model.set_weights(trained.get_weights())
+    model = in_float32(recipe, trained)
     part = folder / f"part-{run_folder.MODEL}"
     model.save(part)
     part.replace(run.model_path)
