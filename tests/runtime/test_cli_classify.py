@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +61,67 @@ def test_a_model_that_denoises_and_classifies(tmp_path: Path, cli: Cli, denoise_
     assert result.code == 0 and result.out.startswith("a.png\tsecond\t")
 
 
+def test_a_fixed_size_denoiser_hands_its_own_size_on(
+    tmp_path: Path, cli: Cli, classifier_file: Path, make_model: Callable[..., Path]
+) -> None:
+    """A large picture goes to the denoiser's size once: there and back and there again would blur it."""
+    denoiser = make_model("digits", colour="GRAY", size_hw=(28, 28), offset_255=10)
+    small = cv2.imread(str(bands(tmp_path / "small.png", 1)), cv2.IMREAD_GRAYSCALE)
+    assert small is not None
+    cv2.imwrite(str(tmp_path / "large.png"), np.kron(small, np.ones((10, 10), np.uint8)))
+    results = [
+        cli("classify", tmp_path / f"{size}.png", "-m", classifier_file, "--denoise", denoiser, "--json")
+        for size in ("small", "large")
+    ]
+    assert [(result.code, result.error_lines) for result in results] == [(0, [])] * 2
+    small_scores, large_scores = (json.loads(result.out)["scores"] for result in results)
+    assert small_scores == large_scores
+
+
+def test_a_denoiser_smaller_than_the_classifier_is_said_once(
+    tmp_path: Path, cli: Cli, classifier_file: Path, make_model: Callable[..., Path]
+) -> None:
+    for index in range(4):
+        bands(tmp_path / f"d/{index}.png", index)
+    result = cli("classify", tmp_path / "d", "-m", classifier_file, "--denoise", make_model(size_hw=(8, 28)))
+    assert (result.code, len(result.out.splitlines()), len(result.error_lines)) == (0, 4, 1)
+    assert "tiny-denoise works at 28x8: tiny-classify, which takes 28x28" in result.error_lines[0]
+
+
+def test_names_that_would_break_the_line_are_escaped(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+    names = ["a\tb.png", "new\nline.png", "\x1b[31mred.png", "相 机.png", os.fsdecode(b"caf\xe9.png")]
+    data = bands(tmp_path / "source.png", 2).read_bytes()
+    (tmp_path / "d").mkdir()
+    for name in names:
+        (tmp_path / "d" / name).write_bytes(data)
+    lines = cli("classify", tmp_path / "d", "-m", classifier_file).out.splitlines()
+    written = {r"a\tb.png", r"new\nline.png", r"\x1b[31mred.png", "相 机.png", r"caf\udce9.png"}
+    assert {line.split("\t")[0] for line in lines} == written
+    records = cli("classify", tmp_path / "d", "-m", classifier_file, "--json").out.splitlines()
+    assert sorted(json.loads(line)["name"] for line in records) == sorted(names)
+
+
+def test_a_folder_without_pictures(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+    (tmp_path / "none here/below").mkdir(parents=True)
+    (tmp_path / "none here/notes.txt").write_text("hello")
+    result = cli("classify", tmp_path / "none here", "-m", classifier_file)
+    assert (result.code, result.out, len(result.error_lines)) == (2, "", 1)
+    assert "no pictures there" in result.error_lines[0]
+
+
+def test_gray_and_colour_meet_in_every_way(
+    tmp_path: Path, cli: Cli, make_model: Callable[..., Path], classifier_file: Path
+) -> None:
+    for colour in ("BGR", "RGB", "GRAY"):
+        denoiser = make_model(colour, colour=colour, blur=True)
+        gray = cv2.imread(str(bands(tmp_path / "gray.png", 2)), cv2.IMREAD_GRAYSCALE)
+        assert gray is not None
+        cv2.imwrite(str(tmp_path / "colour.png"), cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR))
+        for name in ("gray.png", "colour.png"):
+            result = cli("classify", tmp_path / name, "-m", classifier_file, "--denoise", denoiser)
+            assert result.out.split("\t")[1] == "third", result
+
+
 def test_frames_of_a_video_are_numbered(cli: Cli, classifier_file: Path) -> None:
     result = cli("classify", "test:?size=64x48&frames=3", "-m", classifier_file)
     assert [line.split("\t")[0] for line in result.out.splitlines()] == ["0", "1", "2"]
@@ -107,7 +169,7 @@ def test_bad_input_is_one_line(tmp_path: Path, cli: Cli, classifier_file: Path, 
         ((tmp_path / "text.png", "-m", classifier_file), "not a picture"),
         ((picture, "-m", tmp_path / "text.tflite"), "not a LiteRT model"),
         ((picture, "-m", "digit-clasifier"), "did you mean 'digit"),
-        ((picture, "-m", denoiser_file), "this model does denoise, not classify"),
+        ((picture, "-m", denoiser_file), "this model does denoise, not classify: see quietframe models"),
         ((picture, "-m", classifier_file, "--denoise", classifier_file), "this model does classify, not denoise"),
         ((picture, "-m", classifier_file, "--threads", 0), "--threads"),
     ]:

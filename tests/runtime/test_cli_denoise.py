@@ -260,6 +260,52 @@ def test_a_model_without_a_card_runs_with_one(
     check_refused(cli("denoise", source, "-m", model, "--card", tmp_path / "no.json", "--overwrite"), "no.json")
 
 
+@pytest.mark.parametrize("shape", [(60, 90, 3), (40, 8, 3), (90, 60)])
+def test_a_model_of_one_size_says_once_that_detail_is_lost(
+    tmp_path: Path, cli: Cli, make_model: Callable[..., Path], shape: tuple[int, ...]
+) -> None:
+    model = make_model("fixed", size_hw=(16, 24), offset_255=5)
+    (tmp_path / "my shots").mkdir()
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"my shots/{index}.png"), np.full(shape, 90, np.uint8))
+    result = cli("denoise", tmp_path / "my shots", "-m", model)
+    warning, summary = result.error_lines
+    assert result.code == 0 and "3 frames" in summary
+    assert f"warning: tiny-denoise works at 24x16: a picture of {shape[1]}x{shape[0]} comes back" in warning
+    for index in range(3):
+        clean = read_image(tmp_path / f"my shots-denoised/{index}.png").pixels
+        assert clean.shape == shape and (clean == 95).all()
+
+
+@pytest.mark.parametrize("fields", [{"size_hw": (16, 24)}, {"size_hw": (8, 8), "fit": "tile"}, {"blur": True}])
+def test_nothing_is_said_where_no_detail_is_lost(
+    tmp_path: Path, cli: Cli, make_model: Callable[..., Path], fields: dict[str, Any]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((16, 24, 3), 90, np.uint8))
+    assert len(cli("denoise", tmp_path / "a.png", "-m", make_model(**fields)).error_lines) == 1
+
+
+def test_a_composite_file_denoises(tmp_path: Path, cli: Cli, denoise_classifier_file: Path) -> None:
+    gray = np.full((28, 28), 40, np.uint8)
+    gray[:7] = 200
+    cv2.imwrite(str(tmp_path / "a digit.png"), gray)
+    result = cli("denoise", tmp_path / "a digit.png", "-m", denoise_classifier_file)
+    assert (result.code, len(result.error_lines)) == (0, 1)
+    clean = read_image(tmp_path / "a digit.denoised.png").pixels
+    assert clean.shape == (28, 28)
+    np.testing.assert_allclose(clean[8], 40, atol=1)
+    assert 40 < clean[7, 5] < clean[6, 5] < 200  # blurred
+
+
+def test_models_that_are_told_no_level(tmp_path: Path, cli: Cli, make_model: Callable[..., Path]) -> None:
+    source, model = picture(tmp_path / "photo.png"), make_model(offset_255=10)
+    check_refused(cli("denoise", source, "-m", model, "--sigma", 25), "leave sigma_255 (--sigma) out")
+    check_refused(cli("denoise", source, "-m", model, "--strength", 1.5), "Expected strength in [0, 1]")
+    assert cli("denoise", source, "-m", model, "--strength", 0.5).code == 0
+    before, after = (read_image(tmp_path / name).pixels for name in ("photo.png", "photo.denoised.png"))
+    np.testing.assert_array_equal(after, before + 5)
+
+
 def test_an_unknown_model_name_suggests_the_nearest(tmp_path: Path, cli: Cli) -> None:
     check_refused(cli("denoise", picture(tmp_path / "photo.png"), "-m", "camera-nno"), "did you mean 'camera")
 

@@ -112,7 +112,7 @@ def test_the_command_prints_one_table_in_time_and_without_network(tmp_path: Path
     assert done.returncode == 0, done.stderr
     for text in ("p50 ms", "p95 ms", "fps", "kB", "peak MB", "photograph, 512x512", "clip, 480x360, 60 frames"):
         assert text in done.stdout
-    assert "12 digits, denoised" in done.stdout
+    assert "40 digits, denoised" in done.stdout
     for path in done.stdout.split("\n")[-3:-1]:
         assert Path(path).is_file()
     assert demo(tmp_path / "out").returncode == 2

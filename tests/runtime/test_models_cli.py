@@ -8,9 +8,11 @@ import pytest
 
 from quietframe import builtin_models
 from quietframe.cli import main
+from quietframe.figures import headline
 from quietframe.tasks.base import open_model
+from quietframe.zoo import ALIASES
 
-BUILT_IN = {"camera-nano": "denoise", "digit-classifier": "classify", "latent-autoencoder": "denoise"}
+BUILT_IN = builtin_models()
 
 
 @pytest.fixture
@@ -32,11 +34,14 @@ def test_models_json(run: Run) -> None:
     code, out, _ = run("models", "--json")
     records = {record["name"]: record for record in json.loads(out)}
     assert code == 0
-    assert {name: records[name]["task"] for name in BUILT_IN} == BUILT_IN
-    assert list(records) == list(builtin_models())
+    assert list(records) == list(BUILT_IN)
     for name, record in records.items():
         _, card = open_model(name)
-        assert record["file_bytes"] == builtin_models()[name].stat().st_size
+        assert record["task"] == card.task
+        assert record["file_bytes"] == BUILT_IN[name].stat().st_size
+        assert record["metrics"] == card.metrics
+        assert record["measured"] == headline(card)
+        assert record["short_names"] == [alias for alias, target in ALIASES.items() if target == name]
         assert record["parameters"] == card.parameters > 0
         assert record["data"] == {"name": card.data.name, "terms": card.data.terms}
         assert record["precision"] == card.precision
@@ -47,10 +52,11 @@ def test_models_table(run: Run) -> None:
     assert code == 0
     for name in BUILT_IN:
         _, card = open_model(name)
-        (line,) = [line for line in out.splitlines() if line.strip().startswith(name)]
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
         assert card.task in line
         assert card.data.name in line
-        assert card.data.terms[:20] in out
+        assert card.data.terms in line
+        assert headline(card) in line
 
 
 def test_info_of_a_built_in_model_tells_the_terms(run: Run) -> None:
@@ -75,8 +81,9 @@ def test_info_tells_the_whole_card(run: Run, make_model: Callable[..., Path]) ->
     assert code == 0
     for text in (
         "tiny-denoise",
-        "psnr_db_sigma25 28.75",
-        "some-set",
+        "measured on some-set",
+        "PSNR dB",
+        "28.75",
         "only for tests",
         "tool 1.2",
         "ab" * 32,
@@ -106,8 +113,24 @@ def test_info_of_a_fixed_size_and_brackets_in_a_name(run: Run, make_model: Calla
     path = make_model("odd[name]", size_hw=(32, 48), fit="tile")
     code, out, _ = run("info", str(path))
     assert code == 0
-    assert "48x32; others are cut into tiles" in out
+    assert "48x32 colour; others are cut into tiles" in out
     assert "odd[name].tflite" in out
+
+
+def test_info_says_that_a_fixed_size_costs_detail(
+    run: Run, make_model: Callable[..., Path], classifier_file: Path
+) -> None:
+    _, out, _ = run("info", str(make_model(size_hw=(32, 48))))
+    assert "48x32 colour; others are resized and back, so that larger ones lose their finer detail" in out
+    _, out, _ = run("info", str(classifier_file))
+    assert "28x28 gray; others are resized\n" in out
+
+
+def test_info_writes_a_long_noise_part_by_part(run: Run, make_model: Callable[..., Path]) -> None:
+    noise = f"one of: {'a' * 60}; {'b' * 60}; c"
+    _, out, _ = run("info", str(make_model(card_changes={"noise": noise})))
+    start = out.splitlines().index(f"trained on noise   one of: {'a' * 60};")
+    assert out.splitlines()[start + 1 : start + 3] == [f"{'':19}{'b' * 60};", f"{'':19}c"]
 
 
 def test_info_of_a_file_without_a_card(run: Run, make_model: Callable[..., Path]) -> None:

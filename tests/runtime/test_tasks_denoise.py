@@ -215,6 +215,20 @@ def test_resizing_brings_the_frame_there_and_back(make_model: MakeModel, size_hw
 # --- how strongly -------------------------------------------------------------------------------------------------
 
 
+def test_what_a_model_of_one_size_sees(make_model: MakeModel) -> None:
+    frame = np.zeros((30, 50, 3), np.uint8)
+    resized = qf.Denoiser(make_model(size_hw=(8, 12)))
+    assert resized.sees_wh == (12, 8)
+    assert resized.fit(frame).shape == (8, 12, 3)
+    assert resized.fit(frame[:, :, 0]).shape == (8, 12)
+    for fields in ({}, {"size_hw": (8, 12), "fit": "tile"}, {"multiple": 2}):
+        whole = qf.Denoiser(make_model("whole", **fields))
+        assert whole.sees_wh is None
+        assert whole.fit(frame) is frame
+    with pytest.raises(FrameError):
+        resized.fit(frame.astype(float))
+
+
 def test_strength_blends_where_no_level_is_told(make_model: MakeModel) -> None:
     path = make_model(offset_255=100)
     frame = random_frame((10, 10, 3)) // 2
@@ -271,7 +285,7 @@ def test_the_level_is_estimated_for_every_frame(denoiser_file: Path) -> None:
         ({"strength": 1.5}, r"Expected strength in \[0, 1\].*Received: 1.5"),
         ({"strength": float("nan")}, r"Expected strength in \[0, 1\]"),
         ({"strength": "high"}, "Expected strength to be a number. Received: 'high'"),
-        ({"sigma_255": 25}, "not told a noise level: leave sigma_255 out"),
+        ({"sigma_255": 25}, r"not told a noise level: leave sigma_255 \(--sigma\) out"),
         ({"threads": 0}, r"Expected threads in \[1, 1024\]"),
         ({"threads": -4}, "Received: threads=-4"),
         ({"threads": 1.5}, "Received: threads=1.5"),

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import quietframe as qf
+from quietframe.assets import digits
 from quietframe.errors import ModelLoadError
+from quietframe.figures import headline
+from quietframe.noise import to_uint8
+from quietframe.tasks.base import open_model
 from quietframe.zoo import ALIASES, builtin_models, find_model
 
 BUILTIN = builtin_models()
@@ -14,28 +19,49 @@ BUILTIN = builtin_models()
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_built_in_models_say_what_they_are(name: str) -> None:
-    """Every built-in model runs on a frame, under its name, and states its weights' data and terms."""
+    """Every built-in model states its name, its data and their terms, and what was measured, and does its tasks."""
     card_name, precision, _ = BUILTIN[name].name.rsplit(".", 2)
-    task = qf.Classifier if "classif" in name else qf.Denoiser
-    model = task(name, threads=1)
-    assert model.card.name == card_name
-    assert model.card.precision == precision
-    assert model.card.data.name
-    assert model.card.data.terms
-    assert model.card.license
+    _, card = open_model(name, threads=1)
+    assert (card.name, card.precision) == (card_name, precision)
+    assert all((card.data.name, card.data.terms, card.license, card.limits, card.parameters, card.source_sha256))
+    assert headline(card)
     frame = np.full((31, 45, 3), 120, np.uint8)
-    result = model(frame)
-    if isinstance(result, np.ndarray):
-        assert result.shape == frame.shape
-    else:
-        assert 0 <= result.score <= 1
+    if "denoise" in card.task:
+        assert qf.Denoiser(name, threads=1)(frame).shape == frame.shape
+    if "classify" in card.task:
+        answer = qf.Classifier(name, threads=1)(frame)
+        assert list(answer.scores) == list(card.labels)
+        assert 0 <= answer.score <= 1
 
 
-def test_the_models_that_the_commands_default_to_are_there() -> None:
-    assert {"camera-nano", "latent-autoencoder", "digit-classifier"} <= BUILTIN.keys()
-    assert set(ALIASES.values()) <= BUILTIN.keys()
-    assert find_model("camera") == BUILTIN["camera-nano"]
-    assert find_model("digits") == BUILTIN["digit-classifier"]
+def test_built_in_models_are_small() -> None:
+    assert max(path.stat().st_size for path in BUILTIN.values()) < 500_000
+    assert sum(path.stat().st_size for path in BUILTIN.values()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("job", "task"), [("camera", "denoise"), ("digits", "classify"), ("digit-denoiser", "denoise")]
+)
+def test_every_job_has_a_built_in_model(job: str, task: str) -> None:
+    assert find_model(job) == BUILTIN[ALIASES[job]]
+    assert task in open_model(job, threads=1)[1].task
+
+
+def test_the_digit_models_suit_the_bundled_digits() -> None:
+    """Digits of other writers than the training's: most are read when clean, few with noise, most when denoised."""
+    images, labels = digits()
+    classify, denoise = qf.Classifier("digits"), qf.Denoiser("digit-denoiser")
+    noise = np.random.default_rng(3).normal(0.5, 0.5, images.shape)
+    noisy = to_uint8(images + 255 * noise)
+
+    def share_right(pictures: Iterable[np.ndarray]) -> float:
+        return float(
+            np.mean([classify(picture).label == str(label) for picture, label in zip(pictures, labels, strict=True)])
+        )
+
+    assert share_right(images) >= 0.75
+    assert share_right(noisy) <= 0.5
+    assert share_right(map(denoise, noisy)) >= 0.6
 
 
 def test_paths_are_given_back(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def photo_bgr() -> NDArray[np.uint8]:
 
 
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Handwritten digits that look like MNIST's: white on black, 20×20 in the middle of 28×28, four of each class.
+    """Handwritten digits brought to MNIST's form: white on black, 20 pixels long, four of each class; not from MNIST.
 
     Returns (images, labels): (40, 28, 28) uint8 and (40,) int64; the first ten are 0 to 9 in order.
     """

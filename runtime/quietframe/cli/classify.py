@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from typing import TYPE_CHECKING
 
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
-from quietframe.cli.terminal import quiet_libraries, say
+from quietframe.cli.terminal import json_line, printable, quiet_libraries, say
+
+if TYPE_CHECKING:
+    from quietframe.tasks import Classifier, Denoiser
 
 
 @click.command(short_help="Say what is in a picture or in many.")
@@ -29,8 +32,8 @@ def classify(
 ) -> int:
     """Classify SOURCE: a picture, a folder, a glob in quotes, a video, a camera (0, /dev/video0) or test:.
 
-    Prints a line for each picture: its name (a video's frames: their number), the label and the score, with tabs
-    between.
+    Prints a line for each picture: its name (below a folder or glob, with the sub-folders; of a video's frames, their
+    number), the label and the score, with tabs between. A model that denoises and classifies needs no --denoise.
     """
     from quietframe.sources import open_source
     from quietframe.tasks import Classifier, Denoiser
@@ -38,14 +41,28 @@ def classify(
     with quiet_libraries(), open_source(source, to_8bit=to_8bit) as opened:
         classifier = Classifier(model, threads=threads, card=card)
         denoiser = Denoiser(denoise_with, threads=threads) if denoise_with is not None else None
+        if denoiser:
+            _warn_of_small_pictures(denoiser, classifier)
         for frame in opened:
-            answer = classifier(denoiser(frame.pixels) if denoiser else frame.pixels)
+            # Straight from the denoiser's size to the classifier's: by way of the frame's own it would blur.
+            pixels = denoiser(denoiser.fit(frame.pixels)) if denoiser else frame.pixels
+            answer = classifier(pixels)
             name = frame.name or str(frame.index)
             if as_json:
                 record = {"name": name, "label": answer.label, "score": answer.score, "scores": dict(answer.scores)}
-                click.echo(json.dumps(record, ensure_ascii=False))
+                click.echo(json_line(record))
             else:
-                click.echo(f"{name}\t{answer.label}\t{answer.score:.3f}")
+                click.echo(f"{printable(name)}\t{answer.label}\t{answer.score:.3f}")
         for failure in opened.failures:
             say(f"error: {failure}")
     return EXIT_FAILED if opened.failures else EXIT_DONE
+
+
+def _warn_of_small_pictures(denoiser: Denoiser, classifier: Classifier) -> None:
+    """Say it where the denoiser's size is below what the classifier looks at."""
+    seen, size_hw = denoiser.sees_wh, classifier.card.spatial.size_hw
+    if seen is not None and size_hw is not None and (seen[0] < size_hw[1] or seen[1] < size_hw[0]):
+        say(
+            f"warning: {denoiser.card.name} works at {seen[0]}x{seen[1]}: {classifier.card.name}, which takes "
+            f"{size_hw[1]}x{size_hw[0]}, sees no finer detail than that"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
-from quietframe.cli.terminal import progress, quiet_libraries, say
+from quietframe.cli.terminal import json_line, progress, quiet_libraries, say
 from quietframe.errors import OutputError
 
 if TYPE_CHECKING:
     from quietframe.sinks import Sink
-    from quietframe.sources import Source
+    from quietframe.sources import Frame, Source
     from quietframe.tasks import Denoiser
 
 
@@ -101,13 +100,14 @@ def denoise(
         say(_sentence(summary, str(sink.path) if sink.path else None, len(opened.failures)))
     if as_json:
         origin = {"source": source, "output": str(sink.path) if sink.path else None, "model": denoiser.card.name}
-        click.echo(json.dumps(origin | summary | {"failures": opened.failures}, ensure_ascii=False))
+        click.echo(json_line(origin | summary | {"failures": opened.failures}))
     return EXIT_FAILED if opened.failures else EXIT_DONE
 
 
 def _run(source: Source, denoiser: Denoiser, sink: Sink, limit: int | None) -> _Record:
     """Denoise frame after frame until the source ends, the limit is reached or the user has seen enough."""
     record = _Record()
+    warned = False
     total = min(limit or source.frame_count or 0, source.frame_count or limit or 0) or None
     try:
         with progress(total, "denoising") as advance:
@@ -120,6 +120,7 @@ def _run(source: Source, denoiser: Denoiser, sink: Sink, limit: int | None) -> _
                     record.levels_255.append(level_255)
                 sink.write(frame, clean)
                 record.frames += 1
+                warned = warned or _warn_of_lost_detail(denoiser, frame)
                 advance()
                 if record.frames == limit or not sink.wants_more:
                     break
@@ -127,6 +128,19 @@ def _run(source: Source, denoiser: Denoiser, sink: Sink, limit: int | None) -> _
         if not (source.endless and record.frames):
             raise
     return record
+
+
+def _warn_of_lost_detail(denoiser: Denoiser, frame: Frame) -> bool:
+    """Say it where the model works on less of a frame than there is. Returns whether it does."""
+    height, width = frame.pixels.shape[:2]
+    seen = denoiser.sees_wh
+    if seen is None or (width <= seen[0] and height <= seen[1]):
+        return False
+    say(
+        f"warning: {denoiser.card.name} works at {seen[0]}x{seen[1]}: a picture of {width}x{height} comes back at its "
+        "size, but without finer detail than that (the model camera keeps it)"
+    )
+    return True
 
 
 def _sentence(summary: dict[str, Any], path: str | None, failures: int) -> str:

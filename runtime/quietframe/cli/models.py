@@ -12,8 +12,11 @@ from quietframe.cli import EXIT_DONE, EXIT_FAILED
 from quietframe.errors import QuietFrameError
 
 if TYPE_CHECKING:
-    from quietframe.card import ModelCard, Spatial, TensorSpec
+    from quietframe.card import ModelCard, TensorSpec
     from quietframe.engines import Engine, TensorInfo
+
+_LONG = 100
+"""Characters of a fact that still fit on one line."""
 
 _HOW_TO_GIVE_A_CARD = "none: write one (docs/model-card.md) and state it with --card FILE"
 
@@ -70,10 +73,14 @@ def info(model: str, card: Path | None, as_json: bool) -> None:
         return
     _print_facts([("file", str(path)), ("size", f"{path.stat().st_size / 1000:,.1f} kB")])
     _print_facts(_card_facts(found) if found else [("card", _HOW_TO_GIVE_A_CARD)])
+    if found:
+        _print_figures(found)
     _print_tensors(engine, found)
 
 
 def _summary(path: Path, card: ModelCard) -> dict[str, Any]:
+    from quietframe.figures import headline
+
     return {
         "file": str(path),
         "task": card.task,
@@ -82,6 +89,9 @@ def _summary(path: Path, card: ModelCard) -> dict[str, Any]:
         "parameters": card.parameters,
         "data": {"name": card.data.name, "terms": card.data.terms},
         "license": card.license,
+        "pictures": _size(card),
+        "measured": headline(card),
+        "metrics": {name: dict(figures) for name, figures in card.metrics.items()},
     }
 
 
@@ -89,14 +99,15 @@ def _print_models(records: list[dict[str, Any]]) -> None:
     from quietframe.cli.table import print_table
 
     print_table(
-        ("name", "task", "precision", ">size kB", ">parameters", "data and terms"),
+        ("name", "task", "pictures", ">size kB", ">parameters", "measured", "data and terms"),
         [
             (
                 " or ".join([record["name"], *record["short_names"]]),
                 record["task"],
-                record["precision"],
+                record["pictures"].partition(";")[0],
                 f"{record['file_bytes'] / 1000:,.1f}",
                 f"{record['parameters']:,}",
+                record["measured"],
                 f"{record['data']['name']}: {record['data']['terms']}",
             )
             for record in records
@@ -113,7 +124,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("precision", card.precision),
         ("parameters", f"{card.parameters:,}"),
         ("work", f"{card.macs_per_pixel:,.0f} multiply-adds per pixel"),
-        ("picture size", _size(card.spatial)),
+        ("pictures", _size(card)),
         ("noise level", "told to the model" if card.conditioning == "sigma" else "not told"),
         ("trained on noise", card.noise),
         ("trained on data", card.data.name),
@@ -121,7 +132,6 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("license", card.license),
         ("labels", ", ".join(card.labels)),
         ("limits", card.limits),
-        *((f"measured on {name}", _figures(figures)) for name, figures in card.metrics.items()),
         ("made with", ", ".join(f"{name} {version}" for name, version in card.created_with.items())),
         ("made from", card.source_sha256 and f"a .keras file with SHA-256 {card.source_sha256}"),
         *((name, json.dumps(value, ensure_ascii=False)) for name, value in card.extra.items()),
@@ -129,21 +139,38 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _size(spatial: Spatial) -> str:
-    if spatial.size_hw is not None:
+def _size(card: ModelCard) -> str:
+    """Which pictures a model takes, and what happens to others."""
+    image, spatial = card.tensor("image", "inputs"), card.spatial
+    colour = "gray" if image and image.colour == "GRAY" else "colour"
+    if spatial.kind == "fixed" and spatial.size_hw:
         height, width = spatial.size_hw
-        how = {"resize": "others are resized", "tile": "others are cut into tiles"}[spatial.fit or "resize"]
-        return f"{width}x{height}; {how}"
-    return f"any; padded to multiples of {spatial.multiple}" if spatial.multiple > 1 else "any"
-
-
-def _figures(figures: Any) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in figures.items())
+        how = "others are cut into tiles"
+        if spatial.fit == "resize":
+            back = " and back, so that larger ones lose their finer detail" if "denoise" in card.task else ""
+            how = f"others are resized{back}"
+        return f"{width}x{height} {colour}; {how}"
+    padded = f"; padded to multiples of {spatial.multiple}" if spatial.multiple > 1 else ""
+    return f"any size, {colour}{padded}"
 
 
 def _print_facts(facts: list[tuple[str, str]]) -> None:
+    """A line for each fact; a long one goes on below, part by part."""
     for name, value in facts:
-        click.echo(f"{name:<18} {value}")
+        text = value if len(value) <= _LONG else value.replace("; ", f";\n{'':<19}")
+        click.echo(f"{name:<18} {text}")
+
+
+def _print_figures(card: ModelCard) -> None:
+    from quietframe.cli.table import print_table
+    from quietframe.figures import figure_table
+
+    for name, figures in card.metrics.items():
+        if not figures:
+            continue
+        arrow = ", noisy → denoised" if any(figure.startswith("noisy_") for figure in figures) else ""
+        click.echo(f"\nmeasured on {name}{arrow}")
+        print_table(*figure_table(figures))
 
 
 def _print_tensors(engine: Engine, card: ModelCard | None) -> None:

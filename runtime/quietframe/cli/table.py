@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-WIDTH_OF_A_PIPE = 200
+WIDTH_OF_A_PIPE = 400
 """Columns where the output is no terminal: a reader of a pipe can scroll, and a folded cell cannot be searched."""
 
 

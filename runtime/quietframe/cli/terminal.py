@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import click
 
@@ -15,6 +18,23 @@ from quietframe.descriptors import STDERR, diverted
 def say(text: str) -> None:
     """Print one line to stderr."""
     click.echo(f"quietframe: {text}", err=True)
+
+
+def printable(text: str) -> str:
+    """A text for one field of a line: control characters and undecodable bytes of a file name become escapes."""
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else ascii(char)[1:-1] for char in text
+    )
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """A record as JSON on one line, in UTF-8 as it is; in ASCII where a file name has bytes that are no UTF-8."""
+    text = json.dumps(record, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return text
 
 
 @contextlib.contextmanager

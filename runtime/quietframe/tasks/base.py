@@ -60,7 +60,7 @@ def open_engine(path: Path, *, threads: int | None = None) -> Engine:
 def require_task(card: ModelCard, task: Task) -> None:
     """Raise ModelLoadError unless the model does `task`."""
     if task not in card.task.split("+"):
-        raise ModelLoadError(f"{card.name}: this model does {card.task}, not {task}")
+        raise ModelLoadError(f"{card.name}: this model does {card.task}, not {task}: see quietframe models")
 
 
 def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:

@@ -18,7 +18,7 @@ from quietframe.errors import ModelLoadError, UsageError
 from quietframe.images import check_frame
 from quietframe.noise import estimate_noise
 from quietframe.tasks.base import open_model, require_task
-from quietframe.tasks.fit import Placement, place
+from quietframe.tasks.fit import Placement, is_resized, place
 from quietframe.tasks.tensors import decode_image, encode_image, quantize
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -26,6 +26,9 @@ Inputs = Mapping[str, NDArray[Any]]
 
 class Denoiser:
     """Denoises frames with a model file.
+
+    A model that takes whole pictures of one size sees each frame resized to it; the result comes back at the frame's
+    size, with no finer detail than the model's size holds (`sees_wh` tells).
 
     Calling it is `finish(frame, [engine.run(inputs) for inputs in prepare(frame)])`; benchmarks time the parts.
     Threads may share one: the model runs for one of them at a time. The frame that is given is never changed.
@@ -76,6 +79,24 @@ class Denoiser:
         if self._sigma is None:
             return None
         return estimate_noise(frame) if self.sigma_255 is None else self.sigma_255
+
+    @property
+    def sees_wh(self) -> tuple[int, int] | None:
+        """(width, height) that every frame is resized to and back; None if the model sees frames at their own size."""
+        if not is_resized(self.card.spatial):
+            return None
+        height, width = self.card.spatial.size_hw or (1, 1)
+        return width, height
+
+    def fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The frame as the model sees it: resized where `sees_wh` says so, otherwise as it is.
+
+        frame: (H, W, 3) or (H, W) uint8. Raises FrameError if the array is not a frame.
+        """
+        check_frame(frame)
+        if self.sees_wh is None:
+            return frame
+        return place(frame.shape[0], frame.shape[1], self.card.spatial).cut(frame)[0]
 
     def prepare(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> Sequence[Inputs]:
         """What the engine is to run for a frame: the inputs of one or more runs."""
@@ -142,7 +163,7 @@ class Denoiser:
                     f"Expected strength in [0, 1], as {self.card.name} is not told a noise level. Received: {strength}"
                 )
             if sigma_255 is not None:
-                raise UsageError(f"{self.card.name} is not told a noise level: leave sigma_255 out")
+                raise UsageError(f"{self.card.name} is not told a noise level: leave sigma_255 (--sigma) out")
             return
         if not (math.isfinite(strength) and strength >= 0):
             raise UsageError(f"Expected strength of at least 0. Received: {strength}")

@@ -134,13 +134,18 @@ class Tile:
         return list(pairwise(borders))
 
 
+def is_resized(spatial: Spatial) -> bool:
+    """Whether a model with that card takes whole pictures of one size, so that others are resized."""
+    return spatial.kind == "fixed" and spatial.fit == "resize"
+
+
 @lru_cache(maxsize=8)
 def place(height: int, width: int, spatial: Spatial) -> Placement:
     """The placement of a frame of that size for a model with that card."""
     if spatial.kind == "any":
         return Pad(height, width, spatial.multiple)
     assert spatial.size_hw is not None  # the card was checked when it was built
-    if spatial.fit == "resize":
+    if is_resized(spatial):
         return Resize(height, width, spatial.size_hw)
     return Tile(height, width, spatial.size_hw, spatial.halo)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from quietframe.errors import ModelLoadError
 
-ALIASES = {"camera": "camera-nano", "digits": "digit-classifier"}
-"""Short names for the built-in model that is recommended for a job."""
+ALIASES = {"camera": "camera-nano", "digits": "digit-classifier", "digit-denoiser": "latent-autoencoder"}
+"""Names of jobs, and the built-in model that is best at each: commands, defaults and the demonstration use these."""
 
 _FOLDER = Path(__file__).parent
 _SUFFIXES = (".tflite", ".onnx")
