@@ -18,7 +18,8 @@ def dense_autoencoder(units: int = 64) -> keras.Model:
     image = keras.Input((28, 28, 1), name="image")
     x = layers.Dense(units, activation="relu")(layers.Flatten()(image))
     x = layers.Dense(28 * 28, activation="sigmoid", dtype="float32")(x)
-    return keras.Model(image, layers.Reshape((28, 28, 1), name="denoised")(x), name="dense_autoencoder")
+    x = layers.Reshape((28, 28, 1), dtype="float32", name="denoised")(x)
+    return keras.Model(image, x, name="dense_autoencoder")
 
 
 def conv_autoencoder() -> keras.Model:
