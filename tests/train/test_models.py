@@ -3,10 +3,121 @@ import numpy as np
 import pytest
 
 from quietframe_train.layers import PixelShuffle, PixelUnshuffle
+from quietframe_train.macs import count_macs
+from quietframe_train.models import BUILDERS
 from quietframe_train.models.camera import camera_unet, camera_unet_geometry
 from quietframe_train.models.digits import latent_autoencoder
+from quietframe_train.recipes import RECIPES
 
 NANO = {"widths": (16, 32), "encoder_convs": (1, 3), "decoder_convs": (1,)}
+DIGIT, COLOUR = (28, 28, 1), (256, 256, 3)
+
+
+def built(name):
+    config = RECIPES[name].model
+    return BUILDERS[config.builder](**config.options)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "taken", "given"),
+    [
+        ("dense-autoencoder", 101_200, DIGIT, [DIGIT]),
+        ("digit-classifier", 269_322, DIGIT, [(10,)]),
+        ("denoise-and-classify", 370_522, DIGIT, [DIGIT, (10,)]),
+        ("conv-autoencoder", 47_425, DIGIT, [DIGIT]),
+        ("latent-autoencoder", 178_001, DIGIT, [DIGIT]),
+        ("bottleneck-autoencoder", 843_649, DIGIT, [DIGIT]),
+        ("bottleneck-autoencoder-long", 843_649, DIGIT, [DIGIT]),
+        ("bottleneck-autoencoder-deep", None, DIGIT, [DIGIT]),
+        ("color-autoencoder", 751_939, COLOUR, [COLOUR]),
+        ("color-autoencoder-k02", 751_939, COLOUR, [COLOUR]),
+        ("color-autoencoder-plain-split", 751_939, COLOUR, [COLOUR]),
+        ("digit-unet", None, DIGIT, [DIGIT]),
+        ("digit-cnn", None, DIGIT, [(10,)]),
+        ("color-unet", None, COLOUR, [COLOUR]),
+        ("image-classifier", None, (128, 128, 3), [(10,)]),
+        ("camera-nano", 31_932, (None, None, 3), [(None, None, 3)]),
+    ],
+)
+def test_each_recipe_builds_the_model_that_it_is_known_for(name, parameters, taken, given):
+    model = built(name)
+    assert parameters in (None, model.count_params())
+    assert tuple(model.inputs[0].shape[1:]) == taken
+    assert [tuple(output.shape[1:]) for output in model.outputs] == given
+
+
+def test_every_recipe_is_in_that_list():
+    marks = test_each_recipe_builds_the_model_that_it_is_known_for.pytestmark
+    assert {row[0] for mark in marks for row in mark.args[1]} == set(RECIPES)
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if "-parameter" in recipe.summary])
+def test_summaries_state_the_parameters(name):
+    stated = int(RECIPES[name].summary.split("k-parameter")[0])
+    assert built(name).count_params() == pytest.approx(1000 * stated, abs=1000)
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.kind == "digits"])
+def test_digit_models_give_what_they_say(name):
+    images = np.random.default_rng(0).random((2, *DIGIT), dtype=np.float32)
+    for output in keras.tree.flatten(built(name).predict(images, verbose=0)):
+        assert output.dtype == np.float32
+        assert output.min() >= 0
+        assert output.max() <= 1
+        if output.shape == (2, 10):
+            assert np.allclose(output.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_digit_unet_is_as_small_as_it_claims():
+    model = built("digit-unet")
+    assert model.count_params() <= min(105_000, built("bottleneck-autoencoder").count_params() / 8)
+    assert count_macs(model) <= count_macs(built("conv-autoencoder"))
+    assert count_macs(built("conv-autoencoder")) == pytest.approx(29e6, rel=0.03)
+
+
+def test_the_color_unet_is_as_light_as_it_claims():
+    assert count_macs(built("color-unet")) <= count_macs(built("color-autoencoder")) / 10
+
+
+def test_every_kernel_of_the_conv_autoencoder_is_held_to_a_norm_of_2():
+    kernels = [layer for layer in built("conv-autoencoder").layers if layer.weights]
+    assert len(kernels) == 5
+    assert [layer.kernel_constraint.max_value for layer in kernels] == [2.0] * 5
+    starts = [layer.kernel_initializer for layer in kernels[:4]]
+    assert all(isinstance(start, keras.initializers.HeUniform) for start in starts)
+
+
+def test_the_deep_decoder_ends_at_28_by_28():
+    """Its source's ends at 56x56."""
+    model = built("bottleneck-autoencoder-deep")
+    strides = [layer.strides for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    widths = [layer.filters for layer in model.layers if type(layer) is keras.layers.Conv2D]
+    assert strides == [(2, 2)] * 3
+    assert widths == [32, 64, 128]
+    leaky = [layer for layer in model.layers if isinstance(layer, keras.layers.LeakyReLU)]
+    assert len(leaky) == 5
+    assert model.get_layer("latent").units == 128
+    assert model.output_shape == (None, *DIGIT)
+
+
+def test_the_parts_of_the_composite_are_layers_of_their_own_names():
+    model = built("denoise-and-classify")
+    for part in RECIPES["denoise-and-classify"].parts:
+        layer = model.get_layer(RECIPES[part].model.builder)
+        assert layer.count_params() == built(part).count_params()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", sorted(set(BUILDERS) - {"camera_unet"}))
+def test_outputs_stay_float32_under_a_mixed_policy(name, policy):
+    """Else losses near 0 and 1 would round to what has no logarithm."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = BUILDERS[name]()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert [output.dtype for output in model.outputs] == ["float32"] * len(model.outputs)
+    assert any(layer.compute_dtype != "float32" for layer in model.layers), "and the rest does not"
 
 
 def test_encoder_and_decoder_are_models_that_can_be_saved(tmp_path):
