@@ -99,6 +99,27 @@ def test_folders(name: str) -> None:
         find_model(name)
 
 
+def test_the_folder_of_a_training_names_the_exported_file(tmp_path: Path) -> None:
+    folder = tmp_path / "my run"
+    (folder / "export").mkdir(parents=True)
+    (folder / "model.keras").touch()
+    with pytest.raises(ModelLoadError, match=r"export this training first \(quietframe export .*my run\)"):
+        find_model(folder)
+    for name in ("export.json", "mine.fp32.onnx"):
+        (folder / "export" / name).touch()
+    with pytest.raises(ModelLoadError, match=r"expected a model file, such as .*mine\.fp32\.onnx"):
+        find_model(folder)
+    (folder / "export/mine.int8.tflite").touch()
+    with pytest.raises(ModelLoadError, match=r"expected a model file, such as .*mine\.int8\.tflite"):
+        find_model(folder)
+
+
+def test_a_keras_file_names_the_export(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(ModelLoadError, match=r"expected .tflite or .onnx \(quietframe export "):
+        qf.Denoiser(tmp_path / "model.keras")
+
+
 @pytest.mark.parametrize("name", ["missing.tflite", "folder/missing.onnx", "zzzz", "nul\0.tflite", "相机.tflite"])
 def test_what_is_not_there_names_what_is(name: str) -> None:
     with pytest.raises(ModelLoadError, match=r"no such model file, nor a built-in model \(there are: ") as caught:

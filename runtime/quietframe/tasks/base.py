@@ -53,7 +53,8 @@ def open_engine(path: Path, *, threads: int | None = None) -> Engine:
     """Open a model file with the engine for its suffix, whatever the file says of itself. See `open_model`."""
     engine_class = ENGINES.get(path.suffix.lower())
     if engine_class is None:
-        raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}")
+        remedy = f" (quietframe export {path.parent})" if path.suffix.lower() == ".keras" else ""
+        raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}{remedy}")
     return engine_class(path, threads=threads or physical_cores())
 
 

@@ -45,7 +45,7 @@ def find_model(model: str | Path) -> Path:
     if is_file:
         return path
     if is_folder:
-        raise ModelLoadError(f"{path}: is a folder, expected a model file")
+        raise ModelLoadError(f"{path}: is a folder, expected {_expected_of(path)}")
     import difflib  # only here: opening a model should be quick
 
     others = [other for other in (*known, *ALIASES) if other != str(model)]
@@ -54,3 +54,17 @@ def find_model(model: str | Path) -> Path:
         raise ModelLoadError(f"unknown model {str(model)!r}: did you mean {near[0]!r}?")
     names = ", ".join(known) or "none"
     raise ModelLoadError(f"{model}: no such model file, nor a built-in model (there are: {names})")
+
+
+def _expected_of(folder: Path) -> str:
+    """What to name in place of a folder: of a training, the file that was exported from it."""
+    try:
+        exported = sorted(path for path in (folder / "export").iterdir() if path.suffix in _SUFFIXES)
+    except OSError:
+        exported = []
+    exported.sort(key=lambda path: not path.name.endswith(".int8.tflite"))
+    if exported:
+        return f"a model file, such as {exported[0]}"
+    if (folder / "model.keras").is_file():
+        return f"a model file: export this training first (quietframe export {folder})"
+    return "a model file"
