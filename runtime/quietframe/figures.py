@@ -37,6 +37,7 @@ _MEASURES: Mapping[str, _Measure] = {
     "accuracy_percent": _Measure("accuracy %", ".2f"),
     "accuracy": _Measure("accuracy %", ".2f", factor=100, unnamed="clean"),
 }
+_IN_HEADLINE = ("accuracy", "accuracy_percent", "psnr_db")
 _BEFORE, _LOST = "noisy_", "drop_"
 
 
@@ -69,12 +70,12 @@ def figure_table(figures: Mapping[str, float]) -> tuple[Sequence[str], Sequence[
 
 
 def headline(card: ModelCard) -> str:
-    """What a model reaches, in a few words: accuracy or PSNR, on a test set if it was measured on one; else ""."""
+    """What a model reaches, in a few words: accuracy and PSNR, on a test set if it was measured on one; else ""."""
     sets = sorted(card.metrics, key=lambda name: "test" not in name.split())
     for name in sets:
-        for measure in ("accuracy", "accuracy_percent", "psnr_db"):
-            if found := _under_each_noise(card.metrics[name], measure):
-                return f"{_say_all(measure, found)} ({name})"
+        by_measure = {measure: _under_each_noise(card.metrics[name], measure) for measure in _IN_HEADLINE}
+        if said := [_say_all(measure, found) for measure, found in by_measure.items() if found]:
+            return f"{'; '.join(said)} ({name})"
     return ""
 
 

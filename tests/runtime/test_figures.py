@@ -87,7 +87,7 @@ def test_a_noisy_figure_alone() -> None:
             {"MNIST_test": {"noisy_psnr_db_a": 1, "psnr_db_a": 18.6, "psnr_db_b": 14.3, "psnr_db_c": 16, "mse_a": 7}},
             "PSNR 14.30 to 18.60 dB, 3 noises (MNIST test)",
         ),
-        ({"x": {"psnr_db_u": 20.0, "accuracy_u": 0.955}}, "accuracy 95.50 % u (x)"),
+        ({"x": {"psnr_db_u": 20.0, "accuracy_u": 0.955}}, "accuracy 95.50 % u; PSNR 20.00 dB u (x)"),
     ],
 )
 def test_the_headline(card_with: Callable[..., ModelCard], sets: dict[str, Figures], says: str) -> None:
