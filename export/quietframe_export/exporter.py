@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from quietframe.card import ModelCard
-from quietframe.errors import OutputError, UsageError
+from quietframe.errors import ModelLoadError, OutputError, UsageError
 from quietframe.images import write_whole
-from quietframe_export.bias import correct_biases
 from quietframe_export.graph import (
     OUTLIER_RATIO,
     Operation,
@@ -20,7 +19,6 @@ from quietframe_export.graph import (
     tensor_ranges,
     tflite_operations,
 )
-from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.ranges import bounded
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
@@ -33,7 +31,6 @@ from quietframe_train.quantization import choose_ranges
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
-EXAMPLES = 32
 EIGHT_BIT_WEIGHTS = ("dynamic", "int8", "int16x8")
 
 
@@ -47,9 +44,10 @@ class FileReport:
         file: the file's name; None unless it passed.
         reason: why it failed or was refused.
         size_bytes: of the file.
-        comparison: the file beside Keras.
+        comparisons: the file beside Keras, once for each thing that the model does.
         operations: the file's operation types, each with how often it occurs.
         test: the file's figures on the test set, by name; measured if it passed and there is such a set.
+        test_images: of how many test images these figures are.
         float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
     """
 
@@ -58,10 +56,11 @@ class FileReport:
     file: str | None = None
     reason: str = ""
     size_bytes: int = 0
-    comparison: Comparison | None = None
+    comparisons: tuple[Comparison, ...] = ()
     operations: Mapping[str, int] | None = None
     float_operations: int = 0
     test: Mapping[str, float] | None = None
+    test_images: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class ExportReport:
         files: by target.
         outliers: tensors whose range is more than 30 standard deviations, widest first.
         widest: the widest tensor, outlier or not.
-        test_set, keras_test: name of the test set, and Keras' figures on it.
+        test_set, test_images, keras_test: name and size of the test set, and Keras' figures on it.
     """
 
     model: str
@@ -89,6 +88,7 @@ class ExportReport:
     outliers: Sequence[TensorRange]
     widest: TensorRange | None
     test_set: str | None = None
+    test_images: int = 0
     keras_test: Mapping[str, float] | None = None
 
     @property
@@ -152,6 +152,7 @@ def export_model(
         outliers=[found for found in ranges if found.ratio > OUTLIER_RATIO],
         widest=ranges[0] if ranges else None,
         test_set=subject.test.name if subject.test else None,
+        test_images=len(subject.test.images) if subject.test else 0,
         keras_test=subject.test.keras if subject.test else None,
     )
     write_whole(out / REPORT, (json.dumps(asdict(report), indent=1) + "\n").encode())
@@ -160,12 +161,10 @@ def export_model(
 
 def convert(subject: Subject, target: Target) -> bytes:
     """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
-    card, engine = subject.card, subject.engine
-    examples = [[inputs[name] for name in engine.inputs] for inputs in subject.calibration[:EXAMPLES]]
-    if target.precision in EIGHT_BIT_WEIGHTS and examples:
-        engine = KerasEngine(correct_biases(engine.model, examples), card)
+    card = subject.card
+    engine = subject.corrected if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
     if target.format == "tflite":
-        ranges = choose_ranges(engine.model, examples) if target.precision == "int8" else {}
+        ranges = choose_ranges(engine.model, subject.examples) if target.precision == "int8" else {}
         with bounded(engine.model, ranges):
             return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)
@@ -186,13 +185,20 @@ def _export_one(
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / name
         trial.write_bytes(embed(bare, card))
-        comparison = compare(card, subject.held_out, reference, answer(trial, card, subject.held_out))
+        try:
+            answers = answer(trial, card, subject.held_out)
+        except ModelLoadError as exc:  # the converter wrote what its own runtime lacks
+            (out / name).unlink(missing_ok=True)
+            return FileReport(target.name, "refused", reason=str(exc).replace(f"{trial}: ", ""))
+        comparisons = compare(card, subject.held_out, reference, answers)
         float_operations = sum(operation.is_float for operation in operations)
-        reason = _failure(target, comparison, gate[comparison.unit], float_operations)
+        reason = _failure(target, comparisons, gate, float_operations)
         test = measure(trial, card, subject.test) if subject.test and not reason else None
-    metrics = {subject.held_out_from: _metrics(comparison)}
+    metrics = {subject.held_out_from: _metrics(comparisons)}
     if subject.test and test:
-        metrics[subject.test.name] = {key: round(value, 5) for key, value in test.items()}
+        whole = len(subject.test.images)
+        part = "" if test.images == whole else f", {test.images} of {whole}"
+        metrics[f"{subject.test.name}{part}"] = {key: round(value, 5) for key, value in test.figures.items()}
     data = embed(bare, replace(card, metrics=metrics))
     if reason:
         (out / name).unlink(missing_ok=True)  # an earlier file would pass for this one
@@ -204,30 +210,36 @@ def _export_one(
         file=None if reason else name,
         reason=reason,
         size_bytes=len(data),
-        comparison=comparison,
+        comparisons=comparisons,
         operations=_count(operations),
         float_operations=float_operations,
-        test=test,
+        test=test.figures if test else None,
+        test_images=test.images if test else 0,
     )
 
 
-def _failure(target: Target, comparison: Comparison, limit: float, float_operations: int) -> str:
+def _failure(
+    target: Target, comparisons: Sequence[Comparison], gate: Mapping[str, float], float_operations: int
+) -> str:
     """Why a file is not kept; empty if it is."""
     if target.name == "tflite-int8" and float_operations:
         return f"holds {float_operations} float operations; not kept"
-    if not comparison.drop <= limit:  # so that a NaN fails
-        unit = "dB" if comparison.unit == "psnr_db" else "points"
-        return f"drops {comparison.drop:.2f} {unit}, more than the {limit:g} allowed; not kept"
+    for found in comparisons:
+        limit = gate[found.unit]
+        if not found.drop <= limit:  # so that a NaN fails
+            unit = "dB" if found.unit == "psnr_db" else "points"
+            return f"drops {found.drop:.2f} {unit}, more than the {limit:g} allowed; not kept"
     return ""
 
 
-def _metrics(comparison: Comparison) -> dict[str, float]:
+def _metrics(comparisons: Sequence[Comparison]) -> dict[str, float]:
     """The file's own figures for its card, unit and group in the keys."""
-    by_group = {
-        f"{comparison.unit}_{group.replace(' ', '')}": round(figures["file"], 3)
-        for group, figures in comparison.groups.items()
-    }
-    return {comparison.unit: round(comparison.file, 3), f"drop_{comparison.unit}": round(comparison.drop, 3)} | by_group
+    figures: dict[str, float] = {}
+    for found in comparisons:
+        figures |= {found.unit: round(found.file, 3), f"drop_{found.unit}": round(found.drop, 3)}
+        for group, of_group in found.groups.items():
+            figures[f"{found.unit}_{group.replace(' ', '')}"] = round(of_group["file"], 3)
+    return figures
 
 
 def _count(operations: Sequence[Operation]) -> dict[str, int]:

@@ -91,7 +91,7 @@ def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np
     indices = {name: detail["index"] for name, detail in interpreter.get_signature_runner().get_input_details().items()}
     graph = schema.ModelT.InitFromPackedBuf(fp32_tflite).subgraphs[0]
     computed = sorted({index for operator in graph.operators for index in operator.outputs})
-    seen: dict[int, list[NDArray[np.float32]]] = {index: [] for index in computed}
+    seen = {index: _Moments() for index in computed}
     for inputs in examples:
         for name, value in inputs.items():
             interpreter.resize_tensor_input(indices[name], value.shape)
@@ -100,11 +100,29 @@ def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np
             interpreter.set_tensor(indices[name], value)
         interpreter.invoke()
         for index in computed:
-            seen[index].append(np.ravel(interpreter.get_tensor(index)))
-    ranges = [_range(graph.tensors[index].name.decode(), np.concatenate(seen[index])) for index in computed]
+            seen[index].add(interpreter.get_tensor(index))
+    ranges = [seen[index].range(graph.tensors[index].name.decode()) for index in computed]
     return sorted(ranges, key=lambda found: -found.ratio)
 
 
-def _range(name: str, values: NDArray[np.float32]) -> TensorRange:
-    low, high, std = float(values.min()), float(values.max()), float(values.std())
-    return TensorRange(name.partition(";")[0], low, high, std, (high - low) / std if std > 0 else 0.0)
+@dataclass
+class _Moments:
+    """What is kept of a tensor's values: large ones would not fit into memory for several examples."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        self.count += values.size
+        self.total += float(values.sum(dtype=np.float64))
+        self.squares += float(np.square(values, dtype=np.float64).sum())
+
+    def range(self, name: str) -> TensorRange:
+        mean = self.total / self.count
+        std = max(0.0, self.squares / self.count - mean**2) ** 0.5
+        ratio = (self.high - self.low) / std if std > 0 else 0.0
+        return TensorRange(name.partition(";")[0], self.low, self.high, std, ratio)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from quietframe.card import ModelCard
@@ -47,8 +49,12 @@ class KerasEngine:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `quietframe.engines.Engine.run`."""
-        results = self.call({name: np.asarray(inputs[name]) for name in self.inputs})
+        results = self._compiled({name: tf.convert_to_tensor(inputs[name]) for name in self.inputs})
         return {name: np.asarray(result) for name, result in results.items()}
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return tf.function(self.call, autograph=False, reduce_retracing=True)
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The model on backend tensors, by name: what the converters trace."""

@@ -6,6 +6,8 @@ import re
 
 from quietframe.errors import QuietFrameError
 
+_TELLING = re.compile(r"not (currently )?(supported|implemented)|unsupported|Quantiz|error: 'tfl\.")
+
 
 class RefusedTargetError(QuietFrameError):
     """The converter refuses a model in a precision. `reason` is what it says, in one line.
@@ -23,8 +25,7 @@ class RefusedTargetError(QuietFrameError):
 def _essence(text: str) -> str:
     """The line of a long message that says what is wrong, without file names and addresses."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if re.search(r"not (currently )?(supported|implemented)|unsupported|Quantiz", line)
-    ]
+    telling = [line for line in lines if _TELLING.search(line)]
     line = (telling or lines or ["no reason given"])[0]
+    line = re.sub(r"^(.*error: )?(loc\(.*\): )?", "", line)
     return re.sub(r"\s+", " ", line)[:300]

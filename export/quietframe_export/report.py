@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from quietframe_export.exporter import ExportReport, FileReport
@@ -11,17 +13,21 @@ _UNITS = {"psnr_db": ("PSNR", "dB"), "accuracy_percent": ("accuracy", "%")}
 
 
 def report_table(report: ExportReport) -> Table:
-    """One row for each target."""
-    units = {file.comparison.unit for file in report.files if file.comparison}
-    measure, unit = _UNITS[next(iter(units), "psnr_db")]
+    """One row for each target, with the figures of each thing that the model does."""
+    units = list(dict.fromkeys(found.unit for file in report.files for found in file.comparisons))
     table = Table(title=f"{report.model}: exported files beside Keras, on {report.held_out_from}")
     table.add_column("target")
-    for heading in ("size KiB", f"Keras {unit}", f"file {unit}", "drop", "max error", "float ops"):
+    table.add_column("size KiB", justify="right")
+    for unit in units:
+        for heading in (f"Keras {_UNITS[unit][1]}", f"file {_UNITS[unit][1]}", "drop"):
+            table.add_column(heading, justify="right")
+    for heading in ("max error", "float ops"):
         table.add_column(heading, justify="right")
     table.add_column("outcome")
     for file in report.files:
-        table.add_row(*_row(file))
-    table.caption = f"{measure}: means. Max error: furthest pixel or score from Keras, in 8-bit levels."
+        table.add_row(*_row(file, units))
+    measures = " and ".join(_UNITS[unit][0] for unit in units) or "figures"
+    table.caption = f"{measures}: means. Max error: furthest pixel or score from Keras, in 8-bit levels."
     return table
 
 
@@ -30,14 +36,15 @@ def test_table(report: ExportReport) -> Table | None:
     measured = [file for file in report.files if file.test]
     if not measured:
         return None
-    table = Table(title=f"{report.model} on {report.test_set}, whole")
+    table = Table(title=f"{report.model} on {report.test_set}, {report.test_images} images")
     table.add_column("figure")
     table.add_column("Keras", justify="right")
     for file in measured:
-        table.add_column(file.target, justify="right")
+        part = "" if file.test_images == report.test_images else f"\n({file.test_images} images)"
+        table.add_column(f"{file.target}{part}", justify="right")
     keras = report.keras_test or {}
-    for name in measured[0].test or {}:
-        values = [keras.get(name), *((file.test or {})[name] for file in measured)]
+    for name in dict.fromkeys(name for file in measured for name in file.test or {}):
+        values = [keras.get(name), *((file.test or {}).get(name) for file in measured)]
         table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
     return table
 
@@ -60,17 +67,22 @@ def notes(report: ExportReport) -> list[str]:
     return lines
 
 
-def _row(file: FileReport) -> tuple[str, ...]:
-    if file.comparison is None:
-        return file.target, "", "", "", "", "", "", f"{file.outcome}: {file.reason}"
-    found = file.comparison
+def _row(file: FileReport, units: Sequence[str]) -> tuple[str, ...]:
+    outcome = file.outcome if file.outcome == "passed" else f"{file.outcome}: {file.reason}"
+    if not file.comparisons:
+        return file.target, "", *[""] * (3 * len(units)), "", "", outcome
+    by_unit = {found.unit: found for found in file.comparisons}
+    figures = [
+        text
+        for unit in units
+        for text in (f"{by_unit[unit].keras:.2f}", f"{by_unit[unit].file:.2f}", f"{by_unit[unit].drop:+.3f}")
+    ]
+    furthest = max(found.max_error_255 for found in file.comparisons)
     return (
         file.target,
         f"{file.size_bytes / 1024:.0f}",
-        f"{found.keras:.2f}",
-        f"{found.file:.2f}",
-        f"{found.drop:+.3f}",
-        f"{found.max_error_255:.2f}".removesuffix(".00"),
+        *figures,
+        f"{furthest:.2f}".removesuffix(".00"),
         str(file.float_operations),
-        file.outcome if file.outcome == "passed" else f"{file.outcome}: {file.reason}",
+        outcome,
     )

@@ -5,49 +5,39 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import ModelCard
-from quietframe.errors import ModelLoadError, UsageError
+from quietframe.errors import ModelLoadError, SourceError, UsageError
 from quietframe.noise import add_gaussian
 from quietframe.tasks import Classifier, Denoiser
+from quietframe_export.bias import correct_biases
 from quietframe_export.cards import card_for_run, versions
+from quietframe_export.frames import (
+    CALIBRATION_PATCHES,
+    CALIBRATION_SIDE,
+    HELD_OUT_FRAMES,
+    Sample,
+    calibration_images,
+    calibration_patches,
+    image_samples,
+    photo_samples,
+    read_photos,
+    smallest_side,
+)
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
-from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
-from quietframe_train.photos import cut_patches, load_photos
-from quietframe_train.recipe import Recipe
-from quietframe_train.run_folder import load_run
-from quietframe_train.splits import ImageSet, ImageSplits, load_splits
+from quietframe_train.image_set import ImageSplits
+from quietframe_train.photos import cut_patches
+from quietframe_train.run_folder import Run, load_run
+from quietframe_train.splits import Splits, load_splits
 
-CALIBRATION_FRAMES = 128
-CALIBRATION_DIGITS = 1000
-CALIBRATION_SIDE = 256
-HELD_OUT_DIGITS = 5000
-HELD_OUT_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
-HELD_OUT_FRAMES = 64
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One held-out frame.
-
-    Attributes:
-        frame: what the model is given: (H, W, 3) BGR or (H, W) gray, uint8.
-        clean: for denoisers, the picture without noise, same shape and dtype.
-        label: for classifiers, the right label; None where nobody knows it.
-        group: what the frame stands for, such as `sigma 25`; results are also reported by group.
-    """
-
-    frame: NDArray[np.uint8]
-    clean: NDArray[np.uint8] | None = None
-    label: str | None = None
-    group: str = ""
+EXAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,18 @@ class Subject:
     held_out_from: str
     test: TestSet | None = None
 
+    @cached_property
+    def examples(self) -> Sequence[Sequence[NDArray[np.float32]]]:
+        """The first calibration inputs, in the engine's order: enough to measure means and ranges with."""
+        return [[inputs[name] for name in self.engine.inputs] for inputs in self.calibration[:EXAMPLES]]
+
+    @cached_property
+    def corrected(self) -> KerasEngine:
+        """The model for files with 8-bit weights: its biases expect the rounding, where there are frames."""
+        if not self.examples:
+            return self.engine
+        return KerasEngine(correct_biases(self.engine.model, self.examples), self.card)
+
 
 def subject_from_run(
     folder: str | Path, *, data: str | Path | None = None, calibrate: str | Path | None = None, seed: int = 0
@@ -90,23 +92,24 @@ def subject_from_run(
         SourceError: not a run folder, or its data are gone.
     """
     run = load_run(folder)
-    model = load_keras(run.folder / "model.keras")
-    card = card_for_run(run, model, sha256(run.folder / "model.keras"))
+    model = load_keras(run.model_path)
     splits = load_splits(run.recipe, Path(data) if data else run.data_path, seed=run.seed, limit=run.limit)
+    classes = _classes(run, splits)
+    card = card_for_run(run, model, sha256(run.model_path), labels=classes)
     rng = np.random.default_rng(seed)
     engine = KerasEngine(model, card)
     if isinstance(splits, ImageSplits):
         if calibrate is not None:
-            raise UsageError("--calibrate is for models of photographs: digits calibrate with their training split")
-        frames = _noisy_digits(run.recipe, splits.training, CALIBRATION_DIGITS, rng)
-        samples = _digit_samples(run.recipe, splits.validation, rng)
-        origin = "training digits"
+            raise UsageError(f"--calibrate is for camera models: {run.recipe.name} calibrates with its training split")
+        frames = calibration_images(run.recipe, splits.training, card.macs_per_pixel, rng)
+        samples = image_samples(run.recipe, splits.validation, classes, card.macs_per_pixel, rng)
+        origin = "training digits" if run.recipe.kind == "digits" else "training pictures"
         name = f"{run.data.name} test"
         test = TestSet(name, splits.test, run.recipe, run.metrics.get("sets", {}).get(name, {}))
     else:
-        photos = splits.training if calibrate is None else _pictures(calibrate)
-        frames = _noisy_patches(run.recipe, photos, rng)
-        samples = _photo_samples(splits.validation, rng)
+        photos = splits.training if calibrate is None else read_photos(calibrate)
+        frames = calibration_patches(run.recipe, photos, rng)
+        samples = photo_samples(splits.validation, rng)
         test = None
         origin = "training photographs" if calibrate is None else str(calibrate)
     return Subject(
@@ -149,15 +152,17 @@ def subject_from_keras(
     )
     engine = KerasEngine(model, card)
     rng = np.random.default_rng(seed)
-    photos = _pictures(calibrate)
+    photos = read_photos(calibrate)
     held_out = max(1, len(photos) // 4)
     sigma_255 = noise_sigma_255 if "denoise" in card.task else 0.0
 
     def frames(chosen: Sequence[NDArray[np.uint8]], count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        patches = cut_patches(chosen, count, min(CALIBRATION_SIDE, _smallest_side(chosen)), rng)
+        patches = cut_patches(chosen, count, min(CALIBRATION_SIDE, smallest_side(chosen)), rng)
         return [(add_gaussian(patch, sigma_255, rng), patch) for patch in patches]
 
-    calibration = [encode(engine, card, frame, sigma_255) for frame, _ in frames(photos[held_out:], CALIBRATION_FRAMES)]
+    calibration = [
+        encode(engine, card, frame, sigma_255) for frame, _ in frames(photos[held_out:], CALIBRATION_PATCHES)
+    ]
     samples = [
         Sample(frame=frame, clean=clean if sigma_255 else None)
         for frame, clean in frames(photos[:held_out], HELD_OUT_FRAMES)
@@ -204,45 +209,16 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _pictures(folder: str | Path) -> Sequence[NDArray[np.uint8]]:
-    photos = load_photos(folder, validation_share=0.5, smallest=32)
-    return [*photos.validation, *photos.training]
+def _classes(run: Run, splits: Splits) -> tuple[str, ...]:
+    """The labels of a run's scores; empty without scores.
 
-
-def _smallest_side(photos: Sequence[NDArray[np.uint8]]) -> int:
-    return min(min(photo.shape[:2]) for photo in photos)
-
-
-def _noisy_patches(
-    recipe: Recipe, photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator
-) -> list[tuple[NDArray[np.uint8], float]]:
-    assert isinstance(recipe.noise, CameraNoise)
-    patches = cut_patches(photos, CALIBRATION_FRAMES, min(CALIBRATION_SIDE, _smallest_side(photos)), rng)
-    noisy, told_255 = recipe.noise.apply(patches, rng)
-    return [(frame, float(told)) for frame, told in zip(noisy, told_255, strict=True)]
-
-
-def _photo_samples(photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator) -> list[Sample]:
-    """Every held-out photograph whole at each noise level, as often as it takes for enough frames."""
-    rounds = -(-HELD_OUT_FRAMES // (len(photos) * len(HELD_OUT_SIGMAS_255)))
-    return [
-        Sample(frame=add_gaussian(photo, sigma_255, rng), clean=photo, group=f"sigma {sigma_255:g}")
-        for sigma_255 in HELD_OUT_SIGMAS_255
-        for photo in [*photos] * rounds
-    ]
-
-
-def _noisy_digits(
-    recipe: Recipe, digits: ImageSet, count: int, rng: np.random.Generator
-) -> list[tuple[NDArray[np.uint8], float]]:
-    assert isinstance(recipe.noise, (NoNoise, NormalNoise))
-    clean = digits.images[:count].astype(np.float32) * np.float32(1 / 255)
-    noisy = recipe.noise.apply(clean, rng)
-    return [(frame, 0.0) for frame in np.rint(noisy[..., 0] * 255).astype(np.uint8)]
-
-
-def _digit_samples(recipe: Recipe, digits: ImageSet, rng: np.random.Generator) -> list[Sample]:
-    count = min(len(digits.images), HELD_OUT_DIGITS)
-    noisy = _noisy_digits(recipe, digits, count, rng)
-    rows: Any = zip(noisy, digits.images[:count], digits.labels[:count], strict=True)
-    return [Sample(frame=frame, clean=clean[..., 0], label=str(int(label))) for (frame, _), clean, label in rows]
+    Raises SourceError if the data hold other classes than those that it was trained on.
+    """
+    if "classify" not in run.recipe.task or not isinstance(splits, ImageSplits):
+        return ()
+    if run.classes and splits.classes != run.classes:
+        raise SourceError(
+            f"{run.folder}: trained on the classes {', '.join(run.classes)}; the data hold "
+            f"{', '.join(splits.classes)}: pass its own with --data"
+        )
+    return splits.classes

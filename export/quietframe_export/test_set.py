@@ -3,61 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quietframe.card import ModelCard
-from quietframe.quality import mean_psnr_db
-from quietframe.tasks import Classifier, Denoiser
-from quietframe_train.corruption import NormalNoise
-from quietframe_train.digits import ImageSet
-from quietframe_train.evaluate import noisy_digits
+from quietframe.noise import to_uint8
+from quietframe.tasks.base import open_model
+from quietframe.tasks.tensors import dequantize, encode_image
+from quietframe_export.frames import affordable, as_frame
+from quietframe_train.evaluate import fidelity, noisy_images
+from quietframe_train.image_set import ImageSet
 from quietframe_train.recipe import Recipe
+
+SLOW_MACS = 20e9
+_INTEGER = ("int8", "int16x8")
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """ImageSet that decide nothing: not the training, not the gate.
+    """Images that decide nothing: not the training, not the gate.
 
     Attributes:
         name: as metrics.json and the card call it.
-        digits: all of them.
-        recipe: says the noise and its levels.
+        images: all of them.
+        recipe: says which noises they are measured with.
         keras: training's figures on the set, by name.
     """
 
     __test__ = False  # not a test case for pytest
 
     name: str
-    digits: ImageSet
+    images: ImageSet
     recipe: Recipe
     keras: Mapping[str, float]
 
+    @cached_property
+    def noisy(self) -> Mapping[str, NDArray[Any]]:
+        """The images with each noise, by its key: the same for every file.
 
-def measure(path: Path, card: ModelCard, test: TestSet) -> dict[str, float]:
-    """A file's figures over the whole test set, run by the runtime, under the names that training gives them.
+        (N, height, width, channels): uint8, or float32 in steps of no kind where the noise is not clipped.
+        """
+        found = {noise.key: noisy_images(self.images, noise) for noise in self.recipe.measured_with}
+        return {key: to_uint8(255 * images) if _in_range(images) else images for key, images in found.items()}
 
-    Denoisers: `psnr_db_sigmaS` and `mse_sigmaS` at each of the recipe's test levels, on the noise that training
-    used. Classifiers: `accuracy` on clean digits, in [0, 1].
+
+@dataclass(frozen=True)
+class Measured:
+    """A file's figures on the test set, by name, and how many of its images they are of."""
+
+    figures: Mapping[str, float]
+    images: int
+
+
+def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
+    """A file's figures over the test set, under the names that training gives them.
+
+    The runtime's engine runs the file, and the figures are those of `quietframe_train.evaluate.image_figures`: of
+    what the file gives, integers as the numbers that they stand for. Noise that is not clipped fits no 8-bit
+    picture: files with float activations are given its numbers as they are, int8 and int16x8 files are not measured
+    with it. LiteRT runs int16x8 some thirty times as slowly as int8: of a large model's test set a part is measured.
     """
-    digits = test.digits
-    if card.task == "classify":
-        classify = Classifier(path)
-        right = [
-            classify(image[..., 0]).label == str(label)
-            for image, label in zip(digits.images, digits.labels, strict=True)
-        ]
-        return {"accuracy": float(np.mean(right))}
-    assert isinstance(test.recipe.noise, NormalNoise)
-    denoise = Denoiser(path)
-    figures = {}
-    for sigma in test.recipe.test_sigmas:
-        noisy = noisy_digits(digits, replace(test.recipe.noise, sigma=sigma))
-        clean = [image[..., 0] for image in digits.images]
-        denoised = [denoise(image[..., 0]) for image in noisy]
-        figures[f"psnr_db_sigma{sigma:g}"] = mean_psnr_db(zip(clean, denoised, strict=True))
-        errors = (np.stack(denoised).astype(np.float32) - np.stack(clean)) / 255
-        figures[f"mse_sigma{sigma:g}"] = float(np.mean(errors**2))
-    return figures
+    eight_bit_only = card.precision in _INTEGER
+    noisy = {key: all_of for key, all_of in test.noisy.items() if all_of.dtype == np.uint8 or not eight_bit_only}
+    images, index = test.images, np.arange(len(test.images))
+    if card.precision == "int16x8" and noisy:
+        count = affordable(images, len(images), SLOW_MACS / len(noisy), card.macs_per_pixel)
+        index = np.linspace(0, len(images) - 1, count).round().astype(int)
+        images = ImageSet(images.images[index], images.labels[index])
+    figures: dict[str, float] = {}
+    for key, all_of in noisy.items():
+        results = _run(path, card, all_of[index])
+        if "denoise" in card.task:
+            figures |= {f"{name}_{key}": value for name, value in fidelity(images, results["image"]).items()}
+        if "classify" in card.task:
+            right = results["scores"].argmax(axis=1) == images.labels
+            figures["accuracy" if key == "clean" else f"accuracy_{key}"] = float(np.mean(right))
+    return Measured(figures, len(images))
+
+
+def _run(path: Path, card: ModelCard, noisy: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """The file's outputs for images of its own size, by role, float32 with the images' axis first."""
+    engine, _ = open_model(path, card=card)
+    spec = card.inputs[0]
+    info = engine.inputs[spec.name]
+    found: dict[str, list[NDArray[np.float32]]] = {out.role: [] for out in card.outputs}
+    for image in noisy:
+        tensor = encode_image(as_frame(image), spec, info) if image.dtype == np.uint8 else image[None]
+        results = engine.run({spec.name: tensor})
+        for out in card.outputs:
+            found[out.role].append(dequantize(results[out.name], engine.outputs[out.name])[0])
+    return {role: np.stack(values) for role, values in found.items()}
+
+
+def _in_range(images: NDArray[np.float32]) -> bool:
+    return bool(images.min() >= 0 and images.max() <= 1)

@@ -25,6 +25,7 @@ from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.trace import input_signature, trace
 
 PERCENTILE = 99.99
+_VALUES_AT_A_TIME = 2**20
 
 OPSET = 17
 """ONNX opset of the files: ONNX Runtime 1.13 (2022) and later run it."""
@@ -69,7 +70,7 @@ def quantize_onnx(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.flo
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": PERCENTILE},
+            extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": _stride(calibration)},
         )
         return (folder / "int8.onnx").read_bytes()
 
@@ -83,15 +84,30 @@ def embed_card_onnx(data: bytes, card: ModelCard) -> bytes:
 
 
 class _Reader(CalibrationDataReader):
-    """Hands the calibration inputs to ONNX Runtime's quantizer one by one."""
+    """Hands the calibration inputs to ONNX Runtime's quantizer one by one, in the stretches that it asks for."""
 
     def __init__(self, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+        self._calibration = calibration
         self._remaining = iter(calibration)
 
+    def __len__(self) -> int:
+        return len(self._calibration)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Go on with the inputs from `start_index` up to `end_index`."""
+        self._remaining = iter(self._calibration[start_index:end_index])
+
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next inputs, or None at the end."""
+        """The next inputs, or None at the end of the stretch."""
         inputs = next(self._remaining, None)
         return None if inputs is None else dict(inputs)
+
+
+def _stride(calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> int:
+    """How many examples ONNX Runtime holds at a time, with all tensors between; it must divide their number."""
+    values = max(sum(value.size for value in inputs.values()) for inputs in calibration)
+    most = max(1, _VALUES_AT_A_TIME // values)
+    return max(count for count in range(1, min(most, len(calibration)) + 1) if len(calibration) % count == 0)
 
 
 def _name_free_axes(value: onnx.ValueInfoProto) -> None:

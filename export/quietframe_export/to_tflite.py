@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import flatbuffers
@@ -50,10 +51,12 @@ def convert_to_tflite(
     if precision == "int16x8":
         _refuse_16x8(engine, card)
     if precision == "int8":
-        data = _convert(engine, card, precision, calibration, bound_images=True)
-        if not any(operation.is_float for operation in tflite_operations(data)):
-            return data
-        # The last operation (a sigmoid) has a range of its own, and another one costs a detour through float.
+        # The last operation (a sigmoid) may have a range of its own, and another one may cost a detour through float,
+        # or be refused.
+        with suppress(RefusedTargetError):
+            data = _convert(engine, card, precision, calibration, bound_images=True)
+            if not any(operation.is_float for operation in tflite_operations(data)):
+                return data
     return _convert(engine, card, precision, calibration, bound_images=False)
 
 

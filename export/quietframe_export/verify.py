@@ -14,7 +14,7 @@ from quietframe.card import ModelCard
 from quietframe.engines import Engine
 from quietframe.quality import psnr_db
 from quietframe.tasks import Classifier, Denoiser
-from quietframe_export.subject import Sample
+from quietframe_export.frames import Sample
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,20 @@ class Answers:
     """What a model made of the held-out frames.
 
     Attributes:
-        images: the denoised frames, uint8; empty for a classifier.
-        scores: (frames, labels); empty for a denoiser.
+        images: the denoised frames, uint8; None if the model does not denoise.
+        scores: (frames, labels) float32; None if it does not classify.
     """
 
-    images: Sequence[NDArray[np.uint8]] = ()
+    images: Sequence[NDArray[np.uint8]] | None = None
     scores: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """An exported file beside Keras.
+    """An exported file beside Keras, in one measure.
 
-    For a denoiser the figures are mean PSNR in dB, over all frames and by group; for a classifier accuracy in
-    percent, where unknown labels count Keras' own answers as right.
+    Denoised frames are measured by mean PSNR in dB, over all frames and by group; scores by accuracy in percent,
+    where unknown labels count Keras' own answers as right.
 
     Attributes:
         keras, file: the figure of each.
@@ -55,27 +55,40 @@ class Comparison:
     unit: str
 
 
-def answer(model: str | Path | Engine, card: ModelCard | None, samples: Sequence[Sample]) -> Answers:
-    """Run a model on the held-out frames as a device would: the noise level is estimated, not told."""
-    if card is not None and card.task == "classify":
+def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> Answers:
+    """Run a model on the held-out frames as a device would: the noise level is estimated, not told.
+
+    A model that denoises and classifies is run once for each, as it serves both tasks.
+    """
+    images = scores = None
+    if "denoise" in card.task:
+        denoise = Denoiser(model, card=card)
+        images = [denoise(sample.frame) for sample in samples]
+    if "classify" in card.task:
         classify = Classifier(model, card=card)
-        rows = [list(classify(sample.frame).scores.values()) for sample in samples]
-        return Answers(scores=np.asarray(rows, np.float32))
-    denoise = Denoiser(model, card=card)
-    return Answers(images=[denoise(sample.frame) for sample in samples])
+        scores = np.asarray([list(classify(sample.frame).scores.values()) for sample in samples], np.float32)
+    return Answers(images, scores)
 
 
-def compare(card: ModelCard, samples: Sequence[Sample], keras: Answers, file: Answers) -> Comparison:
-    """Set a file's answers beside those of Keras."""
+def compare(card: ModelCard, samples: Sequence[Sample], keras: Answers, file: Answers) -> tuple[Comparison, ...]:
+    """Set a file's answers beside those of Keras: one comparison for each thing that the model does."""
+    found = []
+    if keras.images is not None and file.images is not None:
+        found.append(_compare_images(samples, keras.images, file.images))
     if keras.scores is not None and file.scores is not None:
-        return _compare_scores(card, samples, keras.scores, file.scores)
+        found.append(_compare_scores(card, samples, keras.scores, file.scores))
+    return tuple(found)
+
+
+def _compare_images(
+    samples: Sequence[Sample], keras: Sequence[NDArray[np.uint8]], file: Sequence[NDArray[np.uint8]]
+) -> Comparison:
     references = [
-        reference if sample.clean is None else sample.clean
-        for sample, reference in zip(samples, keras.images, strict=True)
+        reference if sample.clean is None else sample.clean for sample, reference in zip(samples, keras, strict=True)
     ]
-    of_keras = [psnr_db(reference, image) for reference, image in zip(references, keras.images, strict=True)]
-    of_file = [psnr_db(reference, image) for reference, image in zip(references, file.images, strict=True)]
-    errors = (np.abs(a.astype(np.int16) - b).max() for a, b in zip(keras.images, file.images, strict=True))
+    of_keras = [psnr_db(reference, image) for reference, image in zip(references, keras, strict=True)]
+    of_file = [psnr_db(reference, image) for reference, image in zip(references, file, strict=True)]
+    errors = (np.abs(a.astype(np.int16) - b).max() for a, b in zip(keras, file, strict=True))
     return _comparison(samples, of_keras, of_file, float(max(errors)), "psnr_db")
 
 

@@ -48,7 +48,7 @@ def choose_ranges(
         examples: inputs in the model's order, of any batch size.
         deviations: keep within so many standard deviations of the mean: for a model that can still learn to.
     """
-    outputs = {tensor._keras_history.operation for tensor in model.outputs}
+    outputs = {_maker(tensor) for tensor in model.outputs}
     seen: dict[str, list[NDArray[np.float32]]] = {}
     rng = np.random.default_rng(0)
 
@@ -164,6 +164,16 @@ def leaves(model: keras.Model) -> Iterator[Any]:
             yield from leaves(layer)
         else:
             yield layer
+
+
+def _maker(tensor: Any) -> Any:
+    """The layer that computes a tensor: inside a model that is a layer, and before what only gives another shape."""
+    layer, node, index = tensor._keras_history
+    if isinstance(layer, keras.Model):
+        return _maker(layer.outputs[index])
+    if isinstance(layer, (layers.Reshape, layers.Flatten)):
+        return _maker(layer._inbound_nodes[node].input_tensors[0])
+    return layer
 
 
 def _instead(call: Callable[..., Any], _inner: Any, *args: Any, **kwargs: Any) -> Any:
