@@ -22,7 +22,7 @@ from quietframe_train.image_set import ImageSet, ImageSplits
 from quietframe_train.recipe import Recipe
 from quietframe_train.splits import Splits
 
-_BLUE, _ORANGE, _RED, _GRAY = "#1f6fb4", "#e07b1a", "#c62828", "#555555"
+BLUE, ORANGE, RED, GRAY = "#1f6fb4", "#e07b1a", "#c62828", "#555555"
 _COLUMNS = 12
 _SMALL = 64  # side in pixels; larger images get larger cells, and fewer of them
 _PHOTO_SIDE, _PHOTO_SIGMA_255, _PHOTO_COUNT = 192, 25.0, 5
@@ -43,7 +43,7 @@ def loss_figure(rows: Sequence[dict[str, float]], title: str) -> Figure:
     figure.suptitle(title, fontsize=11)
     epochs = [row["epoch"] for row in rows]
     for axes, name in zip(figure.subplots(1, 1 + len(names), squeeze=False)[0], ["loss", *names], strict=True):
-        for key, label, colour in ((name, "training", _BLUE), (f"val_{name}", "validation", _ORANGE)):
+        for key, label, colour in ((name, "training", BLUE), (f"val_{name}", "validation", ORANGE)):
             values = [row.get(key, np.nan) for row in rows]
             axes.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) < 25 else None, markersize=3)
         axes.set(xlabel="epoch", ylabel=_METRIC_NAMES.get(name, name))
@@ -84,7 +84,7 @@ def _denoised(model: keras.Model, recipe: Recipe, test: ImageSet, classes: Seque
         axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     for row, predicted in taken.items():
         for axes, label, index in zip(grid[row], predicted, few.labels, strict=False):
-            axes.set_xlabel(classes[label], fontsize=9, labelpad=1, color=_GRAY if label == index else _RED)
+            axes.set_xlabel(classes[label], fontsize=9, labelpad=1, color=GRAY if label == index else RED)
     return figure
 
 
@@ -107,8 +107,8 @@ def _classified(predicted: NDArray[np.int64], test: ImageSet, classes: Sequence[
             right = predicted[index] == test.labels[index]
             taken, true = classes[predicted[index]], classes[test.labels[index]]
             text = taken if right else f"{true} → {taken}"
-            axes.set_title(text, fontsize=9, color=_GRAY if right else _RED, pad=2)
-            axes.spines[:].set(visible=not right, color=_RED, linewidth=2)
+            axes.set_title(text, fontsize=9, color=GRAY if right else RED, pad=2)
+            axes.spines[:].set(visible=not right, color=RED, linewidth=2)
     return figure
 
 
@@ -124,7 +124,7 @@ def _photos(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint
             axes = grid[row, column]
             _show(axes, image[:, :, ::-1])
             if row:
-                axes.set_title(f"{psnr_db(clean, image):.1f} dB", fontsize=9, color=_GRAY, pad=2)
+                axes.set_title(f"{psnr_db(clean, image):.1f} dB", fontsize=9, color=GRAY, pad=2)
             if column == 0:
                 axes.set_ylabel(label, fontsize=10)
     return figure

@@ -1,0 +1,1 @@
+"""`quietframe results`: one page of figures and pictures from the folders of finished trainings."""
