@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from quietframe.card import ModelCard, TensorSpec
 from quietframe_export.keras_engine import KerasEngine
+from quietframe_train.quantization import leaves, patched
 
 DEFAULT_SIZE_HW = (480, 640)
 """The frame size that a TFLite file of a fully convolutional model starts with. Runtimes resize its input."""
@@ -36,7 +40,8 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
 
     @tf.function(input_signature=signature, autograph=False)
     def function(*inputs: Any) -> dict[str, Any]:
-        results = engine.call(dict(zip(engine.inputs, inputs, strict=True)))
+        with _resizing(engine.model):
+            results = engine.call(dict(zip(engine.inputs, inputs, strict=True)))
         for spec in card.outputs:
             if bound_images and spec.role == "image":
                 low, high = spec.value_range
@@ -44,6 +49,23 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
         return results
 
     return function
+
+
+@contextmanager
+def _resizing(model: keras.Model) -> Iterator[None]:
+    """While this lasts, upsampling by repetition is traced as one resize; Keras would write tiles."""
+    with ExitStack() as stack:
+        for layer in leaves(model):
+            if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest":
+                stack.enter_context(patched(layer, partial(_resize, layer.size)))
+        yield
+
+
+def _resize(factors: tuple[int, int], inner: Any, inputs: Any) -> Any:
+    height, width = inputs.shape[1:3]
+    if height is None or width is None:
+        return inner(inputs)
+    return tf.image.resize(inputs, (height * factors[0], width * factors[1]), method="nearest")
 
 
 def _shape(

@@ -17,7 +17,10 @@ import pytest
 from quietframe.assets import photo_bgr
 from quietframe.card import DataTerms
 from quietframe_export.subject import Subject, subject_from_run
+from quietframe_train.recipe import ModelConfig, PictureData
 from quietframe_train.recipes import RECIPES
+
+MakeRun = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -55,33 +58,93 @@ def digit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_run(
-    tmp_path_factory: pytest.TempPathFactory, photo_folder: Path, digit_file: Path
-) -> Callable[[str, int], Path]:
+def make_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path, digit_file: Path) -> MakeRun:
     """Train a recipe for a few epochs into a run folder, once for the session."""
     import quietframe_train
 
-    folders: dict[str, Path] = {}
+    runs = tmp_path_factory.mktemp("runs")
 
-    def make(recipe: str, epochs: int) -> Path:
-        if recipe not in folders:
-            folder = tmp_path_factory.mktemp("runs") / recipe
-            data = photo_folder if RECIPES[recipe].kind == "photos" else digit_file
-            quietframe_train.train(recipe, data=data, out=folder, epochs=epochs, seed=5)
-            folders[recipe] = folder
-        return folders[recipe]
+    def make(name: str, epochs: int | None, *, limit: int | None = None, batch: int | None = None) -> Path:
+        folder = runs / name
+        if not folder.exists():
+            recipe = RECIPES[name]
+            data = photo_folder if recipe.kind == "photos" else digit_file
+            recipe = replace(recipe, batch=batch or recipe.batch)
+            quietframe_train.train(recipe, data=data, out=folder, epochs=epochs, limit=limit, seed=5)
+        return folder
 
     return make
 
 
 @pytest.fixture(scope="session")
-def classifier_run(make_run: Callable[[str, int], Path]) -> Path:
+def classifier_run(make_run: MakeRun) -> Path:
     return make_run("digit-classifier", 12)
 
 
 @pytest.fixture(scope="session")
-def autoencoder_run(make_run: Callable[[str, int], Path]) -> Path:
+def autoencoder_run(make_run: MakeRun) -> Path:
     return make_run("latent-autoencoder", 3)
+
+
+@pytest.fixture(scope="session")
+def composite_run(make_run: MakeRun, classifier_run: Path) -> Path:
+    """The classifier's run lies beside it."""
+    make_run("dense-autoencoder", 20, batch=32)
+    return make_run("denoise-and-classify", None)
+
+
+@pytest.fixture(scope="session")
+def unclipped_run(make_run: MakeRun) -> Path:
+    return make_run("conv-autoencoder", 1, limit=300)
+
+
+@pytest.fixture(scope="session")
+def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty pictures each of discs and of squares, in colours of all kinds."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(9)
+    for name in ("disc", "square"):
+        (folder / name).mkdir()
+        for index in range(20):
+            picture = np.full((48, 64, 3), rng.integers(0, 90, 3), np.uint8)
+            x, y = (int(value) for value in rng.integers(18, 30, 2))
+            colour = rng.integers(150, 256, 3).tolist()
+            if name == "disc":
+                cv2.circle(picture, (x, y), 12, colour, -1)
+            else:
+                cv2.rectangle(picture, (x - 11, y - 11), (x + 11, y + 11), colour, -1)
+            cv2.imwrite(str(folder / name / f"{index}.png"), picture)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_picture_run(tmp_path_factory: pytest.TempPathFactory, class_folder: Path) -> Callable[..., Path]:
+    """Train a recipe of whole pictures on small ones, with a small model."""
+    import quietframe_train
+
+    def make(name: str, builder: str, **options: object) -> Path:
+        recipe = RECIPES[name]
+        assert isinstance(recipe.data, PictureData)
+        small = replace(
+            recipe,
+            model=ModelConfig(builder, {"side": 32, **options}),
+            data=replace(recipe.data, side=32, cross_validate=False),
+        )
+        folder = tmp_path_factory.mktemp("pictures") / name
+        quietframe_train.train(small, data=class_folder, out=folder, epochs=2, seed=5)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def folder_classifier_run(make_picture_run: Callable[..., Path]) -> Path:
+    return make_picture_run("image-classifier", "small_cnn", channels=3, widths=(8, 16))
+
+
+@pytest.fixture(scope="session")
+def colour_run(make_picture_run: Callable[..., Path]) -> Path:
+    return make_picture_run("color-unet", "color_unet", widths=(8, 16), encoder_convs=(1, 1), decoder_convs=(1,))
 
 
 @pytest.fixture(scope="session")

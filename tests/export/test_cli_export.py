@@ -33,7 +33,7 @@ def test_a_run_folder(camera_run: Path, tmp_path: Path, capfd: pytest.CaptureFix
 def test_json(camera_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("export", camera_run, "--to", "tflite-fp32", "-o", tmp_path, "--json") == 0
     report = json.loads(capfd.readouterr().out)
-    assert report["files"][0]["comparison"]["unit"] == "psnr_db"
+    assert report["files"][0]["comparisons"][0]["unit"] == "psnr_db"
 
 
 def test_a_model_that_int8_ruins_is_exit_1(

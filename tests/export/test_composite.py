@@ -1,0 +1,117 @@
+"""Files with two outputs: the clean picture and the scores, found by name, judged one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import quietframe as qf
+from quietframe.card import ModelCard
+from quietframe.engines import ENGINES
+from quietframe_export import export_model, exporter, subject_from_run
+from quietframe_export.exporter import ExportReport
+from quietframe_export.frames import Sample
+from quietframe_export.report import report_table
+from quietframe_export.subject import Subject
+from quietframe_export.targets import TARGETS, parse_targets
+from quietframe_export.verify import Answers, answer, compare
+
+
+@pytest.fixture(scope="module")
+def subject(composite_run: Path) -> Subject:
+    return subject_from_run(composite_run)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("composite")
+
+
+@pytest.fixture(scope="module")
+def report(subject: Subject, folder: Path) -> ExportReport:
+    return export_model(subject, parse_targets("all"), folder, max_accuracy_drop_percent=1.5)
+
+
+def test_every_target_passes_in_both_measures(report: ExportReport) -> None:
+    assert {file.target: file.reason for file in report.files if file.outcome != "passed"} == {}
+    for file in report.files:
+        assert [found.unit for found in file.comparisons] == ["psnr_db", "accuracy_percent"]
+        assert file.comparisons[1].keras > 50
+        assert file.test is not None and {"psnr_db_uniform0.9", "accuracy_uniform0.9"} <= file.test.keys()
+    assert next(file for file in report.files if file.target == "tflite-int8").float_operations == 0
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_one_file_serves_every_task(report: ExportReport, subject: Subject, folder: Path, target: object) -> None:
+    path = folder / f"denoise-and-classify{target.suffix}"  # type: ignore[attr-defined]
+    assert set(ENGINES[path.suffix](path, threads=1).outputs) == {"denoised", "scores"}
+    both, denoise, classify = qf.DenoiseClassifier(path), qf.Denoiser(path), qf.Classifier(path)
+    assert {"psnr_db", "drop_psnr_db", "accuracy_percent", "drop_accuracy_percent"} <= both.card.metrics[
+        report.held_out_from
+    ].keys()
+    expected = answer(subject.engine, subject.card, subject.held_out[:20])
+    assert expected.images is not None and expected.scores is not None
+    for sample, image, scores in zip(subject.held_out, expected.images, expected.scores, strict=False):
+        found = both(sample.frame)
+        np.testing.assert_array_equal(found.image, denoise(sample.frame))
+        assert found.scores == classify(sample.frame).scores
+        assert np.abs(found.image.astype(int) - image).mean() < 4
+        assert np.abs(np.array(list(found.scores.values())) - scores).max() < 0.25
+
+
+def test_the_table_shows_both(report: ExportReport) -> None:
+    headings = [str(column.header) for column in report_table(report).columns]
+    assert headings[2:8] == ["Keras dB", "file dB", "drop", "Keras %", "file %", "drop"]
+
+
+@pytest.mark.parametrize(
+    ("gates", "reason"),
+    [((-50.0, 100.0), "dB, more than the -50 allowed"), ((50.0, -100.0), "points, more than the -100 allowed")],
+)
+def test_each_measure_has_its_gate(subject: Subject, tmp_path: Path, gates: tuple[float, float], reason: str) -> None:
+    (file,) = export_model(
+        subject,
+        parse_targets("tflite-fp32"),
+        tmp_path,
+        max_psnr_drop_db=gates[0],
+        max_accuracy_drop_percent=gates[1],
+    ).files
+    assert file.outcome == "failed"
+    assert reason in file.reason
+
+
+def two_answers(card: ModelCard) -> tuple[list[Sample], Answers]:
+    clean = np.full((28, 28), 100, np.uint8)
+    samples = [Sample(frame=clean, clean=clean, label=label) for label in card.labels]
+    return samples, Answers([clean + 5] * 10, np.eye(10, dtype=np.float32))
+
+
+def test_each_measure_sees_its_own_output(subject: Subject) -> None:
+    samples, keras = two_answers(subject.card)
+    wrong_scores = Answers(keras.images, np.roll(np.eye(10, dtype=np.float32), 1, axis=1))
+    pictures, scores = compare(subject.card, samples, keras, wrong_scores)
+    assert (pictures.drop, scores.drop) == (0, 100)
+    assert keras.images is not None
+    wrong_pictures = Answers([image + 50 for image in keras.images], keras.scores)
+    pictures, scores = compare(subject.card, samples, keras, wrong_pictures)
+    assert pictures.drop > 10 and scores.drop == 0
+    assert (pictures.max_error_255, scores.max_error_255) == (50, 0)
+
+
+def test_a_file_that_the_runtime_cannot_run_is_refused(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(model: object, card: ModelCard, samples: list[Sample]) -> Answers:
+        if isinstance(model, Path):
+            raise qf.ModelLoadError(f"{model}: not a LiteRT model that runs here (no such operation)")
+        return answer(subject.engine, card, samples)
+
+    monkeypatch.setattr(exporter, "answer", unable)
+    report = export_model(subject, parse_targets("tflite-fp32"), tmp_path)
+    assert (report.files[0].outcome, report.files[0].reason) == (
+        "refused",
+        "not a LiteRT model that runs here (no such operation)",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["export.json"]

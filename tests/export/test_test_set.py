@@ -1,0 +1,66 @@
+"""The test set's figures of a file stand beside those that training wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quietframe_export import export_model, subject_from_run, test_set
+from quietframe_export import report as tables
+from quietframe_export.targets import parse_targets
+
+FIDELITY = ("psnr_db", "ssim", "mse", "bce", "rmse")
+
+
+@pytest.mark.parametrize("kind", ["composite_run", "autoencoder_run", "classifier_run", "colour_run", "unclipped_run"])
+@pytest.mark.parametrize("target", ["tflite-fp32", "onnx-fp32"])
+def test_float_files_have_trainings_figures(
+    kind: str, target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    subject = subject_from_run(request.getfixturevalue(kind))
+    (file,) = export_model(subject, parse_targets(target), tmp_path).files
+    assert subject.test is not None and file.test is not None
+    expected = {name: value for name, value in subject.test.keras.items() if not name.startswith("noisy_")}
+    assert list(file.test) == list(expected)
+    for name, value in expected.items():
+        assert file.test[name] == pytest.approx(value, rel=2e-3, abs=1e-4), name
+    assert file.test_images == len(subject.test.images)
+
+
+def test_noise_that_does_not_fit_8_bits(unclipped_run: Path, tmp_path: Path) -> None:
+    """Float files are given it as it is; the others would see it clipped, which is another noise."""
+    subject = subject_from_run(unclipped_run)
+    targets = parse_targets("tflite-fp16,tflite-dynamic,tflite-int8,tflite-int16x8,onnx-int8")
+    subject = replace(subject, test=replace(subject.test, images=subject.test.images.first(40)))  # type: ignore
+    report = export_model(subject, targets, tmp_path)
+    unclipped = {f"{name}_normal0.55unclipped" for name in FIDELITY}
+    clipped = {f"{name}_normal0.55" for name in FIDELITY}
+    for file in report.files:
+        assert file.test is not None
+        both = file.target in ("tflite-fp16", "tflite-dynamic")
+        assert file.test.keys() == (unclipped | clipped if both else clipped)
+    table = tables.test_table(report)
+    assert table is not None and table.row_count == 10
+
+
+def test_of_a_slow_file_a_part_is_measured(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    subject = subject_from_run(make_run("dense-autoencoder", 20, batch=32))
+    pixels = subject.card.macs_per_pixel * 28 * 28
+    monkeypatch.setattr(test_set, "SLOW_MACS", 50.5 * pixels)
+    report = export_model(subject, parse_targets("tflite-int16x8,tflite-int8"), tmp_path)
+    assert [file.test_images for file in report.files] == [50, 397]
+    assert report.test_images == 397
+
+
+def test_noisy_images_are_drawn_once(autoencoder_run: Path) -> None:
+    test = subject_from_run(autoencoder_run).test
+    assert test is not None
+    assert test.noisy is test.noisy
+    assert list(test.noisy) == ["normal0.5mean0.5", "normal0.75mean0.5", "normal1mean0.5"]
+    assert all(images.dtype == np.uint8 for images in test.noisy.values())
