@@ -17,7 +17,7 @@ from quietframe_train.checkpoint import (
     write_history,
 )
 from quietframe_train.fit import build, fit
-from quietframe_train.recipe import EarlyStopping
+from quietframe_train.recipe import EarlyStopping, ModelConfig
 from quietframe_train.recipes import RECIPES
 from quietframe_train.run_folder import HISTORY, STATE
 from quietframe_train.splits import load_splits
@@ -61,6 +61,19 @@ def test_resume_loads_weights_optimizer_and_history(tmp_path, mnist_npz):
     for one, other in zip(model.get_weights(), fresh.get_weights(), strict=True):
         assert np.array_equal(one, other)
     for one, other in zip(model.optimizer.variables, fresh.optimizer.variables, strict=True):
+        assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)), one.path
+
+
+def test_resume_brings_back_what_dropout_draws_from(tmp_path, mnist_npz):
+    recipe = replace(RECIPES["digit-cnn"], model=ModelConfig("small_cnn", {"widths": (4,)}), batch=64)
+    training, validation = batches(recipe, load_splits(recipe, mnist_npz, seed=1, limit=200), seed=1)
+    keras.utils.set_random_seed(1)
+    model, _ = fit(recipe, training, validation, tmp_path, epochs=2)
+    keras.utils.set_random_seed(1)
+    fresh = build(recipe, 2 * len(training))
+    resume(fresh, tmp_path, len(training))
+    assert any("seed_generator" in variable.path for variable in fresh.variables)
+    for one, other in zip(model.non_trainable_variables, fresh.non_trainable_variables, strict=True):
         assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)), one.path
 
 

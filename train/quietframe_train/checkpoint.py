@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from quietframe.errors import SourceError
 from quietframe_train.recipe import EarlyStopping
@@ -54,7 +55,8 @@ class Checkpoint(keras.callbacks.Callback):
 def resume(model: keras.Model, folder: Path, steps_per_epoch: int) -> list[dict[str, float]]:
     """Load the state in `folder` into a compiled model and return the history rows of its whole epochs.
 
-    Without a state there is nothing to resume: the model stays as it is and the history is empty.
+    The model must be new, built from the seed that the training was begun with. Without a state there is nothing to
+    resume: the model stays as it is and the history is empty.
     Raises SourceError if the state or history is damaged, or of another model.
     """
     state = folder / STATE
@@ -71,7 +73,15 @@ def resume(model: keras.Model, folder: Path, steps_per_epoch: int) -> list[dict[
     epochs = int(model.optimizer.iterations) // steps_per_epoch
     if len(rows) < epochs:
         raise SourceError(f"{folder}: {HISTORY} has {len(rows)} epochs, {STATE} is after {epochs}")
+    _skip_draws(model, int(model.optimizer.iterations))
     return rows[:epochs]
+
+
+def _skip_draws(model: keras.Model, steps: int) -> None:
+    """Bring what dropout draws from to where it was after so many steps: Keras counts the draws, and saves no count."""
+    for variable in model.non_trainable_variables:
+        if variable.path.endswith("seed_generator_state"):
+            variable.assign(keras.ops.convert_to_numpy(variable) + np.array([0, steps], variable.dtype))
 
 
 def should_stop(rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> bool:
