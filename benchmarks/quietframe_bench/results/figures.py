@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BYTES = 70_000
-"""Of a copied picture."""
+"""Of a copied picture that is wider than high; of others half as much again."""
 
 _WIDTHS = (1140, 960, 800, 640, 520, 420)
 _QUALITIES = (85, 70, 55)
@@ -61,7 +61,7 @@ def draw_all(entries: Sequence[Entry], measured: Measured, folder: Path) -> dict
 
 
 def copy_picture(source: Path, stem: Path) -> Path:
-    """Copy a picture in at most `MOST_BYTES`: as PNG if that is enough, or else as JPEG, narrower if need be.
+    """Copy a picture in no more than `MOST_BYTES` say: as PNG, or else as JPEG, narrower if need be.
 
     stem: the copy's path without its suffix. Returns the copy's path.
     """
@@ -185,11 +185,12 @@ def _plain(axes: Any) -> None:
 
 def _encoded(picture: Any) -> tuple[str, bytes]:
     """(suffix, file content) of the best copy that is small enough."""
+    most = MOST_BYTES if picture.shape[0] <= picture.shape[1] else MOST_BYTES * 3 // 2
     attempts = [(_WIDTHS[0], ".png", [cv2.IMWRITE_PNG_COMPRESSION, 9])]
     attempts += [(width, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]) for width in _WIDTHS for quality in _QUALITIES]
     for width, suffix, options in attempts:
         done, data = cv2.imencode(suffix, _narrowed(picture, width), options)
-        if done and len(data) <= MOST_BYTES:
+        if done and len(data) <= most:
             break
     return suffix, data.tobytes()
 

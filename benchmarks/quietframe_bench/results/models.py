@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import UsageError
+from quietframe.errors import SourceError, UsageError
 from quietframe.noise import to_uint8
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class FileModel:
 
 
 class KerasModel:
-    """The Keras model of a run, in float32 batches."""
+    """The Keras model of a run, in float32 batches. Raises SourceError if it cannot be read."""
 
     def __init__(self, entry: Entry) -> None:
         import keras
@@ -83,7 +83,11 @@ class KerasModel:
         self.name = entry.name
         self.origin = f"{entry.name} in Keras"
         self._recipe = entry.run.recipe
-        self._model = keras.models.load_model(entry.run.model_path, compile=False)
+        path = entry.run.model_path
+        try:
+            self._model = keras.models.load_model(path, compile=False)
+        except (OSError, ValueError, TypeError) as exc:
+            raise SourceError(f"{entry.name}: {path.name}: not a Keras model that can be read") from exc
 
     def denoise(self, images: NDArray[np.float32]) -> NDArray[np.uint8] | None:
         """See `Model`."""
@@ -106,7 +110,7 @@ def open_model(entry: Entry, targets: Sequence[str] = FLOAT) -> Model | None:
     """A run's model: the first of `targets` that was exported.
 
     Without one: for `FLOAT` the int8 file, or Keras where nothing was exported; for other targets None.
-    Raises UsageError if there is nothing to run.
+    Raises UsageError if there is nothing to run, SourceError if the Keras model cannot be read.
     """
     order = targets if targets != FLOAT else (*FLOAT, *INT8)
     paths = {file.target: file.path for file in entry.files if file.path}
