@@ -17,6 +17,7 @@ from quietframe_train.recipe import Recipe, WarmupCosine
 from quietframe_train.run_folder import RANGES
 
 _VALIDATION_BATCH = 32
+_EMA_SPANS = 5  # a training is at least so many times as long as its moving average looks back
 _RANGE_BATCHES = 16
 _DEVIATIONS = 6.0  # 256 steps then are at least 21 to a standard deviation
 
@@ -46,11 +47,12 @@ def build(recipe: Recipe, steps: int) -> keras.Model:
             warmup_target=config.learning_rate,
             warmup_steps=warmup,
         )
+    momentum = min(config.ema_momentum, 1 - _EMA_SPANS / steps)  # a short trial would keep its first weights
     optimizer = keras.optimizers.Adam(
         rate,
         clipnorm=config.clipnorm,
-        use_ema=config.ema_momentum > 0,
-        ema_momentum=config.ema_momentum or 0.99,
+        use_ema=momentum > 0,
+        ema_momentum=momentum if momentum > 0 else 0.99,
     )
     _compile(model, recipe, optimizer)
     return model
