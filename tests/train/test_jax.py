@@ -11,6 +11,8 @@ import pytest
 
 from quietframe_train import load_run
 from quietframe_train.checkpoint import read_history
+from quietframe_train.evaluate import image_figures
+from quietframe_train.splits import load_splits
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed"),
@@ -22,9 +24,10 @@ import sys
 from dataclasses import replace
 import keras
 from quietframe_train import RECIPES, train
+from quietframe_train.recipe import ModelConfig
 assert keras.backend.backend() == "jax"
 assert "tensorflow" not in sys.modules, "JAX alone is enough"
-digits, photos, out = sys.argv[1:]
+digits, photos, pictures, out = sys.argv[1:]
 
 class Interrupt(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
@@ -33,6 +36,12 @@ class Interrupt(keras.callbacks.Callback):
 
 camera = replace(RECIPES["camera-nano"], steps_per_epoch=2, batch=2)
 train(camera, data=photos, out=f"{out}/camera", epochs=1, seed=1)
+colour = replace(
+    RECIPES["color-unet"],
+    model=ModelConfig("color_unet", {"side": 32, "widths": (8, 16), "encoder_convs": (1, 1), "decoder_convs": (1,)}),
+    data=replace(RECIPES["color-unet"].data, side=32),
+)
+train(colour, data=pictures, out=f"{out}/colour", epochs=2, seed=1)
 train("digit-classifier", data=digits, out=f"{out}/whole", epochs=2, seed=1, limit=640)
 try:
     train("digit-classifier", data=digits, out=f"{out}/cut", epochs=2, seed=1, limit=640, callbacks=[Interrupt()])
@@ -42,11 +51,11 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, mnist_npz, photo_folder):
+def trained(tmp_path_factory, mnist_npz, photo_folder, picture_folder):
     """Runs that a process with the JAX backend made."""
     out = tmp_path_factory.mktemp("jax")
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(mnist_npz), str(photo_folder), str(out)],
+        [sys.executable, "-c", SCRIPT, str(mnist_npz), str(photo_folder), str(picture_folder), str(out)],
         env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
@@ -56,8 +65,8 @@ def trained(tmp_path_factory, mnist_npz, photo_folder):
     return out
 
 
-@pytest.mark.parametrize("name", ["camera", "whole"])
-def test_two_steps_under_jax(trained, name):
+@pytest.mark.parametrize("name", ["camera", "colour", "whole"])
+def test_a_few_steps_under_jax(trained, name):
     run = load_run(trained / name)
     assert run.versions["backend"] == "jax"
     assert "jax" in run.versions
@@ -72,10 +81,16 @@ def test_a_training_resumes_under_jax(trained):
 
 
 def test_its_model_gives_the_same_scores_here(trained, mnist_npz):
-    from quietframe_train.evaluate import accuracy
-    from quietframe_train.splits import load_splits
-
     run = load_run(trained / "whole")
-    test = load_splits(run.recipe, mnist_npz, seed=1).test
-    model = keras.models.load_model(run.model_path)
-    assert accuracy(model, test) == pytest.approx(run.metrics["sets"]["mnist.npz test"]["accuracy"], abs=0.02)
+    figures = image_figures(
+        keras.models.load_model(run.model_path), run.recipe, load_splits(run.recipe, mnist_npz, seed=1).test
+    )
+    assert figures == pytest.approx(run.metrics["sets"]["mnist.npz test"], abs=0.02)
+
+
+def test_its_pictures_come_out_the_same_here(trained, picture_folder):
+    run = load_run(trained / "colour")
+    assert run.versions["backend"] == "jax"
+    test = load_splits(run.recipe, picture_folder, seed=1).test
+    figures = image_figures(keras.models.load_model(run.model_path), run.recipe, test)
+    assert figures == pytest.approx(run.metrics["sets"][f"{picture_folder.name} test"], rel=2e-3)
