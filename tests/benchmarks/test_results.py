@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import keras
@@ -17,11 +18,11 @@ import pytest
 from quietframe.card import DataTerms
 from quietframe.cli import main
 from quietframe.errors import OutputError, SourceError
-from quietframe_bench.results import measure as measure_module
+from quietframe_bench import results as results_room
 from quietframe_bench.results.collect import by_noise, collect, split_figure
 from quietframe_bench.results.figures import MOST_BYTES, copy_picture
 from quietframe_bench.results.markdown import duration, gain, millions, table
-from quietframe_bench.results.measure import confuse
+from quietframe_bench.results.measured import confuse
 from quietframe_bench.results.models import FileModel
 from quietframe_bench.results.page import MARK, check_page
 from quietframe_bench.results.reported import REPORTED
@@ -147,7 +148,7 @@ def denoised(noise, bce, psnr_db, ssim):
 @pytest.fixture
 def results(tmp_path, capfd, monkeypatch):
     """Run `quietframe results …`: (exit code, the page or "", standard error)."""
-    monkeypatch.setattr(measure_module, "SIGMAS", (0.0, 0.5))
+    monkeypatch.setattr("quietframe_bench.results.digits.SIGMAS", (0.0, 0.5))
     monkeypatch.setattr("quietframe_bench.results.figures.SIGMAS", (0.0, 0.5))
     page = tmp_path / "docs" / "results.md"
     page.parent.mkdir()
@@ -477,7 +478,7 @@ def test_numbers_in_words():
 
 def test_importing_it_imports_no_other_room():
     """The contract in CONTRIBUTING.md: train and export are imported inside functions."""
-    modules = "cli, collect, figures, findings, markdown, measure, models, overview, page, sections, test_sets, versus"
+    modules = ", ".join(path.stem for path in Path(results_room.__file__).parent.glob("[!_]*.py"))
     code = f"from quietframe_bench.results import {modules}\nimport sys\nprint('MODULES', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}

@@ -14,8 +14,8 @@ from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.errors import OutputError
 
 if TYPE_CHECKING:
+    from quietframe_bench.results.digits import OnStep
     from quietframe_bench.results.findings import Findings
-    from quietframe_bench.results.measure import OnStep
 
 _NEEDS = ("keras", "matplotlib", "onnxruntime", "psutil", "skimage")
 

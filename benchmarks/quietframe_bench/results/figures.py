@@ -12,7 +12,7 @@ import numpy as np
 from quietframe.errors import OutputError, SourceError
 from quietframe.images import write_whole
 from quietframe_bench.results.collect import Entry
-from quietframe_bench.results.measure import CHAMPION, SIGMAS, Confusion, Measured, Robustness
+from quietframe_bench.results.measured import CHAMPION, SIGMAS, Confusion, Measured, Robustness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import Any
 
 from quietframe_bench.results.collect import Collection, Entry, noise_words, split_figure
 from quietframe_bench.results.markdown import NAMES
-from quietframe_bench.results.measure import Measured
+from quietframe_bench.results.measured import Measured
 
 
 @dataclass(frozen=True)

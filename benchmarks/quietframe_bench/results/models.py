@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import SourceError, UsageError
+from quietframe.errors import QuietFrameError, SourceError, UsageError
 from quietframe.noise import to_uint8
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FLOAT = ("tflite-fp32", "onnx-fp32")
 INT8 = ("tflite-int8",)
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 class Model(Protocol):
@@ -124,9 +127,32 @@ def open_model(entry: Entry, targets: Sequence[str] = FLOAT) -> Model | None:
     return KerasModel(entry)
 
 
+def opened(entry: Entry, targets: Sequence[str], failures: list[str]) -> Model | None:
+    """As `open_model`; what is wrong goes into `failures`, once."""
+    try:
+        return open_model(entry, targets)
+    except QuietFrameError as exc:
+        _say(str(exc), failures)
+    return None
+
+
+def tried(model: Model, call: Callable[[Given], Result | None], given: Given, failures: list[str]) -> Result | None:
+    """`call(given)`, a method of the model; None where it fails, and why goes into `failures`, once."""
+    try:
+        return call(given)
+    except QuietFrameError as exc:
+        _say(f"{model.name}: {exc}", failures)
+    return None
+
+
 def fits_8bit(images: NDArray[np.float32]) -> bool:
     """Whether all values lie in [0, 1]."""
     return float(images.min()) >= 0 and float(images.max()) <= 1
+
+
+def _say(line: str, failures: list[str]) -> None:
+    if line not in failures:
+        failures.append(line)
 
 
 def _plane(frame: NDArray[Any]) -> NDArray[Any]:

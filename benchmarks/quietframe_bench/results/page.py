@@ -9,9 +9,11 @@ from quietframe.errors import OutputError
 from quietframe.images import write_whole
 from quietframe_bench.results import overview, versus
 from quietframe_bench.results.collect import Entry
+from quietframe_bench.results.digits import ROBUSTNESS_IMAGES
 from quietframe_bench.results.findings import Findings
 from quietframe_bench.results.markdown import paragraph
-from quietframe_bench.results.measure import CHAMPION, LATENCY, ROBUSTNESS_IMAGES
+from quietframe_bench.results.measure import LATENCY
+from quietframe_bench.results.measured import CHAMPION
 from quietframe_bench.results.sections import section
 
 MARK = "<!-- written by quietframe results: changes are lost when it runs again -->"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quietframe_bench.results.collect import by_noise
 from quietframe_bench.results.findings import Findings
 from quietframe_bench.results.markdown import NAMES, NONE, figure, gain, integer, millions, paragraph, table
-from quietframe_bench.results.measure import CHAMPION
+from quietframe_bench.results.measured import CHAMPION
 
 _LOWER_IS_BETTER = frozenset({"bce", "mse", "rmse"})
 _MOST_NAMED = 8
