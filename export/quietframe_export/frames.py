@@ -131,11 +131,14 @@ def affordable(images: ImageSet, count: int, macs: float, macs_per_pixel: float)
     return min(count, max(LEAST, int(macs / (macs_per_pixel * height * width))))
 
 
+def evenly(total: int, count: int) -> NDArray[np.int64]:
+    """`count` indices from all along `total` things; all of them where there are no more."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)
+
+
 def spread(images: ImageSet, count: int) -> ImageSet:
     """At most `count` of the images, from all along the set: one in the order of its classes gives some of each."""
-    if len(images) <= count:
-        return images
-    index = np.linspace(0, len(images) - 1, count).round().astype(int)
+    index = evenly(len(images), count)
     return ImageSet(images.images[index], images.labels[index])
 
 

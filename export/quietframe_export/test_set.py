@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import ModelCard
+from quietframe.cpu import physical_cores
 from quietframe.noise import to_uint8
 from quietframe.tasks.base import open_model
 from quietframe.tasks.tensors import dequantize, encode_image
-from quietframe_export.frames import affordable, as_frame
+from quietframe_export.frames import affordable, as_frame, evenly, spread
 from quietframe_train.evaluate import fidelity, noisy_images
 from quietframe_train.image_set import ImageSet
 from quietframe_train.recipe import Recipe
 
 SLOW_MACS = 20e9
+"""Multiply-accumulates that an int16x8 file's test may take."""
 _INTEGER = ("int8", "int16x8")
 
 
@@ -46,7 +49,7 @@ class TestSet:
     def noisy(self) -> Mapping[str, NDArray[Any]]:
         """The images with each noise, by its key: the same for every file.
 
-        (N, height, width, channels): uint8, or float32 in steps of no kind where the noise is not clipped.
+        (N, height, width, channels): uint8, or float32 as drawn where the noise is not clipped.
         """
         found = {noise.key: noisy_images(self.images, noise) for noise in self.recipe.measured_with}
         return {key: to_uint8(255 * images) if _in_range(images) else images for key, images in found.items()}
@@ -73,8 +76,7 @@ def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
     images, index = test.images, np.arange(len(test.images))
     if card.precision == "int16x8" and noisy:
         count = affordable(images, len(images), SLOW_MACS / len(noisy), card.macs_per_pixel)
-        index = np.linspace(0, len(images) - 1, count).round().astype(int)
-        images = ImageSet(images.images[index], images.labels[index])
+        index, images = evenly(len(images), count), spread(images, count)
     figures: dict[str, float] = {}
     for key, all_of in noisy.items():
         results = _run(path, card, all_of[index])
@@ -87,8 +89,18 @@ def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
 
 
 def _run(path: Path, card: ModelCard, noisy: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """The file's outputs for images of its own size, by role, float32 with the images' axis first."""
-    engine, _ = open_model(path, card=card)
+    """The file's outputs for images of its own size, by role, float32 with the images' axis first.
+
+    Each core runs a part of the images: small models and int16x8 ones make little use of a second thread.
+    """
+    parts = [part for part in np.array_split(noisy, physical_cores()) if len(part)]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        found = list(pool.map(partial(_run_part, path, card), parts))
+    return {role: np.concatenate([of_part[role] for of_part in found]) for role in found[0]}
+
+
+def _run_part(path: Path, card: ModelCard, noisy: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    engine, _ = open_model(path, card=card, threads=1)
     spec = card.inputs[0]
     info = engine.inputs[spec.name]
     found: dict[str, list[NDArray[np.float32]]] = {out.role: [] for out in card.outputs}
