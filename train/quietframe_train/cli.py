@@ -57,6 +57,8 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("quietframe: %(message)s"))
     log = logging.getLogger("quietframe_train")
+    level = log.level
+    log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
         run = _run(recipe, options)
@@ -65,6 +67,7 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
         return EXIT_INTERRUPTED
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)
     _print_run(run, as_json=as_json)
     return EXIT_DONE
 
