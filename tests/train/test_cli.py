@@ -6,10 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
+import cv2
 import pytest
 
-from quietframe_train import load_run
+from quietframe_train import RECIPES, load_run
+from quietframe_train.recipe import ModelConfig
 
 EPOCH_LINE = re.compile(r"epoch (\d+)/(\d+)  .*loss [\d.]+.*  [\d.]+ s$")
 
@@ -70,14 +73,44 @@ def test_the_list_needs_no_keras(finished):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for text in ("latent-autoencoder", "digit-classifier", "camera-nano", "denoise", "MNIST", "31k-parameter"):
+    for text in (*RECIPES, "denoise", "MNIST", "31k-parameter", "a folder of photographs", "a folder for each class"):
         assert text in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 160
 
 
 def test_the_list_as_json(run_cli):
     code, out, _ = run_cli("train", "--list", "--json")
     assert code == 0
-    assert [row["name"] for row in json.loads(out)] == ["latent-autoencoder", "digit-classifier", "camera-nano"]
+    rows = json.loads(out)
+    assert [row["name"] for row in rows] == list(RECIPES)
+    assert {row["data"] for row in rows} == {
+        "MNIST",
+        "a folder of photographs",
+        "a folder of pictures",
+        "a folder for each class",
+    }
+
+
+@pytest.fixture(scope="module")
+def some_data(tmp_path_factory, mnist_npz, photo_folder, picture_folder):
+    """Data by name: good ones, a folder with little that can be read, and one with little of one class."""
+    broken = tmp_path_factory.mktemp("broken")
+    for name, source in (("one/0.png", "dark/00.png"), ("two/0.png", "light/00.png")):
+        (broken / name).parent.mkdir()
+        shutil.copy(picture_folder / source, broken / name)
+    (broken / "two" / "text.jpg").write_text("not a picture")
+    for index in range(1, 4):
+        shutil.copy(picture_folder / "dark" / "00.png", broken / "one" / f"twin-{index}.png")
+    lopsided = tmp_path_factory.mktemp("lopsided")
+    shutil.copytree(picture_folder / "dark", lopsided / "one")
+    shutil.copytree(broken / "two", lopsided / "two")
+    return {
+        "mnist": mnist_npz,
+        "photos": photo_folder,
+        "pictures": picture_folder,
+        "broken": broken,
+        "lopsided": lopsided,
+    }
 
 
 @pytest.mark.parametrize(
@@ -85,7 +118,28 @@ def test_the_list_as_json(run_cli):
     [
         ([], "Missing argument 'RECIPE': quietframe train --list shows them"),
         (["camera-nanno"], "unknown recipe 'camera-nanno': did you mean 'camera-nano'?"),
-        (["camera-nano", "--out", "{tmp}/run"], "camera-nano trains on photographs of yours: pass --data FOLDER"),
+        (["camera-nano", "--out", "{tmp}/run"], "camera-nano trains on pictures of yours: pass --data FOLDER"),
+        (["color-unet", "--out", "{tmp}/run"], "color-unet trains on pictures of yours: pass --data FOLDER"),
+        (["image-classifier", "--out", "{tmp}/run"], "pass --data FOLDER, with a sub-folder for each class"),
+        (["color-unet", "--data", "{mnist}", "--out", "{tmp}/run"], "mnist.npz: is a file, expected a folder of"),
+        (["image-classifier", "--data", "{tmp}/none", "--out", "{tmp}/run"], "none: no such folder of pictures"),
+        (["image-classifier", "--data", "{photos}", "--out", "{tmp}/run"], "1 sub-folders with pictures, at least 2"),
+        (["color-unet", "--data", "{broken}", "--out", "{tmp}/run"], "2 different pictures (1 files skipped), at"),
+        (["color-unet", "--data", "{pictures}", "--limit", "3", "--out", "{tmp}/run"], "3 different pictures (0 files"),
+        (["image-classifier", "--data", "{lopsided}", "--out", "{tmp}/run"], "two: 1 different pictures that can be"),
+        (["digit-unet", "--data", "{pictures}", "--out", "{tmp}/run"], "mnist.npz: no such file; expected mnist.npz"),
+        (
+            ["denoise-and-classify", "--data", "{mnist}", "--epochs", "2", "--out", "{tmp}/run"],
+            "pass --epochs to those",
+        ),
+        (["denoise-and-classify", "--data", "{tmp}/none", "--out", "{tmp}/run"], "none: no such file"),
+        (["digit-cnn", "--data", "{mnist}", "--out", "/proc/run"], "/proc/run: cannot be made"),
+        (
+            ["denoise-and-classify", "--data", "{mnist}", "--out", "/proc/run"],
+            "/proc/dense-autoencoder: cannot be made",
+        ),
+        (["digit-cnn", "--data", "{mnist}", "--out", "{mnist}"], "is a file, expected a folder for the training"),
+        (["digit-cnn", "--compute", "int4"], "Invalid value for '--compute'"),
         (["camera-nano", "--data", "{tmp}", "--out", "{tmp}/run"], "0 usable pictures"),
         (["digit-classifier", "--data", "{tmp}/none.npz", "--out", "{tmp}/run"], "none.npz: no such file"),
         (["digit-classifier", "--epochs", "0"], "Invalid value for '--epochs'"),
@@ -97,14 +151,14 @@ def test_the_list_as_json(run_cli):
         (["latent-autoencoder", "--out", "{finished}", "--resume"], "recipe name: digit-classifier, now latent"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_2(run_cli, tmp_path, finished, args, message):
+def test_mistakes_are_one_line_and_exit_2(run_cli, tmp_path, finished, some_data, args, message):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in finished[0].iterdir())
-    code, out, err = run_cli("train", *(arg.format(tmp=tmp_path, finished=finished[0]) for arg in args))
+    code, out, err = run_cli("train", *(arg.format(tmp=tmp_path, finished=finished[0], **some_data) for arg in args))
     assert (code, out) == (2, "")
     assert message in err
     assert err.startswith("quietframe: error: ")
     assert err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.iterdir())
     assert sorted((path.name, path.stat().st_mtime_ns) for path in finished[0].iterdir()) == before
 
 
@@ -179,3 +233,93 @@ def test_a_terminal_gets_a_bar(tmp_path, mnist_npz):
     assert process.wait() == 0
     assert "━" in shown.decode()
     assert "/6" in shown.decode(), "steps of the epoch"
+
+
+@pytest.fixture
+def small_recipes(monkeypatch):
+    """The recipes of whole pictures, at 32 pixels a side."""
+    for name, recipe in RECIPES.items():
+        if recipe.kind != "pictures":
+            continue
+        options = {**recipe.model.options, "side": 32}
+        small = replace(recipe, model=ModelConfig(recipe.model.builder, options), data=replace(recipe.data, side=32))
+        monkeypatch.setitem(RECIPES, name, small)
+
+
+ARTEFACTS = {"model.keras", "recipe.json", "history.csv", "metrics.json", "loss.png", "samples.png", "state.weights.h5"}
+
+
+@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.kind == "digits" and not r.parts])
+def test_every_digit_recipe_trains_from_the_command_line(run_cli, tmp_path, mnist_npz, name):
+    out = tmp_path / "run"
+    code, stdout, err = run_cli(
+        "train", name, "--data", mnist_npz, "--out", out, "--epochs", 1, "--limit", 40, "--json"
+    )
+    assert code == 0, err
+    figures = json.loads(stdout)["metrics"]["sets"]["mnist.npz test"]
+    measures = {"denoise": 10, "classify": 1}[RECIPES[name].task]
+    assert len(figures) == measures * len(RECIPES[name].measured_with)
+    assert {path.name for path in out.iterdir()} >= ARTEFACTS
+    assert not list(out.glob("*part*"))
+
+
+@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.kind == "pictures"])
+def test_every_picture_recipe_trains_from_the_command_line(run_cli, tmp_path, picture_folder, small_recipes, name):
+    out = tmp_path / "run"
+    code, stdout, err = run_cli("train", name, "--data", picture_folder, "--out", out, "--epochs", 1)
+    assert code == 0, err
+    assert f"{out}/model.keras: " in stdout
+    assert "1 epochs in " in stdout
+    if name == "image-classifier":
+        assert re.search(r"^accuracy of 5 folds: [01]\.\d{4} ± \d\.\d{4} \(standard deviation\)$", stdout, re.M)
+        assert "quietframe: cross-validation: fold 5 of 5" in err
+        assert load_run(out).classes == ("dark", "light")
+    else:
+        for noise in RECIPES[name].measured_with:
+            assert re.search(rf"^{picture_folder.name} test, {noise.key}: psnr_db [\d.]+  ssim ", stdout, re.M), stdout
+    assert {path.name for path in out.iterdir()} >= ARTEFACTS
+
+
+def test_the_composite_trains_its_parts_from_the_command_line(run_cli, tmp_path, mnist_npz):
+    options = ("--data", mnist_npz, "--limit", 60)
+    code, _, err = run_cli(
+        "train", "dense-autoencoder", *options, "--epochs", 1, "--out", tmp_path / "dense-autoencoder"
+    )
+    assert code == 0, err
+    code, stdout, err = run_cli("train", "denoise-and-classify", *options, "--out", tmp_path / "denoise-and-classify")
+    assert code == 0, err
+    assert "370,522 parameters" in stdout
+    assert len(re.findall(r"^epoch \d/5 ", err, re.M)) == 5, "the classifier was missing"
+    assert (tmp_path / "digit-classifier" / "model.keras").is_file()
+
+
+def test_an_interrupted_part_of_a_composite_says_how_to_go_on(tmp_path, mnist_npz):
+    out = tmp_path / "whole"
+    command = [sys.executable, "-m", "quietframe", "train", "denoise-and-classify", "--data", mnist_npz, "--out", out]
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process.stderr:
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read().splitlines()
+    assert process.wait() == 130
+    part = tmp_path / "dense-autoencoder"
+    assert rest[-1].endswith(
+        f" of 100 epochs are kept; go on with quietframe train dense-autoencoder --out {part} --resume"
+    )
+    assert not out.exists()
+
+
+def test_a_resume_with_other_classes_is_refused(run_cli, tmp_path, picture_folder, small_recipes):
+    out = tmp_path / "run"
+    folder = shutil.copytree(picture_folder, tmp_path / "pictures")
+    assert run_cli("train", "image-classifier", "--data", folder, "--out", out, "--epochs", 1)[0] == 0
+    (folder / "middling").mkdir()
+    for path in (folder / "dark").iterdir():
+        cv2.imwrite(str(folder / "middling" / path.name), cv2.imread(str(path)) + 60)
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in out.rglob("*"))
+    code, stdout, err = run_cli("train", "image-classifier", "--out", out, "--resume")
+    assert (code, stdout) == (2, "")
+    assert "holds another training" in err
+    assert err.count("\n") == 1
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in out.rglob("*")) == before
