@@ -52,9 +52,11 @@ def draw_all(entries: Sequence[Entry], measured: Measured, folder: Path) -> dict
     for name, figure in figures.items():
         files[name] = folder / f"{name}.png"
         save_figure(figure, files[name])
+    shown = set()  # recipe and length: the pictures of other seeds look alike
     for entry in entries:
         samples = entry.run.folder / "samples.png"
-        if samples.is_file():
+        if samples.is_file() and (alike := (entry.recipe, entry.run.epochs)) not in shown:
+            shown.add(alike)
             name = f"samples-{entry.run.folder.resolve().name}"
             files[f"samples-{entry.name}"] = copy_picture(samples, folder / name)
     return files
@@ -128,7 +130,8 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
 
     columns = min(_PANEL_COLUMNS, len(entries))
     rows = -(-len(entries) // columns)
-    figure = Figure(figsize=(max(5.2, 3.0 * columns), 2.3 * rows + 0.3), dpi=_DPI, layout="constrained")
+    dpi = _DPI if rows <= 2 else 80  # many panels: the file stays small
+    figure = Figure(figsize=(max(5.2, 3.0 * columns), 2.3 * rows + 0.3), dpi=dpi, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, entry in zip(panels, entries, strict=False):
         epochs = [row["epoch"] for row in entry.history]

@@ -72,7 +72,7 @@ def sources(findings: Findings) -> str:
     for recipe in sorted({*IN_WORDS, *REPORTED}, key=list(RECIPES).index):
         runs = [entry for entry in findings.found.entries if entry.recipe == recipe]
         if recipe in IN_WORDS:
-            own = _best_words(next((entry for entry in runs if entry.finished), None), findings)
+            own = next((_first_words(entry, findings) for entry in runs if entry.finished), _why_not(runs))
             rows.append([f"`{recipe}`", "", IN_WORDS[recipe], own, ""])
         for reported in REPORTED.get(recipe, ()):
             rows.append([f"`{recipe}`", *_source_row(reported, runs, findings)])
@@ -110,6 +110,7 @@ def colour(findings: Findings) -> str:
             rows.append([f"`{entry.name}`", NONE, _epochs(entry), *[NONE] * 6])
             continue
         split = {"content": "by content", "file": "by file"}[entry.run.recipe.data.split]  # type: ignore[union-attr]
+        tested = entry.run.metrics.get("test_images")
         ratio = reference.macs / entry.macs if reference and reference.macs and entry.macs else None
         for key, figures in by_noise(entry.figures).items():
             reported = [r for r in reported_of(entry.recipe, entry.run.metrics["epochs_run"]) if r.figure.endswith(key)]
@@ -118,7 +119,7 @@ def colour(findings: Findings) -> str:
                     f"`{entry.name}`",
                     findings.noise(key),
                     _epochs(entry),
-                    f"{split}, {entry.run.metrics['test_images']} test",
+                    f"{split}, {tested} test" if tested else split,
                     figure("rmse", figures.get("rmse")),
                     figure("rmse", figures.get(f"{NOISY}rmse")),
                     figure("rmse", reported[0].mean) if reported else NONE,
@@ -172,7 +173,7 @@ def _source_row(reported: Reported, runs: Sequence[Entry], findings: Findings) -
         own += f"; mean {np.mean([value for _, value in found]):.4f}"
     each = f" ({', '.join(f'{v:g}' for v in reported.values)})" if len(reported.values) > 1 else ""
     remark = paragraph(f"source: {reported.what}{each}.", *(_reaches(entry, reported) for entry, _ in found))
-    return [f"{findings.label(reported.figure)}{after}", source, own or "not run", remark]
+    return [f"{findings.label(reported.figure)}{after}", source, own or _why_not(runs), remark]
 
 
 def _circumstances(entry: Entry) -> str:
@@ -192,10 +193,12 @@ def _reaches(entry: Entry, reported: Reported) -> str:
     return f"Our validation loss stays above it (lowest: {min(losses):.4f})." if losses else ""
 
 
-def _best_words(entry: Entry | None, findings: Findings) -> str:
+def _why_not(runs: Sequence[Entry]) -> str:
+    return "not finished" if any(not entry.finished for entry in runs) else "not run"
+
+
+def _first_words(entry: Entry, findings: Findings) -> str:
     """The first figures of a run."""
-    if entry is None:
-        return "not run"
     key, figures = next(iter(by_noise(entry.figures).items()))
     names = [name for name in ("bce", "psnr_db", "ssim", "accuracy") if name in figures]
     return ", ".join(f"{NAMES[name]} {figure(name, figures[name])}" for name in names) + f" on {findings.noise(key)}"

@@ -54,7 +54,7 @@ def accuracies(findings: Findings) -> str:
     readings = [r for r in findings.measured.readings if r.classifier not in composed]
     columns = list(dict.fromkeys((r.classifier, r.precision) for r in readings))
     columns.sort(key=lambda column: [r.classifier for r in readings].index(column[0]))
-    keys = list(dict.fromkeys(r.noise for r in readings))
+    keys = sorted(dict.fromkeys(r.noise for r in readings), key=lambda key: key != "clean")
     rows = []
     for key in keys:
         name = findings.noise(key)
