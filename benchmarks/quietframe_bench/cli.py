@@ -54,7 +54,7 @@ def _level(text: str) -> float:
     cls=ExtraCommand,
     short_help="Measure speed, quality or start-up.",
     extra="bench",
-    needs=("psutil", "skimage", "onnxruntime"),
+    needs=("psutil", "onnxruntime"),
 )
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option(

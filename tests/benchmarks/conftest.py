@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("psutil", reason="benchmarks need the extra 'bench'")
-pytest.importorskip("skimage", reason="benchmarks need the extra 'bench'")
 
 _TINY = Path(__file__).parents[1] / "runtime" / "tiny_models.py"
 

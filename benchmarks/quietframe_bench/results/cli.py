@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quietframe_bench.results.digits import OnStep
     from quietframe_bench.results.findings import Findings
 
-_NEEDS = ("keras", "matplotlib", "onnxruntime", "psutil", "skimage")
+_NEEDS = ("keras", "matplotlib", "onnxruntime", "psutil")
 
 
 @click.command(cls=ExtraCommand, short_help="Write a page of results from run folders.", extra="all", needs=_NEEDS)
