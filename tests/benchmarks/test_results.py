@@ -22,7 +22,7 @@ from quietframe_bench import results as results_room
 from quietframe_bench.results.collect import by_noise, collect, split_figure
 from quietframe_bench.results.figures import MOST_BYTES, copy_picture
 from quietframe_bench.results.markdown import duration, gain, millions, table
-from quietframe_bench.results.measured import confuse
+from quietframe_bench.results.measured import chance, confuse
 from quietframe_bench.results.models import FileModel
 from quietframe_bench.results.page import MARK, check_page
 from quietframe_bench.results.reported import REPORTED
@@ -347,15 +347,27 @@ def test_picture_classifiers_have_a_confusion_matrix_and_their_folds(results, ma
 
 
 def test_colour_runs_stand_beside_the_source_after_as_many_epochs(results, make_run, two_classes, tmp_path):
-    make_run("color-autoencoder", {"rmse_gray0.4": 0.0612}, data=two_classes, macs_per_pixel=1000.0)
+    run = make_run("color-autoencoder", {"rmse_gray0.4": 0.0612}, data=two_classes, macs_per_pixel=1000.0)
+    image = keras.Input((256, 256, 3), name="image")
+    keras.Model(image, keras.layers.AveragePooling2D(3, 1, "same", name="denoised")(image)).save(run / "model.keras")
     early = make_run("color-autoencoder", {"rmse_gray0.4": 0.0912}, folder="color-autoencoder-10-epochs",
                      data=two_classes, epochs=10, macs_per_pixel=1000.0)  # fmt: skip
     make_run("color-unet", {"rmse_gray0.2": 0.03, "rmse_gray0.4": 0.05}, data=two_classes, macs_per_pixel=80.0)
     _, page, _ = results(tmp_path / "runs")
     rows = {(row[0], row[1]): row[2:] for row in rows_of(page, "Colour: error, split and work")}
     assert rows["`color-autoencoder`", "gray N(0, 0.4²)"][2:5] == ["0.0612", "–", "0.0632"]
+    low, high = map(float, rows["`color-autoencoder`", "gray N(0, 0.4²)"][5].split(" to "))
+    assert 0.1 < low < high < 0.4  # a mean of nine pixels leaves a third of the noise, and the clipping's offset
     assert rows[f"`{early.name}`", "gray N(0, 0.4²)"][:5] == ["10 of 50", "by content, 8 test", "0.0912", "–", "0.0984"]
-    assert rows["`color-unet`", "gray N(0, 0.2²)"][2:] == ["0.0300", "–", "–", "5.24 M", "1/12.5"]
+    assert rows["`color-unet`", "gray N(0, 0.2²)"][2:] == ["0.0300", "–", "–", "–", "5.24 M", "1/12.5"]
+
+
+def test_chance_of_a_mean_of_few():
+    each = np.arange(8.0)
+    whole, single = chance(each, 9), chance(each, 1)
+    assert (whole.images, whole.low, whole.high) == (8, 3.5, 3.5)
+    assert (single.low, single.high) == (0, 7)
+    assert single.low < chance(each, 4).low < 3.5 < chance(each, 4).high < single.high
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,9 @@ def document(findings: Findings) -> dict[str, Any]:
             name: [{"title": c.title, "classes": list(c.classes), "counts": c.counts.tolist()} for c in confusions]
             for name, confusions in measured.confusions.items()
         },
+        "means_of_few": [
+            {"run": run, "noise": noise, **vars(found)} for (run, noise), found in measured.chances.items()
+        ],
         "latency": measured.latency
         and {
             name: [{"file": row.model.name, **row.as_record()} for row in rows]

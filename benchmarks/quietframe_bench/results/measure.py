@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from quietframe_bench.results.collect import Collection, Entry
 from quietframe_bench.results.digits import Digits, OnStep
-from quietframe_bench.results.measured import Measured, confuse
+from quietframe_bench.results.measured import Measured, chance, confuse
 from quietframe_bench.results.models import FLOAT, opened, tried
+from quietframe_bench.results.reported import reported_of
 from quietframe_bench.results.test_sets import TestSets
 from quietframe_bench.speed import SpeedRow, SpeedSettings, measure_speed
 
@@ -29,6 +32,10 @@ def measure(found: Collection, data: TestSets, *, latency: bool, on_step: OnStep
     for entry in found.main("pictures", "classify"):
         on_step(f"{entry.name}: confusion")
         _confuse_pictures(entry, data, measured)
+    for entry in found.entries:
+        if entry.finished and entry.run.recipe.kind == "pictures" and entry.does("denoise"):
+            on_step(f"{entry.name}: means of a few pictures")
+            _draw_few(entry, data, measured)
     if latency:
         measured.latency = {}
         for entry in found.entries:
@@ -66,6 +73,29 @@ def _confuse_pictures(entry: Entry, data: TestSets, measured: Measured) -> None:
         if taken is not None:
             title = f"{entry.name}, {len(splits.test)} test pictures"
             measured.confusions[entry.name] = [confuse(title, splits.classes, splits.test.labels, taken)]
+
+
+def _draw_few(entry: Entry, data: TestSets, measured: Measured) -> None:
+    """How far chance carries a mean over as few test pictures as the run's source reports."""
+    from quietframe_train.evaluate import noisy_images
+
+    few = {r.figure: len(r.values) for r in reported_of(entry.recipe, entry.run.metrics["epochs_run"])}
+    noises = [noise for noise in entry.run.recipe.measured_with if few.get(f"rmse_{noise.key}", 1) > 1]
+    if not noises:
+        return
+    splits = data.find(entry.run)
+    if splits is None:
+        measured.notes.append(f"{_not_found(entry)}: no means of a few pictures; name it with --data")
+        return
+    model = opened(entry, FLOAT, measured.failures)
+    if model is None:
+        return
+    for noise in noises:
+        denoised = tried(model, model.denoise, noisy_images(splits.test, noise), measured.failures)
+        if denoised is not None:
+            errors = (denoised.astype(np.float32) - splits.test.images) / 255
+            each = np.sqrt(np.mean(errors**2, axis=(1, 2, 3)))
+            measured.chances[entry.name, noise.key] = chance(each, few[f"rmse_{noise.key}"])
 
 
 def _time(entry: Entry, paths: Sequence[Path], measured: Measured) -> list[SpeedRow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,20 @@ class Confusion:
         return float(np.trace(self.counts) / max(1, self.counts.sum()))
 
 
+@dataclass(frozen=True)
+class Chance:
+    """What the mean RMSE of a few test images, drawn at random, may be: 5th and 95th percentile of the draws.
+
+    Attributes:
+        images: how many were drawn.
+        low, high: the percentiles, on the scale of [0, 1].
+    """
+
+    images: int
+    low: float
+    high: float
+
+
 @dataclass
 class Measured:
     """Everything that the command measured.
@@ -86,6 +101,7 @@ class Measured:
         readings: see `Reading`.
         robustness: None: not measured.
         confusions: matrices that stand side by side, by the name of their figure.
+        chances: of sources that report a few test images, by run and key of the noise.
         latency: by run, the rows of its files; None: not asked for.
         notes: what was not measured, and why.
         failures: what should have worked and did not.
@@ -95,6 +111,7 @@ class Measured:
     readings: list[Reading] = field(default_factory=list)
     robustness: Robustness | None = None
     confusions: dict[str, list[Confusion]] = field(default_factory=dict)
+    chances: dict[tuple[str, str], Chance] = field(default_factory=dict)
     latency: dict[str, list[SpeedRow]] | None = None
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -111,3 +128,11 @@ def confuse(title: str, classes: Sequence[str], labels: NDArray[np.int64], taken
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (labels, taken), 1)
     return Confusion(title, classes, counts)
+
+
+def chance(each: NDArray[np.floating[Any]], few: int, *, draws: int = 10_000) -> Chance:
+    """Of the mean of `few` values of `each`, (N,), drawn without putting back; all of them where there are no more."""
+    few = min(few, len(each))
+    drawn = np.random.default_rng(0).permuted(np.tile(each, (draws, 1)), axis=1)[:, :few]
+    low, high = np.percentile(drawn.mean(axis=1), (5, 95))
+    return Chance(few, float(low), float(high))

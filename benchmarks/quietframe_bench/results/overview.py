@@ -19,6 +19,7 @@ from quietframe_bench.results.markdown import (
     plural,
     table,
 )
+from quietframe_bench.results.measured import Chance
 from quietframe_bench.results.reported import IN_WORDS, REPORTED, Reported, reported_of
 
 COLOUR_REFERENCE = "color-autoencoder"
@@ -107,7 +108,7 @@ def colour(findings: Findings) -> str:
     rows = []
     for entry in entries:
         if not entry.finished:
-            rows.append([f"`{entry.name}`", NONE, _epochs(entry), *[NONE] * 6])
+            rows.append([f"`{entry.name}`", NONE, _epochs(entry), *[NONE] * 7])
             continue
         split = {"content": "by content", "file": "by file"}[entry.run.recipe.data.split]  # type: ignore[union-attr]
         tested = entry.run.metrics.get("test_images")
@@ -123,12 +124,17 @@ def colour(findings: Findings) -> str:
                     figure("rmse", figures.get("rmse")),
                     figure("rmse", figures.get(f"{NOISY}rmse")),
                     figure("rmse", reported[0].mean) if reported else NONE,
+                    _few(findings.measured.chances.get((entry.name, key))),
                     f"{millions(entry.macs)}",
                     NONE if ratio is None else f"1/{ratio:.1f}" if ratio > 1 else "1",
                 ]
             )
-    head = ["run", "noise:", "epochs", "split", "RMSE", "noisy RMSE", "source, 5 images", "MACs"]
+    head = ["run", "noise:", "epochs", "split", "RMSE", "noisy RMSE", "source, 5 images", "any 5 of ours", "MACs"]
     return table([*head, f"against {COLOUR_REFERENCE}"], rows)
+
+
+def _few(found: Chance | None) -> str:
+    return NONE if found is None else f"{figure('rmse', found.low)} to {figure('rmse', found.high)}"
 
 
 _FACTS = ("run", "parameters", "MACs", "epochs", "training")

@@ -117,6 +117,7 @@ def _comparisons(findings: Findings) -> Iterator[str]:
             "Split `by content` keeps pictures with the same pixels on one side; `by file` is the source's plain one,",
             "which puts twins of training pictures into the test.",
             "The source's RMSE is the mean of five test images; ours of all.",
+            "Beside it: what holds 90 % of the means of five of our test images, drawn at random.",
         )
 
 
