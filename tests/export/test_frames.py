@@ -71,7 +71,7 @@ def test_a_part_of_a_sorted_set_has_all_classes() -> None:
 @pytest.mark.parametrize(
     ("recipe", "count"),
     [
-        (RECIPES["image-classifier"], 250),  # copies, changed as in training
+        (RECIPES["image-classifier"], 1000),  # copies, changed as in training
         (RECIPES["color-unet"], 32),  # copies, with other noise
         (RECIPES["digit-classifier"], 9),  # neither: copies would be the same frames
     ],

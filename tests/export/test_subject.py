@@ -34,7 +34,7 @@ def test_a_classifier_of_folders(folder_classifier_run: Path) -> None:
     assert subject.card.labels == ("disc", "square")
     assert subject.card.inputs[0].colour == "BGR"
     assert {sample.label for sample in subject.held_out} == {"disc", "square"}
-    assert len(subject.held_out) == 250
+    assert len(subject.held_out) == 1000
 
 
 def test_a_model_that_does_both(composite_run: Path) -> None:

@@ -246,6 +246,7 @@ _ALL: tuple[Recipe, ...] = (
         epochs=40,
         optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.98),
         schedule=WarmupCosine(warmup_steps=50, final_rate=1e-5),
+        quantization=QuantizationPhase(),
         limits="pictures like those it was trained on; it has no answer for `none of these`",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
