@@ -289,6 +289,7 @@ SMALL_CLASSIFIER = replace(
     data=replace(RECIPES["image-classifier"].data, side=32, folds=FOLDS),
     batch=8,
     optimizer=replace(RECIPES["image-classifier"].optimizer, ema_momentum=0.5),
+    quantization=None,  # the folds are what is tested
 )
 
 
