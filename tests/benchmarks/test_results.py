@@ -101,7 +101,7 @@ def make_run(tmp_path, digits_npz):
 def add_export(make_model):
     """A function that puts a tiny model into a run folder, as exports of several precisions."""
 
-    def add(run, targets=("tflite-fp32", "tflite-int8"), *, test=None, **fields):
+    def add(run, targets=("tflite-fp32", "tflite-int8"), *, test=None, int8_images=40, **fields):
         out = run / "export"
         out.mkdir()
         files = []
@@ -119,12 +119,13 @@ def add_export(make_model):
                     "size_bytes": 2048,
                     "comparisons": [{"unit": unit, "drop": drop}],
                     "test": test,
+                    "test_images": int8_images if precision == "int8" else 40,
                 }
             )
         refused = {"target": "onnx-int8", "outcome": "refused", "file": None, "reason": "has no such operator"}
         files.append(refused | {"size_bytes": 0, "comparisons": [], "test": None})
         digest = hashlib.sha256((run / "model.keras").read_bytes()).hexdigest()
-        report = {"source_sha256": digest, "held_out_from": "9 frames", "files": files}
+        report = {"source_sha256": digest, "held_out_from": "9 frames", "test_images": 40, "files": files}
         (out / "export.json").write_text(json.dumps(report))
 
     return add
@@ -389,6 +390,14 @@ def test_wrong_input_is_one_line_and_exit_2(results, tmp_path, monkeypatch, args
     assert (code, page) == (2, "")
     assert err.startswith(f"quietframe: error: {said}")
     assert len(err.splitlines()) == 1
+
+
+def test_figures_of_a_part_of_the_test_set_say_so(results, make_run, add_export):
+    run = make_run("latent-autoencoder", denoised("normal0.5mean0.5", 0.11, 18.6, 0.8))
+    add_export(run, test={"psnr_db_normal0.5mean0.5": 18.5}, int8_images=7, **DENOISER)
+    _, page, _ = results(run, "--no-latency")
+    assert "| figure | Keras | tflite-fp32 | tflite-int8 (7 images) |" in page
+    assert "whole but where a number of images stands:" in page
 
 
 def test_an_unreadable_export_report_names_itself(make_run):

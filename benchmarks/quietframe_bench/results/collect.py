@@ -34,6 +34,7 @@ class ExportedFile:
         size_bytes: of the file; 0 if there is none.
         drops: against Keras on held-out data, by unit (`psnr_db`, `accuracy_percent`).
         test: figures on the test set, named as in metrics.json.
+        test_images: of how many test images, where it is not all of them: slow files are measured on fewer.
     """
 
     target: str
@@ -43,6 +44,7 @@ class ExportedFile:
     size_bytes: int
     drops: Mapping[str, float]
     test: Mapping[str, float]
+    test_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def read_entry(run: Run) -> Entry:
         record = json.loads(report.read_text(encoding="utf-8"))
         if run.model_path.is_file() and record["source_sha256"] != _sha256(run.model_path):
             return Entry(run, history, export_note="the exported files are of an earlier training: export it again")
-        files = [_file(entry, report.parent) for entry in record["files"]]
+        files = [_file(entry, report.parent, record.get("test_images")) for entry in record["files"]]
         return Entry(run, history, files, held_out=record["held_out_from"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise SourceError(f"{report}: not a report of quietframe export that can be read ({exc!r})") from exc
@@ -229,7 +231,8 @@ def _folders(paths: Sequence[Path]) -> Iterable[tuple[Path, bool]]:
             yield from ((below.parent, False) for below in sorted(path.glob(f"*/{_RECIPE}")))
 
 
-def _file(record: Mapping[str, Any], folder: Path) -> ExportedFile:
+def _file(record: Mapping[str, Any], folder: Path, whole: int | None) -> ExportedFile:
+    """One file of a report; `whole`: how many images the test set has, if the report says so."""
     path = folder / record["file"] if record["file"] else None
     missing = path is not None and not path.is_file()
     comparisons = record["comparisons"] if "comparisons" in record else [record["comparison"]]  # one, in older reports
@@ -241,6 +244,7 @@ def _file(record: Mapping[str, Any], folder: Path) -> ExportedFile:
         size_bytes=record["size_bytes"],
         drops={found["unit"]: found["drop"] for found in comparisons if found},
         test=record["test"] or {},
+        test_images=part if (part := record.get("test_images", whole)) != whole else None,
     )
 
 

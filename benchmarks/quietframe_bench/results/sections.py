@@ -88,7 +88,8 @@ def _exported(entry: Entry, findings: Findings) -> list[str]:
         )
     )
     if tested := [file for file in entry.files if file.test]:
-        parts.append(f"The files on {entry.set_name}, whole:")
+        partly = any(file.test_images for file in tested)
+        parts.append(f"The files on {entry.set_name}, whole{' but where a number of images stands' if partly else ''}:")
         parts.append(_on_test_set(entry, tested, findings))
     else:
         parts.append("The files were not measured on a test set.")
@@ -104,7 +105,8 @@ def _on_test_set(entry: Entry, tested: Sequence[ExportedFile], findings: Finding
             continue  # what the sources of the picture denoisers report; MSE says the same of digits
         values = [entry.figures.get(name), *(file.test.get(name) for file in tested)]
         rows.append([findings.label(name), *(figure(measure, value) for value in values)])
-    whole = table(["figure", "Keras", *(file.target for file in tested)], rows)
+    heads = [f"{f.target} ({f.test_images:,} images)" if f.test_images else f.target for f in tested]
+    whole = table(["figure", "Keras", *heads], rows)
     if len(rows) <= _MOST_ROWS:
         return whole
     return f"<details><summary>{len(rows)} figures</summary>\n\n{whole}\n\n</details>"
