@@ -11,6 +11,7 @@ from keras import ops
 
 from quietframe_train.batches import Batch, SeededBatches
 from quietframe_train.checkpoint import BEST, Checkpoint, resume, should_stop
+from quietframe_train.feeding import FixedBatches, feed
 from quietframe_train.models import BUILDERS
 from quietframe_train.quantization import choose_ranges, fake_quantized, read_ranges, write_ranges
 from quietframe_train.recipe import Recipe, WarmupCosine
@@ -160,9 +161,8 @@ def _run_epochs(
 ) -> None:
     count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: setattr(training, "epoch", epoch))
     model.fit(
-        training,
-        validation_data=validation,
-        validation_batch_size=_VALIDATION_BATCH,
+        feed(training),
+        validation_data=feed(FixedBatches(validation, _VALIDATION_BATCH)),
         initial_epoch=epochs.start,
         epochs=epochs.stop,
         shuffle=False,  # the batches are shuffled, and Keras' order of them would not outlive a resume
