@@ -123,7 +123,8 @@ def _latency(file: ExportedFile, rows: Mapping[str, SpeedRow]) -> str:
         return NONE
     if row.error:
         return "failed"
-    return f"{median(row.samples.stages_ns['total']) / 1e6:.3g}"
+    milliseconds = median(row.samples.stages_ns["total"]) / 1e6
+    return f"{milliseconds:.3g}" if milliseconds < 1000 else f"{milliseconds:,.0f}"
 
 
 def _size(rows: Iterable[SpeedRow]) -> str:
