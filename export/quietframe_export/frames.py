@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from quietframe.errors import UsageError
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe_train.augmentation import augmented
-from quietframe_train.corruption import CameraNoise, ImageCorruption, NoNoise
+from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.corruption import ImageCorruption, NoNoise
 from quietframe_train.image_set import ImageSet
 from quietframe_train.photos import cut_patches, load_photos
 from quietframe_train.recipe import PhotoData, Recipe
@@ -94,8 +95,9 @@ def image_samples(
 def calibration_patches(recipe: Recipe, photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator) -> list[Noisy]:
     """Patches of photographs with noise of random levels, for a camera model."""
     assert isinstance(recipe.noise, CameraNoise)
-    patches = cut_patches(photos, CALIBRATION_PATCHES, min(CALIBRATION_SIDE, smallest_side(photos)), rng)
-    noisy, told_255 = recipe.noise.apply(patches, rng)
+    side = min(CALIBRATION_SIDE, smallest_side(photos))
+    source = cut_patches(photos, CALIBRATION_PATCHES, min(recipe.noise.source_side(side), smallest_side(photos)), rng)
+    _, noisy, told_255 = recipe.noise.apply(source, side, rng)
     return [(frame, float(told)) for frame, told in zip(noisy, told_255, strict=True)]
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe_train.augmentation import augmented
-from quietframe_train.corruption import CameraNoise, ImageCorruption
+from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.corruption import ImageCorruption
 from quietframe_train.image_set import ImageSet
 from quietframe_train.photos import cut_patches
 from quietframe_train.recipe import Augmentation, PhotoData
@@ -100,14 +101,15 @@ class PhotoBatches(SeededBatches):
         super().__init__(seed)
         self.photos, self.data, self.noise = photos, data, noise
         self.batch, self.steps = batch, steps
+        self.source = min(noise.source_side(data.patch), *(min(photo.shape[:2]) for photo in photos))
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, index: int) -> Batch:
         rng = self.generator(index)
-        clean = cut_patches(self.photos, self.batch, self.data.patch, rng)
-        noisy, told_255 = self.noise.apply(clean, rng)
+        source = cut_patches(self.photos, self.batch, self.source, rng)
+        clean, noisy, told_255 = self.noise.apply(source, self.data.patch, rng)
         return _camera_batch(noisy, told_255, clean)
 
 

@@ -8,8 +8,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.noise import MAX_SIGMA_255, add_gaussian, add_shot_read
-
 
 class Corruption(Protocol):
     """A noise model with its parameters. What `apply` takes depends on the data: images are float, frames 8-bit."""
@@ -140,46 +138,3 @@ class MixedNoise:
     def describe(self) -> str:
         """One line for the model card."""
         return "one of: " + "; ".join(part.describe() for part in self.parts)
-
-
-@dataclass(frozen=True)
-class CameraNoise:
-    """Noise of a random level on 8-bit frames, rounded and clipped, with a told level that is a bit wrong.
-
-    Attributes:
-        max_sigma_255: levels are drawn evenly from [0, this], in 8-bit levels.
-        level_error: the told level is wrong by up to this share, so that an estimate may be, too.
-        shot_share: share of frames with signal-dependent (shot and read) noise in place of white noise.
-    """
-
-    max_sigma_255: float = 60.0
-    level_error: float = 0.25
-    shot_share: float = 0.25
-
-    def apply(
-        self, clean: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """clean: (N, H, W, 3) uint8. Returns noisy frames of that shape, uint8, and the told levels, (N,) in 8-bit
-        levels.
-        """
-        noisy = np.empty_like(clean)
-        told = np.empty(len(clean), np.float32)
-        for index, frame in enumerate(clean):
-            sigma_255 = rng.uniform(0, self.max_sigma_255)
-            if rng.random() < self.shot_share:
-                share = rng.uniform(0.2, 1.0)  # of the variance, at middle gray, that is shot noise
-                noisy[index] = add_shot_read(frame, sigma_255 * np.sqrt(2 * share), sigma_255 * np.sqrt(1 - share), rng)
-                level = float(np.mean(frame)) / 255
-                sigma_255 *= np.sqrt(2 * share * level + (1 - share))
-            else:
-                noisy[index] = add_gaussian(frame, sigma_255, rng)
-            told[index] = sigma_255 * (1 + rng.uniform(-self.level_error, self.level_error))
-        return noisy, np.clip(told, 0, MAX_SIGMA_255)
-
-    def describe(self) -> str:
-        """One line for the model card."""
-        return (
-            f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
-            f"{self.shot_share:.0%} of the frames with shot and read noise; "
-            f"told level up to {self.level_error:.0%} wrong"
-        )

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from quietframe.errors import SourceError
-from quietframe_train import corruption, recipe
+from quietframe_train import camera_noise, corruption, recipe
 
 _KINDS: Mapping[str, type] = {
     kind.__name__: kind
@@ -27,7 +27,7 @@ _KINDS: Mapping[str, type] = {
         corruption.UniformNoise,
         corruption.NormalNoise,
         corruption.MixedNoise,
-        corruption.CameraNoise,
+        camera_noise.CameraNoise,
     )
 }
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from quietframe.errors import UsageError
-from quietframe_train.corruption import CameraNoise, ImageCorruption, MixedNoise, NoNoise, NormalNoise, UniformNoise
+from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.corruption import ImageCorruption, MixedNoise, NoNoise, NormalNoise, UniformNoise
 from quietframe_train.recipe import (
     Augmentation,
     DigitData,
@@ -69,6 +70,25 @@ _COLOR = Recipe(
     dtype_policy="mixed_bfloat16",
     limits="pictures like those it was trained on, brought to 256x256",
     source="published 256x256 colour denoising autoencoder (convolutions, two poolings)",
+)
+
+_CAMERA = Recipe(
+    name="camera-nano",
+    summary="31k-parameter colour camera denoiser, told the noise level, any frame size",
+    task="denoise",
+    model=ModelConfig("camera_unet", {"widths": (16, 32), "encoder_convs": (1, 3), "decoder_convs": (1,)}),
+    data=PhotoData(),
+    noise=CameraNoise(),
+    loss="mae",
+    batch=16,
+    epochs=100,
+    steps_per_epoch=1000,
+    optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.999),
+    schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
+    quantization=QuantizationPhase(),
+    dtype_policy="mixed_bfloat16",
+    limits="trained on photographs with noise made by formulas: white, and of a simulated sensor with JPEG",
+    source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
 
 _ALL: tuple[Recipe, ...] = (
@@ -250,23 +270,27 @@ _ALL: tuple[Recipe, ...] = (
         limits="pictures like those it was trained on; it has no answer for `none of these`",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
-    Recipe(
-        name="camera-nano",
-        summary="31k-parameter colour camera denoiser, told the noise level, any frame size",
-        task="denoise",
-        model=ModelConfig("camera_unet", {"widths": (16, 32), "encoder_convs": (1, 3), "decoder_convs": (1,)}),
-        data=PhotoData(),
-        noise=CameraNoise(),
-        loss="mae",
-        batch=16,
-        epochs=60,
-        steps_per_epoch=1000,
-        optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.999),
-        schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
-        quantization=QuantizationPhase(),
-        limits="trained on white and signal-dependent noise; noise that was demosaiced or JPEG-compressed "
-        "reads as less than it is, and some of it stays",
-        source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
+    _CAMERA,
+    replace(
+        _CAMERA,
+        name="camera-small",
+        summary="283k-parameter colour camera denoiser, told the noise level, any frame size",
+        model=ModelConfig("camera_unet", {"widths": (32, 48, 64), "encoder_convs": (1, 3, 4), "decoder_convs": (2, 2)}),
+        data=PhotoData(patch=96),
+        batch=8,
+        epochs=150,
+    ),
+    replace(
+        _CAMERA,
+        name="camera-base",
+        summary="1.41M-parameter colour camera denoiser, told the noise level, any frame size",
+        model=ModelConfig(
+            "camera_unet", {"widths": (48, 96, 128), "encoder_convs": (3, 4, 5), "decoder_convs": (2, 3)}
+        ),
+        data=PhotoData(patch=96),
+        batch=8,
+        epochs=100,
+        optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.999),
     ),
 )
 

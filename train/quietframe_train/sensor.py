@@ -31,8 +31,8 @@ _XYZ_TO_CAMERA = np.array(
 _RGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
-_LEVELS = np.arange(256, dtype=np.float32) / 255
-_EXPANDED = _LEVELS**_GAMMA
+_EXPANDED = (np.arange(256, dtype=np.float32) / 255) ** np.float32(_GAMMA)
+_COMPRESSED = np.rint(255 * np.linspace(0, 1, 65536) ** (1 / _GAMMA)).astype(np.uint8)
 _DEMOSAICS = (cv2.COLOR_BayerRGGB2BGR, cv2.COLOR_BayerRGGB2BGR_EA)
 
 
@@ -72,7 +72,7 @@ def to_linear(frame: NDArray[np.uint8]) -> Linear:
 
 def to_display(light: Linear) -> NDArray[np.uint8]:
     """Apply the display's gamma, round and clip. Returns (height, width, 3) uint8."""
-    return np.rint(255 * np.clip(light, 0, 1) ** np.float32(1 / _GAMMA)).astype(np.uint8)
+    return _COMPRESSED[np.rint(np.clip(light, 0, 1) * _WHITE).astype(np.uint16)]
 
 
 def to_sensor(light: Linear, sensor: Sensor) -> Linear:
@@ -103,3 +103,35 @@ def demosaic(raw: NDArray[np.float32], method: int = cv2.COLOR_BayerRGGB2BGR) ->
     """All colours for each pixel again, by OpenCV, in 16 bits; clips what noise took out of [0, 1]."""
     levels = np.rint(np.clip(raw, 0, 1) * _WHITE).astype(np.uint16)
     return cv2.cvtColor(levels, method).astype(np.float32) * np.float32(1 / _WHITE)
+
+
+def random_levels(rng: np.random.Generator) -> tuple[float, float]:
+    """(shot, read) noise of a raw value in [0, 1]: variance shot·x + read, related as in cameras (Brooks et al. 2019)."""
+    log_shot = rng.uniform(np.log(1e-4), np.log(0.012))
+    return float(np.exp(log_shot)), float(np.exp(2.18 * log_shot + 1.2 + rng.normal(0, 0.26)))
+
+
+def add_shot_read(raw: NDArray[np.float32], shot: float, read: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Photon and read noise of a raw frame, as Gaussian of variance shot·x + read (Foi et al. 2008). Not clipped."""
+    noise: NDArray[np.float32] = rng.standard_normal(raw.shape, dtype=np.float32)
+    return raw + noise * np.sqrt(np.float32(shot) * raw + np.float32(read))
+
+
+def photograph(frame: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A photograph of what `frame` shows, by a random camera without noise, and by the same one with noise.
+
+    frame: (height, width, 3) uint8 BGR, even height and width. Returns two of that shape.
+    """
+    camera = random_sensor(rng)
+    raw = mosaic(to_sensor(to_linear(frame), camera))
+    method = _DEMOSAICS[rng.integers(len(_DEMOSAICS))]
+    clean, noisy = (
+        to_display(from_sensor(demosaic(values, method), camera))
+        for values in (raw, add_shot_read(raw, *random_levels(rng), rng))
+    )
+    return clean, noisy
+
+
+def shrink(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square frame at a smaller size, each pixel the mean of the area that it covers."""
+    return cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)

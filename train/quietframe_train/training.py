@@ -21,9 +21,10 @@ from quietframe_train.batches import (
     image_validation,
     photo_validation,
 )
+from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.checkpoint import SECONDS
 from quietframe_train.composition import compose, find_parts
-from quietframe_train.corruption import CameraNoise, ImageCorruption
+from quietframe_train.corruption import ImageCorruption
 from quietframe_train.evaluate import evaluate, image_figures
 from quietframe_train.figures import loss_figure, samples_figure, save_figure
 from quietframe_train.fit import fit, fit_quantized, in_float32

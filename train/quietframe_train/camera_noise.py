@@ -1,0 +1,153 @@
+"""The noise that camera denoisers train on: white, of a sensor behind its colour filter, of JPEG, or none.
+
+Which of them a frame gets, how strong, and which level the model is told. NumPy and OpenCV only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.noise import MAX_SIGMA_255, add_gaussian
+from quietframe_train import sensor
+
+Frame = NDArray[np.uint8]
+"""(height, width, 3) uint8 BGR."""
+
+_MARGIN = 12  # so much wider is what a sensor sees: borders of the demosaic and the blocks of JPEG fall anywhere
+_SOFTNESS = 1.5  # pixels of a sensor to one of a photograph, which was sharpened and made smaller: else its edges
+# would come out of the mosaic with false colours, and the model would learn to keep them
+_QUIET_255 = 3.0  # what an estimate may read in frames without noise
+
+
+class NoisyFrames(NamedTuple):
+    """Frames to train on.
+
+    Attributes:
+        clean, noisy: (N, side, side, 3) uint8 BGR; `clean` is what a camera without noise would have given.
+        told_255: (N,) float32, the noise level that the model is told, in 8-bit levels.
+    """
+
+    clean: NDArray[np.uint8]
+    noisy: NDArray[np.uint8]
+    told_255: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CameraNoise:
+    """Noise of a random kind and level on 8-bit frames, and a told level that is a bit wrong.
+
+    Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels
+    reads as less than it is in every estimate, down to a sixth: it is told so, and the model must see by itself.
+
+    Attributes:
+        max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
+        level_error: the told level is wrong by up to this share, so that an estimate may be, too.
+        sensor_share: share of frames with a sensor's noise: `sensor.random_sensor`, mosaic, shot and read noise.
+        quiet_share: share of frames without noise, half of them compressed.
+        resize_share, jpeg_share: shares of the sensor's frames that are made smaller, by up to `max_shrink`, and
+            compressed, with a quality from `jpeg_quality`.
+        gray_share: share of frames of a gray camera: three equal channels, with equal noise.
+        flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
+    """
+
+    max_sigma_255: float = 60.0
+    level_error: float = 0.3
+    sensor_share: float = 0.3
+    quiet_share: float = 0.05
+    resize_share: float = 0.3
+    jpeg_share: float = 0.6
+    gray_share: float = 0.08
+    flat_share: float = 0.02
+    max_shrink: float = 1.6
+    jpeg_quality: tuple[int, int] = (50, 95)
+    least_told: float = 0.15
+
+    def source_side(self, side: int) -> int:
+        """How large frames `apply` wants for results of `side` pixels; smaller ones limit what is made smaller."""
+        return int(np.ceil((side + _MARGIN) * max(1, self.max_shrink / _SOFTNESS)))
+
+    def apply(self, frames: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NoisyFrames:
+        """frames: (N, height, width, 3) uint8 BGR, clean, at least `side` in height and width."""
+        clean = np.empty((len(frames), side, side, 3), np.uint8)
+        noisy = np.empty_like(clean)
+        told = np.empty(len(frames), np.float32)
+        for index, frame in enumerate(frames):
+            clean[index], noisy[index], told[index] = self._one(frame, side, rng)
+        return NoisyFrames(clean, noisy, np.clip(told, 0, MAX_SIGMA_255))
+
+    def describe(self) -> str:
+        """One line for the model card."""
+        low, high = self.jpeg_quality
+        return (
+            f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
+            f"{self.sensor_share:.0%} of the frames with shot and read noise of a sensor, demosaiced, "
+            f"{self.jpeg_share:.0%} of those as JPEG of quality {low} to {high}; {self.quiet_share:.0%} without noise; "
+            f"told level up to {self.level_error:.0%} wrong, of a sensor's noise down to {self.least_told:.0%}"
+        )
+
+    def _one(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
+        if rng.random() < self.flat_share:
+            frame = flat_frame(frame.shape[0], frame.shape[1], rng)
+        kind = rng.random()
+        if kind < self.sensor_share:
+            return self._of_sensor(frame, side, rng)
+        gray = rng.random() < self.gray_share
+        clean = _cut(frame, side, rng)
+        if gray:
+            clean = _as_gray(clean)
+        if kind > 1 - self.quiet_share:
+            quiet = compress(clean, int(rng.integers(*self.jpeg_quality))) if rng.random() < 0.5 else clean
+            return clean, quiet, rng.uniform(0, _QUIET_255)
+        sigma_255 = rng.uniform(0, self.max_sigma_255)
+        noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
+        return clean, np.broadcast_to(noisy, clean.shape), sigma_255 * (1 + rng.uniform(-1, 1) * self.level_error)
+
+    def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
+        factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0
+        seen = int((side + _MARGIN) * factor) // 2 * 2
+        clean, noisy = sensor.photograph(
+            _soft(_cut(frame, min(seen, *frame.shape[:2], round(seen / _SOFTNESS)), rng), seen), rng
+        )
+        if factor > 1:
+            clean, noisy = (sensor.shrink(image, side + _MARGIN) for image in (clean, noisy))
+        if rng.random() < self.jpeg_share:
+            noisy = compress(noisy, int(rng.integers(*self.jpeg_quality)))
+        top, left = rng.integers(2, _MARGIN - 1, 2)
+        clean, noisy = (image[top : top + side, left : left + side] for image in (clean, noisy))
+        sigma_255 = float(np.std(noisy.astype(np.float32) - clean))
+        return (
+            clean,
+            noisy,
+            sigma_255 * float(np.exp(rng.uniform(np.log(self.least_told), np.log(1 + self.level_error)))),
+        )
+
+
+def compress(frame: Frame, quality: int) -> Frame:
+    """A frame as it comes out of a JPEG file of that quality, 1 to 100."""
+    return cv2.imdecode(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+
+
+def flat_frame(height: int, width: int, rng: np.random.Generator) -> Frame:
+    """One colour that changes evenly into a similar one from edge to edge, or does not change."""
+    start = rng.uniform(0, 255, 3)
+    end = start + rng.uniform(-30, 30, 3) * (rng.random() < 0.5)
+    slope = np.linspace(0, 1, width)[None, :, None]
+    return np.broadcast_to(np.clip(np.rint(start + (end - start) * slope), 0, 255).astype(np.uint8), (height, width, 3))
+
+
+def _cut(frame: Frame, side: int, rng: np.random.Generator) -> Frame:
+    top, left = rng.integers(frame.shape[0] - side + 1), rng.integers(frame.shape[1] - side + 1)
+    return frame[top : top + side, left : left + side]
+
+
+def _soft(frame: Frame, side: int) -> Frame:
+    return cv2.resize(np.ascontiguousarray(frame), (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+def _as_gray(frame: Frame) -> Frame:
+    return cv2.cvtColor(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
