@@ -8,7 +8,8 @@ from quietframe_train.batches import (
     image_validation,
     photo_validation,
 )
-from quietframe_train.corruption import CameraNoise, NoNoise, NormalNoise
+from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.corruption import NoNoise, NormalNoise
 from quietframe_train.digits import ImageSet
 from quietframe_train.recipe import PhotoData
 from quietframe_train.recipes import RECIPES

@@ -101,11 +101,13 @@ def test_resume_needs_something_to_resume(tmp_path):
 def test_differences_are_named(run):
     assert differences(run, run) == []
     other = replace(
-        run, recipe=replace(run.recipe, batch=8, noise=replace(run.recipe.noise, shot_share=0.5)), seed=4, limit=9
+        run, recipe=replace(run.recipe, batch=8, noise=replace(run.recipe.noise, level_error=0.1)), seed=4, limit=9
     )
-    assert differences(run, other) == [
-        "recipe noise: CameraNoise(max_sigma_255 60.0, level_error 0.25, shot_share 0.25), "
-        "now CameraNoise(max_sigma_255 60.0, level_error 0.25, shot_share 0.5)",
+    noise, *others = differences(run, other)
+    before, now = noise.split(", now ")
+    assert before.startswith("recipe noise: CameraNoise(max_sigma_255 60.0, level_error 0.3, ")
+    assert now.startswith("CameraNoise(max_sigma_255 60.0, level_error 0.1, ")
+    assert others == [
         "recipe batch: 16, now 8",
         "seed: 3, now 4",
         "limit: None, now 9",

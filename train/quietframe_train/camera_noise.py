@@ -51,6 +51,7 @@ class CameraNoise:
         quiet_share: share of frames without noise, half of them compressed.
         resize_share, jpeg_share: shares of the sensor's frames that are made smaller, by up to `max_shrink`, and
             compressed, with a quality from `jpeg_quality`.
+        least_told: the least that a sensor's noise is told as, as a share of what it is.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
         flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
     """
@@ -68,7 +69,7 @@ class CameraNoise:
     least_told: float = 0.15
 
     def source_side(self, side: int) -> int:
-        """How large frames `apply` wants for results of `side` pixels; smaller ones limit what is made smaller."""
+        """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
         return int(np.ceil((side + _MARGIN) * max(1, self.max_shrink / _SOFTNESS)))
 
     def apply(self, frames: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NoisyFrames:
@@ -110,9 +111,8 @@ class CameraNoise:
     def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0
         seen = int((side + _MARGIN) * factor) // 2 * 2
-        clean, noisy = sensor.photograph(
-            _soft(_cut(frame, min(seen, *frame.shape[:2], round(seen / _SOFTNESS)), rng), seen), rng
-        )
+        scene = _cut(frame, min(round(seen / _SOFTNESS), *frame.shape[:2]), rng)
+        clean, noisy = sensor.photograph(_enlarged(scene, seen), rng)
         if factor > 1:
             clean, noisy = (sensor.shrink(image, side + _MARGIN) for image in (clean, noisy))
         if rng.random() < self.jpeg_share:
@@ -120,11 +120,7 @@ class CameraNoise:
         top, left = rng.integers(2, _MARGIN - 1, 2)
         clean, noisy = (image[top : top + side, left : left + side] for image in (clean, noisy))
         sigma_255 = float(np.std(noisy.astype(np.float32) - clean))
-        return (
-            clean,
-            noisy,
-            sigma_255 * float(np.exp(rng.uniform(np.log(self.least_told), np.log(1 + self.level_error)))),
-        )
+        return clean, noisy, sigma_255 * np.exp(rng.uniform(np.log(self.least_told), np.log(1 + self.level_error)))
 
 
 def compress(frame: Frame, quality: int) -> Frame:
@@ -145,7 +141,7 @@ def _cut(frame: Frame, side: int, rng: np.random.Generator) -> Frame:
     return frame[top : top + side, left : left + side]
 
 
-def _soft(frame: Frame, side: int) -> Frame:
+def _enlarged(frame: Frame, side: int) -> Frame:
     return cv2.resize(np.ascontiguousarray(frame), (side, side), interpolation=cv2.INTER_CUBIC)
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 Linear = NDArray[np.float32]
 """(height, width, 3) float32 in [0, 1], proportional to light, BGR or a camera's own three colours in that order."""
 
-_GAMMA = 2.2
 _WHITE = 65535.0
 
 # XYZ to camera RGB of four cameras, and sRGB to XYZ (Brooks et al. 2019).
@@ -31,8 +30,19 @@ _XYZ_TO_CAMERA = np.array(
 _RGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
-_EXPANDED = (np.arange(256, dtype=np.float32) / 255) ** np.float32(_GAMMA)
-_COMPRESSED = np.rint(255 * np.linspace(0, 1, 65536) ** (1 / _GAMMA)).astype(np.uint8)
+
+
+def _expand(display: NDArray[np.floating]) -> NDArray[np.float32]:
+    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def _compress(light: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+# The curve of sRGB, IEC 61966-2-1.
+_EXPANDED = _expand(np.arange(256) / 255)
+_COMPRESSED = np.rint(255 * _compress(np.linspace(0, 1, 65536))).astype(np.uint8)
 _DEMOSAICS = (cv2.COLOR_BayerRGGB2BGR, cv2.COLOR_BayerRGGB2BGR_EA)
 
 
@@ -106,7 +116,7 @@ def demosaic(raw: NDArray[np.float32], method: int = cv2.COLOR_BayerRGGB2BGR) ->
 
 
 def random_levels(rng: np.random.Generator) -> tuple[float, float]:
-    """(shot, read) noise of a raw value in [0, 1]: variance shot·x + read, related as in cameras (Brooks et al. 2019)."""
+    """(shot, read): a raw value x in [0, 1] has the variance shot·x + read. As in cameras (Brooks et al. 2019)."""
     log_shot = rng.uniform(np.log(1e-4), np.log(0.012))
     return float(np.exp(log_shot)), float(np.exp(2.18 * log_shot + 1.2 + rng.normal(0, 0.26)))
 

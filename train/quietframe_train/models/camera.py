@@ -36,12 +36,13 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     level = layers.Conv2D(16, 1, activation="relu6", name="level_hidden")(sigma)
     level = layers.Conv2D(widths[0], 1, name="level")(level)
 
-    frame = PixelUnshuffle(2, name="unshuffle")(image)
+    frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
     x = layers.Add(name="conditioned")([conv(frame, widths[0], "down0_0", activate=False), level])
     x = unet(x, widths, encoder_convs, decoder_convs)
     x = layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
-    x = layers.Add(name="denoised_planes")([x, frame])
-    return keras.Model([image, sigma], PixelShuffle(2, name="denoised")(x), name="camera_unet")
+    x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
+    x = PixelShuffle(2, dtype="float32", name="denoised")(x)
+    return keras.Model([image, sigma], x, name="camera_unet")
 
 
 def camera_unet_geometry(
