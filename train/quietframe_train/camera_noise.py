@@ -42,7 +42,7 @@ class CameraNoise:
     """Noise of a random kind and level on 8-bit frames, and a told level that is a bit wrong.
 
     Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels
-    reads as less than it is in every estimate, down to a sixth: it is told so, and the model must see by itself.
+    often reads as less than it is: it is told so, and the model must see by itself.
 
     Attributes:
         max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
@@ -66,7 +66,7 @@ class CameraNoise:
     flat_share: float = 0.02
     max_shrink: float = 1.6
     jpeg_quality: tuple[int, int] = (50, 95)
-    least_told: float = 0.15
+    least_told: float = 0.4
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""

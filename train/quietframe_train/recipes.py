@@ -274,8 +274,10 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-small",
-        summary="283k-parameter colour camera denoiser, told the noise level, any frame size",
-        model=ModelConfig("camera_unet", {"widths": (32, 48, 64), "encoder_convs": (1, 3, 4), "decoder_convs": (2, 2)}),
+        summary="379k-parameter colour camera denoiser, told the noise level, any frame size",
+        model=ModelConfig(
+            "camera_unet", {"widths": (32, 48, 64, 80), "encoder_convs": (1, 2, 2, 2), "decoder_convs": (1, 2, 2)}
+        ),
         data=PhotoData(patch=96),
         batch=8,
         epochs=150,
@@ -283,9 +285,9 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-base",
-        summary="1.41M-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="1.91M-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
-            "camera_unet", {"widths": (48, 96, 128), "encoder_convs": (3, 4, 5), "decoder_convs": (2, 3)}
+            "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 3, 3), "decoder_convs": (1, 2, 2)}
         ),
         data=PhotoData(patch=96),
         batch=8,
