@@ -30,7 +30,8 @@ _BUILTINS = {
     "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
 }
 _NOT_IN_16X8 = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
-_INPUT_TYPES = {"int8": tf.uint8, "int16x8": tf.int16}
+# Not uint8: the two conversions to int8 and back would take longer than some of the models' convolutions.
+_INPUT_TYPES = {"int8": tf.int8, "int16x8": tf.int16}
 
 
 def convert_to_tflite(

@@ -57,9 +57,9 @@ def test_int8_frames_pass_unchanged(camera: Subject, int8: bytes, tmp_path: Path
     engine = LiteRtEngine(path, threads=1)
     image, sigma, denoised = engine.inputs["image"], engine.inputs["sigma"], engine.outputs["denoised"]
     for info in (image, denoised):
-        assert (info.dtype, info.zero_point) == (np.uint8, 0)
+        assert (info.dtype, info.zero_point) == (np.int8, -128)
         assert info.scale == pytest.approx(1 / 255, rel=1e-4)
-    assert sigma.dtype == np.uint8
+    assert sigma.dtype == np.int8
     assert sigma.scale * 255 == pytest.approx(75 / 255, rel=1e-3)
 
 
@@ -108,9 +108,10 @@ def test_runs_without_quietframe(camera: Subject, int8: bytes, tmp_path: Path) -
     expected = qf.Denoiser(path, sigma_255=25)(frame)
 
     run = Interpreter(str(path), num_threads=2).get_signature_runner()
-    scale, _ = run.get_input_details()["sigma"]["quantization"]
-    sigma = np.full((1, 1, 1, 1), round(25 / 255 / scale), np.uint8)
-    denoised = run(image=frame[None], sigma=sigma)["denoised"][0]
+    scale, zero_point = run.get_input_details()["sigma"]["quantization"]
+    sigma = np.full((1, 1, 1, 1), round(25 / 255 / scale) + zero_point, np.int8)
+    image = (frame ^ 128).view(np.int8)
+    denoised = run(image=image[None], sigma=sigma)["denoised"][0].view(np.uint8) ^ 128
     np.testing.assert_array_equal(denoised, expected)
 
 

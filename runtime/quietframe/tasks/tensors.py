@@ -24,8 +24,7 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
         frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     low, high = spec.value_range
     if np.issubdtype(info.dtype, np.integer):
-        table = _encoding(low, high, info)
-        tensor = frame if table is None else _look_up(table, frame)
+        tensor = _recoded(frame, _encoding(low, high, info)).view(info.dtype)
     else:
         tensor = np.multiply(frame, (high - low) / 255, dtype=np.float32)
         if low:
@@ -51,8 +50,7 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> ND
     scale = 255 / (high - low)
     if np.issubdtype(info.dtype, np.integer):
         if info.dtype.itemsize == 1:
-            table = _decoding(low, high, info)
-            image = image if table is None else _look_up(table, image.view(np.uint8))
+            image = _recoded(image.view(np.uint8), _decoding(low, high, info))
         else:
             image = _to_8bit(dequantize(image, info), scale, low)
     else:
@@ -79,23 +77,36 @@ def dequantize(codes: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=32)
-def _encoding(low: float, high: float, info: TensorInfo) -> NDArray[Any] | None:
-    """The integer that stands for each 8-bit level; None if each stands for itself."""
-    return _unless_identity(quantize(np.linspace(low, high, 256), info))
+def _encoding(low: float, high: float, info: TensorInfo) -> int | NDArray[Any]:
+    """The integer that stands for each 8-bit level, for `_recoded`."""
+    return _as_key(quantize(np.linspace(low, high, 256), info))
 
 
 @lru_cache(maxsize=32)
-def _decoding(low: float, high: float, info: TensorInfo) -> NDArray[np.uint8] | None:
-    """The 8-bit level of each one-byte integer, seen as uint8; None if each stands for itself."""
+def _decoding(low: float, high: float, info: TensorInfo) -> int | NDArray[Any]:
+    """The 8-bit level of each one-byte integer, seen as uint8, for `_recoded`."""
     codes = np.arange(256).astype(np.uint8).view(info.dtype)
-    return _unless_identity(_to_8bit(dequantize(codes, info), 255 / (high - low), low))
+    return _as_key(_to_8bit(dequantize(codes, info), 255 / (high - low), low))
 
 
-def _look_up(table: NDArray[Any], image: NDArray[np.uint8]) -> NDArray[Any]:
-    """`table[image]`; for tables of bytes by OpenCV, which is ten times as fast as NumPy."""
+def _as_key(table: NDArray[Any]) -> int | NDArray[Any]:
+    """The number that does what the table does when it is XORed with an index, if there is one; else the table.
+
+    0 for uint8 that stands for itself, 128 for int8 that stands for a level 128 higher.
+    """
     if table.dtype.itemsize > 1:
-        return table[image]
-    return cv2.LUT(image, table.view(np.uint8)).view(table.dtype)
+        return table
+    table = table.view(np.uint8)
+    return int(table[0]) if bool((table == np.arange(256) ^ table[0]).all()) else table
+
+
+def _recoded(image: NDArray[np.uint8], code: int | NDArray[Any]) -> NDArray[Any]:
+    """`code[image]`, or `image ^ code`, which takes a tenth of the time. The image itself, uncopied, for 0."""
+    if isinstance(code, int):
+        return np.bitwise_xor(image, np.uint8(code)) if code else image
+    if code.dtype.itemsize > 1:
+        return code[image]
+    return cv2.LUT(image, code)  # ten times as fast as NumPy's indexing
 
 
 def _to_8bit(values: NDArray[np.float32], scale: float, low: float) -> NDArray[np.uint8]:
@@ -103,7 +114,3 @@ def _to_8bit(values: NDArray[np.float32], scale: float, low: float) -> NDArray[n
     # OpenCV rounds and saturates in one pass; NumPy takes four.
     result = cv2.addWeighted(flat, scale, flat, 0.0, -low * scale, dtype=cv2.CV_8U)
     return result.reshape(values.shape)
-
-
-def _unless_identity(table: NDArray[Any]) -> NDArray[Any] | None:
-    return None if table.dtype == np.uint8 and bool((table == np.arange(256)).all()) else table
