@@ -98,7 +98,8 @@ class _Worker:
         import numpy as np
 
         from quietframe.images import read_image
-        from quietframe.noise import add_gaussian, estimate_noise
+        from quietframe.noise import add_gaussian
+        from quietframe.noise_level import estimate_noise
         from quietframe.quality import psnr_db, ssim
 
         clean = read_image(image).pixels

@@ -11,6 +11,7 @@ from pathlib import Path
 from quietframe.card import ModelCard
 from quietframe.errors import ModelLoadError, OutputError, UsageError
 from quietframe.images import write_whole
+from quietframe_export.camera_checks import Check, check_camera, is_camera
 from quietframe_export.graph import (
     OUTLIER_RATIO,
     Operation,
@@ -32,6 +33,18 @@ from quietframe_train.quantization import choose_ranges
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
 EIGHT_BIT_WEIGHTS = ("dynamic", "int8", "int16x8")
+MAX_PSNR_DROP_DB = 0.3
+MAX_PSNR_DROP_CAMERA_DB = 0.12
+"""The gates of denoisers, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a file has to pass to be kept: how far it may drop, and whether it is held to the checks."""
+
+    psnr_drop_db: float
+    accuracy_drop_percent: float
+    checks: bool
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class FileReport:
         reason: why it failed or was refused.
         size_bytes: of the file.
         comparisons: the file beside Keras, once for each thing that the model does.
+        checks: of a camera model, what it does with flat, slowly changing and clean frames.
         operations: the file's operation types, each with how often it occurs.
         test: the file's figures on the test set, by name; measured if it passed and there is such a set.
         test_images: of how many test images these figures are.
@@ -57,6 +71,7 @@ class FileReport:
     reason: str = ""
     size_bytes: int = 0
     comparisons: tuple[Comparison, ...] = ()
+    checks: tuple[Check, ...] = ()
     operations: Mapping[str, int] | None = None
     float_operations: int = 0
     test: Mapping[str, float] | None = None
@@ -75,6 +90,7 @@ class ExportReport:
         files: by target.
         outliers: tensors whose range is more than 30 standard deviations, widest first.
         widest: the widest tensor, outlier or not.
+        keras_checks: the checks of a camera model on Keras itself.
         test_set, test_images, keras_test: name and size of the test set, and Keras' figures on it.
     """
 
@@ -87,6 +103,7 @@ class ExportReport:
     files: Sequence[FileReport]
     outliers: Sequence[TensorRange]
     widest: TensorRange | None
+    keras_checks: tuple[Check, ...] = ()
     test_set: str | None = None
     test_images: int = 0
     keras_test: Mapping[str, float] | None = None
@@ -102,8 +119,9 @@ def export_model(
     targets: Sequence[Target],
     out: str | Path,
     *,
-    max_psnr_drop_db: float = 0.3,
+    max_psnr_drop_db: float | None = None,
     max_accuracy_drop_percent: float = 0.5,
+    hold_to_checks: bool = True,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ExportReport:
@@ -116,8 +134,9 @@ def export_model(
         subject: the model and its data.
         targets: what to make.
         out: folder for the files, `NAME.PRECISION.SUFFIX` each, and `export.json`; made if missing.
-        max_psnr_drop_db: the gate of denoisers, in dB.
+        max_psnr_drop_db: the gate of denoisers, in dB, at each noise level; None: 0.12 for camera models, 0.3 else.
         max_accuracy_drop_percent: the gate of classifiers, in percentage points.
+        hold_to_checks: whether camera models also have to pass `camera_checks`; they are measured in any case.
         overwrite: replace files of the same names.
         progress: called with one line before each step.
 
@@ -131,7 +150,11 @@ def export_model(
         raise UsageError(f"{needy[0]} needs calibration frames: name a folder of pictures with --calibrate")
     progress("Keras on the held-out frames")
     reference = answer(subject.engine, subject.card, subject.held_out)
-    gate = {"psnr_db": max_psnr_drop_db, "accuracy_percent": max_accuracy_drop_percent}
+    camera = is_camera(subject.card)
+    keras_checks = check_camera(subject.engine, subject.card, subject.held_out) if camera else ()
+    if max_psnr_drop_db is None:
+        max_psnr_drop_db = MAX_PSNR_DROP_CAMERA_DB if camera else MAX_PSNR_DROP_DB
+    gate = Gate(max_psnr_drop_db, max_accuracy_drop_percent, hold_to_checks)
     files = []
     for target in targets:
         progress(target.name)
@@ -151,6 +174,7 @@ def export_model(
         files=files,
         outliers=[found for found in ranges if found.ratio > OUTLIER_RATIO],
         widest=ranges[0] if ranges else None,
+        keras_checks=keras_checks,
         test_set=subject.test.name if subject.test else None,
         test_images=len(subject.test.images) if subject.test else 0,
         keras_test=subject.test.keras if subject.test else None,
@@ -171,9 +195,7 @@ def convert(subject: Subject, target: Target) -> bytes:
     return fp32 if target.precision == "fp32" else quantize_onnx(fp32, subject.calibration)
 
 
-def _export_one(
-    subject: Subject, target: Target, out: Path, reference: Answers, gate: Mapping[str, float]
-) -> FileReport:
+def _export_one(subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate) -> FileReport:
     try:
         bare = convert(subject, target)
     except RefusedTargetError as exc:
@@ -191,8 +213,9 @@ def _export_one(
             (out / name).unlink(missing_ok=True)
             return FileReport(target.name, "refused", reason=str(exc).replace(f"{trial}: ", ""))
         comparisons = compare(card, subject.held_out, reference, answers)
+        checks = check_camera(trial, card, subject.held_out) if is_camera(card) else ()
         float_operations = sum(operation.is_float for operation in operations)
-        reason = _failure(target, comparisons, gate, float_operations)
+        reason = _failure(target, comparisons, checks, gate, float_operations)
         test = measure(trial, card, subject.test) if subject.test and not reason else None
     metrics = {subject.held_out_from: _metrics(comparisons)}
     if subject.test and test:
@@ -211,6 +234,7 @@ def _export_one(
         reason=reason,
         size_bytes=len(data),
         comparisons=comparisons,
+        checks=checks,
         operations=_count(operations),
         float_operations=float_operations,
         test=test.figures if test else None,
@@ -219,16 +243,25 @@ def _export_one(
 
 
 def _failure(
-    target: Target, comparisons: Sequence[Comparison], gate: Mapping[str, float], float_operations: int
+    target: Target,
+    comparisons: Sequence[Comparison],
+    checks: Sequence[Check],
+    gate: Gate,
+    float_operations: int,
 ) -> str:
     """Why a file is not kept; empty if it is."""
     if target.name == "tflite-int8" and float_operations:
         return f"holds {float_operations} float operations; not kept"
     for found in comparisons:
-        limit = gate[found.unit]
-        if not found.drop <= limit:  # so that a NaN fails
-            unit = "dB" if found.unit == "psnr_db" else "points"
-            return f"drops {found.drop:.2f} {unit}, more than the {limit:g} allowed; not kept"
+        denoised = found.unit == "psnr_db"
+        limit, unit = (gate.psnr_drop_db, "dB") if denoised else (gate.accuracy_drop_percent, "points")
+        drops = {"": found.drop} | {f" at {name}": of["keras"] - of["file"] for name, of in found.groups.items()}
+        for where, drop in drops.items():
+            if not drop <= limit:  # so that a NaN fails
+                return f"drops {drop:.2f} {unit}{where}, more than the {limit:g} allowed; not kept"
+    for check in checks:
+        if gate.checks and not check.passed:
+            return f"{check.name}: {check.value:.2f}, {check.limit:g} allowed; not kept"
     return ""
 
 

@@ -31,6 +31,22 @@ def report_table(report: ExportReport) -> Table:
     return table
 
 
+def checks_table(report: ExportReport) -> Table | None:
+    """What a camera model's files do with flat, slowly changing and clean frames; None for other models."""
+    measured = [file for file in report.files if file.checks]
+    if not measured:
+        return None
+    table = Table(title=f"{report.model}: frames on which faults show, noise level estimated")
+    for heading in ("check", "limit", "Keras", *(file.target for file in measured)):
+        table.add_column(heading, justify="left" if heading == "check" else "right")
+    for row in zip(report.keras_checks, *(file.checks for file in measured), strict=True):
+        first = row[0]
+        limit = f"{'≥' if first.at_least else '≤'} {first.limit:g}"
+        table.add_row(first.name, limit, *(f"{check.value:.2f}{'' if check.passed else ' !'}" for check in row))
+    table.caption = "!: beyond the limit."
+    return table
+
+
 def test_table(report: ExportReport) -> Table | None:
     """The files on the test set beside Keras; None where there was none."""
     measured = [file for file in report.files if file.test]

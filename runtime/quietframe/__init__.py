@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from quietframe.images import Image, read_image, write_image
-    from quietframe.noise import estimate_noise
+    from quietframe.noise_level import NoiseTracker, estimate_noise
     from quietframe.sources import Frame, Source, open_source
     from quietframe.tasks import (
         Classification,
@@ -47,7 +47,7 @@ _HOMES = {
         "UsageError",
     ),
     "images": ("Image", "read_image", "write_image"),
-    "noise": ("estimate_noise",),
+    "noise_level": ("NoiseTracker", "estimate_noise"),
     "sources": ("Frame", "Source", "open_source"),
     "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser"),
     "zoo": ("builtin_models",),
@@ -66,6 +66,7 @@ __all__ = [
     "MissingExtraError",
     "ModelCard",
     "ModelLoadError",
+    "NoiseTracker",
     "OutputError",
     "QuietFrameError",
     "Source",

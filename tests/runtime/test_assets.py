@@ -68,10 +68,10 @@ def test_digits_are_the_first_of_each_class_in_scikit_learns_set() -> None:
         assert np.abs(image.astype(int) - as_mnist(original)).max() <= 1  # OpenCV's versions round differently
 
 
-def test_every_picture_is_credited_and_small() -> None:
+def test_every_asset_is_credited_and_small() -> None:
     credits_text = (FOLDER / "CREDITS.md").read_text(encoding="utf-8")
-    pictures = [path for path in FOLDER.iterdir() if path.suffix in {".jpg", ".npz"}]
-    assert {path.name for path in pictures} == {"astronaut.jpg", "digits.npz"}
-    for path in pictures:
+    assets = [path for path in FOLDER.iterdir() if path.suffix in {".jpg", ".npz"}]
+    assert {path.name for path in assets} == {"astronaut.jpg", "digits.npz", "noise_level.npz"}
+    for path in assets:
         assert f"## {path.name}" in credits_text
         assert path.stat().st_size <= 250_000

@@ -106,14 +106,19 @@ def denoise(
 
 def _run(source: Source, denoiser: Denoiser, sink: Sink, limit: int | None) -> _Record:
     """Denoise frame after frame until the source ends, the limit is reached or the user has seen enough."""
+    from quietframe.noise_level import NoiseTracker
+
     record = _Record()
     warned = False
+    level_of = denoiser.level_255
+    if source.moving and denoiser.estimates:
+        level_of = NoiseTracker(source.fps)
     total = min(limit or source.frame_count or 0, source.frame_count or limit or 0) or None
     try:
         with progress(total, "denoising") as advance:
             for frame in source:
                 start_ns = time.perf_counter_ns()
-                level_255 = denoiser.level_255(frame.pixels)
+                level_255 = level_of(frame.pixels)
                 clean = denoiser(frame.pixels, sigma_255=level_255)
                 record.samples_ns.append(time.perf_counter_ns() - start_ns)
                 if level_255 is not None:

@@ -16,7 +16,7 @@ from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe.images import check_frame
-from quietframe.noise import estimate_noise
+from quietframe.noise_level import estimate_noise
 from quietframe.tasks.base import open_model, require_task
 from quietframe.tasks.fit import Placement, is_resized, place
 from quietframe.tasks.tensors import decode_image, encode_image, quantize
@@ -79,6 +79,11 @@ class Denoiser:
         if self._sigma is None:
             return None
         return estimate_noise(frame) if self.sigma_255 is None else self.sigma_255
+
+    @property
+    def estimates(self) -> bool:
+        """Whether the noise level is estimated: the model is told one, and none was stated."""
+        return self._sigma is not None and self.sigma_255 is None
 
     @property
     def sees_wh(self) -> tuple[int, int] | None:

@@ -1,0 +1,137 @@
+"""What a camera denoiser must do with frames on which any fault of its own shows: flat, slowly changing, clean.
+
+The exporter runs these on each file as the runtime runs it, with the noise level estimated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import ModelCard
+from quietframe.engines import Engine
+from quietframe.noise import add_gaussian
+from quietframe.quality import psnr_db
+from quietframe.tasks import Denoiser
+from quietframe_export.frames import Sample
+
+SIGMA_255 = 25.0
+FLAT_LEVELS = (64, 128, 192)
+_FRAMES = 4
+_SIDE = 320
+_GRADIENT_WH = (640, 160)
+_GRADIENT_LEVELS = (64.0, 192.0)
+_FAINT_GROUP = "sigma 5"
+
+_MAX_SHIFT_255 = 0.5
+_MAX_RESIDUAL_255 = 2.0
+_MAX_RESIDUAL_SMALL_255 = 3.0
+_SMALL_MACS = 5000.0  # a pixel; models below see too little of a flat field to average more of its noise
+_MAX_PATTERN_255 = 0.25
+_MAX_BANDING_255 = 0.5  # 8 bits alone make 0.29 of a slope
+_LEAST_CLEAN_DB = 42.0
+_LEAST_FAINT_GAIN_DB = 1.5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure and its limit.
+
+    Attributes:
+        name: what was measured, with its unit.
+        value: the figure.
+        limit: the greatest value allowed, or the least where `at_least`.
+    """
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value is within its limit; a NaN is not."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def is_camera(card: ModelCard) -> bool:
+    """Whether a model is one for camera frames: colour, any size, told the noise level."""
+    spec = card.tensor("image", "outputs")
+    return card.conditioning == "sigma" and card.spatial.kind == "any" and spec is not None and spec.channels == 3
+
+
+def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> tuple[Check, ...]:
+    """Run a camera denoiser on flat, slowly changing and clean frames.
+
+    Args:
+        model: a file or an engine.
+        card: its card.
+        samples: held-out frames with the clean pictures and the groups of `frames.photo_samples`.
+    """
+    denoise = Denoiser(model, card=card)
+    rng = np.random.default_rng(0)
+    return (
+        *_check_flat(denoise, rng),
+        Check(f"gradient, sigma {SIGMA_255:g}: banding, levels", _banding_255(denoise, rng), _MAX_BANDING_255),
+        *_check_photographs(denoise, samples),
+    )
+
+
+def _check_flat(denoise: Denoiser, rng: np.random.Generator) -> Iterator[Check]:
+    """Flat gray frames with noise: what is left of it, and what the model adds of its own."""
+    errors = []  # for each level (frames, side, side, 3)
+    for level in FLAT_LEVELS:
+        frame = np.full((_SIDE, _SIDE, 3), level, np.uint8)
+        results = [denoise(add_gaussian(frame, SIGMA_255, rng)) for _ in range(_FRAMES)]
+        errors.append(np.stack(results).astype(np.float32) - level)
+    means = np.array([of_level.mean(axis=(0, 1, 2)) for of_level in errors])  # (levels, channels)
+    residual = max(float(of_level.std(axis=(1, 2)).max()) for of_level in errors)
+    small = denoise.card.macs_per_pixel < _SMALL_MACS
+    shift = float(np.ptp(means, axis=1).max())
+    pattern = max(_pattern_255(of_level, denoise.card.spatial.multiple) for of_level in errors)
+    name = f"flat, sigma {SIGMA_255:g}"
+    yield Check(f"{name}: shift of the mean, levels", float(np.abs(means).max()), _MAX_SHIFT_255)
+    yield Check(f"{name}: colour shift, levels", shift, _MAX_SHIFT_255)
+    yield Check(
+        f"{name}: residual deviation, levels", residual, _MAX_RESIDUAL_SMALL_255 if small else _MAX_RESIDUAL_255
+    )
+    yield Check(f"{name}: fixed pattern, levels", pattern, _MAX_PATTERN_255)
+
+
+def _pattern_255(errors: NDArray[np.float32], period: int) -> float:
+    """Deviation of what repeats every `period` pixels, the coarsest grid on which such a model computes.
+
+    errors: (frames, height, width, 3).
+    """
+    height, width = (size // period * period for size in errors.shape[1:3])
+    whole = errors[:, :height, :width].mean(axis=0)
+    folded = whole.reshape(height // period, period, width // period, period, -1).mean(axis=(0, 2))
+    return float((folded - folded.mean(axis=(0, 1))).std(axis=(0, 1)).max())
+
+
+def _banding_255(denoise: Denoiser, rng: np.random.Generator) -> float:
+    """Deviation of the mean error along a slow slope; steps in it are bands."""
+    width, height = _GRADIENT_WH
+    slope = np.linspace(*_GRADIENT_LEVELS, width, dtype=np.float32)
+    frame = np.broadcast_to(np.rint(slope).astype(np.uint8)[None, :, None], (height, width, 3))
+    results = [denoise(add_gaussian(frame, SIGMA_255, rng)) for _ in range(_FRAMES)]
+    error = np.stack(results).mean(axis=(0, 1)) - slope[:, None]  # (width, 3)
+    return float(error.std(axis=0).max())
+
+
+def _check_photographs(denoise: Denoiser, samples: Sequence[Sample]) -> Iterator[Check]:
+    faint = [sample for sample in samples if sample.group == _FAINT_GROUP and sample.clean is not None]
+    if not faint:
+        return
+    clean = [sample.clean for sample in faint if sample.clean is not None]
+    changed = [psnr_db(frame, denoise(frame)) for frame in clean]
+    gains = [
+        psnr_db(reference, denoise(sample.frame)) - psnr_db(reference, sample.frame)
+        for reference, sample in zip(clean, faint, strict=True)
+    ]
+    yield Check("clean frames: PSNR to what went in, dB", float(np.mean(changed)), _LEAST_CLEAN_DB, at_least=True)
+    yield Check(f"{_FAINT_GROUP}: gain, dB", float(np.mean(gains)), _LEAST_FAINT_GAIN_DB, at_least=True)

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import quietframe as qf
+from quietframe.assets import photo_bgr
+from quietframe.errors import FrameError
+from quietframe.noise import MAX_SIGMA_255, add_gaussian
+from quietframe.noise_level import READINGS, WEIGHTS, NoiseTracker, estimate_noise, read_noise
+
+DATA = pytest.mark.skipif("QUIETFRAME_DATA" not in os.environ, reason="QUIETFRAME_DATA is not set")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def files_of(name: str) -> list[Path]:
+    return sorted((Path(os.environ["QUIETFRAME_DATA"]) / name).iterdir())
+
+
+@pytest.mark.parametrize("sigma_255", [2, 5, 10, 15, 25, 35, 50])
+@pytest.mark.parametrize("gray", [False, True], ids=["colour", "gray"])
+def test_the_level_of_the_photograph(sigma_255: float, gray: bool) -> None:
+    photo = photo_bgr()[:, :, 1] if gray else photo_bgr()
+    estimate = estimate_noise(add_gaussian(photo, sigma_255, rng()))
+    assert estimate == pytest.approx(sigma_255, rel=0.2 if gray else 0.12, abs=0.3)
+
+
+def test_the_clean_photograph_reads_low() -> None:
+    assert estimate_noise(photo_bgr()) < 1
+
+
+def test_more_noise_reads_higher() -> None:
+    estimates = [estimate_noise(add_gaussian(photo_bgr(), sigma_255, rng())) for sigma_255 in range(0, 75, 5)]
+    assert estimates == sorted(estimates)
+
+
+@DATA
+@pytest.mark.parametrize("name", ["cbsd68", "bsd68_gray"])
+@pytest.mark.parametrize("sigma_255", [5, 15, 25, 50])
+def test_the_level_over_a_test_set(name: str, sigma_255: int) -> None:
+    frames = [qf.read_image(path).pixels for path in files_of(name)]
+    assert len(frames) == 68
+    errors = [
+        abs(estimate_noise(add_gaussian(frame, sigma_255, rng(index))) / sigma_255 - 1)
+        for index, frame in enumerate(frames)
+    ]
+    median, p90 = np.percentile(errors, [50, 90])
+    print(f"{name}, sigma {sigma_255}: median error {median:.1%}, 90th percentile {p90:.1%}")
+    assert median <= 0.10
+    assert p90 <= 0.25
+
+
+@DATA
+def test_noise_that_a_camera_spread_is_seen() -> None:
+    """Real JPEG photographs, of which a second difference reads a tenth of the noise."""
+    shares = []
+    for path in files_of("polyu"):
+        if path.stem.endswith("_real"):
+            noisy = qf.read_image(path).bgr
+            clean = qf.read_image(path.with_stem(path.stem.replace("_real", "_mean"))).bgr
+            shares.append(estimate_noise(noisy) / np.std(noisy.astype(float) - clean))
+    p10, median, p90 = np.percentile(shares, [10, 50, 90])
+    print(f"polyu, {len(shares)} photographs: estimate / deviation: median {median:.2f}, {p10:.2f} to {p90:.2f}")
+    assert len(shares) == 100
+    assert 0.8 < median < 1.2
+    assert 0.5 < p10 < p90 < 1.6
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (2, 500, 3), (500, 2), (1, 9, 3)])
+def test_frames_too_small_to_tell_read_0(shape: tuple[int, ...]) -> None:
+    assert estimate_noise(np.full(shape, 9, np.uint8)) == 0
+
+
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60), st.just(3))))
+def test_any_frame_reads_within_the_range(frame: np.ndarray) -> None:
+    estimate = estimate_noise(frame)
+    assert isinstance(estimate, float)
+    assert 0 <= estimate <= MAX_SIGMA_255
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("shape", [(3, 3), (64, 64, 3), (33, 700)])
+def test_a_flat_frame_has_no_noise(level: int, shape: tuple[int, ...]) -> None:
+    assert estimate_noise(np.full(shape, level, np.uint8)) < 1.5
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (31, 40), (40, 31), (33, 35), (480, 640), (100, 5000)])
+def test_readings_are_levels_of_white_noise(shape: tuple[int, int]) -> None:
+    """At whole size; each smaller one averages four pixels, which halves white noise."""
+    noisy = add_gaussian(np.full((*shape, 3), 128, np.uint8), 16, rng())
+    readings = read_noise(noisy)
+    assert readings.shape == (READINGS,)
+    if min(shape) >= 400:
+        green, opponent = readings[:-2].reshape(2, 3, 3)[:, :2, 1]
+        assert green == pytest.approx([16, 8], rel=0.12)
+        assert opponent == pytest.approx(np.array([16, 8]) / np.sqrt(2), rel=0.12)
+
+
+def test_the_last_readings_are_the_clipped_pixels() -> None:
+    frame = np.full((64, 64, 3), 128, np.uint8)
+    frame[:16], frame[16:24] = 0, 255
+    assert read_noise(frame)[-2:] == pytest.approx([25, 12.5])
+    assert read_noise(frame[:, :, 0])[-2:] == pytest.approx([25, 12.5])
+
+
+def test_a_checkerboard_does_not_overflow() -> None:
+    extreme = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert read_noise(extreme)[0] == pytest.approx(255 * 16 * 2 / 24 * np.sqrt(np.pi / 2) * 0.75, rel=0.35)
+    assert estimate_noise(extreme) > 30
+
+
+def test_views_read_as_copies_do() -> None:
+    noisy = add_gaussian(photo_bgr(), 20, rng())
+    for view in (noisy[::-1, ::-1], noisy[10:200, 5:301], noisy[..., ::-1], noisy[:, :, 0], noisy[:9, :9]):
+        assert estimate_noise(view) == estimate_noise(view.copy())
+
+
+def test_large_frames_are_read_in_parts() -> None:
+    wide = np.tile(add_gaussian(photo_bgr(), 15, rng()), (1, 40, 1))
+    assert wide.shape[1] > 20_000
+    assert estimate_noise(wide) == pytest.approx(15, rel=0.2)
+    estimate_noise(wide)
+    start_ns = time.perf_counter_ns()
+    estimate_noise(wide)
+    assert time.perf_counter_ns() - start_ns < 100e6  # a whole pass over its 31 million bytes takes longer
+
+
+@pytest.mark.parametrize("frame", [None, np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8)])
+def test_what_is_no_frame(frame: np.ndarray) -> None:
+    with pytest.raises(FrameError, match="Expected a uint8 array"):
+        estimate_noise(frame)
+
+
+def test_the_weights_are_few() -> None:
+    assert WEIGHTS.stat().st_size < 20_000
+
+
+# --- in a video ---------------------------------------------------------------------------------------------------
+
+
+def video(sigmas_255: list[float]) -> list[np.ndarray]:
+    photo = cv2.resize(photo_bgr(), (160, 160), interpolation=cv2.INTER_AREA)
+    return [add_gaussian(photo, sigma_255, rng(index)) for index, sigma_255 in enumerate(sigmas_255)]
+
+
+def test_the_first_frame_is_read_at_once() -> None:
+    (frame,) = video([20])
+    assert NoiseTracker(30)(frame) == pytest.approx(estimate_noise(frame))
+
+
+@pytest.mark.parametrize("fps", [None, 5, 30, 120])
+@pytest.mark.parametrize(("before", "after"), [(5, 25), (25, 5), (10, 14), (0, 50)])
+def test_a_jump_is_followed_within_half_a_second(fps: float | None, before: float, after: float) -> None:
+    tracker, half = NoiseTracker(fps), int((fps or 10) / 2)
+    for frame in video([before] * (half + 3)):
+        tracker(frame)
+    (level,) = [tracker(frame) for frame in video([after] * half)][-1:]
+    assert level == pytest.approx(after, rel=0.15, abs=0.5)
+
+
+def test_it_is_steadier_than_single_estimates() -> None:
+    frames = video([20] * 60)
+    tracker = NoiseTracker()
+    tracked = [tracker(frame) for frame in frames]
+    single = [estimate_noise(frame) for frame in frames]
+    assert np.std(tracked[10:]) < 0.6 * np.std(single)
+    assert np.mean(tracked) == pytest.approx(np.mean(single), rel=0.03)
+
+
+def test_few_frames_of_a_fast_video_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr("quietframe.noise_level.estimate_noise", lambda frame: looked.append(1) or 10.0)
+    tracker = NoiseTracker(60)
+    assert [round(tracker(frame)) for frame in video([10] * 60)] == [10] * 60
+    assert len(looked) == 10

@@ -1,0 +1,106 @@
+"""Trains the noise estimator that comes with the runtime: `python -m quietframe_train.noise_level PHOTOS`.
+
+It learns on photographs with the noise that camera models train on, at levels that are known.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.images import write_whole
+from quietframe.noise import MAX_SIGMA_255
+from quietframe.noise_level import READINGS, WEIGHTS, read_noise, to_answer, to_features
+from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.photos import cut_patches, load_photos
+
+_NOISE = CameraNoise(
+    level_error=0.0, least_told=1.0, sensor_share=0.4, quiet_share=0.0, gray_share=0.25, flat_share=0.03
+)
+_EXAMPLES = 16_000
+_SIDES = (160, 320)
+_CLEAN_SHARE = 0.05
+_FAINTEST_255 = 0.5
+_HIDDEN = (32, 32)
+_EPOCHS = 120
+_BATCH = 64
+
+
+def train_estimator(photos: str | Path, out: str | Path, *, examples: int = _EXAMPLES, seed: int = 0) -> float:
+    """Train the estimator and write its weights.
+
+    Args:
+        photos: a folder of photographs without visible noise.
+        out: the .npz file to write.
+        examples: frames to learn from; a tenth of them only validates.
+        seed: of the frames, their noise and the weights.
+
+    Returns the median share by which it errs on the validation frames with a level above 2.
+    Raises SourceError if there are no photographs.
+    """
+    found = load_photos(photos, validation_share=0.1)
+    rng = np.random.default_rng(seed)
+    readings, levels = _draw(found.training, examples - examples // 10, rng)
+    held_readings, held_levels = _draw(found.validation, examples // 10, rng)
+    keras.utils.set_random_seed(seed)
+    features = to_features(readings)
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    layers = [keras.layers.Dense(width, activation="relu") for width in _HIDDEN]
+    model = keras.Sequential([keras.Input((READINGS,)), *layers, keras.layers.Dense(1)])
+    steps = _EPOCHS * math.ceil(len(features) / _BATCH)
+    model.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(3e-3, steps)), "mae")
+    model.fit((features - mean) / deviation, to_answer(levels), batch_size=_BATCH, epochs=_EPOCHS, verbose=0)
+    answers = model.predict((to_features(held_readings) - mean) / deviation, verbose=0)[:, 0]
+    _write_weights(Path(out), model, mean, deviation)
+    loud = held_levels > 2
+    return float(np.median(np.abs(np.exp(answers - to_answer(held_levels)) - 1)[loud]))
+
+
+def _draw(
+    photos: Sequence[NDArray[np.uint8]], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Readings of noisy frames, (count, READINGS), and their levels, (count,)."""
+    readings, levels = np.empty((count, READINGS), np.float32), np.empty(count, np.float32)
+    for index in range(count):
+        # Levels up to a random greatest one: low ones are as hard as high ones, and come as often.
+        most = math.exp(rng.uniform(math.log(_FAINTEST_255), math.log(1.1 * MAX_SIGMA_255)))
+        noise = replace(_NOISE, max_sigma_255=0.0 if rng.random() < _CLEAN_SHARE else most)
+        photo = photos[rng.integers(len(photos))]
+        source = min(photo.shape[:2])
+        side = min(int(rng.integers(*_SIDES)), int(source * 0.85) - 12)
+        frame = noise.apply(cut_patches([photo], 1, source, rng), side, rng)
+        readings[index] = read_noise(frame.noisy[0])
+        levels[index] = frame.told_255[0]
+    return readings, levels
+
+
+def _write_weights(path: Path, model: keras.Model, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
+    """The layers' weights, what the features are normalized with folded into the first."""
+    arrays = {}
+    for index, layer in enumerate(model.layers):
+        matrix, bias = (np.asarray(values, np.float32) for values in layer.get_weights())
+        if index == 0:
+            matrix = matrix / deviation[:, None]
+            bias = bias - mean @ matrix
+        arrays |= {f"matrix{index}": matrix, f"bias{index}": bias}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path, help="a folder of photographs")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="the .npz file to write")
+    parser.add_argument("--examples", type=int, default=_EXAMPLES)
+    given = parser.parse_args()
+    print(f"median error {train_estimator(given.photos, given.out, examples=given.examples):.1%}; wrote {given.out}")
