@@ -90,15 +90,13 @@ def _check_flat(denoise: Denoiser, rng: np.random.Generator) -> Iterator[Check]:
         errors.append(np.stack(results).astype(np.float32) - level)
     means = np.array([of_level.mean(axis=(0, 1, 2)) for of_level in errors])  # (levels, channels)
     residual = max(float(of_level.std(axis=(1, 2)).max()) for of_level in errors)
-    small = denoise.card.macs_per_pixel < _SMALL_MACS
+    most = _MAX_RESIDUAL_SMALL_255 if denoise.card.macs_per_pixel < _SMALL_MACS else _MAX_RESIDUAL_255
     shift = float(np.ptp(means, axis=1).max())
     pattern = max(_pattern_255(of_level, denoise.card.spatial.multiple) for of_level in errors)
     name = f"flat, sigma {SIGMA_255:g}"
     yield Check(f"{name}: shift of the mean, levels", float(np.abs(means).max()), _MAX_SHIFT_255)
     yield Check(f"{name}: colour shift, levels", shift, _MAX_SHIFT_255)
-    yield Check(
-        f"{name}: residual deviation, levels", residual, _MAX_RESIDUAL_SMALL_255 if small else _MAX_RESIDUAL_255
-    )
+    yield Check(f"{name}: residual deviation, levels", residual, most)
     yield Check(f"{name}: fixed pattern, levels", pattern, _MAX_PATTERN_255)
 
 

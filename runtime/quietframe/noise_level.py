@@ -78,12 +78,11 @@ def read_noise(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     planes = [sample] if sample.ndim == 2 else [cv2.extractChannel(sample, 1), _opponent(sample)]
     readings = np.zeros((2, _LEVELS, len(_QUANTILES)), np.float32)
     clipped = [100 - _percent(planes[0]), _percent(cv2.compare(planes[0], 255, cv2.CMP_EQ))]
-    for index, plane in enumerate(planes):
-        for level in range(_LEVELS):
-            if level:
-                plane = cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    for level in range(_LEVELS):
+        for index, plane in enumerate(planes):
             readings[index, level] = _quantiles(plane, level)
-    return np.append(readings, np.float32(clipped))
+        planes = [_halved(plane) for plane in planes]
+    return np.append(readings, clipped).astype(np.float32)
 
 
 def to_features(readings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -160,6 +159,10 @@ def _sample(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _percent(plane: NDArray[np.uint8]) -> float:
     """How many percent of the pixels are not 0."""
     return 100 * cv2.countNonZero(plane) / plane.size
+
+
+def _halved(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
 def _opponent(sample: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ def files_of(name: str) -> list[Path]:
 def test_the_level_of_the_photograph(sigma_255: float, gray: bool) -> None:
     photo = photo_bgr()[:, :, 1] if gray else photo_bgr()
     estimate = estimate_noise(add_gaussian(photo, sigma_255, rng()))
-    assert estimate == pytest.approx(sigma_255, rel=0.2 if gray else 0.12, abs=0.3)
+    assert estimate == pytest.approx(sigma_255, rel=0.2 if gray else 0.12, abs=0.6)
 
 
 def test_the_clean_photograph_reads_low() -> None:

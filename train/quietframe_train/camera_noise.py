@@ -125,7 +125,8 @@ class CameraNoise:
 
 def compress(frame: Frame, quality: int) -> Frame:
     """A frame as it comes out of a JPEG file of that quality, 1 to 100."""
-    return cv2.imdecode(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
 def flat_frame(height: int, width: int, rng: np.random.Generator) -> Frame:

@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import click
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +74,7 @@ def _draw(
         # Levels up to a random greatest one: low ones are as hard as high ones, and come as often.
         most = math.exp(rng.uniform(math.log(_FAINTEST_255), math.log(1.1 * MAX_SIGMA_255)))
         noise = replace(_NOISE, max_sigma_255=0.0 if rng.random() < _CLEAN_SHARE else most)
-        photo = photos[rng.integers(len(photos))]
+        photo = photos[int(rng.integers(len(photos)))]
         source = min(photo.shape[:2])
         side = min(int(rng.integers(*_SIDES)), int(source * 0.85) - 12)
         frame = noise.apply(cut_patches([photo], 1, source, rng), side, rng)
@@ -83,7 +85,7 @@ def _draw(
 
 def _write_weights(path: Path, model: keras.Model, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
     """The layers' weights, what the features are normalized with folded into the first."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for index, layer in enumerate(model.layers):
         matrix, bias = (np.asarray(values, np.float32) for values in layer.get_weights())
         if index == 0:
@@ -95,12 +97,16 @@ def _write_weights(path: Path, model: keras.Model, mean: NDArray[np.float32], de
     write_whole(path, buffer.getvalue())
 
 
-if __name__ == "__main__":
-    import argparse
+@click.command()
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=WEIGHTS, help="The .npz file to write.")
+@click.option("--examples", type=click.IntRange(min=100), default=_EXAMPLES, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def main(photos: Path, out: Path, examples: int, seed: int) -> None:
+    """Train on PHOTOS and write the weights."""
+    error = train_estimator(photos, out, examples=examples, seed=seed)
+    click.echo(f"median error {error:.1%}; wrote {out}")
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path, help="a folder of photographs")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="the .npz file to write")
-    parser.add_argument("--examples", type=int, default=_EXAMPLES)
-    given = parser.parse_args()
-    print(f"median error {train_estimator(given.photos, given.out, examples=given.examples):.1%}; wrote {given.out}")
+
+if __name__ == "__main__":
+    main()
