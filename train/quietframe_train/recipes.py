@@ -86,7 +86,6 @@ _CAMERA = Recipe(
     optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.999),
     schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
     quantization=QuantizationPhase(),
-    dtype_policy="mixed_bfloat16",
     limits="trained on photographs with noise made by formulas: white, and of a simulated sensor with JPEG",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
@@ -293,6 +292,7 @@ _ALL: tuple[Recipe, ...] = (
         batch=8,
         epochs=100,
         optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.999),
+        dtype_policy="mixed_bfloat16",
     ),
 )
 
