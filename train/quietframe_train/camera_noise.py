@@ -45,8 +45,8 @@ class CameraNoise:
     Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels
     often reads as less than it is: it is told so, and the model must see by itself.
 
-    A model that sees the noise by itself need not heed what it is told, and a user who wants less denoising would ask in
-    vain. So some frames are told less than that, down to nothing, and the less they are told, the more of the noise
+    A model that sees the noise by itself need not heed what it is told, and a user who wants less denoising would ask
+    in vain. So some frames are told less than that, down to nothing, and the less they are told, the more of the noise
     belongs to what is wanted of them: `keeps`.
 
     Attributes:

@@ -279,7 +279,7 @@ _ALL: tuple[Recipe, ...] = (
         ),
         data=PhotoData(patch=96),
         batch=8,
-        epochs=150,
+        epochs=200,
     ),
     replace(
         _CAMERA,
@@ -290,7 +290,7 @@ _ALL: tuple[Recipe, ...] = (
         ),
         data=PhotoData(patch=96),
         batch=8,
-        epochs=100,
+        epochs=200,
         optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.999),
         dtype_policy="mixed_bfloat16",
     ),
