@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from quietframe_export.targets import TARGETS, parse_targets
 
 
 def test_every_target_of_a_camera_model(camera: Subject, tmp_path: Path) -> None:
-    report = export_model(camera, parse_targets("all"), tmp_path)
+    report = export_model(camera, parse_targets("all"), tmp_path, hold_to_checks=False, max_psnr_drop_db=0.3)
     outcomes = {file.target: file.outcome for file in report.files}
     assert outcomes == {name: "refused" if name == "tflite-int16x8" else "passed" for name in TARGETS}
     assert report.passed
@@ -39,7 +40,7 @@ def test_every_target_of_a_camera_model(camera: Subject, tmp_path: Path) -> None
 
 
 def test_cards_of_the_files(camera: Subject, tmp_path: Path) -> None:
-    export_model(camera, parse_targets("tflite-int8,onnx-fp32"), tmp_path)
+    export_model(camera, parse_targets("tflite-int8,onnx-fp32"), tmp_path, hold_to_checks=False)
     for suffix, precision in ((".int8.tflite", "int8"), (".fp32.onnx", "fp32")):
         card = qf.Denoiser(tmp_path / f"camera-nano{suffix}").card
         assert (card.precision, card.name, card.spatial.multiple) == (precision, "camera-nano", 4)
@@ -76,8 +77,30 @@ def test_an_earlier_file_does_not_pass_for_a_failed_one(collapsing: Subject, tmp
 
 
 def test_dynamic_needs_no_calibration(camera: Subject, tmp_path: Path) -> None:
-    report = export_model(replace(camera, calibration=()), parse_targets("tflite-dynamic,tflite-fp16"), tmp_path)
+    targets = parse_targets("tflite-dynamic,tflite-fp16")
+    report = export_model(replace(camera, calibration=()), targets, tmp_path, hold_to_checks=False)
     assert report.passed
+
+
+def test_a_camera_model_that_denoises_badly_is_not_kept(camera: Subject, tmp_path: Path) -> None:
+    """Its weights are random: the file is what Keras computes, and both leave the noise in."""
+    report = export_model(camera, parse_targets("tflite-fp32"), tmp_path)
+    (file,) = report.files
+    assert (file.outcome, file.file) == ("failed", None)
+    assert re.match(r"(flat|gradient|clean|sigma).*: [\d.]+, [\d.]+ allowed; not kept", file.reason)
+    assert not (tmp_path / "camera-nano.fp32.tflite").exists()
+    for found, of_keras in zip(file.checks, report.keras_checks, strict=True):
+        assert found.value == pytest.approx(of_keras.value, abs=0.1)
+
+
+def test_each_noise_level_has_to_pass(camera: Subject, tmp_path: Path) -> None:
+    report = export_model(camera, parse_targets("tflite-int8"), tmp_path, hold_to_checks=False, max_psnr_drop_db=0.0)
+    assert re.match(r"drops [\d.]+ dB", report.files[0].reason)
+    drops = [found["keras"] - found["file"] for found in report.files[0].comparisons[0].groups.values()]
+    between = (min(drops) + max(drops)) / 2
+    assert report.files[0].comparisons[0].drop < max(drops)
+    again = export_model(camera, parse_targets("tflite-int8"), tmp_path, hold_to_checks=False, max_psnr_drop_db=between)
+    assert not again.passed
 
 
 def test_gate_can_be_widened(collapsing: Subject, tmp_path: Path) -> None:
@@ -114,7 +137,7 @@ def test_existing_files_are_kept_unless_told(camera: Subject, tmp_path: Path) ->
     with pytest.raises(OutputError, match="exists; pass --overwrite"):
         export_model(camera, parse_targets("tflite-fp32"), tmp_path)
     assert taken.read_bytes() == b"mine"
-    export_model(camera, parse_targets("tflite-fp32"), tmp_path, overwrite=True)
+    export_model(camera, parse_targets("tflite-fp32"), tmp_path, overwrite=True, hold_to_checks=False)
     assert taken.read_bytes() != b"mine"
 
 
