@@ -15,7 +15,7 @@ from quietframe_bench.results.reported import reported_of
 from quietframe_bench.results.test_sets import TestSets
 from quietframe_bench.speed import SpeedRow, SpeedSettings, measure_speed
 
-LATENCY = SpeedSettings(threads=(1,), runs=50, min_secs=0.5)
+LATENCY = SpeedSettings(threads=(1,), runs=10, min_secs=0.5)
 
 
 def measure(found: Collection, data: TestSets, *, latency: bool, on_step: OnStep = lambda text: None) -> Measured:
