@@ -173,5 +173,7 @@ def _run_epochs(
 
 def _compile(model: keras.Model, recipe: Recipe, optimizer: keras.optimizers.Optimizer) -> None:
     metrics = ["accuracy"] if recipe.task == "classify" else [psnr_db]
-    # XLA compiles a new program for each shape and is no faster here; the last batch of digits is a new shape.
-    model.compile(optimizer, loss=recipe.loss, metrics=metrics, jit_compile=keras.backend.backend() == "jax")
+    # XLA compiles a program for each shape, and the last batch of digits is a new one. Of photographs all batches have
+    # one shape: 1.2 to 1.3 times faster for small models, but slower in bfloat16.
+    xla = keras.backend.backend() == "jax" or (recipe.kind == "photos" and model.dtype_policy.name == "float32")
+    model.compile(optimizer, loss=recipe.loss, metrics=metrics, jit_compile=xla)
