@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit
 from quietframe_train.macs import count_macs
 from quietframe_train.models import BUILDERS
 from quietframe_train.models.camera import camera_unet, camera_unet_geometry
@@ -36,7 +36,9 @@ def built(name):
         ("digit-cnn", None, DIGIT, [(10,)]),
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
-        ("camera-nano", 31_932, (None, None, 3), [(None, None, 3)]),
+        ("camera-nano", 31_868, (None, None, 3), [(None, None, 3)]),
+        ("camera-small", 377_996, (None, None, 3), [(None, None, 3)]),
+        ("camera-base", 1_910_300, (None, None, 3), [(None, None, 3)]),
     ],
 )
 def test_each_recipe_builds_the_model_that_it_is_known_for(name, parameters, taken, given):
@@ -160,6 +162,30 @@ def test_the_layers_survive_saving(tmp_path):
     keras.Model(image, PixelShuffle(3)(PixelUnshuffle(3)(image))).save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert [layer.block for layer in loaded.layers[1:]] == [3, 3]
+
+
+def test_only_what_lies_beyond_the_limit_costs():
+    values = np.array([[-5.0, -4.0, 0.0], [3.0, 4.0, 6.0]], np.float32)
+    assert float(RangeLimit(4.0, weight=0.5)(values)) == pytest.approx(0.5 * (1 + 4) / 6)
+    assert float(RangeLimit(6.0)(values)) == 0
+    assert RangeLimit(**RangeLimit(3.0, 0.2).get_config()).get_config() == {"limit": 3.0, "weight": 0.2}
+
+
+def test_a_camera_models_outliers_are_a_part_of_its_loss(tmp_path):
+    model = camera_unet(**NANO)
+    model.save(tmp_path / "m.keras")
+    model = keras.models.load_model(tmp_path / "m.keras")
+    calm, wild = (np.full((1, 16, 16, 3), level, np.float32) for level in (0.0, 1e3))
+    sigma = np.zeros((1, 1, 1, 1), np.float32)
+    model([calm, sigma])
+    assert float(sum(model.losses)) == 0
+    model([wild, sigma])
+    assert float(sum(model.losses)) > 1
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) and layer.scale for layer in up_norms(model))
+
+
+def up_norms(model):
+    return [layer for layer in model.layers if layer.name.startswith("up") and layer.name.endswith("_bn")]
 
 
 def test_no_pixel_depends_on_what_lies_beyond_the_halo():

@@ -1,4 +1,4 @@
-"""Keras layers that the models are built from. Only `keras.ops`, so they run under every backend."""
+"""Keras layers and a regularizer that the models are built from. Only `keras.ops`, so they run under every backend."""
 
 from __future__ import annotations
 
@@ -64,3 +64,25 @@ class PixelShuffle(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"block": self.block}
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class RangeLimit(keras.regularizers.Regularizer):
+    """An activity regularizer against outliers: the mean square of what lies beyond ±`limit`, times `weight`.
+
+    An 8-bit tensor has 256 steps for all of its range, and a few far values make them wide for all others.
+
+    Args:
+        limit: values up to this magnitude cost nothing.
+        weight: of the rest, in the loss.
+    """
+
+    def __init__(self, limit: float = 4.0, weight: float = 0.1) -> None:
+        self.limit, self.weight = limit, weight
+
+    def __call__(self, x: Any) -> Any:
+        beyond = ops.relu(ops.abs(ops.cast(x, "float32")) - self.limit)
+        return self.weight * ops.mean(ops.square(beyond))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"limit": self.limit, "weight": self.weight}

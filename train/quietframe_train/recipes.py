@@ -273,7 +273,7 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-small",
-        summary="379k-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="378k-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
             "camera_unet", {"widths": (32, 48, 64, 80), "encoder_convs": (1, 2, 2, 2), "decoder_convs": (1, 2, 2)}
         ),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit
 from quietframe_train.models.unet import conv, unet
 
 
@@ -37,8 +37,10 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     level = layers.Conv2D(widths[0], 1, name="level")(level)
 
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
-    x = layers.Add(name="conditioned")([conv(frame, widths[0], "down0_0", activate=False), level])
-    x = unet(x, widths, encoder_convs, decoder_convs)
+    x = layers.Add(activity_regularizer=RangeLimit(), name="conditioned")(
+        [conv(frame, widths[0], "down0_0", activate=False), level]
+    )
+    x = unet(x, widths, encoder_convs, decoder_convs, calm=True)
     x = layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
     x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
     x = PixelShuffle(2, dtype="float32", name="denoised")(x)

@@ -7,10 +7,17 @@ from typing import Any
 
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle
+from quietframe_train.layers import PixelShuffle, RangeLimit
 
 
-def unet(x: Any, widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]) -> Any:
+def unet(
+    x: Any,
+    widths: Sequence[int],
+    encoder_convs: Sequence[int],
+    decoder_convs: Sequence[int],
+    *,
+    calm: bool = False,
+) -> Any:
     """Features of an image at its own size, from the first linear features of it.
 
     Each deeper level halves the size with a stride-2 convolution; each way up is a 1×1 convolution, a pixel shuffle
@@ -24,6 +31,8 @@ def unet(x: Any, widths: Sequence[int], encoder_convs: Sequence[int], decoder_co
         widths: channels of each level, from the first down.
         encoder_convs: 3×3 convolutions of each level on the way down, with the strided one and the one that made `x`.
         decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
+        calm: keep the linear tensors' outliers down in training, too: the ways up have unit variance (the scale of what
+            is added there is free otherwise, as normalization follows), and what lies beyond `RangeLimit` costs.
 
     Returns (batch, height, width, widths[0]).
     """
@@ -36,12 +45,16 @@ def unet(x: Any, widths: Sequence[int], encoder_convs: Sequence[int], decoder_co
         skips.append(x)
     for depth in range(len(widths) - 2, -1, -1):
         x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
-        x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
+        x = layers.BatchNormalization(scale=not calm, activity_regularizer=_limit(calm), name=f"up{depth}_bn")(x)
         x = PixelShuffle(2, name=f"up{depth}_shuffle")(x)
-        x = layers.Add(name=f"up{depth}_add")([x, skips[depth]])
+        x = layers.Add(activity_regularizer=_limit(calm), name=f"up{depth}_add")([x, skips[depth]])
         for index in range(decoder_convs[depth]):
             x = conv(x, widths[depth], f"out{depth}_{index}")
     return x
+
+
+def _limit(calm: bool) -> RangeLimit | None:
+    return RangeLimit() if calm else None
 
 
 def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True) -> Any:
