@@ -284,7 +284,7 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-base",
-        summary="1.91M-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="1910k-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
             "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 3, 3), "decoder_convs": (1, 2, 2)}
         ),
