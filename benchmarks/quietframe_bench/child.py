@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from quietframe.card import ModelCard
     from quietframe.card import Task as TaskName
     from quietframe.tasks import Classifier, Denoiser
     from quietframe_bench.timing import Stopwatch
@@ -66,8 +65,7 @@ class _Worker:
         from quietframe_bench.frames import open_feed
         from quietframe_bench.timing import Stopwatch
 
-        card = subject.card
-        image = card.tensor("image", "inputs")
+        image = subject.card.tensor("image", "inputs")
         gray = image is not None and image.colour == "GRAY"
         feed = open_feed(frames, (size_wh[0], size_wh[1]), gray=gray)
         before = _rss_mb("VmRSS")
@@ -78,7 +76,7 @@ class _Worker:
             "load_ms": (loaded - imported) / 1e6,
             "first_frame_ms": first / 1e6,
             "rss_before_first_frame_mb": before,
-            "macs": _macs(card, size_wh),
+            "macs": _macs(subject, size_wh),
             "gray_frames": gray,
         }
 
@@ -153,17 +151,10 @@ def _import_kind(task: TaskName, model: str) -> type[Denoiser | Classifier]:
     return kinds[task]
 
 
-def _macs(card: ModelCard, size_wh: list[int]) -> int:
+def _macs(subject: Denoiser | Classifier, size_wh: list[int]) -> int:
     """Multiply-accumulates for one frame: the card's figure times the pixels that the model works on."""
-    from quietframe.tasks.fit import place
-
-    placement = place(size_wh[1], size_wh[0], card.spatial)
-    if card.spatial.size_hw:
-        pixels = placement.count * card.spatial.size_hw[0] * card.spatial.size_hw[1]
-    else:
-        multiple = card.spatial.multiple
-        pixels = (size_wh[0] + -size_wh[0] % multiple) * (size_wh[1] + -size_wh[1] % multiple)
-    return round(card.macs_per_pixel * pixels)
+    placement = subject.placement(size_wh[1], size_wh[0])
+    return round(subject.card.macs_per_pixel * placement.count * placement.part_hw[0] * placement.part_hw[1])
 
 
 def _rss_mb(field: str) -> float:
