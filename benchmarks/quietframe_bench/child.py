@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from quietframe.card import Task as TaskName
     from quietframe.tasks import Classifier, Denoiser
+    from quietframe_bench.follower import Follower
     from quietframe_bench.timing import Stopwatch
 
 _ENGINE_PACKAGES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
@@ -37,6 +38,7 @@ class _Worker:
     def __init__(self) -> None:
         self._denoiser: Denoiser | None = None
         self._watch: Stopwatch | None = None
+        self._follower: Follower | None = None
 
     def describe(self, *, model: str) -> dict[str, Any]:
         """What the model says of itself."""
@@ -112,6 +114,14 @@ class _Worker:
             self._denoiser = Denoiser(model)
         return self._denoiser(noisy)
 
+    def follow(self, *, model: str | None, **frame: Any) -> dict[str, float]:
+        """The next frame of a video. See `Follower.follow`."""
+        if self._follower is None:
+            from quietframe_bench.follower import Follower
+
+            self._follower = Follower(model)
+        return self._follower.follow(**frame)
+
 
 def main() -> None:
     """Answer requests until standard input ends."""
@@ -124,6 +134,7 @@ def main() -> None:
         "block": worker.block,
         "memory": worker.memory,
         "judge": worker.judge,
+        "follow": worker.follow,
     }
     for line in sys.stdin:
         request = json.loads(line)
