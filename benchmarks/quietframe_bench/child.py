@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from quietframe.card import ModelCard
     from quietframe.card import Task as TaskName
     from quietframe.tasks import Classifier, Denoiser
+    from quietframe_bench.follower import Follower
     from quietframe_bench.timing import Stopwatch
 
 _ENGINE_PACKAGES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
@@ -38,6 +38,7 @@ class _Worker:
     def __init__(self) -> None:
         self._denoiser: Denoiser | None = None
         self._watch: Stopwatch | None = None
+        self._follower: Follower | None = None
 
     def describe(self, *, model: str) -> dict[str, Any]:
         """What the model says of itself."""
@@ -66,8 +67,7 @@ class _Worker:
         from quietframe_bench.frames import open_feed
         from quietframe_bench.timing import Stopwatch
 
-        card = subject.card
-        image = card.tensor("image", "inputs")
+        image = subject.card.tensor("image", "inputs")
         gray = image is not None and image.colour == "GRAY"
         feed = open_feed(frames, (size_wh[0], size_wh[1]), gray=gray)
         before = _rss_mb("VmRSS")
@@ -78,7 +78,7 @@ class _Worker:
             "load_ms": (loaded - imported) / 1e6,
             "first_frame_ms": first / 1e6,
             "rss_before_first_frame_mb": before,
-            "macs": _macs(card, size_wh),
+            "macs": _macs(subject, size_wh),
             "gray_frames": gray,
         }
 
@@ -115,6 +115,14 @@ class _Worker:
             self._denoiser = Denoiser(model)
         return self._denoiser(noisy)
 
+    def follow(self, *, model: str | None, **frame: Any) -> dict[str, float]:
+        """The next frame of a video. See `Follower.follow`."""
+        if self._follower is None:
+            from quietframe_bench.follower import Follower
+
+            self._follower = Follower(model)
+        return self._follower.follow(**frame)
+
 
 def main() -> None:
     """Answer requests until standard input ends."""
@@ -127,6 +135,7 @@ def main() -> None:
         "block": worker.block,
         "memory": worker.memory,
         "judge": worker.judge,
+        "follow": worker.follow,
     }
     for line in sys.stdin:
         request = json.loads(line)
@@ -154,17 +163,10 @@ def _import_kind(task: TaskName, model: str) -> type[Denoiser | Classifier]:
     return kinds[task]
 
 
-def _macs(card: ModelCard, size_wh: list[int]) -> int:
+def _macs(subject: Denoiser | Classifier, size_wh: list[int]) -> int:
     """Multiply-accumulates for one frame: the card's figure times the pixels that the model works on."""
-    from quietframe.tasks.fit import place
-
-    placement = place(size_wh[1], size_wh[0], card.spatial)
-    if card.spatial.size_hw:
-        pixels = placement.count * card.spatial.size_hw[0] * card.spatial.size_hw[1]
-    else:
-        multiple = card.spatial.multiple
-        pixels = (size_wh[0] + -size_wh[0] % multiple) * (size_wh[1] + -size_wh[1] % multiple)
-    return round(card.macs_per_pixel * pixels)
+    placement = subject.placement(size_wh[1], size_wh[0])
+    return round(subject.card.macs_per_pixel * placement.count * placement.part_hw[0] * placement.part_hw[1])
 
 
 def _rss_mb(field: str) -> float:

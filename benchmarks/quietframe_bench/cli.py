@@ -94,20 +94,26 @@ def _level(text: str) -> float:
     help="PSNR and SSIM over the pictures of this folder, in place of speed.",
 )
 @click.option(
+    "--video",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="PSNR and flicker on the clean sequences of frames in this folder, a sub-folder each, in place of speed.",
+)
+@click.option(
     "--sigma",
     "sigmas_255",
     type=_List("S,...", _level, "15,25,50"),
     default="15,25,50",
     show_default=True,
-    help="With --quality: noise levels, in 8-bit levels.",
+    help="With --quality and --video: noise levels, in 8-bit levels.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --quality: of the noise.")
-@click.option("--limit", type=click.IntRange(min=1), help="With --quality: only the first so many pictures.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With these: of the noise.")
+@click.option("--limit", type=click.IntRange(min=1), help="With these: only the first so many pictures or frames.")
 @click.option("--startup", is_flag=True, help="Time of imports and the first denoiser, in place of speed.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], json_path: Path | None, **options: Any) -> int:
-    """Measure models: speed, or with --quality what they give, or with --startup how soon they are ready.
+    """Measure models: speed, or with --quality and --video what they give, or with --startup how soon they are ready.
 
     Without MODEL: all built-in models. Frames differ in every iteration; rows are measured in turn, each in a
     process of its own. A model that fails is a failed row and exit code 1.
@@ -132,10 +138,12 @@ Mode = Callable[[Sequence[str], dict[str, Any]], tuple[dict[str, Any], list[str]
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
     chosen = "folder" if options["folder"] else "startup" if options["startup"] else "speed"
+    chosen = "video" if options["video"] and chosen == "speed" else chosen
     if options["folder"] and options["startup"]:
         raise UsageError("--quality and --startup measure different things: give one of them")
     mode, own = {
         "folder": (_quality, {"folder", "sigmas_255", "seed", "limit"}),
+        "video": (_video, {"video", "sigmas_255", "seed", "limit"}),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -184,6 +192,22 @@ def _quality(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, 
     document = report.document([(row.model, row.as_record()) for row in rows], int8_drops=[vars(d) for d in drops])
     failures = {_failure(row.model, row.error): None for row in rows if row.error}
     failures |= {f"{row.name}: {picture}: {why}": None for row in rows for picture, why in row.failed.items()}
+    return document, list(failures)
+
+
+def _video(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    from quietframe_bench.report import Report, print_results, video_table
+    from quietframe_bench.video_quality import VideoSettings, measure_video, settings_record
+
+    settings = VideoSettings(options["video"], options["sigmas_255"], options["seed"], options["limit"])
+    paths = _paths(models, task="denoise")
+    report = Report("video", settings_record(settings))
+    with _progress() as on_step:
+        rows = measure_video(paths, settings, on_step)
+    print_results(video_table(rows))
+    document = report.document([(row.model, row.as_record()) for row in rows])
+    failures = {_failure(row.model, row.error): None for row in rows if row.error}
+    failures |= {f"{row.name}: {sequence}: {why}": None for row in rows for sequence, why in row.failed.items()}
     return document, list(failures)
 
 

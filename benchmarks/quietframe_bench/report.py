@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from quietframe_bench.image_quality import Drop, QualityRow
 from quietframe_bench.machine import describe_commit, describe_file, describe_machine, describe_versions
 from quietframe_bench.speed import SpeedRow
 from quietframe_bench.startup import Startup
+from quietframe_bench.video_quality import VideoRow
 
 SCHEMA = 1
 """Version of the JSON document. Units are in the keys; `null` is what the system or the model does not tell."""
@@ -27,7 +29,7 @@ class Report:
     """The circumstances of a run, noted when it begins, and its results on the way out.
 
     Args:
-        kind: `speed`, `quality` or `startup`.
+        kind: `speed`, `quality`, `video` or `startup`.
         settings: every setting of the run.
     """
 
@@ -122,6 +124,30 @@ def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[Re
     for drop in drops:
         costs.add_row(drop.name, f"{drop.sigma_255:g}", f"{drop.psnr_db:+.3f}", drop.int8_file, drop.fp32_file)
     return [table, costs] if drops else [table]
+
+
+def video_table(rows: Sequence[VideoRow]) -> RenderableType:
+    """PSNR and flicker of the noisy input and of each model: over all sequences, and on each."""
+    table = _table("model", "sigma", "sequence", "frames", "PSNR dB", "flicker", "estimated sigma")
+    table.title = (
+        "frame by frame, 8-bit noisy frames in, 8-bit frames out, the noise level estimated;\n"
+        "flicker: mean change of the error from one frame to the next, in 8-bit levels"
+    )
+    for row in rows:
+        what = row.name, f"{row.sigma_255:g}"
+        if len(row.figures) > 1:
+            frames = sum(map(len, row.figures.values()))
+            table.add_row(*what, "mean", str(frames), *(_video_cells(row.mean)))
+        for sequence, by_frame in row.figures.items():
+            table.add_row(*what, sequence, str(len(by_frame)), *_video_cells(partial(row.of_sequence, sequence)))
+        for sequence in ["all"] if row.error else row.failed:
+            table.add_row(*what, sequence, "", "failed")
+    return table
+
+
+def _video_cells(mean: Callable[[str], float | None]) -> list[str]:
+    figures = (("psnr_db", ".2f"), ("flicker_255", ".2f"), ("estimated_sigma_255", ".1f"))
+    return ["" if (value := mean(figure)) is None else f"{value:{digits}}" for figure, digits in figures]
 
 
 def startup_table(startup: Startup) -> RenderableType:

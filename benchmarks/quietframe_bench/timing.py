@@ -1,7 +1,8 @@
 """The stopwatch: how long each stage of a call takes.
 
 A task is called as a user calls it; its engine is wrapped so that it stamps when it starts and ends. What lies
-before is `pre`, what lies behind is `post`. Nothing else is timed: frames are made between the calls.
+before its first run is `pre`, all the rest is `post`: of a frame that goes in tiles also what lies between the runs, in
+which a tile is put in place and the next is cut. Nothing else is timed: frames are made between the calls.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class Stopwatch:
         start = perf_counter_ns()
         self._task(frame)
         end = perf_counter_ns()
-        engine = sum(stop - begin for begin, stop in stamps)
-        return stamps[0][0] - start, engine, end - stamps[-1][1], end - start
+        pre, engine = stamps[0][0] - start, sum(stop - begin for begin, stop in stamps)
+        return pre, engine, end - start - pre - engine, end - start
 
 
 def percentiles_ms(samples_ns: list[int]) -> dict[str, float]:

@@ -201,7 +201,7 @@ def encode(
         return Classifier(engine, card=card).prepare(frame)
     told = None if card.conditioning == "none" else sigma_255
     # A gray model takes a colour frame channel by channel, a tiled one in pieces: the first will do.
-    return Denoiser(engine, card=card, sigma_255=told).prepare(frame)[0]
+    return next(Denoiser(engine, card=card, sigma_255=told).prepare(frame))
 
 
 def sha256(path: Path) -> str:

@@ -59,7 +59,8 @@ class Spatial:
         size_hw: (height, width) in pixels; set when fixed.
         fit: how a frame of another size meets a fixed model: `resize` or `tile`; set when fixed.
         multiple: height and width must be multiples of this; the runtime pads by reflection. 1 when fixed.
-        halo: receptive-field radius in pixels: how far a pixel's result depends on its surroundings.
+        halo: receptive-field radius in pixels: how far a pixel's result depends on its surroundings. 0 for a model of
+            any size: not known, so that frames never go in tiles.
     """
 
     kind: SpatialKind

@@ -39,6 +39,23 @@ def mean_psnr_db(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -
     return float(np.mean(values))
 
 
+def flicker_255(
+    before: tuple[NDArray[np.uint8], NDArray[np.uint8]], now: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> float:
+    """How much the error changes from one frame to the next: the mean magnitude, in 8-bit levels.
+
+    That is mean |(image_t − reference_t) − (image_{t−1} − reference_{t−1})| over all pixels and channels: 0 where the
+    error stands still, whatever moves in the picture.
+    before, now: (reference, image) of two successive frames, uint8 arrays of one shape. Raises FrameError as
+    `psnr_db` does, and if the frames differ in shape.
+    """
+    _check_pair(*before)
+    _check_pair(*now)
+    _check_pair(before[0], now[0])
+    errors = [image.astype(np.int16) - reference for reference, image in (before, now)]
+    return float(np.mean(np.abs(errors[1] - errors[0])))
+
+
 def ssim(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
     """Structural similarity (Wang et al. 2004): Gaussian window, σ 1.5, on 8-bit values, mean over channels.
 

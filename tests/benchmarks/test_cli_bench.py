@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -93,6 +94,47 @@ def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, 
     assert blur_file.name in out
 
 
+@pytest.fixture
+def video_folder(tmp_path):
+    """Two sequences of three frames."""
+    folder = tmp_path / "videos"
+    for index, name in enumerate(("first", "second")):
+        (folder / name).mkdir(parents=True)
+        for frame in range(3):
+            cv2.imwrite(str(folder / name / f"{frame}.png"), np.full((40, 48, 3), 100 + 10 * index + frame, np.uint8))
+    return folder
+
+
+def test_video_prints_means_and_writes_each_frame(bench, blur_file, video_folder, tmp_path):
+    target = tmp_path / "rows.json"
+    code, out, _ = bench("--video", video_folder, blur_file, "--sigma", "15,25", "--limit", 2, "--json", target)
+    assert code == 0
+    assert [out.count(name) for name in ("mean", "first", "second")] == [5, 4, 4]  # one in the title
+    document = json.loads(target.read_text())
+    assert document["kind"] == "video"
+    assert len(document["rows"]) == 4
+    assert document["rows"][0]["model"] is None
+    for row in document["rows"]:
+        assert row["settings"]["limit"] == 2
+        assert row["psnr_db"] == pytest.approx(np.mean([found["psnr_db"] for found in row["by_sequence"].values()]))
+        for found in row["by_sequence"].values():
+            assert list(found["by_frame"]) == ["0.png", "1.png"]
+            assert found["flicker_255"] == found["by_frame"]["1.png"]["flicker_255"]
+            assert f"{found['flicker_255']:.2f}" in out
+    assert {row["estimated_sigma_255"] is None for row in document["rows"] if row["model"]} == {True}
+
+
+def test_video_with_a_broken_frame_names_it_and_is_exit_1(bench, blur_file, video_folder, tmp_path):
+    (video_folder / "second" / "1.png").write_bytes(b"\x89PNG not really")
+    bad = tmp_path / "bad.tflite"
+    bad.write_text("no model")
+    code, out, err = bench("--video", video_folder, blur_file, bad, "--sigma", "25")
+    assert code == 1
+    assert f"{blur_file.name}: second: 1.png: " in err
+    assert err.count("bad.tflite") == 1
+    assert out.count("failed") == 3  # the sequence of the noisy input and of the blur, and the model
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -106,6 +148,13 @@ def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, 
         (("{model}", "--quality", "{folder}/nowhere"), "no such folder"),
         (("{model}", "--quality", "{folder}", "--startup"), "one of them"),
         (("{model}", "{model}", "--startup"), "one model"),
+        (("{model}", "--video", "{folder}", "--quality", "{folder}"), "--video does not go with"),
+        (("{model}", "--video", "{folder}", "--startup"), "--video does not go with"),
+        (("{model}", "--video", "{folder}", "--threads", "2"), "--threads does not go with"),
+        (("{model}", "--video", "{folder}"), "holds frames and sequences of frames"),
+        (("{model}", "--video", "{folder}/nowhere"), "no such folder"),
+        (("{model}", "--video", "{folder}/more"), "a video needs 2 frames or more"),
+        (("{model}", "--video", "{folder}", "--limit", "1"), "a video needs 2 frames or more"),
         (("{model}", "--json", "{folder}/nowhere/rows.json"), "no such folder"),
     ],
 )

@@ -168,6 +168,31 @@ def test_threads_are_honoured(make_model: MakeModel, suffix: str, threads: int) 
     assert int(done.stdout) == threads - 1  # the caller is one of them
 
 
+KEPT_MEMORY = """
+import sys
+from pathlib import Path
+import numpy as np
+from quietframe.engines import ENGINES
+def held_mb():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS:")) / 1000
+path = Path(sys.argv[1])
+engine = ENGINES[path.suffix](path, threads=1)
+for side in (64, 2048, 2048, 64, 64):
+    engine.run({"image": np.zeros((1, side, side, 3), np.float32)})
+    print(held_mb())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read in /proc, which Linux has")
+def test_memory_that_large_inputs_took_is_given_back(make_model: MakeModel, suffix: str) -> None:
+    path = make_model(suffix=suffix, blur=True, multiple=2, layout="NHWC")
+    done = subprocess.run([sys.executable, "-c", KEPT_MEMORY, str(path)], capture_output=True, text=True, check=True)
+    small, large, large_again, after, after_again = map(float, done.stdout.split())
+    assert large > small + 50, "a run on the large input leaves a mark"
+    assert large_again < large + 30, "the same size again takes no more"
+    assert max(after, after_again) < small + 20
+
+
 def test_loading_and_running_print_nothing(make_model: MakeModel, suffix: str) -> None:
     code = COUNT_THREADS.replace("print(count() - before)", "")
     path = make_model(suffix=suffix, blur=True, layout="NHWC")

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from quietframe.assets import photo_bgr
+from quietframe.noise import add_gaussian
 
 SIZE_WH = (640, 480)
 
@@ -68,3 +70,14 @@ def test_a_video_takes_at_most_250_mb(tmp_path: Path) -> None:
     _, peak_mb = run("denoise", video, "-o", tmp_path / "clean.mp4")
     print(f"640x480 video: {peak_mb:.0f} MB at the peak")
     assert peak_mb <= 250
+
+
+def test_a_picture_of_50_megapixels_takes_at_most_1200_mb(tmp_path: Path) -> None:
+    """It and the result take 300 MB of that. Seen whole, it would take 5,000 MB."""
+    noisy = add_gaussian(photo_bgr(), 20, np.random.default_rng(0))
+    path = tmp_path / "large.jpg"
+    large = np.tile(noisy, (-(-6144 // noisy.shape[0]), -(-8192 // noisy.shape[1]), 1))[:6144, :8192]
+    cv2.imwrite(str(path), large)
+    wall_s, peak_mb = run("denoise", path, "-o", tmp_path / "clean.jpg")
+    print(f"8192x6144 picture: {peak_mb:.0f} MB at the peak, {wall_s:.1f} s to the written file")
+    assert peak_mb <= 1200

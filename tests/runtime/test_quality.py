@@ -9,7 +9,7 @@ import pytest
 from quietframe.assets import photo_bgr
 from quietframe.errors import FrameError
 from quietframe.noise import add_gaussian
-from quietframe.quality import PSNR_CAP_DB, mean_psnr_db, psnr_db, ssim
+from quietframe.quality import PSNR_CAP_DB, flicker_255, mean_psnr_db, psnr_db, ssim
 
 
 def flat(level: int, *shape: int) -> np.ndarray:
@@ -113,3 +113,39 @@ def test_what_cannot_be_compared(measure: Callable[..., float], reference: Any, 
 def test_images_too_small_for_ssim() -> None:
     with pytest.raises(FrameError, match="at least 11×11"):
         ssim(flat(0, 10, 40), flat(0, 10, 40))
+
+
+def test_an_error_that_stands_still_does_not_flicker() -> None:
+    """However the picture moves."""
+    first, second = flat(100), photo_bgr()[:16, :16] // 2 + 10
+    assert flicker_255((first, first + 7), (second, second + 7)) == 0
+
+
+@pytest.mark.parametrize(("before", "now", "expected"), [(10, 13, 3), (13, 10, 3), (-5, 5, 10), (-100, 155, 255)])
+def test_flicker_of_known_errors(before: int, now: int, expected: float) -> None:
+    clean = flat(100)
+    assert flicker_255((clean, flat(100 + before)), (clean, flat(100 + now))) == expected
+
+
+def test_flicker_pools_over_pixels_and_channels() -> None:
+    clean = flat(100, 10, 10, 3)
+    now = clean.copy()
+    now[0, 0, 0] = 130
+    assert flicker_255((clean, clean), (clean, now)) == pytest.approx(30 / 300)
+    assert flicker_255((flat(0, 4, 5), flat(0, 4, 5)), (flat(0, 4, 5), flat(2, 4, 5))) == 2
+
+
+def test_flicker_of_white_noise() -> None:
+    """The difference of two errors of deviation σ has √2·σ, of which √(2/π) is the mean magnitude."""
+    clean, rng = flat(128, 512, 512), np.random.default_rng(0)
+    noisy = [add_gaussian(clean, 20, rng) for _ in range(2)]
+    assert flicker_255((clean, noisy[0]), (clean, noisy[1])) == pytest.approx(20 * 2 / np.sqrt(np.pi), rel=0.01)
+
+
+def test_flicker_is_of_frames_of_one_shape() -> None:
+    with pytest.raises(FrameError, match="of one shape"):
+        flicker_255((flat(0, 4, 4), flat(0, 4, 4)), (flat(0, 4, 5), flat(0, 4, 5)))
+    with pytest.raises(FrameError, match="of one shape"):
+        flicker_255((flat(0, 4, 4), flat(0, 4, 5)), (flat(0, 4, 4), flat(0, 4, 4)))
+    with pytest.raises(FrameError, match="uint8"):
+        flicker_255((flat(0), flat(0)), (flat(0), flat(0).astype(float)))

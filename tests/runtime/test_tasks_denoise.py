@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import quietframe as qf
+from quietframe.assets import photo_bgr
 from quietframe.card import Spatial
 from quietframe.errors import FrameError, ModelLoadError, QuietFrameError, UsageError
+from quietframe.noise import add_gaussian
+from quietframe.tasks.fit import TILE_PIXELS
 
 MakeModel = Callable[..., Path]
 SUFFIXES = [".tflite"] + [".onnx"] * all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
@@ -210,6 +215,114 @@ def test_resizing_brings_the_frame_there_and_back(make_model: MakeModel, size_hw
     assert_close(denoise(flat), flat, 0)
     same_size = random_frame((12, 16, 3))
     assert_close(denoise(same_size), same_size, 0)
+
+
+# --- frames that are too large ------------------------------------------------------------------------------------
+
+
+@given(size_hw=st.tuples(st.integers(1, 90), st.integers(1, 90)), gray=st.booleans())
+@shares_fixtures
+def test_large_frames_in_tiles_give_what_they_give_whole(
+    cut_and_whole: tuple[qf.Denoiser, qf.Denoiser], size_hw: tuple[int, int], gray: bool
+) -> None:
+    cut, whole = cut_and_whole
+    frame = random_frame(size_hw if gray else (*size_hw, 3))
+    clean = cut(frame)
+    assert clean.flags.c_contiguous
+    assert clean.flags.writeable
+    assert_close(clean, whole(frame), 0)
+
+
+@pytest.fixture(params=[(suffix, colour) for suffix in SUFFIXES for colour in ("BGR", "GRAY")], ids=str)
+def cut_and_whole(request: pytest.FixtureRequest, make_model: MakeModel) -> tuple[qf.Denoiser, qf.Denoiser]:
+    """A blur in multiples of 4, in tiles of at most 100 pixels and for whole frames."""
+    suffix, colour = request.param
+    path = make_model(suffix=suffix, colour=colour, multiple=4, blur=True)
+    return qf.Denoiser(path, tile_pixels=100), qf.Denoiser(path)
+
+
+@pytest.mark.parametrize("size_hw", [(250, 381), (500, 90), (83, 400)])
+def test_a_real_model_in_tiles_gives_what_it_gives_whole(size_hw: tuple[int, int]) -> None:
+    frame = add_gaussian(photo_bgr()[: size_hw[0], : size_hw[1]], 20, np.random.default_rng(0))
+    cut, whole = qf.Denoiser("camera-nano", tile_pixels=10_000), qf.Denoiser("camera-nano")
+    assert cut.placement(*size_hw).count > 4
+    assert_close(cut(frame), whole(frame), 0)
+
+
+def test_a_real_model_in_tiles_without_its_halo_shows_seams() -> None:
+    """The test above can fail."""
+    frame = add_gaussian(photo_bgr()[:250, :381], 20, np.random.default_rng(0))
+    whole = qf.Denoiser("camera-nano")
+    near_sighted = replace(whole.card, spatial=replace(whole.card.spatial, halo=8))
+    cut = qf.Denoiser("camera-nano", card=near_sighted, tile_pixels=10_000)
+    assert not np.array_equal(cut(frame), whole(frame))
+
+
+@pytest.fixture
+def level_adder(make_model: MakeModel) -> Path:
+    """A uint8 model that adds the level that it is told, and whose card claims that it sees a pixel far."""
+    spatial = Spatial("any", multiple=2, halo=1)
+    return make_model(dtype="uint8", multiple=2, sigma=True, card_changes={"spatial": spatial})
+
+
+def test_the_level_is_estimated_once_for_all_tiles(level_adder: Path) -> None:
+    """Were it estimated tile by tile, the noisy part would become brighter than the other."""
+    frame = np.full((64, 96, 3), 90, np.uint8)
+    frame[:, 16:] = add_gaussian(frame[:, 16:], 15, np.random.default_rng(0))
+    cut = qf.Denoiser(level_adder, tile_pixels=256)
+    assert cut.placement(64, 96).count > 20
+    assert added(cut(frame), frame) == round(qf.estimate_noise(frame)) > 0
+
+
+def test_the_engine_sees_tiles_of_one_size_and_one_at_a_time(level_adder: Path) -> None:
+    denoise = qf.Denoiser(level_adder, sigma_255=5, tile_pixels=256)
+    run, shapes, images = denoise.engine.run, [], []
+
+    def watched(inputs: Any) -> Any:
+        images.append(weakref.ref(inputs["image"]))
+        shapes.append(inputs["image"].shape)
+        assert sum(image() is not None for image in images) <= 2
+        return run(inputs)
+
+    denoise.engine.run = watched  # type: ignore[method-assign]
+    frame = random_frame((61, 93, 3)) // 2
+    assert added(denoise(frame), frame) == 5
+    assert len(shapes) == denoise.placement(61, 93).count > 20
+    assert len(set(shapes)) == 1
+
+
+def test_only_what_is_larger_than_the_default_goes_in_tiles(make_model: MakeModel) -> None:
+    denoise = qf.Denoiser(make_model(blur=True))
+    assert denoise.placement(TILE_PIXELS // 1024, 1024).count == 1
+    assert denoise.placement(TILE_PIXELS // 1024 + 1, 1024).count == 2
+    far = replace(denoise.card, spatial=Spatial("any", multiple=8, halo=3000))
+    placement = qf.Denoiser(make_model(blur=True), card=far).placement(30_000, 40_000)
+    assert 1 < placement.count < 30, "a model that sees far gets larger tiles"
+
+
+def test_a_card_without_a_halo_means_whole_frames(make_model: MakeModel) -> None:
+    """Nobody knows how far that model sees."""
+    assert qf.Denoiser(make_model(multiple=8)).placement(6000, 9000).part_hw == (6000, 9000)
+
+
+@pytest.mark.parametrize(
+    ("model", "tile_pixels", "says"),
+    [
+        ({"blur": True, "multiple": 4}, 63, "Expected tile_pixels to be a whole number of at least 64. Received: 63"),
+        ({"blur": True}, 0, "of at least 16. Received: 0"),
+        ({"blur": True}, -(10**9), "Received: -1000000000"),
+        ({"blur": True}, 1e6, "Received: 1000000.0"),
+        ({"blur": True}, True, "Received: True"),
+        ({"blur": True}, "all", "Received: 'all'"),
+        ({"multiple": 4}, 10**6, r"card does not say how far it sees \(spatial.halo\): leave tile_pixels out"),
+        ({"size_hw": (8, 8)}, 10**6, "takes frames of one size: leave tile_pixels out"),
+        ({"size_hw": (8, 8), "fit": "tile"}, 10**6, "takes frames of one size: leave tile_pixels out"),
+    ],
+    ids=str,
+)
+def test_tile_pixels_out_of_range(make_model: MakeModel, model: dict[str, Any], tile_pixels: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        qf.Denoiser(make_model(**model), tile_pixels=tile_pixels)
 
 
 # --- how strongly -------------------------------------------------------------------------------------------------

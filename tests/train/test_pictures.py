@@ -171,7 +171,7 @@ def test_pictures_are_brought_to_8_bit_bgr_as_the_runtime_does(tmp_path):
     splits = load_pictures(tmp_path, DATA)
     found = [image for name in PARTS for image in getattr(splits, name).images]
     spatial = Spatial(kind="fixed", size_hw=(SIDE, SIDE), fit="resize")
-    resized = [place(*picture.shape[:2], spatial).cut(picture)[0] for picture in (large, small)]
+    resized = [next(place(*picture.shape[:2], spatial).cut(picture)) for picture in (large, small)]
     expected = (np.repeat(gray, 3, axis=2), alpha[:, :, :3], np.rint(deep / 257).astype(np.uint8), *resized)
     assert len(found) == len(expected)
     for picture in expected:

@@ -27,7 +27,8 @@ class LiteRtEngine:
 
     Tensors go by the names of the file's signature, or by their own where it has none. A file with free sizes is
     prepared when its first inputs come: at the size that is stored in it, which need not even be a possible one,
-    the work would be for nothing.
+    the work would be for nothing. When much smaller inputs come, the interpreter is made anew: LiteRT keeps up to two
+    thirds of the memory that its largest inputs took, and a new one costs hardly more than resizing it.
 
     Args:
         path: the file.
@@ -38,15 +39,14 @@ class LiteRtEngine:
     """
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         data = read_model_file(path)
         if data[4:8] != b"TFL3":
             raise ModelLoadError(f"{path}: not a LiteRT model (its content is something else)")
         self._path = path
+        self._data, self._threads = data, threads
         self._lock = threading.Lock()  # LiteRT lets go of the GIL while it runs, and is not thread-safe
         try:
-            self._interpreter = Interpreter(model_content=data, num_threads=threads)  # verifies the flatbuffer
+            self._interpreter = self._open()  # verifies the flatbuffer
             model = open_flatbuffer(data)
             self.card_json = read_card(model)
             refuse_absurd_tensors(model)
@@ -54,6 +54,7 @@ class LiteRtEngine:
             self.inputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in inputs.items()}
             self.outputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in outputs.items()}
             self._shapes: dict[str, tuple[int, ...]] = {}
+            self._most_elements = 0  # in the inputs of one run of this interpreter
             if all(None not in info.shape for info in self.inputs.values()):
                 self._allocate()
                 self._shapes |= {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
@@ -71,20 +72,30 @@ class LiteRtEngine:
             raise run_error(self._path, inputs, self.inputs, exc) from exc
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        interpreter = self._interpreter
         resized = {name: array.shape for name, array in inputs.items() if array.shape != self._shapes.get(name)}
         if resized:
             for name, shape in resized.items():
                 _check_shape(shape, self.inputs[name].shape)
             self._shapes.clear()  # until all went well: a failure must not leave them half changed
+            elements = sum(array.size for array in inputs.values())
+            if 2 * elements < self._most_elements:
+                self._interpreter, self._most_elements = self._open(), 0
+                resized = {name: array.shape for name, array in inputs.items()}
             for name, shape in resized.items():
-                interpreter.resize_tensor_input(self._input_indices[name], shape)
+                self._interpreter.resize_tensor_input(self._input_indices[name], shape)
             self._allocate()
+            self._most_elements = max(self._most_elements, elements)
             self._shapes.update({name: array.shape for name, array in inputs.items()})
+        interpreter = self._interpreter
         for name, index in self._input_indices.items():
             interpreter.set_tensor(index, inputs[name])
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
+
+    def _open(self) -> Any:
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter(model_content=self._data, num_threads=self._threads)
 
     def _allocate(self) -> None:
         with _without_greeting():

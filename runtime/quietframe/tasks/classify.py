@@ -16,7 +16,7 @@ from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError
 from quietframe.images import check_frame
 from quietframe.tasks.base import open_model, require_task
-from quietframe.tasks.fit import place
+from quietframe.tasks.fit import Placement, place
 from quietframe.tasks.tensors import decode_image, dequantize, encode_image
 
 
@@ -79,6 +79,10 @@ class Classifier:
         """
         return self.finish(self.engine.run(self.prepare(image)))
 
+    def placement(self, height: int, width: int) -> Placement:
+        """How pictures of that size meet the model: whole or resized."""
+        return place(height, width, self.card.spatial)
+
     def prepare(self, image: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         """What the engine is to run for a picture: its inputs, in the model's colours and size."""
         check_frame(image)
@@ -86,7 +90,7 @@ class Classifier:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         elif self._image.colour != "GRAY" and image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        (part,) = place(image.shape[0], image.shape[1], self.card.spatial).cut(image)
+        (part,) = self.placement(image.shape[0], image.shape[1]).cut(image)
         return {self._image.name: encode_image(part, self._image, self.engine.inputs[self._image.name])}
 
     def finish(self, results: Mapping[str, NDArray[Any]]) -> Classification:

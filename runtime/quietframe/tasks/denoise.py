@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from quietframe.errors import ModelLoadError, UsageError
 from quietframe.images import check_frame
 from quietframe.noise_level import estimate_noise
 from quietframe.tasks.base import open_model, require_task
-from quietframe.tasks.fit import Placement, is_resized, place
+from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place
 from quietframe.tasks.tensors import decode_image, encode_image, quantize
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -30,7 +31,11 @@ class Denoiser:
     A model that takes whole pictures of one size sees each frame resized to it; the result comes back at the frame's
     size, with no finer detail than the model's size holds (`sees_wh` tells).
 
-    Calling it is `finish(frame, [engine.run(inputs) for inputs in prepare(frame)])`; benchmarks time the parts.
+    A model of any size sees a frame whole, or in tiles if it is larger than `tile_pixels`. They overlap so far that the
+    result is the same, and memory no longer grows with the frame. Only a model whose card states its halo can do that.
+
+    Calling it is `finish(frame, map(engine.run, prepare(frame)))`: a tile is cut when its turn comes, and its result is
+    put in place before the next one is cut.
     Threads may share one: the model runs for one of them at a time. The frame that is given is never changed.
 
     Args:
@@ -40,11 +45,12 @@ class Denoiser:
         sigma_255: the noise level in 8-bit levels, in place of an estimate for every frame.
         threads: CPU threads; None: as many as there are physical cores.
         card: a card, or the JSON file of one, in place of the card in the file.
+        tile_pixels: the most pixels that a model of any size sees at once; None: `fit.TILE_PIXELS`.
 
     Raises:
         ModelLoadError: the file cannot be used, or does not denoise.
         MissingExtraError: the engine for this file is not installed.
-        UsageError: strength, sigma_255 or threads out of range.
+        UsageError: strength, sigma_255, threads or tile_pixels out of range.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Denoiser:
         sigma_255: float | None = None,
         threads: int | None = None,
         card: ModelCard | str | Path | None = None,
+        tile_pixels: int | None = None,
     ) -> None:
         self.engine, self.card = open_model(model, threads=threads, card=card)
         require_task(self.card, "denoise")
@@ -64,6 +71,7 @@ class Denoiser:
         self._check_level(strength, sigma_255)
         self.strength = strength
         self.sigma_255 = sigma_255
+        self._tile_pixels = _tile_pixels(self.card, tile_pixels)
 
     def __call__(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> NDArray[np.uint8]:
         """Denoise one frame.
@@ -72,7 +80,7 @@ class Denoiser:
         levels, where the caller knows it; in place of the denoiser's own, or of an estimate. Returns the frame's
         shape and dtype. Raises FrameError if the array is not a frame.
         """
-        return self.finish(frame, [self.engine.run(inputs) for inputs in self.prepare(frame, sigma_255=sigma_255)])
+        return self.finish(frame, map(self.engine.run, self.prepare(frame, sigma_255=sigma_255)))
 
     def level_255(self, frame: NDArray[np.uint8]) -> float | None:
         """The noise level that a frame has, in 8-bit levels: as stated, or else estimated; None if nobody asks."""
@@ -101,52 +109,61 @@ class Denoiser:
         check_frame(frame)
         if self.sees_wh is None:
             return frame
-        return place(frame.shape[0], frame.shape[1], self.card.spatial).cut(frame)[0]
+        return next(self.placement(frame.shape[0], frame.shape[1]).cut(frame))
 
-    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> Sequence[Inputs]:
-        """What the engine is to run for a frame: the inputs of one or more runs."""
+    def placement(self, height: int, width: int) -> Placement:
+        """How frames of that size meet the model: whole, resized or in tiles."""
+        return place(height, width, self.card.spatial, self._tile_pixels)
+
+    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> Iterator[Inputs]:
+        """What the engine is to run for a frame: the inputs of one or more runs, each made when asked for.
+
+        Here the frame is checked, and its noise level estimated: once, however many runs there are.
+        """
         check_frame(frame)
         level = self._level(self.level_255(frame) if sigma_255 is None else sigma_255)
-        planes = self._planes(frame)
-        placement = place(frame.shape[0], frame.shape[1], self.card.spatial)
+        placement = self.placement(frame.shape[0], frame.shape[1])
         info = self.engine.inputs[self._image_in.name]
-        return [
+        return (
             {self._image_in.name: encode_image(part, self._image_in, info), **level}
-            for plane in planes
+            for plane in self._planes(frame)
             for part in placement.cut(plane)
-        ]
+        )
 
-    def finish(self, frame: NDArray[np.uint8], results: Sequence[Inputs]) -> NDArray[np.uint8]:
-        """The denoised frame, from the frame and the engine's results for `prepare(frame)`."""
-        info = self.engine.outputs[self._image_out.name]
-        parts = [decode_image(result[self._image_out.name], self._image_out, info) for result in results]
-        placement = place(frame.shape[0], frame.shape[1], self.card.spatial)
-        for part in parts:
-            if part.shape[:2] != placement.part_hw:
-                raise ModelLoadError(
-                    f"{self.card.name}: the model made {part.shape[:2]} pixels of {placement.part_hw}: "
-                    "a denoiser keeps the size"
-                )
+    def finish(self, frame: NDArray[np.uint8], results: Iterable[Inputs]) -> NDArray[np.uint8]:
+        """The denoised frame, from the frame and the engine's results for `prepare(frame)`, taken one by one."""
+        placement = self.placement(frame.shape[0], frame.shape[1])
+        parts = (self._decode(result, placement.part_hw) for result in results)
         clean = self._join(parts, placement, frame)
         if self._sigma is None and self.strength < 1:
             return cv2.addWeighted(clean, self.strength, frame, 1 - self.strength, 0)
         return clean
 
-    def _planes(self, frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    def _planes(self, frame: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """The frame in the model's colours: a gray model takes a colour frame's channels one by one."""
-        if self._image_in.colour == "GRAY":
-            return [frame] if frame.ndim == 2 else list(cv2.split(frame))
-        return [frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)]
+        if self._image_in.colour != "GRAY":
+            yield frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        elif frame.ndim == 2:
+            yield frame
+        else:
+            yield from (cv2.extractChannel(frame, channel) for channel in range(3))
+
+    def _decode(self, result: Inputs, part_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        name = self._image_out.name
+        part = decode_image(result[name], self._image_out, self.engine.outputs[name])
+        if part.shape[:2] != part_hw:
+            raise ModelLoadError(
+                f"{self.card.name}: the model made {part.shape[:2]} pixels of {part_hw}: a denoiser keeps the size"
+            )
+        return part
 
     def _join(
-        self, parts: list[NDArray[np.uint8]], placement: Placement, frame: NDArray[np.uint8]
+        self, parts: Iterator[NDArray[np.uint8]], placement: Placement, frame: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
         """Put the parts together and bring the result back to the frame's colours."""
-        count = placement.count
-        planes = [placement.join(parts[start : start + count]) for start in range(0, len(parts), count)]
-        if len(planes) > 1:
-            return cv2.merge(planes)
-        clean = planes[0]
+        if self._image_in.colour == "GRAY" and frame.ndim == 3:
+            return cv2.merge([placement.join(islice(parts, placement.count)) for _ in range(3)])
+        clean = placement.join(parts)
         if clean.ndim == 3 and frame.ndim == 2:
             return cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
         return clean
@@ -175,6 +192,20 @@ class Denoiser:
         greatest_255 = self._sigma.value_range[1] * 255
         if sigma_255 is not None and not 0 <= sigma_255 <= greatest_255 + 1e-6:
             raise UsageError(f"Expected sigma_255 in [0, {greatest_255:g}]. Received: {sigma_255}")
+
+
+def _tile_pixels(card: ModelCard, stated: int | None) -> int | None:
+    """The most pixels that the model sees at once, as stated or by default; None: every frame whole."""
+    least = least_tile_pixels(card.spatial)
+    if stated is None:
+        return None if least is None else max(TILE_PIXELS, least)
+    if card.spatial.kind == "fixed":
+        raise UsageError(f"{card.name} takes frames of one size: leave tile_pixels out")
+    if least is None:
+        raise UsageError(f"{card.name}'s card does not say how far it sees (spatial.halo): leave tile_pixels out")
+    if not isinstance(stated, int) or isinstance(stated, bool) or stated < least:
+        raise UsageError(f"Expected tile_pixels to be a whole number of at least {least}. Received: {stated!r}")
+    return stated
 
 
 def _tensor(card: ModelCard, side: Any) -> TensorSpec:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Protocol
 
 import cv2
@@ -14,9 +14,20 @@ from numpy.typing import NDArray
 
 from quietframe.card import Spatial
 
+TILE_PIXELS = 5 * 2**20
+"""The most pixels that a denoiser of any size sees at once, unless told otherwise.
+
+Half of a 4K frame with its overlap, or all that a five-megapixel camera sees. The camera models take 95 (nano, 8-bit
+integers) to 225 bytes (small, floats) for a pixel: this bounds them to 0.5 to 1.2 GB, and costs 4K video 1 to 5 % more
+work. Far smaller ones overlap too much: of one megapixel each, camera-small's hold a third more than that frame.
+"""
+
 
 class Placement(Protocol):
-    """One way to fit frames of one size to a model. `cut` gives `count` parts, `join` undoes it."""
+    """One way to fit frames of one size to a model. `cut` gives `count` parts, `join` undoes it.
+
+    Both go part by part, so that no more than one part and one result need be in memory.
+    """
 
     @property
     def count(self) -> int:
@@ -28,12 +39,12 @@ class Placement(Protocol):
         """Height and width of each part, and of the model's result for it."""
         ...
 
-    def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
-        """(H, W) or (H, W, 3) in; contiguous parts of a size that the model takes out."""
+    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+        """(H, W) or (H, W, 3) in; contiguous parts of a size that the model takes out, each made when asked for."""
         ...
 
-    def join(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The model's results for the parts in; one picture of the frame's size out."""
+    def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The model's results for the parts in, in their order; one picture of the frame's size out."""
         ...
 
 
@@ -49,15 +60,15 @@ class Pad:
     @property
     def part_hw(self) -> tuple[int, int]:
         """The frame's size, padded."""
-        return self.height + -self.height % self.multiple, self.width + -self.width % self.multiple
+        return _up(self.height, self.multiple), _up(self.width, self.multiple)
 
-    def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """See `Placement`."""
-        return [_pad_to(plane, self.part_hw)]
+        yield _pad_to(plane, self.part_hw)
 
-    def join(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
-        part = parts[0]
+        (part,) = parts
         if part.shape[:2] == (self.height, self.width):
             return part
         return np.ascontiguousarray(part[: self.height, : self.width])
@@ -72,66 +83,68 @@ class Resize:
     part_hw: tuple[int, int]
     count: int = 1
 
-    def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """See `Placement`."""
-        return [_resize(plane, self.part_hw)]
+        yield _resize(plane, self.part_hw)
 
-    def join(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
-        return _resize(parts[0], (self.height, self.width))
+        (part,) = parts
+        return _resize(part, (self.height, self.width))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Cut the frame into tiles of the model's size that overlap by twice the halo; keep each one's middle."""
+    """Cut the frame into tiles of one size that overlap by twice the halo or more; keep each one's middle.
+
+    What is kept equals what the model makes of the whole padded frame: the tiles begin at multiples of `multiple`,
+    so that each pixel has the same place in them, and at the frame's border they end where the padded frame ends.
+    """
 
     height: int
     width: int
     part_hw: tuple[int, int]
     halo: int
+    multiple: int = 1
 
     @property
     def count(self) -> int:
         """How many tiles there are."""
         return len(self._starts(0)) * len(self._starts(1))
 
-    def cut(self, plane: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """See `Placement`."""
         tile_h, tile_w = self.part_hw
-        plane = _pad_to(plane, (max(tile_h, self.height), max(tile_w, self.width)))
-        return [
-            np.ascontiguousarray(plane[top : top + tile_h, left : left + tile_w])
-            for top in self._starts(0)
-            for left in self._starts(1)
-        ]
+        for top, left in product(self._starts(0), self._starts(1)):
+            # Only the last tiles reach beyond the frame, and they hold all that is mirrored into their padding.
+            yield _pad_to(plane[top : top + tile_h, left : left + tile_w], self.part_hw)
 
-    def join(self, parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
-        whole = np.empty((self.height, self.width, *parts[0].shape[2:]), np.uint8)
-        rows, columns = self._spans(0), self._spans(1)
-        tops, lefts = self._starts(0), self._starts(1)
-        remaining = iter(parts)
-        for (row, row_end), top in zip(rows, tops, strict=True):
-            for (column, column_end), left in zip(columns, lefts, strict=True):
-                part = next(remaining)
-                whole[row:row_end, column:column_end] = part[
-                    row - top : row_end - top, column - left : column_end - left
-                ]
+        whole = None
+        places = product(self._kept(0), self._kept(1))
+        for part, ((top, row, row_end), (left, column, column_end)) in zip(parts, places, strict=True):
+            if whole is None:
+                whole = np.empty((self.height, self.width, *part.shape[2:]), part.dtype)
+            whole[row:row_end, column:column_end] = part[row - top : row_end - top, column - left : column_end - left]
+        assert whole is not None  # there is at least one tile
         return whole
 
     def _starts(self, axis: int) -> list[int]:
-        """Where the tiles begin along an axis; the last one ends at the frame's edge."""
-        length, tile = (self.height, self.width)[axis], self.part_hw[axis]
+        """Where the tiles begin along an axis; the last one ends at the padded frame's edge."""
+        tile, length = self.part_hw[axis], _up((self.height, self.width)[axis], self.multiple)
         if length <= tile:
             return [0]
-        return [*range(0, length - tile, tile - 2 * self.halo), length - tile]
+        return [*range(0, length - tile, tile - _overlap(self.halo, self.multiple)), length - tile]
 
-    def _spans(self, axis: int) -> list[tuple[int, int]]:
-        """The part of the frame that each tile answers for: borders lie in the middle of the overlaps."""
-        length, tile = (self.height, self.width)[axis], self.part_hw[axis]
-        starts = self._starts(axis)
-        borders = [0, *((a + tile + b) // 2 for a, b in pairwise(starts)), length]
-        return list(pairwise(borders))
+    def _kept(self, axis: int) -> list[tuple[int, int, int]]:
+        """Each tile's start along an axis, and the part of the frame that it answers for.
+
+        The borders lie in the middle of the overlaps.
+        """
+        tile, starts = self.part_hw[axis], self._starts(axis)
+        borders = [0, *((a + tile + b) // 2 for a, b in pairwise(starts)), (self.height, self.width)[axis]]
+        return [(start, *span) for start, span in zip(starts, pairwise(borders), strict=True)]
 
 
 def is_resized(spatial: Spatial) -> bool:
@@ -140,14 +153,62 @@ def is_resized(spatial: Spatial) -> bool:
 
 
 @lru_cache(maxsize=8)
-def place(height: int, width: int, spatial: Spatial) -> Placement:
-    """The placement of a frame of that size for a model with that card."""
+def place(height: int, width: int, spatial: Spatial, tile_pixels: int | None = None) -> Placement:
+    """The placement of a frame of that size for a model with that card.
+
+    tile_pixels: at least `least_tile_pixels(spatial)`; a model of any size sees larger frames in tiles of at most so
+    many pixels. None: it sees every frame whole.
+    """
     if spatial.kind == "any":
-        return Pad(height, width, spatial.multiple)
+        whole = Pad(height, width, spatial.multiple)
+        if tile_pixels is None or whole.part_hw[0] * whole.part_hw[1] <= tile_pixels:
+            return whole
+        return Tile(height, width, _tile_hw(whole.part_hw, spatial, tile_pixels), spatial.halo, spatial.multiple)
     assert spatial.size_hw is not None  # the card was checked when it was built
     if is_resized(spatial):
         return Resize(height, width, spatial.size_hw)
     return Tile(height, width, spatial.size_hw, spatial.halo)
+
+
+def least_tile_pixels(spatial: Spatial) -> int | None:
+    """The fewest pixels that tiles may have for a model of any size: of their four quarters, one is kept.
+
+    None where frames cannot go in tiles: at a model of one size, and at one whose card states no halo.
+    """
+    if spatial.kind == "fixed" or not spatial.halo:
+        return None
+    return (2 * _overlap(spatial.halo, spatial.multiple)) ** 2
+
+
+def _tile_hw(whole_hw: tuple[int, int], spatial: Spatial, tile_pixels: int) -> tuple[int, int]:
+    """Height and width of the tiles that cover a padded frame with the least work: few overlaps, little left over."""
+    height, width = whole_hw
+    overlap = _overlap(spatial.halo, spatial.multiple)
+    plans = []
+    for rows in range(1, max(1, -(-(height - overlap) // overlap)) + 1):
+        tile_h = _share(height, rows, overlap, spatial.multiple)
+        widest = min(width, tile_pixels // tile_h // spatial.multiple * spatial.multiple)
+        if widest < width and widest <= overlap:
+            continue
+        columns = 1 if widest == width else -(-(width - overlap) // (widest - overlap))
+        tile_w = _share(width, columns, overlap, spatial.multiple)
+        plans.append((rows * columns * tile_h * tile_w, tile_h, tile_w))
+    return min(plans)[1:]
+
+
+def _overlap(halo: int, multiple: int) -> int:
+    """By how many pixels neighbours overlap at least."""
+    return _up(2 * halo, multiple)
+
+
+def _share(length: int, count: int, overlap: int, multiple: int) -> int:
+    """The least length of so many tiles that cover a length together."""
+    return _up(-(-(length + (count - 1) * overlap) // count), multiple)
+
+
+def _up(length: int, multiple: int) -> int:
+    """The next multiple."""
+    return length + -length % multiple
 
 
 def _pad_to(plane: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
