@@ -87,12 +87,9 @@ def _level(text: str) -> float:
 )
 @click.option("--frames", metavar="FOLDER|VIDEO", help="Your own frames.  [default: a photograph with noise]")
 @click.option(
-    "--quality",
-    "folder",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="PSNR and SSIM over the pictures of this folder, in place of speed.",
+    "--quality", is_flag=True, help="PSNR and SSIM over the pictures of --data, with noise added, in place of speed."
 )
+@click.option("--data", type=click.Path(path_type=Path), metavar="FOLDER", help="With --quality: clean pictures.")
 @click.option(
     "--sigma",
     "sigmas_255",
@@ -131,11 +128,12 @@ Mode = Callable[[Sequence[str], dict[str, Any]], tuple[dict[str, Any], list[str]
 
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
-    chosen = "folder" if options["folder"] else "startup" if options["startup"] else "speed"
-    if options["folder"] and options["startup"]:
-        raise UsageError("--quality and --startup measure different things: give one of them")
+    kinds = [kind for kind in ("quality", "startup") if options[kind]]
+    if len(kinds) > 1:
+        raise UsageError(f"--{kinds[0]} and --{kinds[1]} measure different things: give one of them")
+    chosen = kinds[0] if kinds else "speed"
     mode, own = {
-        "folder": (_quality, {"folder", "sigmas_255", "seed", "limit"}),
+        "quality": (_quality, {"quality", "data", "sigmas_255", "seed", "limit"}),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -143,6 +141,8 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     for name in options.keys() - own:
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"{flags[name]} does not go with this kind of measurement")
+    if "data" in own and options["data"] is None:
+        raise UsageError(f"--{chosen} needs pictures: name their folder with --data FOLDER")
     return mode
 
 
@@ -173,8 +173,8 @@ def _quality(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, 
     from quietframe_bench.image_quality import QualitySettings, int8_drops, measure_quality, settings_record
     from quietframe_bench.report import Report, print_results, quality_tables
 
-    names = ("folder", "sigmas_255", "seed", "limit")
-    settings = QualitySettings(**{name: options[name] for name in names})
+    names = ("sigmas_255", "seed", "limit")
+    settings = QualitySettings(options["data"], **{name: options[name] for name in names})
     paths = _paths(models, task="denoise")
     report = Report("quality", settings_record(settings))
     with _progress() as on_step:

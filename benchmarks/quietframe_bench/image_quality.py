@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,13 @@ import numpy as np
 
 from quietframe.errors import SourceError
 from quietframe.images import IMAGE_SUFFIXES
+from quietframe_bench.contenders import NOISY_INPUT, Contender
 from quietframe_bench.process import Child, ChildError
 
-NOISY_INPUT = "noisy input"
+OnStep = Callable[[str, int, int], None]
+"""Told (what, step, steps) as a measurement goes on."""
+
+_FACTS = ("name", "precision", "engine", "task", "parameters", "macs_per_pixel", "conditioning")
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,11 @@ class QualitySettings:
 
 @dataclass
 class QualityRow:
-    """One model at one noise level; the noisy pictures themselves are a row with `model` None.
+    """One contender at one noise level.
 
     Attributes:
-        model: the file.
-        sigma_255: the noise level, which the model is not told.
+        contender: whose figures these are.
+        sigma_255: the noise level of the pictures.
         facts: what the model says of itself.
         figures: each picture's figures, by name: `psnr_db`, `ssim`, and for the noisy input
             `estimated_sigma_255`.
@@ -47,7 +51,7 @@ class QualityRow:
         error: why the whole row failed.
     """
 
-    model: Path | None
+    contender: Contender
     sigma_255: float
     facts: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -57,11 +61,17 @@ class QualityRow:
     @property
     def name(self) -> str:
         """What the table calls it."""
-        return self.model.name if self.model else NOISY_INPUT
+        return self.contender.name
 
-    def mean(self, figure: str) -> float | None:
-        """The mean over the pictures, or None without any."""
-        values = [figures[figure] for figures in self.figures.values() if figure in figures]
+    @property
+    def model(self) -> Path | None:
+        """The file, where it is one."""
+        return self.contender.model
+
+    def mean(self, figure: str, among: Collection[str] | None = None) -> float | None:
+        """The mean over the pictures (of those named in `among`, when given), or None without any."""
+        chosen = [of_one for name, of_one in self.figures.items() if among is None or name in among]
+        values = [of_one[figure] for of_one in chosen if figure in of_one]
         return float(np.mean(values)) if values else None
 
     def as_record(self) -> dict[str, Any]:
@@ -69,6 +79,7 @@ class QualityRow:
         return {
             "sigma_255": self.sigma_255,
             "error": self.error,
+            **self.contender.as_record(),
             **self.facts,
             "images": len(self.figures),
             "failed_images": self.failed,
@@ -105,9 +116,7 @@ def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
 
 
 def measure_quality(
-    models: Sequence[Path],
-    settings: QualitySettings,
-    on_step: Callable[[str, int, int], None] = lambda text, step, steps: None,
+    models: Sequence[Path], settings: QualitySettings, on_step: OnStep = lambda text, step, steps: None
 ) -> list[QualityRow]:
     """Judge denoisers as they run on a device: 8-bit noisy frames in, 8-bit frames out, the level estimated.
 
@@ -122,21 +131,37 @@ def measure_quality(
     Raises:
         SourceError: no pictures.
     """
-    pictures = find_pictures(settings.folder, settings.limit)
-    rows = []
-    steps = (len(models) + 1) * len(pictures) * len(settings.sigmas_255)
-    for number, model in enumerate([None, *models]):
-        of_model = [QualityRow(model, sigma_255) for sigma_255 in settings.sigmas_255]
-        rows += of_model
-        with Child() as child:
-            if not _describe(child, model, of_model):
-                continue
-            for index, picture in enumerate(pictures):
-                for place, row in enumerate(of_model):
-                    step = (number * len(pictures) + index) * len(of_model) + place
-                    on_step(f"{row.name} on {picture.name}", step, steps)
-                    _judge(child, row, index, picture, settings)
+    contenders = [NOISY_INPUT, *(Contender(model.name, model=model) for model in models)]
+    rows = [QualityRow(contender, sigma_255) for contender in contenders for sigma_255 in settings.sigmas_255]
+    judge_rows(rows, settings, on_step)
     return rows
+
+
+def judge_rows(
+    rows: Sequence[QualityRow],
+    settings: QualitySettings,
+    on_step: OnStep = lambda text, step, steps: None,
+    *,
+    measures: Sequence[str] = ("psnr_db", "ssim"),
+) -> None:
+    """Fill in rows, the contenders of each origin in a process of their own.
+
+    rows: with contender and level. measures: of `psnr_db` and `ssim`, those that are wanted.
+    Raises SourceError if there are no pictures.
+    """
+    pictures = list(enumerate(find_pictures(settings.folder, settings.limit)))
+    steps = sum(len(pictures[:: row.contender.every]) for row in rows)
+    step = 0
+    for origin in dict.fromkeys(row.contender.origin for row in rows):
+        alike = [row for row in rows if row.contender.origin == origin]
+        with Child() as child:
+            describe(child, alike)
+            for index, picture in pictures:
+                for row in alike:
+                    if index % row.contender.every == 0:
+                        on_step(f"{row.name} on {picture.name}", step, steps)
+                        step += 1
+                        _judge(child, row, index, picture, settings, measures)
 
 
 def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
@@ -159,9 +184,11 @@ def _drop(int8: QualityRow, fp32: QualityRow) -> Drop:
     return Drop(int8.facts["name"], int8.sigma_255, int8.name, fp32.name, float(np.mean(drops)))
 
 
-def _describe(child: Child, model: Path | None, rows: Sequence[QualityRow]) -> bool:
+def describe(child: Child, rows: Sequence[QualityRow]) -> None:
+    """Note in rows of one model what it says of itself, or why it cannot be judged. Other rows stay as they are."""
+    model = rows[0].model
     if model is None:
-        return True
+        return
     try:
         facts = child.ask("describe", model=str(model))
         if "denoise" not in facts["task"].split("+"):
@@ -169,20 +196,27 @@ def _describe(child: Child, model: Path | None, rows: Sequence[QualityRow]) -> b
     except ChildError as exc:
         for row in rows:
             row.error = str(exc)
-        return False
+        return
     for row in rows:
-        row.facts |= {key: facts[key] for key in ("name", "precision", "engine", "task", "parameters")}
-    return True
+        row.facts |= {key: facts[key] for key in _FACTS}
 
 
-def _judge(child: Child, row: QualityRow, index: int, picture: Path, settings: QualitySettings) -> None:
+def _judge(
+    child: Child, row: QualityRow, index: int, picture: Path, settings: QualitySettings, measures: Sequence[str]
+) -> None:
     name = str(picture.relative_to(settings.folder))
     seed = [settings.seed, index, round(row.sigma_255 * 1000)]
-    model = str(row.model) if row.model else None
     if row.error:
         return
     try:
-        row.figures[name] = child.ask("judge", model=model, image=str(picture), sigma_255=row.sigma_255, seed=seed)
+        row.figures[name] = child.ask(
+            "judge",
+            contender=row.contender.request(),
+            told_255=row.contender.told_255,
+            clean=str(picture),
+            noise={"sigma_255": row.sigma_255, "seed": seed},
+            measures=measures,
+        )
     except ChildError as exc:
         row.failed[name] = str(exc)
 

@@ -71,7 +71,9 @@ def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_pat
 def test_quality_prints_means_and_writes_each_picture(bench, make_model, picture_folder, tmp_path):
     models = make_model("m.fp32", blur=True), make_model("m.int8", dtype="uint8", blur=True)
     target = tmp_path / "rows.json"
-    code, out, _ = bench("--quality", picture_folder, *models, "--sigma", "15,25", "--seed", 5, "--json", target)
+    code, out, _ = bench(
+        "--quality", "--data", picture_folder, *models, "--sigma", "15,25", "--seed", 5, "--json", target
+    )
     assert code == 0
     assert "noisy input" in out
     assert "int8 - fp32" in out
@@ -87,7 +89,7 @@ def test_quality_prints_means_and_writes_each_picture(bench, make_model, picture
 
 def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, picture_folder):
     (picture_folder / "broken.png").write_bytes(b"\x89PNG not really")
-    code, out, err = bench("--quality", picture_folder, blur_file, "--sigma", "25")
+    code, out, err = bench("--quality", "--data", picture_folder, blur_file, "--sigma", "25")
     assert code == 1
     assert "broken.png" in err
     assert blur_file.name in out
@@ -101,10 +103,12 @@ def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, 
         (("{model}", "--size", "0x10"), "640x480"),
         (("{model}", "--threads", "two"), "1,2"),
         (("{model}", "--sigma", "15"), "--sigma does not go with"),
-        (("{model}", "--quality", "{folder}", "--threads", "2"), "--threads does not go with"),
-        (("{model}", "--quality", "{folder}", "--sigma", "-1"), "15,25,50"),
-        (("{model}", "--quality", "{folder}/nowhere"), "no such folder"),
-        (("{model}", "--quality", "{folder}", "--startup"), "one of them"),
+        (("{model}", "--quality", "--data", "{folder}", "--threads", "2"), "--threads does not go with"),
+        (("{model}", "--quality", "--data", "{folder}", "--sigma", "-1"), "15,25,50"),
+        (("{model}", "--quality", "--data", "{folder}/nowhere"), "no such folder"),
+        (("{model}", "--quality"), "--data FOLDER"),
+        (("{model}", "--data", "{folder}"), "--data does not go with"),
+        (("{model}", "--quality", "--data", "{folder}", "--startup"), "one of them"),
         (("{model}", "{model}", "--startup"), "one model"),
         (("{model}", "--json", "{folder}/nowhere/rows.json"), "no such folder"),
     ],
