@@ -146,14 +146,15 @@ def judge_rows(
 ) -> None:
     """Fill in rows, the contenders of each origin in a process of their own.
 
-    rows: with contender and level. measures: of `psnr_db` and `ssim`, those that are wanted.
+    rows: with contender and level; those with an error are left alone. measures: of `psnr_db` and `ssim`, those that are wanted.
     Raises SourceError if there are no pictures.
     """
     pictures = list(enumerate(find_pictures(settings.folder, settings.limit)))
-    steps = sum(len(pictures[:: row.contender.every]) for row in rows)
+    unfailed = [row for row in rows if row.error is None]
+    steps = sum(len(pictures[:: row.contender.every]) for row in unfailed)
     step = 0
-    for origin in dict.fromkeys(row.contender.origin for row in rows):
-        alike = [row for row in rows if row.contender.origin == origin]
+    for origin in dict.fromkeys(row.contender.origin for row in unfailed):
+        alike = [row for row in unfailed if row.contender.origin == origin]
         with Child() as child:
             describe(child, alike)
             for index, picture in pictures:
