@@ -102,6 +102,7 @@ class _Worker:
         """Make a contender of a comparison ready to be timed, and run its first frame."""
         import cv2
 
+        from quietframe import Denoiser
         from quietframe_bench.contenders import make_denoiser
         from quietframe_bench.frames import open_feed
         from quietframe_bench.timing import Stopwatch
@@ -109,7 +110,9 @@ class _Worker:
         cv2.setNumThreads(threads)
         subject = make_denoiser(**contender, threads=threads)
         self._watch = Stopwatch(subject, open_feed(None, (size_wh[0], size_wh[1]), gray=gray).frame)
-        return {"first_frame_ms": self._watch.call()[-1] / 1e6}
+        first = self._watch.call()[-1]
+        macs = _macs(subject.card, size_wh) if isinstance(subject, Denoiser) else None
+        return {"first_frame_ms": first / 1e6, "macs": macs}
 
     def judge(
         self,

@@ -11,6 +11,7 @@ import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.errors import OutputError, UsageError
+from quietframe_bench.cli_comparisons import PEER_OPTIONS, compare_with_peers, comparison_options
 
 T = TypeVar("T")
 
@@ -100,11 +101,13 @@ def _level(text: str) -> float:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --quality: of the noise.")
 @click.option("--limit", type=click.IntRange(min=1), help="With --quality: only the first so many pictures.")
+@comparison_options
 @click.option("--startup", is_flag=True, help="Time of imports and the first denoiser, in place of speed.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], json_path: Path | None, **options: Any) -> int:
     """Measure models: speed, or with --quality what they give, or with --startup how soon they are ready.
+    With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters.
 
     Without MODEL: all built-in models. Frames differ in every iteration; rows are measured in turn, each in a
     process of its own. A model that fails is a failed row and exit code 1.
@@ -132,8 +135,9 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     if len(kinds) > 1:
         raise UsageError(f"--{kinds[0]} and --{kinds[1]} measure different things: give one of them")
     chosen = kinds[0] if kinds else "speed"
+    of_quality = {"quality", "data", "sigmas_255", "seed", "limit"}
     mode, own = {
-        "quality": (_quality, {"quality", "data", "sigmas_255", "seed", "limit"}),
+        "quality": (_peers, of_quality | PEER_OPTIONS) if options["peers"] else (_quality, of_quality),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -185,6 +189,10 @@ def _quality(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, 
     failures = {_failure(row.model, row.error): None for row in rows if row.error}
     failures |= {f"{row.name}: {picture}: {why}": None for row in rows for picture, why in row.failed.items()}
     return document, list(failures)
+
+
+def _peers(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    return compare_with_peers(_paths(models, task="denoise"), options, _progress)
 
 
 def _startup(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -59,6 +59,9 @@ class Contender:
 
 NOISY_INPUT = Contender("noisy input")
 
+TOLD = ", level told"
+"""Ends the name of a contender that knows the true level."""
+
 
 def make_denoiser(
     *, model: str | None, method: str | None, setting: Mapping[str, float], threads: int | None = None

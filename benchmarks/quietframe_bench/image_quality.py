@@ -37,13 +37,30 @@ class QualitySettings:
     limit: int | None = None
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture to judge with.
+
+    Attributes:
+        name: what results call it.
+        index: its number, from which its noise is drawn.
+        clean: the file.
+        noisy: the file of the same with a camera's noise; None: noise is added.
+    """
+
+    name: str
+    index: int
+    clean: Path
+    noisy: Path | None = None
+
+
 @dataclass
 class QualityRow:
     """One contender at one noise level.
 
     Attributes:
         contender: whose figures these are.
-        sigma_255: the noise level of the pictures.
+        sigma_255: the level of the noise that is added; None: the pictures have their own.
         facts: what the model says of itself.
         figures: each picture's figures, by name: `psnr_db`, `ssim`, and for the noisy input
             `estimated_sigma_255`.
@@ -52,7 +69,7 @@ class QualityRow:
     """
 
     contender: Contender
-    sigma_255: float
+    sigma_255: float | None
     facts: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -95,7 +112,7 @@ class Drop:
     """What 8-bit integers cost: PSNR of an int8 file minus that of a float file of the same model."""
 
     name: str
-    sigma_255: float
+    sigma_255: float | None
     int8_file: str
     fp32_file: str
     psnr_db: float
@@ -133,23 +150,33 @@ def measure_quality(
     """
     contenders = [NOISY_INPUT, *(Contender(model.name, model=model) for model in models)]
     rows = [QualityRow(contender, sigma_255) for contender in contenders for sigma_255 in settings.sigmas_255]
-    judge_rows(rows, settings, on_step)
+    judge_rows(rows, pictures_of(settings), settings.seed, on_step)
     return rows
+
+
+def pictures_of(settings: QualitySettings) -> list[Picture]:
+    """The clean pictures to judge with. Raises SourceError if there are none."""
+    found = find_pictures(settings.folder, settings.limit)
+    return [Picture(str(path.relative_to(settings.folder)), index, path) for index, path in enumerate(found)]
 
 
 def judge_rows(
     rows: Sequence[QualityRow],
-    settings: QualitySettings,
+    pictures: Sequence[Picture],
+    seed: int = 0,
     on_step: OnStep = lambda text, step, steps: None,
     *,
     measures: Sequence[str] = ("psnr_db", "ssim"),
 ) -> None:
     """Fill in rows, the contenders of each origin in a process of their own.
 
-    rows: with contender and level; those with an error are left alone. measures: of `psnr_db` and `ssim`, those that are wanted.
-    Raises SourceError if there are no pictures.
+    Args:
+        rows: with contender and level; those with an error are left alone.
+        pictures: to judge with.
+        seed: of the noise, where it is added.
+        on_step: told (what, step, steps) as it goes on.
+        measures: those wanted of `psnr_db` and `ssim`.
     """
-    pictures = list(enumerate(find_pictures(settings.folder, settings.limit)))
     unfailed = [row for row in rows if row.error is None]
     steps = sum(len(pictures[:: row.contender.every]) for row in unfailed)
     step = 0
@@ -157,12 +184,24 @@ def judge_rows(
         alike = [row for row in unfailed if row.contender.origin == origin]
         with Child() as child:
             describe(child, alike)
-            for index, picture in pictures:
+            for place, picture in enumerate(pictures):
                 for row in alike:
-                    if index % row.contender.every == 0:
+                    if place % row.contender.every == 0:
                         on_step(f"{row.name} on {picture.name}", step, steps)
                         step += 1
-                        _judge(child, row, index, picture, settings, measures)
+                        _judge(child, row, picture, seed, measures)
+
+
+def picture_failures(rows: Sequence[QualityRow]) -> list[str]:
+    """One line for each picture that could not be judged, however many contenders it failed for."""
+    names: dict[str, set[str]] = {}
+    for row in rows:
+        for picture, why in row.failed.items():
+            names.setdefault(why if picture in why else f"{picture}: {why}", set()).add(row.name)
+    return [
+        f"{what} ({', '.join(sorted(who)) if len(who) < 3 else f'{len(who)} contenders'})"
+        for what, who in names.items()
+    ]
 
 
 def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
@@ -175,6 +214,7 @@ def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
         and fp32.facts.get("precision") == "fp32"
         and int8.facts["name"] == fp32.facts["name"]
         and int8.sigma_255 == fp32.sigma_255
+        and int8.contender.told_255 == fp32.contender.told_255
         and int8.figures.keys() & fp32.figures.keys()
     ]
 
@@ -202,24 +242,24 @@ def describe(child: Child, rows: Sequence[QualityRow]) -> None:
         row.facts |= {key: facts[key] for key in _FACTS}
 
 
-def _judge(
-    child: Child, row: QualityRow, index: int, picture: Path, settings: QualitySettings, measures: Sequence[str]
-) -> None:
-    name = str(picture.relative_to(settings.folder))
-    seed = [settings.seed, index, round(row.sigma_255 * 1000)]
+def _judge(child: Child, row: QualityRow, picture: Picture, seed: int, measures: Sequence[str]) -> None:
     if row.error:
         return
+    noise = None
+    if row.sigma_255 is not None:
+        noise = {"sigma_255": row.sigma_255, "seed": [seed, picture.index, round(row.sigma_255 * 1000)]}
     try:
-        row.figures[name] = child.ask(
+        row.figures[picture.name] = child.ask(
             "judge",
             contender=row.contender.request(),
             told_255=row.contender.told_255,
-            clean=str(picture),
-            noise={"sigma_255": row.sigma_255, "seed": seed},
+            clean=str(picture.clean),
+            noisy=picture.noisy and str(picture.noisy),
+            noise=noise,
             measures=measures,
         )
     except ChildError as exc:
-        row.failed[name] = str(exc)
+        row.failed[picture.name] = str(exc)
 
 
 def settings_record(settings: QualitySettings) -> Mapping[str, Any]:

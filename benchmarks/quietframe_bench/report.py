@@ -70,9 +70,9 @@ def print_results(*parts: RenderableType) -> None:
 
 def speed_tables(rows: Sequence[SpeedRow]) -> list[RenderableType]:
     """Time of the stages, and what else a model costs, row by row."""
-    times = _table("model", "size", "threads", "pre", "engine", "post", "total", "p95", "p99", "total/engine", "fps")
+    times = new_table("model", "size", "threads", "pre", "engine", "post", "total", "p95", "p99", "total/engine", "fps")
     times.title = "milliseconds a frame: medians, and p95 and p99 of the total"
-    costs = _table("model", "size", "threads", "load ms", "first ms", "peak MB", "file MB", "MMAC", "GMAC/s")
+    costs = new_table("model", "size", "threads", "load ms", "first ms", "peak MB", "file MB", "MMAC", "GMAC/s")
     costs.title = "load and first frame in a fresh process, its peak memory, and the work of one frame"
     for row in rows:
         what = (row.model.name, _size(row.size_wh), str(row.threads or ""))
@@ -103,7 +103,7 @@ def speed_tables(rows: Sequence[SpeedRow]) -> list[RenderableType]:
 
 def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[RenderableType]:
     """PSNR and SSIM of the noisy input and of each model, and what 8-bit integers cost."""
-    table = _table("model", "sigma", "images", "PSNR dB", "SSIM", "estimated sigma")
+    table = new_table("model", "sigma", "images", "PSNR dB", "SSIM", "estimated sigma")
     table.title = "mean over images; 8-bit noisy frames in, 8-bit frames out, the noise level estimated"
     for row in rows:
         if not row.figures:
@@ -118,7 +118,7 @@ def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[Re
                 f"{row.mean('ssim'):.4f}",
                 "" if estimated is None else f"{estimated:.1f}",
             )
-    costs = _table("model", "sigma", "int8 - fp32 dB", "int8", "fp32")
+    costs = new_table("model", "sigma", "int8 - fp32 dB", "int8", "fp32")
     for drop in drops:
         costs.add_row(drop.name, f"{drop.sigma_255:g}", f"{drop.psnr_db:+.3f}", drop.int8_file, drop.fp32_file)
     return [table, costs] if drops else [table]
@@ -127,7 +127,7 @@ def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[Re
 def startup_table(startup: Startup) -> RenderableType:
     """What starting costs, against what the libraries cost."""
     record = startup.as_record()
-    table = _table("fresh process", "median")
+    table = new_table("fresh process", "median")
     table.add_row("import numpy, cv2, ai_edge_litert.interpreter", f"{record['libraries_ms']:.1f} ms")
     table.add_row("import quietframe; quietframe.Denoiser(MODEL)", f"{record['denoiser_ms']:.1f} ms")
     table.add_row(f"ratio (goal: at most {record['goal_ratio']})", f"{startup.ratio:.3f}")
@@ -136,7 +136,8 @@ def startup_table(startup: Startup) -> RenderableType:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def new_table(first: str, *others: str) -> Table:
+    """An empty table: its first column takes long names, the others numbers."""
     table = Table(title_justify="left", title_style="")
     table.add_column(first, overflow="fold")
     for column in others:

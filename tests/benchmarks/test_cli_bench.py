@@ -95,6 +95,46 @@ def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, 
     assert blur_file.name in out
 
 
+def test_peers_prints_tables_and_notes_and_writes_everything(bench, lasting, tmp_path):
+    blur_file, folder = lasting
+    target, plot = tmp_path / "rows.json", tmp_path / "plot.png"
+    quick = ("--size", "64x48", "--threads", 1, "--runs", 2, "--min-secs", 0, "--limit", 2, "--sigma", "25")
+    code, out, err = bench(
+        "--quality", "--peers", "--data", folder, blur_file, *quick, "--json", target, "--plot", plot
+    )
+    assert code == 0, err
+    for said in (blur_file.name, "bilateral, best setting", "NLM, textbook", "whole ms", "flatters", "--peer-weights"):
+        assert said in out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    document = json.loads(target.read_text())
+    assert (document["schema"], document["kind"]) == (1, "quality")
+    ours = next(row for row in document["rows"] if row["model"])
+    assert ours["model"]["sha256"] == hashlib.sha256(blur_file.read_bytes()).hexdigest()
+    assert len(ours["by_image"]) == 2
+    assert ours["settings"]["speed"]["runs"] == 2
+    comparison = document["comparison"]
+    assert {grid["method"] for grid in comparison["grids"]} == {"bilateral", "median", "Gaussian", "NLM"}
+    assert all(len(times["samples_ns"]["total"]) == 2 for times in comparison["times"])
+    assert comparison["textbook"]["NLM"] == {"h": 10, "hColor": 10, "templateWindowSize": 7, "searchWindowSize": 21}
+    assert any("flatters" in note for note in comparison["notes"])
+
+
+def test_peers_with_weights_that_are_none_is_exit_1(bench, lasting, tmp_path):
+    blur_file, folder = lasting
+    (tmp_path / "ffdnet_color_clip.npz").write_bytes(b"no archive")
+    quick = ("--size", "64x48", "--runs", 1, "--min-secs", 0, "--limit", 1, "--sigma", "25")
+    cache = tmp_path / "cache"
+    code, out, err = bench(
+        *("--quality", "--peers", "--data", folder, blur_file, *quick),
+        *("--peer-weights", tmp_path, "--peer-cache", cache),
+    )
+    assert code == 1
+    assert f"kept in {cache}" in err
+    assert "not a NumPy archive" in err
+    assert "failed" in out
+    assert blur_file.name in out
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -110,6 +150,13 @@ def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, 
         (("{model}", "--data", "{folder}"), "--data does not go with"),
         (("{model}", "--quality", "--data", "{folder}", "--startup"), "one of them"),
         (("{model}", "{model}", "--startup"), "one model"),
+        (("{model}", "--peers"), "--peers does not go with"),
+        (("{model}", "--quality", "--data", "{folder}", "--plot", "p.png"), "--plot does not go with"),
+        (("--quality", "--peers", "--data", "{folder}", "--plot", "p.jpg"), "ends in .png"),
+        (("--quality", "--peers", "--data", "{folder}", "--plot", "{folder}/no/p.png"), "no such folder"),
+        (("--quality", "--peers", "--data", "{folder}", "--size", "64x48,32x24"), "one --size"),
+        (("--quality", "--peers", "--data", "{folder}", "--peer-weights", "{folder}"), "ffdnet_color_clip.npz"),
+        (("--quality", "--peers", "--data", "{folder}", "--peer-calibrate", "{folder}"), "--peer-weights"),
         (("{model}", "--json", "{folder}/nowhere/rows.json"), "no such folder"),
     ],
 )

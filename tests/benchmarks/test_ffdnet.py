@@ -14,7 +14,7 @@ from quietframe_bench import ffdnet_files  # noqa: E402
 from quietframe_bench.contenders import Contender  # noqa: E402
 from quietframe_bench.ffdnet import build, read_weights  # noqa: E402
 from quietframe_bench.ffdnet_files import make_files  # noqa: E402
-from quietframe_bench.image_quality import QualityRow, QualitySettings, judge_rows  # noqa: E402
+from quietframe_bench.image_quality import QualityRow, QualitySettings, judge_rows, pictures_of  # noqa: E402
 
 DATA = Path(os.environ.get("QUIETFRAME_DATA", "nowhere"))
 
@@ -167,6 +167,6 @@ def test_the_published_weights_give_the_published_quality(tmp_path):
         QualityRow(Contender(contender.name, model=contender.model, told_255=sigma_255), float(sigma_255))
         for sigma_255 in KNOWN
     ]
-    judge_rows(rows, QualitySettings(DATA / "cbsd68", limit=3), measures=("psnr_db",))
+    judge_rows(rows, pictures_of(QualitySettings(DATA / "cbsd68", limit=3)), measures=("psnr_db",))
     for row, known in zip(rows, KNOWN.values(), strict=True):
         assert [figures["psnr_db"] for figures in row.figures.values()] == pytest.approx(known, abs=0.005)
