@@ -11,7 +11,13 @@ import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.errors import OutputError, UsageError
-from quietframe_bench.cli_comparisons import PEER_OPTIONS, compare_with_peers, comparison_options
+from quietframe_bench.cli_comparisons import (
+    PAIR_OPTIONS,
+    PEER_OPTIONS,
+    compare_with_peers,
+    comparison_options,
+    judge_pairs,
+)
 
 T = TypeVar("T")
 
@@ -90,7 +96,12 @@ def _level(text: str) -> float:
 @click.option(
     "--quality", is_flag=True, help="PSNR and SSIM over the pictures of --data, with noise added, in place of speed."
 )
-@click.option("--data", type=click.Path(path_type=Path), metavar="FOLDER", help="With --quality: clean pictures.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="With --quality: clean pictures; with --pairs: pairs.",
+)
 @click.option(
     "--sigma",
     "sigmas_255",
@@ -100,14 +111,15 @@ def _level(text: str) -> float:
     help="With --quality: noise levels, in 8-bit levels.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --quality: of the noise.")
-@click.option("--limit", type=click.IntRange(min=1), help="With --quality: only the first so many pictures.")
+@click.option("--limit", type=click.IntRange(min=1), help="With --quality and --pairs: only the first so many.")
 @comparison_options
 @click.option("--startup", is_flag=True, help="Time of imports and the first denoiser, in place of speed.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], json_path: Path | None, **options: Any) -> int:
     """Measure models: speed, or with --quality what they give, or with --startup how soon they are ready.
-    With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters.
+    With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --pairs: what
+    they give on a camera's own noise.
 
     Without MODEL: all built-in models. Frames differ in every iteration; rows are measured in turn, each in a
     process of its own. A model that fails is a failed row and exit code 1.
@@ -131,13 +143,14 @@ Mode = Callable[[Sequence[str], dict[str, Any]], tuple[dict[str, Any], list[str]
 
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
-    kinds = [kind for kind in ("quality", "startup") if options[kind]]
+    kinds = [kind for kind in ("quality", "pairs", "startup") if options[kind]]
     if len(kinds) > 1:
         raise UsageError(f"--{kinds[0]} and --{kinds[1]} measure different things: give one of them")
     chosen = kinds[0] if kinds else "speed"
     of_quality = {"quality", "data", "sigmas_255", "seed", "limit"}
     mode, own = {
         "quality": (_peers, of_quality | PEER_OPTIONS) if options["peers"] else (_quality, of_quality),
+        "pairs": (_pairs, PAIR_OPTIONS),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -193,6 +206,10 @@ def _quality(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, 
 
 def _peers(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return compare_with_peers(_paths(models, task="denoise"), options, _progress)
+
+
+def _pairs(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    return judge_pairs(_paths(models, task="denoise"), options, _progress)
 
 
 def _startup(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -1,7 +1,8 @@
-"""The part of `quietframe bench` that compares with peers: its options, and what they start."""
+"""The part of `quietframe bench` that compares with peers and judges on pairs: its options, and what they start."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +18,34 @@ Progress = Callable[[], AbstractContextManager[OnStep]]
 Outcome = tuple[dict[str, Any], list[str]]
 
 _OPTIONS = (
-    click.option("--peers", is_flag=True, help="With --quality: other denoisers beside the models, and their time."),
+    click.option(
+        "--pairs",
+        is_flag=True,
+        help="PSNR and SSIM over pairs of photographs in --data, with a camera's noise and without.",
+    ),
+    click.option(
+        "--pair-suffixes",
+        default="_real,_mean",
+        show_default=True,
+        metavar="NOISY,CLEAN",
+        help="With --pairs: ends of the file names, before the dot.",
+    ),
+    click.option(
+        "--scene",
+        metavar="REGEX",
+        help="With --pairs: finds the scene in a name.  [default: its last part that begins with a letter]",
+    ),
+    click.option(
+        "--same-scene",
+        multiple=True,
+        metavar="A=B",
+        help="With --pairs: two names of one scene. More than once: more of them.",
+    ),
+    click.option(
+        "--peers",
+        is_flag=True,
+        help="With --quality: other denoisers beside the models, and their time. With --pairs: bilateral and NLM.",
+    ),
     click.option(
         "--peer-weights",
         type=click.Path(path_type=Path),
@@ -40,7 +68,7 @@ _OPTIONS = (
         "--every",
         type=click.IntRange(min=1),
         metavar="N",
-        help="With --peers: choose settings, and judge CBM3D, on every N-th picture.  [default: about 8 pictures]",
+        help="With --peers: choose settings, and judge CBM3D, on every N-th picture.  [default: on about 8, pairs 12]",
     ),
     click.option(
         "--plot",
@@ -55,6 +83,11 @@ PEER_OPTIONS = frozenset(
     | {"sizes_wh", "threads", "runs", "min_secs", "warmup"}
 )
 """The options of a comparison beyond those of `--quality`, by their names in Python."""
+
+PAIR_OPTIONS = frozenset({"pairs", "data", "limit", "pair_suffixes", "scene", "same_scene", "peers", "every"})
+"""The options of `--pairs`."""
+
+_PAIR_METHODS = ("bilateral", "NLM")
 
 
 def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,6 +124,45 @@ def compare_with_peers(models: Sequence[Path], options: dict[str, Any], progress
         draw(panels_of(found), options["plot"], f"{caption} · {found.pictures} pictures of {options['data'].name}")
         click.echo(f"wrote {options['plot']}", err=True)
     return document, found.failures()
+
+
+def judge_pairs(models: Sequence[Path], options: dict[str, Any], progress: Progress) -> Outcome:
+    """`bench --pairs`."""
+    from quietframe_bench.camera_quality import PairsSettings, measure_pairs
+    from quietframe_bench.pairs_report import pairs_record, pairs_tables
+    from quietframe_bench.report import Report, print_results
+
+    if options["every"] and not options["peers"]:
+        raise UsageError("--every goes with --peers")
+    settings = PairsSettings(
+        options["data"],
+        _pair_rule(options),
+        options["limit"],
+        methods=_PAIR_METHODS if options["peers"] else (),
+        every=options["every"],
+    )
+    report = Report("pairs", settings.as_record())
+    with progress() as on_step:
+        found = measure_pairs(models, settings, on_step)
+    print_results(*pairs_tables(found, settings))
+    document = report.document([(row.model, row.as_record()) for row in found.rows], **pairs_record(found, settings))
+    return document, found.failures()
+
+
+def _pair_rule(options: dict[str, Any]) -> Any:
+    from quietframe_bench.pairs import PairRule
+
+    noisy_end, comma, clean_end = options["pair_suffixes"].partition(",")
+    if not (comma and noisy_end) or noisy_end == clean_end or "," in clean_end:
+        raise UsageError(f"Expected --pair-suffixes such as _real,_mean. Received: {options['pair_suffixes']!r}")
+    try:
+        re.compile(options["scene"] or "")
+    except re.error as exc:
+        raise UsageError(f"--scene {options['scene']!r}: not a regular expression ({exc})") from exc
+    same = dict(text.partition("=")[::2] for text in options["same_scene"])
+    if not all(same.values()) or "" in same:
+        raise UsageError(f"Expected --same-scene such as grass=flower. Received: {options['same_scene']!r}")
+    return PairRule((noisy_end, clean_end), options["scene"], same)
 
 
 def _settings(options: dict[str, Any], cache: Path) -> Any:

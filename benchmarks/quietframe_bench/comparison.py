@@ -11,7 +11,6 @@ from typing import Any
 
 from quietframe.card import Colour, Precision
 from quietframe.errors import QuietFrameError, UsageError
-from quietframe.images import read_image
 from quietframe_bench.choice import Choice, choose_settings, every_for
 from quietframe_bench.classical import CBM3D, METHODS
 from quietframe_bench.contender_speed import ContenderTimes, measure_contenders, timed_as
@@ -22,6 +21,7 @@ from quietframe_bench.image_quality import (
     QualityRow,
     QualitySettings,
     find_pictures,
+    is_gray,
     judge_rows,
     picture_failures,
     pictures_of,
@@ -189,7 +189,7 @@ def compare(
     quality = settings.quality
     pictures = pictures_of(quality)
     every = settings.every or every_for(len(pictures), SUBSET_IMAGES)
-    gray = _colour(pictures[0].clean) == "GRAY"
+    gray = is_gray(pictures[0].clean)
     choices = choose_settings(
         settings.filters, quality.sigmas_255, pictures[::every], gray=gray, seed=quality.seed, on_step=on_step
     )
@@ -240,11 +240,8 @@ def _to_time(rows: Sequence[QualityRow]) -> list[Contender]:
 
 
 def _colour(picture: Path) -> Colour:
-    """What the pictures are, from the first of them; one that cannot be read counts as colour and fails later."""
-    try:
-        return "GRAY" if read_image(picture).pixels.ndim == 2 else "BGR"
-    except QuietFrameError:
-        return "BGR"
+    """What the pictures are, told by one of them."""
+    return "GRAY" if is_gray(picture) else "BGR"
 
 
 def _digest(path: Path) -> str:

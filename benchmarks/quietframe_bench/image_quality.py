@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quietframe.errors import SourceError
-from quietframe.images import IMAGE_SUFFIXES
+from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe_bench.contenders import NOISY_INPUT, Contender
 from quietframe_bench.process import Child, ChildError
 
@@ -130,6 +130,14 @@ def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
     if not found:
         raise SourceError(f"{folder}: no pictures in it ({' '.join(sorted(IMAGE_SUFFIXES))})")
     return found[:limit]
+
+
+def is_gray(picture: Path) -> bool:
+    """Whether a picture is gray; one that cannot be read is taken for colour, and fails when it is judged."""
+    try:
+        return read_image(picture).pixels.ndim == 2
+    except SourceError:
+        return False
 
 
 def measure_quality(

@@ -135,6 +135,30 @@ def test_peers_with_weights_that_are_none_is_exit_1(bench, lasting, tmp_path):
     assert blur_file.name in out
 
 
+def test_pairs_prints_the_half_to_report_on_and_writes_the_split(bench, denoiser_file, picture_folder, tmp_path):
+    for name in ("a", "b"):
+        picture = (picture_folder / f"{name}.png").read_bytes()
+        for end in ("noisy", "clean"):
+            (picture_folder / f"{name}-{end}.png").write_bytes(picture)
+    target = tmp_path / "rows.json"
+    code, out, _ = bench(
+        "--pairs", "--data", picture_folder, "--pair-suffixes=-noisy,-clean", denoiser_file, "--json", target
+    )
+    assert code == 0
+    assert "noisy input" in out
+    assert "constant level 0" in out  # there is no noise
+    document = json.loads(target.read_text())
+    assert document["kind"] == "pairs"
+    assert (document["pairs"]["choose"], document["pairs"]["report"]) == (["a"], ["b"])
+    assert [row["contender"] for row in document["rows"]] == [
+        "noisy input",
+        denoiser_file.name,
+        f"{denoiser_file.name}, constant level 0",
+    ]
+    assert document["rows"][0]["settings"]["pair_suffixes"] == ["-noisy", "-clean"]
+    assert list(document["rows"][1]["by_image"]) == ["b"]
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -150,6 +174,15 @@ def test_peers_with_weights_that_are_none_is_exit_1(bench, lasting, tmp_path):
         (("{model}", "--data", "{folder}"), "--data does not go with"),
         (("{model}", "--quality", "--data", "{folder}", "--startup"), "one of them"),
         (("{model}", "{model}", "--startup"), "one model"),
+        (("{model}", "--pairs"), "--data FOLDER"),
+        (("{model}", "--pairs", "--data", "{folder}"), "no pairs of names that end in _real and _mean"),
+        (("{model}", "--pairs", "--data", "{folder}", "--sigma", "25"), "--sigma does not go with"),
+        (("{model}", "--pairs", "--data", "{folder}", "--every", "2"), "--every goes with --peers"),
+        (("{model}", "--pairs", "--data", "{folder}", "--pair-suffixes", "_real"), "_real,_mean"),
+        (("{model}", "--pairs", "--data", "{folder}", "--scene", "("), "not a regular expression"),
+        (("{model}", "--pairs", "--data", "{folder}", "--same-scene", "GO"), "grass=flower"),
+        (("{model}", "--pairs", "--quality", "--data", "{folder}"), "one of them"),
+        (("{model}", "--scene", "x"), "--scene does not go with"),
         (("{model}", "--peers"), "--peers does not go with"),
         (("{model}", "--quality", "--data", "{folder}", "--plot", "p.png"), "--plot does not go with"),
         (("--quality", "--peers", "--data", "{folder}", "--plot", "p.jpg"), "ends in .png"),
