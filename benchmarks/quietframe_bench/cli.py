@@ -121,8 +121,9 @@ def bench(ctx: click.Context, /, models: tuple[str, ...], json_path: Path | None
     With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --pairs: what
     they give on a camera's own noise.
 
-    Without MODEL: all built-in models. Frames differ in every iteration; rows are measured in turn, each in a
-    process of its own. A model that fails is a failed row and exit code 1.
+    Without MODEL: all built-in models; on pictures, those that denoise frames of any size. Frames differ in every
+    iteration; rows are measured in turn, each in a process of its own. A model that fails is a failed row and exit
+    code 1.
     """
     from quietframe_bench.report import write_json
 
@@ -192,7 +193,7 @@ def _quality(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, 
 
     names = ("sigmas_255", "seed", "limit")
     settings = QualitySettings(options["data"], **{name: options[name] for name in names})
-    paths = _paths(models, task="denoise")
+    paths = _paths(models, frames=True)
     report = Report("quality", settings_record(settings))
     with _progress() as on_step:
         rows = measure_quality(paths, settings, on_step)
@@ -205,11 +206,11 @@ def _quality(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, 
 
 
 def _peers(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    return compare_with_peers(_paths(models, task="denoise"), options, _progress)
+    return compare_with_peers(_paths(models, frames=True), options, _progress)
 
 
 def _pairs(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    return judge_pairs(_paths(models, task="denoise"), options, _progress)
+    return judge_pairs(_paths(models, frames=True), options, _progress)
 
 
 def _startup(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -232,24 +233,24 @@ def _failure(model: Path | None, error: str) -> str:
     return error if error.startswith(f"{model}: ") else f"{model}: {error}"
 
 
-def _paths(models: Sequence[str], task: str = "") -> list[Path]:
-    """The files of the models; without any, of all built-in ones (of those for `task`, when given)."""
+def _paths(models: Sequence[str], *, frames: bool = False) -> list[Path]:
+    """The files of the models; without any, of all built-in ones (with `frames`: that denoise those of any size)."""
     from quietframe.zoo import builtin_models, find_model
 
     if models:
         return [find_model(model) for model in models]
-    found = list(builtin_models().values())
-    if task:
-        found = [path for path in found if task in _task_of(path).split("+")]
+    found = [path for path in builtin_models().values() if not frames or _denoises_frames(path)]
     if not found:
         raise UsageError("there are no built-in models to measure: name a model file")
     return found
 
 
-def _task_of(path: Path) -> str:
+def _denoises_frames(path: Path) -> bool:
     from quietframe.tasks.base import open_model
+    from quietframe.tasks.fit import is_resized
 
-    return open_model(path)[1].task
+    card = open_model(path)[1]
+    return "denoise" in card.task.split("+") and not is_resized(card.spatial)
 
 
 def _warn_if_busy(machine: dict[str, Any]) -> None:

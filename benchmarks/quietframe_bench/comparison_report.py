@@ -40,7 +40,7 @@ def notes(found: Comparison, settings: ComparisonSettings) -> list[str]:
     said = [
         f"{found.pictures} {kind} pictures; white Gaussian noise, rounded and clipped to 8 bits.",
         "Models estimate the noise level in every frame. Rows that say 'level told' know the true one, as published "
-        "figures do.",
+        "figures do; they have no time of their own.",
         f"'best setting': of a small grid, by mean PSNR at each level on {some} ({images}) of these same pictures, "
         f"with the level known: that flatters the filters. The grid: {grids}.",
         "'textbook': the setting of OpenCV's tutorials.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import RenderableType
@@ -37,15 +36,13 @@ def pairs_tables(found: PairsFound, settings: PairsSettings) -> list[RenderableT
 def notes(found: PairsFound, settings: PairsSettings) -> list[str]:
     """How the figures came about."""
     noisy_end, clean_end = settings.rule.suffixes
-    halves = found.halves
     rule = "the last part of a name that begins with a letter" if settings.rule.scene is None else settings.rule.scene
     same = "; ".join(f"{name} counts as {other}" for name, other in settings.rule.same.items())
     levels = ", ".join(f"{level_255:g}" for level_255 in LEVELS_255)
     said = [
         f"A pair: NAME{noisy_end}.* with the camera's noise, NAME{clean_end}.* without.",
-        f"Split by scene ({rule}{f'; {same}' if same else ''}), so that none is in both halves; cameras can be. To choose on: "
-        f"{len(halves.choose)} pairs ({_in_words(halves.scenes['choose'])}); to report on: {len(halves.report)} "
-        f"({_in_words(halves.scenes['report'])}).",
+        f"Split by scene ({rule}{f'; {same}' if same else ''}), so that none is in both halves; cameras can be. "
+        f"{_half(found, 'choose')}; {_half(found, 'report')}.",
         "Models estimate the noise level in every frame. 'constant level': told the one level that is best by mean "
         f"PSNR on the pairs to choose on, of {levels}: the difference is what the estimate costs.",
     ]
@@ -78,5 +75,7 @@ def pairs_record(found: PairsFound, settings: PairsSettings) -> dict[str, Any]:
     }
 
 
-def _in_words(scenes: Mapping[str, int]) -> str:
-    return ", ".join(f"{scene} {count}" for scene, count in scenes.items())
+def _half(found: PairsFound, name: str) -> str:
+    scenes = found.halves.scenes[name]
+    listed = ", ".join(f"{scene} {count}" for scene, count in scenes.items())
+    return f"To {name} on: {sum(scenes.values())} pairs ({listed})"

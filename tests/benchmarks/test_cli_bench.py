@@ -87,6 +87,13 @@ def test_quality_prints_means_and_writes_each_picture(bench, make_model, picture
     assert [drop["sigma_255"] for drop in document["int8_drops"]] == [15, 25]
 
 
+def test_quality_without_a_model_judges_the_built_in_ones_for_frames(bench, picture_folder):
+    code, out, _ = bench("--quality", "--data", picture_folder, "--sigma", "25", "--limit", 1)
+    assert code == 0
+    assert "camera-nano" in out
+    assert "digit" not in out  # it would see the picture at 28×28
+
+
 def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, picture_folder):
     (picture_folder / "broken.png").write_bytes(b"\x89PNG not really")
     code, out, err = bench("--quality", "--data", picture_folder, blur_file, "--sigma", "25")
