@@ -13,6 +13,7 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from quietframe.card import Task as TaskName
     from quietframe.tasks import Classifier, Denoiser
+    from quietframe_bench.classical import ClassicalDenoiser
     from quietframe_bench.follower import Follower
     from quietframe_bench.timing import Stopwatch
 
@@ -36,7 +38,8 @@ class _Worker:
     """Holds the model of this process. Each public method answers one kind of request."""
 
     def __init__(self) -> None:
-        self._denoiser: Denoiser | None = None
+        self._contender: dict[str, Any] | None = None
+        self._denoiser: Denoiser | ClassicalDenoiser | None = None
         self._watch: Stopwatch | None = None
         self._follower: Follower | None = None
 
@@ -53,6 +56,8 @@ class _Worker:
             "task": card.task,
             "own_size_wh": spatial.size_hw[::-1] if spatial.fit == "resize" and spatial.size_hw else None,
             "parameters": card.parameters,
+            "macs_per_pixel": card.macs_per_pixel,
+            "conditioning": card.conditioning,
         }
 
     def open(
@@ -93,27 +98,45 @@ class _Worker:
         """The most memory that this process has held so far."""
         return {"peak_rss_mb": _rss_mb("VmHWM")}
 
-    def judge(self, *, model: str | None, image: str, sigma_255: float, seed: list[int]) -> dict[str, Any]:
-        """Add noise to a picture, denoise it, and compare; without a model, compare the noisy picture itself."""
-        import numpy as np
+    def enter(self, *, contender: dict[str, Any], size_wh: list[int], threads: int, gray: bool) -> dict[str, Any]:
+        """Make a contender of a comparison ready to be timed, and run its first frame."""
+        import cv2
 
-        from quietframe.images import read_image
-        from quietframe.noise import add_gaussian
+        from quietframe import Denoiser
+        from quietframe_bench.contenders import make_denoiser
+        from quietframe_bench.frames import open_feed
+        from quietframe_bench.timing import Stopwatch
+
+        cv2.setNumThreads(threads)
+        subject = make_denoiser(**contender, threads=threads)
+        self._watch = Stopwatch(subject, open_feed(None, (size_wh[0], size_wh[1]), gray=gray).frame)
+        first = self._watch.call()[-1]
+        macs = _macs(subject, size_wh) if isinstance(subject, Denoiser) else None
+        return {"first_frame_ms": first / 1e6, "macs": macs}
+
+    def judge(
+        self,
+        *,
+        contender: dict[str, Any] | None,
+        told_255: float | None,
+        clean: str,
+        measures: list[str],
+        noise: dict[str, Any] | None = None,
+        noisy: str | None = None,
+    ) -> dict[str, Any]:
+        """Compare with the clean picture what a contender makes of the noisy one: a file, or the clean one and noise.
+
+        Without a contender, compare the noisy picture itself, and tell the level that is found in it.
+        """
         from quietframe.noise_level import estimate_noise
         from quietframe.quality import psnr_db, ssim
 
-        clean = read_image(image).pixels
-        noisy = add_gaussian(clean, sigma_255, np.random.default_rng(seed))
-        result = noisy if model is None else self._denoise(model, noisy)
-        figures = {"psnr_db": psnr_db(clean, result), "ssim": ssim(clean, result)}
-        return figures if model else figures | {"estimated_sigma_255": estimate_noise(noisy)}
-
-    def _denoise(self, model: str, noisy: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        from quietframe import Denoiser
-
-        if self._denoiser is None:
-            self._denoiser = Denoiser(model)
-        return self._denoiser(noisy)
+        reference = _read(clean)
+        frame = _add_noise(clean, noise["sigma_255"], *noise["seed"]) if noise else _read(noisy or clean)
+        result = frame if contender is None else self._denoise(contender, frame, told_255)
+        compute = {"psnr_db": psnr_db, "ssim": ssim}
+        figures = {measure: compute[measure](reference, result) for measure in measures}
+        return figures if contender else figures | {"estimated_sigma_255": estimate_noise(frame)}
 
     def follow(self, *, model: str | None, **frame: Any) -> dict[str, float]:
         """The next frame of a video. See `Follower.follow`."""
@@ -122,6 +145,36 @@ class _Worker:
 
             self._follower = Follower(model)
         return self._follower.follow(**frame)
+
+    def _denoise(
+        self, contender: dict[str, Any], frame: NDArray[np.uint8], told_255: float | None
+    ) -> NDArray[np.uint8]:
+        from quietframe import Denoiser
+        from quietframe_bench.contenders import make_denoiser
+
+        if self._contender != contender:
+            self._contender, self._denoiser = contender, make_denoiser(**contender)
+        if isinstance(self._denoiser, Denoiser):
+            return self._denoiser(frame, sigma_255=told_255)
+        assert self._denoiser is not None
+        return self._denoiser(frame)
+
+
+@lru_cache(maxsize=8)
+def _read(path: str) -> NDArray[np.uint8]:
+    """A picture's pixels. Nobody changes them: many settings are judged on one picture."""
+    from quietframe.images import read_image
+
+    return read_image(path).pixels
+
+
+@lru_cache(maxsize=8)
+def _add_noise(path: str, sigma_255: float, *seed: int) -> NDArray[np.uint8]:
+    import numpy as np
+
+    from quietframe.noise import add_gaussian
+
+    return add_gaussian(_read(path), sigma_255, np.random.default_rng(list(seed)))
 
 
 def main() -> None:
@@ -132,6 +185,7 @@ def main() -> None:
     jobs: Mapping[str, Callable[..., dict[str, Any]]] = {
         "describe": worker.describe,
         "open": worker.open,
+        "enter": worker.enter,
         "block": worker.block,
         "memory": worker.memory,
         "judge": worker.judge,

@@ -11,6 +11,13 @@ import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.errors import OutputError, UsageError
+from quietframe_bench.cli_comparisons import (
+    PAIR_OPTIONS,
+    PEER_OPTIONS,
+    compare_with_peers,
+    comparison_options,
+    judge_pairs,
+)
 
 T = TypeVar("T")
 
@@ -87,17 +94,18 @@ def _level(text: str) -> float:
 )
 @click.option("--frames", metavar="FOLDER|VIDEO", help="Your own frames.  [default: a photograph with noise]")
 @click.option(
-    "--quality",
-    "folder",
+    "--quality", is_flag=True, help="PSNR and SSIM over the pictures of --data, with noise added, in place of speed."
+)
+@click.option(
+    "--data",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="PSNR and SSIM over the pictures of this folder, in place of speed.",
+    help="With --quality: clean pictures; with --pairs: pairs; with --video: folders of frames.",
 )
 @click.option(
     "--video",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="PSNR and flicker on the clean sequences of frames in this folder, a sub-folder each, in place of speed.",
+    is_flag=True,
+    help="PSNR and flicker on the clean videos in --data, each a folder of frames, in place of speed.",
 )
 @click.option(
     "--sigma",
@@ -107,16 +115,26 @@ def _level(text: str) -> float:
     show_default=True,
     help="With --quality and --video: noise levels, in 8-bit levels.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With these: of the noise.")
-@click.option("--limit", type=click.IntRange(min=1), help="With these: only the first so many pictures or frames.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --quality and --video: of the noise."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="With --quality, --pairs and --video: only the first so many pictures or frames.",
+)
+@comparison_options
 @click.option("--startup", is_flag=True, help="Time of imports and the first denoiser, in place of speed.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], json_path: Path | None, **options: Any) -> int:
     """Measure models: speed, or with --quality and --video what they give, or with --startup how soon they are ready.
+    With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --pairs: what
+    they give on a camera's own noise.
 
-    Without MODEL: all built-in models. Frames differ in every iteration; rows are measured in turn, each in a
-    process of its own. A model that fails is a failed row and exit code 1.
+    Without MODEL: all built-in models; on pictures, those that denoise frames of any size. Frames differ in every
+    iteration; rows are measured in turn, each in a process of its own. A model that fails is a failed row and exit
+    code 1.
     """
     from quietframe_bench.report import write_json
 
@@ -137,13 +155,15 @@ Mode = Callable[[Sequence[str], dict[str, Any]], tuple[dict[str, Any], list[str]
 
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
-    chosen = "folder" if options["folder"] else "startup" if options["startup"] else "speed"
-    chosen = "video" if options["video"] and chosen == "speed" else chosen
-    if options["folder"] and options["startup"]:
-        raise UsageError("--quality and --startup measure different things: give one of them")
+    kinds = [kind for kind in ("quality", "pairs", "video", "startup") if options[kind]]
+    if len(kinds) > 1:
+        raise UsageError(f"--{kinds[0]} and --{kinds[1]} measure different things: give one of them")
+    chosen = kinds[0] if kinds else "speed"
+    of_quality = {"quality", "data", "sigmas_255", "seed", "limit"}
     mode, own = {
-        "folder": (_quality, {"folder", "sigmas_255", "seed", "limit"}),
-        "video": (_video, {"video", "sigmas_255", "seed", "limit"}),
+        "quality": (_peers, of_quality | PEER_OPTIONS) if options["peers"] else (_quality, of_quality),
+        "pairs": (_pairs, PAIR_OPTIONS),
+        "video": (_video, {"video", "data", "sigmas_255", "seed", "limit"}),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -151,6 +171,8 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     for name in options.keys() - own:
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"{flags[name]} does not go with this kind of measurement")
+    if "data" in own and options["data"] is None:
+        raise UsageError(f"--{chosen} needs pictures: name their folder with --data FOLDER")
     return mode
 
 
@@ -181,9 +203,9 @@ def _quality(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, 
     from quietframe_bench.image_quality import QualitySettings, int8_drops, measure_quality, settings_record
     from quietframe_bench.report import Report, print_results, quality_tables
 
-    names = ("folder", "sigmas_255", "seed", "limit")
-    settings = QualitySettings(**{name: options[name] for name in names})
-    paths = _paths(models, task="denoise")
+    names = ("sigmas_255", "seed", "limit")
+    settings = QualitySettings(options["data"], **{name: options[name] for name in names})
+    paths = _paths(models, frames=True)
     report = Report("quality", settings_record(settings))
     with _progress() as on_step:
         rows = measure_quality(paths, settings, on_step)
@@ -199,8 +221,8 @@ def _video(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, An
     from quietframe_bench.report import Report, print_results, video_table
     from quietframe_bench.video_quality import VideoSettings, measure_video, settings_record
 
-    settings = VideoSettings(options["video"], options["sigmas_255"], options["seed"], options["limit"])
-    paths = _paths(models, task="denoise")
+    settings = VideoSettings(options["data"], options["sigmas_255"], options["seed"], options["limit"])
+    paths = _paths(models, frames=True)
     report = Report("video", settings_record(settings))
     with _progress() as on_step:
         rows = measure_video(paths, settings, on_step)
@@ -209,6 +231,14 @@ def _video(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, An
     failures = {_failure(row.model, row.error): None for row in rows if row.error}
     failures |= {f"{row.name}: {sequence}: {why}": None for row in rows for sequence, why in row.failed.items()}
     return document, list(failures)
+
+
+def _peers(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    return compare_with_peers(_paths(models, frames=True), options, _progress)
+
+
+def _pairs(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    return judge_pairs(_paths(models, frames=True), options, _progress)
 
 
 def _startup(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -231,24 +261,24 @@ def _failure(model: Path | None, error: str) -> str:
     return error if error.startswith(f"{model}: ") else f"{model}: {error}"
 
 
-def _paths(models: Sequence[str], task: str = "") -> list[Path]:
-    """The files of the models; without any, of all built-in ones (of those for `task`, when given)."""
+def _paths(models: Sequence[str], *, frames: bool = False) -> list[Path]:
+    """The files of the models; without any, of all built-in ones (with `frames`: that denoise those of any size)."""
     from quietframe.zoo import builtin_models, find_model
 
     if models:
         return [find_model(model) for model in models]
-    found = list(builtin_models().values())
-    if task:
-        found = [path for path in found if task in _task_of(path).split("+")]
+    found = [path for path in builtin_models().values() if not frames or _denoises_frames(path)]
     if not found:
         raise UsageError("there are no built-in models to measure: name a model file")
     return found
 
 
-def _task_of(path: Path) -> str:
+def _denoises_frames(path: Path) -> bool:
     from quietframe.tasks.base import open_model
+    from quietframe.tasks.fit import is_resized
 
-    return open_model(path)[1].task
+    card = open_model(path)[1]
+    return "denoise" in card.task.split("+") and not is_resized(card.spatial)
 
 
 def _warn_if_busy(machine: dict[str, Any]) -> None:

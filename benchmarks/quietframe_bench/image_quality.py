@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from quietframe.errors import SourceError
-from quietframe.images import IMAGE_SUFFIXES
+from quietframe.images import IMAGE_SUFFIXES, read_image
+from quietframe_bench.contenders import NOISY_INPUT, Contender
 from quietframe_bench.process import Child, ChildError
 
-NOISY_INPUT = "noisy input"
+OnStep = Callable[[str, int, int], None]
+"""Told (what, step, steps) as a measurement goes on."""
+
+_FACTS = ("name", "precision", "engine", "task", "parameters", "macs_per_pixel", "conditioning")
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,30 @@ class QualitySettings:
     limit: int | None = None
 
 
-@dataclass
-class QualityRow:
-    """One model at one noise level; the noisy pictures themselves are a row with `model` None.
+@dataclass(frozen=True)
+class Picture:
+    """A picture to judge with.
 
     Attributes:
-        model: the file.
-        sigma_255: the noise level, which the model is not told.
+        name: what results call it.
+        index: its number, from which its noise is drawn.
+        clean: the file.
+        noisy: the file of the same with a camera's noise; None: noise is added.
+    """
+
+    name: str
+    index: int
+    clean: Path
+    noisy: Path | None = None
+
+
+@dataclass
+class QualityRow:
+    """One contender at one noise level.
+
+    Attributes:
+        contender: whose figures these are.
+        sigma_255: the level of the noise that is added; None: the pictures have their own.
         facts: what the model says of itself.
         figures: each picture's figures, by name: `psnr_db`, `ssim`, and for the noisy input
             `estimated_sigma_255`.
@@ -47,8 +68,8 @@ class QualityRow:
         error: why the whole row failed.
     """
 
-    model: Path | None
-    sigma_255: float
+    contender: Contender
+    sigma_255: float | None
     facts: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -57,11 +78,17 @@ class QualityRow:
     @property
     def name(self) -> str:
         """What the table calls it."""
-        return self.model.name if self.model else NOISY_INPUT
+        return self.contender.name
 
-    def mean(self, figure: str) -> float | None:
-        """The mean over the pictures, or None without any."""
-        values = [figures[figure] for figures in self.figures.values() if figure in figures]
+    @property
+    def model(self) -> Path | None:
+        """The file, where it is one."""
+        return self.contender.model
+
+    def mean(self, figure: str, among: Collection[str] | None = None) -> float | None:
+        """The mean over the pictures (of those named in `among`, when given), or None without any."""
+        chosen = [of_one for name, of_one in self.figures.items() if among is None or name in among]
+        values = [of_one[figure] for of_one in chosen if figure in of_one]
         return float(np.mean(values)) if values else None
 
     def as_record(self) -> dict[str, Any]:
@@ -69,6 +96,7 @@ class QualityRow:
         return {
             "sigma_255": self.sigma_255,
             "error": self.error,
+            **self.contender.as_record(),
             **self.facts,
             "images": len(self.figures),
             "failed_images": self.failed,
@@ -84,7 +112,7 @@ class Drop:
     """What 8-bit integers cost: PSNR of an int8 file minus that of a float file of the same model."""
 
     name: str
-    sigma_255: float
+    sigma_255: float | None
     int8_file: str
     fp32_file: str
     psnr_db: float
@@ -104,10 +132,16 @@ def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
     return found[:limit]
 
 
+def is_gray(picture: Path) -> bool:
+    """Whether a picture is gray; one that cannot be read is taken for colour, and fails when it is judged."""
+    try:
+        return read_image(picture).pixels.ndim == 2
+    except SourceError:
+        return False
+
+
 def measure_quality(
-    models: Sequence[Path],
-    settings: QualitySettings,
-    on_step: Callable[[str, int, int], None] = lambda text, step, steps: None,
+    models: Sequence[Path], settings: QualitySettings, on_step: OnStep = lambda text, step, steps: None
 ) -> list[QualityRow]:
     """Judge denoisers as they run on a device: 8-bit noisy frames in, 8-bit frames out, the level estimated.
 
@@ -122,21 +156,60 @@ def measure_quality(
     Raises:
         SourceError: no pictures.
     """
-    pictures = find_pictures(settings.folder, settings.limit)
-    rows = []
-    steps = (len(models) + 1) * len(pictures) * len(settings.sigmas_255)
-    for number, model in enumerate([None, *models]):
-        of_model = [QualityRow(model, sigma_255) for sigma_255 in settings.sigmas_255]
-        rows += of_model
-        with Child() as child:
-            if not _describe(child, model, of_model):
-                continue
-            for index, picture in enumerate(pictures):
-                for place, row in enumerate(of_model):
-                    step = (number * len(pictures) + index) * len(of_model) + place
-                    on_step(f"{row.name} on {picture.name}", step, steps)
-                    _judge(child, row, index, picture, settings)
+    contenders = [NOISY_INPUT, *(Contender(model.name, model=model) for model in models)]
+    rows = [QualityRow(contender, sigma_255) for contender in contenders for sigma_255 in settings.sigmas_255]
+    judge_rows(rows, pictures_of(settings), settings.seed, on_step)
     return rows
+
+
+def pictures_of(settings: QualitySettings) -> list[Picture]:
+    """The clean pictures to judge with. Raises SourceError if there are none."""
+    found = find_pictures(settings.folder, settings.limit)
+    return [Picture(str(path.relative_to(settings.folder)), index, path) for index, path in enumerate(found)]
+
+
+def judge_rows(
+    rows: Sequence[QualityRow],
+    pictures: Sequence[Picture],
+    seed: int = 0,
+    on_step: OnStep = lambda text, step, steps: None,
+    *,
+    measures: Sequence[str] = ("psnr_db", "ssim"),
+) -> None:
+    """Fill in rows, the contenders of each origin in a process of their own.
+
+    Args:
+        rows: with contender and level; those with an error are left alone.
+        pictures: to judge with.
+        seed: of the noise, where it is added.
+        on_step: told (what, step, steps) as it goes on.
+        measures: those wanted of `psnr_db` and `ssim`.
+    """
+    unfailed = [row for row in rows if row.error is None]
+    steps = sum(len(pictures[:: row.contender.every]) for row in unfailed)
+    step = 0
+    for origin in dict.fromkeys(row.contender.origin for row in unfailed):
+        alike = [row for row in unfailed if row.contender.origin == origin]
+        with Child() as child:
+            describe(child, alike)
+            for place, picture in enumerate(pictures):
+                for row in alike:
+                    if place % row.contender.every == 0:
+                        on_step(f"{row.name} on {picture.name}", step, steps)
+                        step += 1
+                        _judge(child, row, picture, seed, measures)
+
+
+def picture_failures(rows: Sequence[QualityRow]) -> list[str]:
+    """One line for each picture that could not be judged, however many contenders it failed for."""
+    names: dict[str, set[str]] = {}
+    for row in rows:
+        for picture, why in row.failed.items():
+            names.setdefault(why if picture in why else f"{picture}: {why}", set()).add(row.name)
+    return [
+        f"{what} ({', '.join(sorted(who)) if len(who) < 3 else f'{len(who)} contenders'})"
+        for what, who in names.items()
+    ]
 
 
 def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
@@ -149,6 +222,7 @@ def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
         and fp32.facts.get("precision") == "fp32"
         and int8.facts["name"] == fp32.facts["name"]
         and int8.sigma_255 == fp32.sigma_255
+        and int8.contender.told_255 == fp32.contender.told_255
         and int8.figures.keys() & fp32.figures.keys()
     ]
 
@@ -159,9 +233,11 @@ def _drop(int8: QualityRow, fp32: QualityRow) -> Drop:
     return Drop(int8.facts["name"], int8.sigma_255, int8.name, fp32.name, float(np.mean(drops)))
 
 
-def _describe(child: Child, model: Path | None, rows: Sequence[QualityRow]) -> bool:
+def describe(child: Child, rows: Sequence[QualityRow]) -> None:
+    """Note in rows of one model what it says of itself, or why it cannot be judged. Other rows stay as they are."""
+    model = rows[0].model
     if model is None:
-        return True
+        return
     try:
         facts = child.ask("describe", model=str(model))
         if "denoise" not in facts["task"].split("+"):
@@ -169,22 +245,29 @@ def _describe(child: Child, model: Path | None, rows: Sequence[QualityRow]) -> b
     except ChildError as exc:
         for row in rows:
             row.error = str(exc)
-        return False
+        return
     for row in rows:
-        row.facts |= {key: facts[key] for key in ("name", "precision", "engine", "task", "parameters")}
-    return True
+        row.facts |= {key: facts[key] for key in _FACTS}
 
 
-def _judge(child: Child, row: QualityRow, index: int, picture: Path, settings: QualitySettings) -> None:
-    name = str(picture.relative_to(settings.folder))
-    seed = [settings.seed, index, round(row.sigma_255 * 1000)]
-    model = str(row.model) if row.model else None
+def _judge(child: Child, row: QualityRow, picture: Picture, seed: int, measures: Sequence[str]) -> None:
     if row.error:
         return
+    noise = None
+    if row.sigma_255 is not None:
+        noise = {"sigma_255": row.sigma_255, "seed": [seed, picture.index, round(row.sigma_255 * 1000)]}
     try:
-        row.figures[name] = child.ask("judge", model=model, image=str(picture), sigma_255=row.sigma_255, seed=seed)
+        row.figures[picture.name] = child.ask(
+            "judge",
+            contender=row.contender.request(),
+            told_255=row.contender.told_255,
+            clean=str(picture.clean),
+            noisy=picture.noisy and str(picture.noisy),
+            noise=noise,
+            measures=measures,
+        )
     except ChildError as exc:
-        row.failed[name] = str(exc)
+        row.failed[picture.name] = str(exc)
 
 
 def settings_record(settings: QualitySettings) -> Mapping[str, Any]:

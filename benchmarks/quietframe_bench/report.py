@@ -72,9 +72,9 @@ def print_results(*parts: RenderableType) -> None:
 
 def speed_tables(rows: Sequence[SpeedRow]) -> list[RenderableType]:
     """Time of the stages, and what else a model costs, row by row."""
-    times = _table("model", "size", "threads", "pre", "engine", "post", "total", "p95", "p99", "total/engine", "fps")
+    times = new_table("model", "size", "threads", "pre", "engine", "post", "total", "p95", "p99", "total/engine", "fps")
     times.title = "milliseconds a frame: medians, and p95 and p99 of the total"
-    costs = _table("model", "size", "threads", "load ms", "first ms", "peak MB", "file MB", "MMAC", "GMAC/s")
+    costs = new_table("model", "size", "threads", "load ms", "first ms", "peak MB", "file MB", "MMAC", "GMAC/s")
     costs.title = "load and first frame in a fresh process, its peak memory, and the work of one frame"
     for row in rows:
         what = (row.model.name, _size(row.size_wh), str(row.threads or ""))
@@ -105,7 +105,7 @@ def speed_tables(rows: Sequence[SpeedRow]) -> list[RenderableType]:
 
 def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[RenderableType]:
     """PSNR and SSIM of the noisy input and of each model, and what 8-bit integers cost."""
-    table = _table("model", "sigma", "images", "PSNR dB", "SSIM", "estimated sigma")
+    table = new_table("model", "sigma", "images", "PSNR dB", "SSIM", "estimated sigma")
     table.title = "mean over images; 8-bit noisy frames in, 8-bit frames out, the noise level estimated"
     for row in rows:
         if not row.figures:
@@ -120,7 +120,7 @@ def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[Re
                 f"{row.mean('ssim'):.4f}",
                 "" if estimated is None else f"{estimated:.1f}",
             )
-    costs = _table("model", "sigma", "int8 - fp32 dB", "int8", "fp32")
+    costs = new_table("model", "sigma", "int8 - fp32 dB", "int8", "fp32")
     for drop in drops:
         costs.add_row(drop.name, f"{drop.sigma_255:g}", f"{drop.psnr_db:+.3f}", drop.int8_file, drop.fp32_file)
     return [table, costs] if drops else [table]
@@ -128,7 +128,7 @@ def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[Re
 
 def video_table(rows: Sequence[VideoRow]) -> RenderableType:
     """PSNR and flicker of the noisy input and of each model: over all sequences, and on each."""
-    table = _table("model", "sigma", "sequence", "frames", "PSNR dB", "flicker", "estimated sigma")
+    table = new_table("model", "sigma", "sequence", "frames", "PSNR dB", "flicker", "estimated sigma")
     table.title = (
         "frame by frame, 8-bit noisy frames in, 8-bit frames out, the noise level estimated;\n"
         "flicker: mean change of the error from one frame to the next, in 8-bit levels"
@@ -153,7 +153,7 @@ def _video_cells(mean: Callable[[str], float | None]) -> list[str]:
 def startup_table(startup: Startup) -> RenderableType:
     """What starting costs, against what the libraries cost."""
     record = startup.as_record()
-    table = _table("fresh process", "median")
+    table = new_table("fresh process", "median")
     table.add_row("import numpy, cv2, ai_edge_litert.interpreter", f"{record['libraries_ms']:.1f} ms")
     table.add_row("import quietframe; quietframe.Denoiser(MODEL)", f"{record['denoiser_ms']:.1f} ms")
     table.add_row(f"ratio (goal: at most {record['goal_ratio']})", f"{startup.ratio:.3f}")
@@ -162,7 +162,8 @@ def startup_table(startup: Startup) -> RenderableType:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def new_table(first: str, *others: str) -> Table:
+    """An empty table: its first column takes long names, the others numbers."""
     table = Table(title_justify="left", title_style="")
     table.add_column(first, overflow="fold")
     for column in others:

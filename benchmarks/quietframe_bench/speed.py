@@ -59,11 +59,7 @@ class SpeedRow:
 
     def figures(self) -> dict[str, Any]:
         """Percentiles of each stage, and the part of the time that is not the engine's; empty if it failed."""
-        if self.error or not len(self.samples):
-            return {}
-        stages = {stage: percentiles_ms(times) for stage, times in self.samples.stages_ns.items()}
-        total, engine = stages["total"]["p50_ms"], stages["engine"]["p50_ms"]
-        return {"stages": stages, "total_over_engine_p50": total / engine, "frames_per_s_p50": 1000 / total}
+        return {} if self.error else figures_of(self.samples)
 
     def as_record(self) -> dict[str, Any]:
         """The row for JSON, with its raw samples."""
@@ -145,6 +141,15 @@ def _open(row: SpeedRow, child: Child, settings: SpeedSettings) -> bool:
     except ChildError as exc:
         row.error = str(exc)
     return row.error is None
+
+
+def figures_of(samples: Samples) -> dict[str, Any]:
+    """What `SpeedRow.figures` tells, from raw times; empty if there are none."""
+    if not len(samples):
+        return {}
+    stages = {stage: percentiles_ms(times) for stage, times in samples.stages_ns.items()}
+    total, engine = stages["total"]["p50_ms"], stages["engine"]["p50_ms"]
+    return {"stages": stages, "total_over_engine_p50": total / engine, "frames_per_s_p50": 1000 / total}
 
 
 def _rounds(

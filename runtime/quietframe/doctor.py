@@ -29,7 +29,7 @@ EXTRAS = {
     "onnx": ("onnxruntime",),
     "train": ("tensorflow", "keras", "matplotlib"),
     "export": ("onnx", "tf2onnx"),
-    "bench": ("psutil",),
+    "bench": ("psutil", "matplotlib"),
 }
 """The optional packages, by the extra that installs them."""
 

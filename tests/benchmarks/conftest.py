@@ -30,11 +30,16 @@ def _load_tiny() -> ModuleType:
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a tiny model and gives its path: `make_model(name, **fields of TinyModel)`."""
+    return _model_maker(tmp_path)
+
+
+def _model_maker(folder: Path) -> Callable[..., Path]:
+    """See `make_model`."""
     tiny = _load_tiny()
 
     def make(name: str = "model", **fields: Any) -> Path:
         model = tiny.TinyModel(**fields)
-        path = tmp_path / f"{name}{model.suffix}"
+        path = folder / f"{name}{model.suffix}"
         path.write_bytes(model.to_bytes())
         return path
 
@@ -62,12 +67,23 @@ def classifier_file(make_model: Callable[..., Path]) -> Path:
 @pytest.fixture
 def picture_folder(tmp_path: Path) -> Path:
     """Four smooth pictures of different sizes, one in a subfolder."""
+    return _draw_pictures(tmp_path / "pictures")
+
+
+def _draw_pictures(folder: Path) -> Path:
+    """See `picture_folder`."""
     import cv2
 
-    folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     for index, name in enumerate(("a.png", "b.png", "c.png", "more/d.png")):
         y, x = np.mgrid[0 : 40 + 4 * index, 0:48]
         picture = np.stack([x * 4, y * 4, 60 + x + y], axis=2).clip(0, 255).astype(np.uint8)
         cv2.imwrite(str(folder / name), picture)
     return folder
+
+
+@pytest.fixture(scope="session")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(the blur model's file, a folder as `picture_folder`) for what is measured once for many tests: not to change."""
+    folder = tmp_path_factory.mktemp("lasting")
+    return _model_maker(folder)("blur.fp32", blur=True), _draw_pictures(folder / "pictures")

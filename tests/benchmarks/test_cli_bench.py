@@ -72,7 +72,9 @@ def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_pat
 def test_quality_prints_means_and_writes_each_picture(bench, make_model, picture_folder, tmp_path):
     models = make_model("m.fp32", blur=True), make_model("m.int8", dtype="uint8", blur=True)
     target = tmp_path / "rows.json"
-    code, out, _ = bench("--quality", picture_folder, *models, "--sigma", "15,25", "--seed", 5, "--json", target)
+    code, out, _ = bench(
+        "--quality", "--data", picture_folder, *models, "--sigma", "15,25", "--seed", 5, "--json", target
+    )
     assert code == 0
     assert "noisy input" in out
     assert "int8 - fp32" in out
@@ -86,9 +88,16 @@ def test_quality_prints_means_and_writes_each_picture(bench, make_model, picture
     assert [drop["sigma_255"] for drop in document["int8_drops"]] == [15, 25]
 
 
+def test_quality_without_a_model_judges_the_built_in_ones_for_frames(bench, picture_folder):
+    code, out, _ = bench("--quality", "--data", picture_folder, "--sigma", "25", "--limit", 1)
+    assert code == 0
+    assert "camera-nano" in out
+    assert "digit" not in out  # it would see the picture at 28×28
+
+
 def test_quality_with_a_broken_picture_names_it_and_is_exit_1(bench, blur_file, picture_folder):
     (picture_folder / "broken.png").write_bytes(b"\x89PNG not really")
-    code, out, err = bench("--quality", picture_folder, blur_file, "--sigma", "25")
+    code, out, err = bench("--quality", "--data", picture_folder, blur_file, "--sigma", "25")
     assert code == 1
     assert "broken.png" in err
     assert blur_file.name in out
@@ -107,7 +116,9 @@ def video_folder(tmp_path):
 
 def test_video_prints_means_and_writes_each_frame(bench, blur_file, video_folder, tmp_path):
     target = tmp_path / "rows.json"
-    code, out, _ = bench("--video", video_folder, blur_file, "--sigma", "15,25", "--limit", 2, "--json", target)
+    code, out, _ = bench(
+        "--video", "--data", video_folder, blur_file, "--sigma", "15,25", "--limit", 2, "--json", target
+    )
     assert code == 0
     assert [out.count(name) for name in ("mean", "first", "second")] == [5, 4, 4]  # one in the title
     document = json.loads(target.read_text())
@@ -128,11 +139,75 @@ def test_video_with_a_broken_frame_names_it_and_is_exit_1(bench, blur_file, vide
     (video_folder / "second" / "1.png").write_bytes(b"\x89PNG not really")
     bad = tmp_path / "bad.tflite"
     bad.write_text("no model")
-    code, out, err = bench("--video", video_folder, blur_file, bad, "--sigma", "25")
+    code, out, err = bench("--video", "--data", video_folder, blur_file, bad, "--sigma", "25")
     assert code == 1
     assert f"{blur_file.name}: second: 1.png: " in err
     assert err.count("bad.tflite") == 1
     assert out.count("failed") == 3  # the sequence of the noisy input and of the blur, and the model
+
+
+def test_peers_prints_tables_and_notes_and_writes_everything(bench, lasting, tmp_path):
+    blur_file, folder = lasting
+    target, plot = tmp_path / "rows.json", tmp_path / "plot.png"
+    quick = ("--size", "64x48", "--threads", 1, "--runs", 2, "--min-secs", 0, "--limit", 2, "--sigma", "25")
+    code, out, err = bench(
+        "--quality", "--peers", "--data", folder, blur_file, *quick, "--json", target, "--plot", plot
+    )
+    assert code == 0, err
+    for said in (blur_file.name, "bilateral, best setting", "NLM, textbook", "whole ms", "flatters", "--peer-weights"):
+        assert said in out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    document = json.loads(target.read_text())
+    assert (document["schema"], document["kind"]) == (1, "quality")
+    ours = next(row for row in document["rows"] if row["model"])
+    assert ours["model"]["sha256"] == hashlib.sha256(blur_file.read_bytes()).hexdigest()
+    assert len(ours["by_image"]) == 2
+    assert ours["settings"]["speed"]["runs"] == 2
+    comparison = document["comparison"]
+    assert {grid["method"] for grid in comparison["grids"]} == {"bilateral", "median", "Gaussian", "NLM"}
+    assert all(len(times["samples_ns"]["total"]) == 2 for times in comparison["times"])
+    assert comparison["textbook"]["NLM"] == {"h": 10, "hColor": 10, "templateWindowSize": 7, "searchWindowSize": 21}
+    assert any("flatters" in note for note in comparison["notes"])
+
+
+def test_peers_with_weights_that_are_none_is_exit_1(bench, lasting, tmp_path):
+    blur_file, folder = lasting
+    (tmp_path / "ffdnet_color_clip.npz").write_bytes(b"no archive")
+    quick = ("--size", "64x48", "--runs", 1, "--min-secs", 0, "--limit", 1, "--sigma", "25")
+    cache = tmp_path / "cache"
+    code, out, err = bench(
+        *("--quality", "--peers", "--data", folder, blur_file, *quick),
+        *("--peer-weights", tmp_path, "--peer-cache", cache),
+    )
+    assert code == 1
+    assert f"kept in {cache}" in err
+    assert "not a NumPy archive" in err
+    assert "failed" in out
+    assert blur_file.name in out
+
+
+def test_pairs_prints_the_half_to_report_on_and_writes_the_split(bench, denoiser_file, picture_folder, tmp_path):
+    for name in ("a", "b"):
+        picture = (picture_folder / f"{name}.png").read_bytes()
+        for end in ("noisy", "clean"):
+            (picture_folder / f"{name}-{end}.png").write_bytes(picture)
+    target = tmp_path / "rows.json"
+    code, out, _ = bench(
+        "--pairs", "--data", picture_folder, "--pair-suffixes=-noisy,-clean", denoiser_file, "--json", target
+    )
+    assert code == 0
+    assert "noisy input" in out
+    assert "constant level 0" in out  # there is no noise
+    document = json.loads(target.read_text())
+    assert document["kind"] == "pairs"
+    assert (document["pairs"]["choose"], document["pairs"]["report"]) == (["a"], ["b"])
+    assert [row["contender"] for row in document["rows"]] == [
+        "noisy input",
+        denoiser_file.name,
+        f"{denoiser_file.name}, constant level 0",
+    ]
+    assert document["rows"][0]["settings"]["pair_suffixes"] == ["-noisy", "-clean"]
+    assert list(document["rows"][1]["by_image"]) == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -143,18 +218,36 @@ def test_video_with_a_broken_frame_names_it_and_is_exit_1(bench, blur_file, vide
         (("{model}", "--size", "0x10"), "640x480"),
         (("{model}", "--threads", "two"), "1,2"),
         (("{model}", "--sigma", "15"), "--sigma does not go with"),
-        (("{model}", "--quality", "{folder}", "--threads", "2"), "--threads does not go with"),
-        (("{model}", "--quality", "{folder}", "--sigma", "-1"), "15,25,50"),
-        (("{model}", "--quality", "{folder}/nowhere"), "no such folder"),
-        (("{model}", "--quality", "{folder}", "--startup"), "one of them"),
+        (("{model}", "--quality", "--data", "{folder}", "--threads", "2"), "--threads does not go with"),
+        (("{model}", "--quality", "--data", "{folder}", "--sigma", "-1"), "15,25,50"),
+        (("{model}", "--quality", "--data", "{folder}/nowhere"), "no such folder"),
+        (("{model}", "--quality"), "--data FOLDER"),
+        (("{model}", "--data", "{folder}"), "--data does not go with"),
+        (("{model}", "--quality", "--data", "{folder}", "--startup"), "one of them"),
         (("{model}", "{model}", "--startup"), "one model"),
-        (("{model}", "--video", "{folder}", "--quality", "{folder}"), "--video does not go with"),
-        (("{model}", "--video", "{folder}", "--startup"), "--video does not go with"),
-        (("{model}", "--video", "{folder}", "--threads", "2"), "--threads does not go with"),
-        (("{model}", "--video", "{folder}"), "holds frames and sequences of frames"),
-        (("{model}", "--video", "{folder}/nowhere"), "no such folder"),
-        (("{model}", "--video", "{folder}/more"), "a video needs 2 frames or more"),
-        (("{model}", "--video", "{folder}", "--limit", "1"), "a video needs 2 frames or more"),
+        (("{model}", "--video", "--quality", "--data", "{folder}"), "one of them"),
+        (("{model}", "--video", "--data", "{folder}", "--startup"), "one of them"),
+        (("{model}", "--video", "--data", "{folder}", "--threads", "2"), "--threads does not go with"),
+        (("{model}", "--video", "--data", "{folder}"), "holds frames and sequences of frames"),
+        (("{model}", "--video", "--data", "{folder}/nowhere"), "no such folder"),
+        (("{model}", "--video", "--data", "{folder}/more"), "a video needs 2 frames or more"),
+        (("{model}", "--video", "--data", "{folder}", "--limit", "1"), "a video needs 2 frames or more"),
+        (("{model}", "--pairs"), "--data FOLDER"),
+        (("{model}", "--pairs", "--data", "{folder}"), "no pairs of names that end in _real and _mean"),
+        (("{model}", "--pairs", "--data", "{folder}", "--sigma", "25"), "--sigma does not go with"),
+        (("{model}", "--pairs", "--data", "{folder}", "--every", "2"), "--every goes with --peers"),
+        (("{model}", "--pairs", "--data", "{folder}", "--pair-suffixes", "_real"), "_real,_mean"),
+        (("{model}", "--pairs", "--data", "{folder}", "--scene", "("), "not a regular expression"),
+        (("{model}", "--pairs", "--data", "{folder}", "--same-scene", "GO"), "grass=flower"),
+        (("{model}", "--pairs", "--quality", "--data", "{folder}"), "one of them"),
+        (("{model}", "--scene", "x"), "--scene does not go with"),
+        (("{model}", "--peers"), "--peers does not go with"),
+        (("{model}", "--quality", "--data", "{folder}", "--plot", "p.png"), "--plot does not go with"),
+        (("--quality", "--peers", "--data", "{folder}", "--plot", "p.jpg"), "ends in .png"),
+        (("--quality", "--peers", "--data", "{folder}", "--plot", "{folder}/no/p.png"), "no such folder"),
+        (("--quality", "--peers", "--data", "{folder}", "--size", "64x48,32x24"), "one --size"),
+        (("--quality", "--peers", "--data", "{folder}", "--peer-weights", "{folder}"), "ffdnet_color_clip.npz"),
+        (("--quality", "--peers", "--data", "{folder}", "--peer-calibrate", "{folder}"), "--peer-weights"),
         (("{model}", "--json", "{folder}/nowhere/rows.json"), "no such folder"),
     ],
 )

@@ -5,8 +5,9 @@ import pytest
 
 from quietframe import Denoiser
 from quietframe.errors import SourceError
-from quietframe.images import read_image
+from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
+from quietframe.noise_level import estimate_noise
 from quietframe.quality import psnr_db, ssim
 from quietframe_bench.image_quality import QualitySettings, find_pictures, int8_drops, measure_quality
 
@@ -34,6 +35,23 @@ def test_figures_are_those_of_the_denoiser_on_seeded_noise(blur_file, picture_fo
     assert rows[3].mean("ssim") == pytest.approx(np.mean(expected["ssim"]))
     # A 3×3 mean on smooth pictures: the noise falls to a third.
     assert 5 < rows[3].mean("psnr_db") - rows[1].mean("psnr_db") < 9.6
+
+
+def test_gray_pictures_are_judged_as_gray_frames_through_a_colour_model(denoiser_file, blur_file, tmp_path):
+    # Gray noise is one plane: the colour model sees it three times, and what it gives is brought back to one.
+    clean = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8) + 60
+    write_image(tmp_path / "gray.png", Image(clean))
+    settings = QualitySettings(tmp_path, (25.0,))
+    noisy, blurred, told = measure_quality([blur_file, denoiser_file], settings)
+    frame = add_gaussian(clean, 25, np.random.default_rng([0, 0, 25000]))
+    assert frame.ndim == 2
+    assert noisy.mean("psnr_db") == pytest.approx(psnr_db(clean, frame))
+    assert noisy.mean("estimated_sigma_255") == pytest.approx(estimate_noise(frame))
+    for row, file in ((blurred, blur_file), (told, denoiser_file)):
+        result = Denoiser(file)(frame)
+        assert result.shape == frame.shape
+        assert row.mean("psnr_db") == pytest.approx(psnr_db(clean, result))
+        assert row.mean("ssim") == pytest.approx(ssim(clean, result))
 
 
 def test_the_level_is_estimated_and_not_told(denoiser_file, picture_folder):

@@ -77,7 +77,7 @@ class RangeLimit(keras.regularizers.Regularizer):
         weight: of the rest, in the loss.
     """
 
-    def __init__(self, limit: float = 4.0, weight: float = 0.1) -> None:
+    def __init__(self, limit: float = 6.0, weight: float = 0.02) -> None:
         self.limit, self.weight = limit, weight
 
     def __call__(self, x: Any) -> Any:

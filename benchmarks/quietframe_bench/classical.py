@@ -1,0 +1,160 @@
+"""Classical denoisers: OpenCV's filters and CBM3D, each with its textbook setting and a small grid of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.engines import Engine, TensorInfo
+from quietframe.errors import MissingExtraError, UsageError
+from quietframe.noise import to_uint8
+
+Frame: TypeAlias = NDArray[np.uint8]
+"""(H, W, 3) BGR or (H, W) gray, uint8."""
+
+Setting: TypeAlias = Mapping[str, float]
+"""Parameters of a method by the names that its library gives them."""
+
+CBM3D = "CBM3D"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A classical denoiser.
+
+    Attributes:
+        apply: (frame, setting, CPU threads) to the denoised frame, of the same shape and dtype.
+        textbook: the setting of OpenCV's tutorials ("Smoothing Images", "Image Denoising"; OpenCV 4 and 5).
+        grid: the settings that are tried to find the best one; empty: nothing to choose.
+        grid_says: the grid in words.
+        told_as: the parameter that takes the noise level, in 8-bit levels, where the method has one.
+        colour_only: the parameters that mean nothing for gray frames.
+    """
+
+    apply: Callable[[Frame, Setting, int], Frame]
+    textbook: Setting
+    grid: Sequence[Setting] = ()
+    grid_says: str = ""
+    told_as: str | None = None
+    colour_only: frozenset[str] = frozenset()
+
+    def settings(self, *, gray: bool) -> Sequence[Setting]:
+        """The grid for colour or gray frames."""
+        left_out = self.colour_only if gray else frozenset()
+        reduced = [{name: value for name, value in one.items() if name not in left_out} for one in self.grid]
+        return [one for index, one in enumerate(reduced) if one not in reduced[:index]]
+
+
+def _bilateral(frame: Frame, setting: Setting, _threads: int) -> Frame:
+    return cv2.bilateralFilter(frame, int(setting["d"]), setting["sigmaColor"], setting["sigmaSpace"])
+
+
+def _median(frame: Frame, setting: Setting, _threads: int) -> Frame:
+    return cv2.medianBlur(frame, int(setting["ksize"]))
+
+
+def _gaussian(frame: Frame, setting: Setting, _threads: int) -> Frame:
+    side = int(setting["ksize"])
+    return cv2.GaussianBlur(frame, (side, side), setting["sigmaX"])
+
+
+def _nlm(frame: Frame, setting: Setting, _threads: int) -> Frame:
+    windows = int(setting["templateWindowSize"]), int(setting["searchWindowSize"])
+    if frame.ndim == 2:
+        return cv2.fastNlMeansDenoising(frame, None, setting["h"], *windows)
+    return cv2.fastNlMeansDenoisingColored(frame, None, setting["h"], setting["hColor"], *windows)
+
+
+def _cbm3d(frame: Frame, setting: Setting, threads: int) -> Frame:
+    try:
+        import bm3d
+    except ImportError as exc:
+        raise MissingExtraError("bm3d", "peers") from exc
+    profile = bm3d.BM3DProfile()
+    profile.num_threads = threads
+    sigma = setting["sigma"] / 255
+    scaled = frame[..., ::-1] / 255 if frame.ndim == 3 else frame / 255
+    run = bm3d.bm3d_rgb if frame.ndim == 3 else bm3d.bm3d
+    clean = to_uint8(255 * np.asarray(run(scaled, sigma, profile)).reshape(frame.shape))
+    return np.ascontiguousarray(clean[..., ::-1]) if frame.ndim == 3 else clean
+
+
+METHODS: Mapping[str, Method] = {
+    "bilateral": Method(
+        _bilateral,
+        textbook={"d": 9, "sigmaColor": 75, "sigmaSpace": 75},
+        grid=[
+            {"d": d, "sigmaColor": colour, "sigmaSpace": space}
+            for d in (5, 7, 9)
+            for colour in (15, 30, 45, 60, 90, 120, 180, 240)
+            for space in (1.5, 3)
+        ],
+        grid_says="d 5, 7, 9; sigmaColor 15, 30, 45, 60, 90, 120, 180, 240; sigmaSpace 1.5, 3",
+    ),
+    "median": Method(
+        _median, textbook={"ksize": 5}, grid=[{"ksize": side} for side in (3, 5, 7)], grid_says="ksize 3, 5, 7"
+    ),
+    "Gaussian": Method(
+        _gaussian,
+        textbook={"ksize": 5, "sigmaX": 0},
+        grid=[{"ksize": 0, "sigmaX": sigma} for sigma in (0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)],
+        grid_says="sigmaX 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, ksize as wide as that needs",
+    ),
+    "NLM": Method(
+        _nlm,
+        textbook={"h": 10, "hColor": 10, "templateWindowSize": 7, "searchWindowSize": 21},
+        grid=[
+            {"h": h, "hColor": h * times, "templateWindowSize": 7, "searchWindowSize": search}
+            for h in (3, 5, 7, 10, 14, 20, 28, 40)
+            for times in (1, 2)
+            for search in (11, 21)
+        ],
+        grid_says="h 3, 5, 7, 10, 14, 20, 28, 40; hColor h, 2 h; searchWindowSize 11, 21; templateWindowSize 7",
+        colour_only=frozenset({"hColor"}),
+    ),
+    CBM3D: Method(_cbm3d, textbook={}, told_as="sigma"),
+}
+"""By name."""
+
+
+class ClassicalDenoiser:
+    """A method at one setting, called and timed as `quietframe.Denoiser` is: it has an engine, too.
+
+    Args:
+        method: a name in `METHODS`.
+        setting: its parameters.
+        threads: CPU threads, for OpenCV in this whole process.
+
+    Raises:
+        UsageError: no such method, or parameters that are missing.
+    """
+
+    def __init__(self, method: str, setting: Setting, *, threads: int) -> None:
+        if method not in METHODS:
+            raise UsageError(f"Expected one of {', '.join(METHODS)}. Received: {method!r}")
+        cv2.setNumThreads(threads)
+        self.engine: Engine = _Filter(METHODS[method], setting, threads)
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Denoise one frame: (H, W, 3) BGR or (H, W) gray uint8 in, the same out."""
+        return self.engine.run({"image": frame})["image"]
+
+
+class _Filter:
+    """The engine seam of a method: an image in, an image out."""
+
+    inputs: Mapping[str, TensorInfo] = {}
+    outputs: Mapping[str, TensorInfo] = {}
+    card_json = None
+
+    def __init__(self, method: Method, setting: Setting, threads: int) -> None:
+        self._method, self._setting, self._threads = method, setting, threads
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """See `quietframe.engines.Engine`."""
+        return {"image": self._method.apply(inputs["image"], self._setting, self._threads)}

@@ -1,0 +1,233 @@
+"""A plot of quality against time: what no other contender beats in both is the front."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quietframe.images import write_whole
+from quietframe_bench.contenders import NOISY_INPUT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from quietframe_bench.comparison import Comparison
+    from quietframe_bench.image_quality import QualityRow
+
+
+_REAL_TIME_MS = 1000 / 30
+_FAINT = "#bbbbbb"
+_PLACES = (
+    *((8, 0, "left"), (-8, 0, "right"), (0, 11, "center"), (0, -11, "center")),
+    *((7, 8, "left"), (7, -8, "left"), (-7, 8, "right"), (-7, -8, "right")),
+    *((12, 16, "left"), (12, -16, "left"), (-12, 16, "right"), (-12, -16, "right")),
+    *((0, 20, "center"), (0, -21, "center"), (16, 26, "left"), (16, -26, "left")),
+)
+"""Where a name may stand: (right, up) of its point in typographic points, and which end of it is there."""
+
+
+@dataclass(frozen=True)
+class _Style:
+    title: str
+    colour: str
+    marker: str
+    area: float
+
+
+_STYLES = {
+    "ours": _Style("QuietFrame", "#1f6fb4", "o", 70),
+    "network": _Style("FFDNet", "#e07b1a", "s", 48),
+    "classical": _Style("classical, best setting", "#444444", "D", 34),
+    "textbook": _Style("classical, textbook setting", "#a0a0a0", "D", 22),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A contender at one noise level.
+
+    Attributes:
+        name: the label.
+        ms: time of a frame.
+        psnr_db: mean PSNR.
+        family: `ours`, `network`, `classical` or `textbook`: how it is drawn.
+        partly: measured on a part of the pictures only; drawn hollow.
+    """
+
+    name: str
+    ms: float
+    psnr_db: float
+    family: str
+    partly: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The points of one noise level, and the PSNR of the noisy input."""
+
+    sigma_255: float
+    noisy_psnr_db: float
+    points: Sequence[Point]
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats or equals in one and beats in the other, quickest first."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda one: (one.ms, -one.psnr_db)):
+        if not best or point.psnr_db > best[-1].psnr_db:
+            best.append(point)
+    return best
+
+
+def panels_of(found: Comparison) -> list[Panel]:
+    """A panel for each noise level. What has no figures or no time stays out, and so do models told the level."""
+    panels = []
+    for sigma_255 in dict.fromkeys(row.sigma_255 for row in found.rows):
+        rows = [row for row in found.rows if row.sigma_255 == sigma_255]
+        noisy = next((row.mean("psnr_db") for row in rows if row.contender == NOISY_INPUT), None)
+        points = [point for row in rows if (point := _point(found, row))]
+        if sigma_255 is not None and noisy is not None and points:
+            panels.append(Panel(sigma_255, noisy, points))
+    return panels
+
+
+def draw(panels: Sequence[Panel], path: Path, caption: str) -> None:
+    """Write the plot as PNG: a panel for each level, time on a logarithmic axis.
+
+    caption: what was measured on what. Raises OutputError if the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 0.9 + 3.9 * len(panels)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, panel in zip(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], panels, strict=True):
+        _draw_panel(axes, panel)
+    axes.set_xlabel(f"milliseconds a frame (logarithmic) · {caption}", fontsize=9)
+    _draw_legend(figure)
+    figure.draw_without_rendering()
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        _label(axes, panel)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_whole(path, buffer.getvalue())
+
+
+def _point(found: Comparison, row: QualityRow) -> Point | None:
+    times, psnr_db = found.time_of(row), row.mean("psnr_db")
+    ms = times.p50_ms("total") if times else None
+    if psnr_db is None or ms is None or row.contender.told_255 is not None:
+        return None
+    family = "ours"
+    if row.contender.method:
+        family = "textbook" if row.name.endswith("textbook") else "classical"
+    elif row.name.startswith("FFDNet"):
+        family = "network"
+    name = row.name.removesuffix(".tflite").removesuffix(", best setting").replace(".", " ")
+    partly = row.contender.every > 1
+    if partly:
+        name += f" ({len(row.figures)} of {found.pictures} images)"
+    return Point(name, ms, psnr_db, family, partly)
+
+
+def _draw_panel(axes: Any, panel: Panel) -> None:
+    best = front(panel.points)
+    axes.set_xscale("log")
+    axes.plot(
+        [one.ms for one in best],
+        [one.psnr_db for one in best],
+        drawstyle="steps-post",
+        color="#9aa5b1",
+        linewidth=1.4,
+        zorder=1,
+    )
+    for point in panel.points:
+        style = _STYLES[point.family]
+        face = "white" if point.partly else style.colour
+        axes.scatter(
+            point.ms, point.psnr_db, s=style.area, marker=style.marker, color=face, edgecolor=style.colour, zorder=3
+        )
+    axes.axhline(panel.noisy_psnr_db, color=_FAINT, linewidth=1, linestyle=":")
+    axes.axvline(_REAL_TIME_MS, color=_FAINT, linewidth=1, linestyle=":")
+    times = [point.ms for point in panel.points]
+    axes.set_xlim(min(times) / 4, max(times) * 4)  # room for names
+    reached = [panel.noisy_psnr_db, *(point.psnr_db for point in panel.points)]
+    axes.set_ylim(min(reached) - 0.6, max(reached) + 1.0)
+    axes.xaxis.set_major_formatter(lambda ms, _position: f"{ms:,g}")
+    axes.set_ylabel(f"PSNR (dB) at σ {panel.sigma_255:g}")
+    axes.grid(alpha=0.18)
+    axes.spines[["top", "right"]].set_visible(False)
+    edge = axes.get_xlim()[1]
+    axes.text(edge, panel.noisy_psnr_db, "noisy input", ha="right", va="bottom", fontsize=7.5, color="#777777")
+    top = axes.get_ylim()[1]
+    axes.text(_REAL_TIME_MS, top, " 30 frames/s", ha="left", va="top", fontsize=7.5, color="#777777")
+
+
+def _draw_legend(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=style.title)
+        for style in _STYLES.values()
+    ]
+    handles.append(Line2D([], [], color="#9aa5b1", label="front: nothing is both quicker and better"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8.5)
+
+
+def _label(axes: Any, panel: Panel) -> None:
+    """Name every point where its name covers the least of what is there already."""
+    on_front = front(panel.points)
+    taken = [_box(axes, (point, point), 7) for point in panel.points]
+    for left, right in pairwise(on_front):
+        corner = replace(left, ms=right.ms)
+        taken += [_box(axes, (left, corner), 2), _box(axes, (corner, right), 2)]
+    for point in sorted(panel.points, key=lambda one: one not in on_front):
+        style = _STYLES[point.family]
+        attempts: list[tuple[float, int, Any, Any]] = []
+        for dx, dy, side in _PLACES:
+            text = axes.annotate(
+                point.name,
+                (point.ms, point.psnr_db),
+                (dx, dy),
+                textcoords="offset points",
+                ha=side,
+                va="center",
+                fontsize=8.5 if point.family == "ours" else 7.5,
+                fontweight="bold" if point.family == "ours" else "normal",
+                color=style.colour,
+                zorder=4,
+            )
+            text.set_in_layout(False)
+            box = text.get_window_extent()
+            text.remove()
+            attempts.append((_covered(box, taken) + _outside(box, axes.bbox), len(attempts), text, box))
+        _, _, text, box = min(attempts, key=lambda one: one[:2])
+        axes.add_artist(text)
+        taken.append(box)
+
+
+def _box(axes: Any, ends: tuple[Point, Point], margin: float) -> Any:
+    """What two points span on the canvas, and a margin in pixels."""
+    from matplotlib.transforms import Bbox
+
+    corners = axes.transData.transform([(point.ms, point.psnr_db) for point in ends])
+    return Bbox([corners.min(axis=0) - margin, corners.max(axis=0) + margin])
+
+
+def _covered(box: Any, others: Sequence[Any]) -> float:
+    """The area that a box shares with others, in pixels."""
+    total = 0.0
+    for other in others:
+        width = min(box.x1, other.x1) - max(box.x0, other.x0)
+        height = min(box.y1, other.y1) - max(box.y0, other.y0)
+        total += width * height if width > 0 and height > 0 else 0.0
+    return total
+
+
+def _outside(box: Any, frame: Any) -> float:
+    """The area of a box that leaves the frame, and as much again: a name that is cut is worse than one on another."""
+    return 2 * (box.width * box.height - _covered(box, [frame]))
