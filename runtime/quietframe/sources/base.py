@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,9 +46,11 @@ class Options:
 
     Attributes:
         to_8bit: reduce pictures of 16 bits a channel to 8 in place of refusing them.
+        timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
     """
 
     to_8bit: bool = False
+    timeout_s: float = 10.0
 
 
 class Source(ABC):
@@ -63,6 +66,9 @@ class Source(ABC):
         size_wh: (width, height) of every frame, where it is one size.
         frame_count: how many frames there should be, where known.
         failures: what could not be read while the rest went on, a line each.
+        damaged: frames that came broken and were left out.
+        reconnects: how often a stream that broke was open again.
+        trouble: while a stream is broken, what is wrong, in a line without its password; else None.
     """
 
     moving = True
@@ -76,10 +82,18 @@ class Source(ABC):
         self.size_wh: tuple[int, int] | None = None
         self.frame_count: int | None = None
         self.failures: list[str] = []
+        self.damaged = 0
+        self.reconnects = 0
+        self.trouble: str | None = None
+        self._cancelled = threading.Event()
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """The frames. Raises SourceError when the source breaks."""
+
+    def cancel(self) -> None:
+        """Ask an iteration that runs in another thread to end soon: waits on `_cancelled` return at once."""
+        self._cancelled.set()
 
     def close(self) -> None:  # noqa: B027  to do nothing is an answer
         """Give the file or device back."""
