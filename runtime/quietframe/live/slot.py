@@ -21,7 +21,7 @@ class Latest(Generic[T]):
         with self._changed:
             lost = self._value is not None
             self._value = value
-            self._changed.notify()
+            self._changed.notify_all()
             return lost
 
     def put_when_empty(self, value: T) -> None:
