@@ -2,46 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from quietframe.errors import OutputError
 from quietframe.images import IMAGE_SUFFIXES
-from quietframe.sinks.base import NullSink, Sink, Tee
+from quietframe.sinks.base import Guarded, NullSink, Sink
+from quietframe.sinks.numbered import NumberedSink, is_numbered
 from quietframe.sinks.pictures import PictureSink
 from quietframe.sinks.video import CODECS, VideoSink
 from quietframe.sinks.window import WindowSink
 from quietframe.sources import Source
 
-__all__ = ["Sink", "default_output", "open_sink"]
+__all__ = ["Guarded", "Sink", "default_output", "open_sink"]
 
 
-def open_sink(out: str | Path | None, source: Source, *, overwrite: bool = False, show: bool = False) -> Sink:
-    """Open a place for a source's results: `with open_sink(...) as sink: sink.write(frame, pixels)`.
+NULL = "null"
+"""As an output: results are made and dropped."""
+
+
+def open_sink(
+    out: str | Path | Sequence[str | Path] | None,
+    source: Source,
+    *,
+    overwrite: bool = False,
+    show: bool = False,
+    live: bool = False,
+    more: Mapping[str, Sink] | None = None,
+    on_failure: Callable[[str], None] = lambda _line: None,
+) -> Guarded:
+    """Open places for a source's results: `with open_sink(...) as sink: sink.write(frame, pixels)`.
 
     Nothing is written before the first result; that results can be written is checked here, before any work.
 
     Args:
-        out: for pictures a file or folder (`PictureSink`), for moving sources a video file (`VideoSink`); None:
-            nothing is written.
+        out: for pictures a file or folder (`PictureSink`); for moving sources a video file (`VideoSink`) or numbered
+            pictures (`shots/%06d.png`); `null`, nothing; or several of these. None: none.
         source: whose results they will be: its names, frame rate and files.
         overwrite: replace files that exist. The source's own files never are.
         show: show the results in a window as well.
+        live: the source's frames come at their own times, and some will be dropped: see `VideoSink`.
+        more: further sinks, by name.
+        on_failure: told, in a line, when one of several sinks fails. The others go on.
 
     Raises:
         OutputError: the results cannot go there.
     """
-    sinks: list[Sink] = []
-    try:
-        if out is not None:
-            kind = VideoSink if source.moving else PictureSink
-            sinks.append(kind(Path(out), source, overwrite=overwrite))
-        if show:
-            sinks.append(WindowSink(source))
-    except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
-        raise OutputError(f"{out}: cannot be written ({exc.strerror or exc})") from exc
-    if len(sinks) == 1:
-        return sinks[0]
-    return Tee(sinks) if sinks else NullSink()
+    outs = [out] if isinstance(out, str | Path) else list(out or ())
+    sinks: dict[str, Sink] = {}
+    for place in outs:
+        if str(place) in sinks:
+            raise OutputError(f"{place}: given twice")
+        try:
+            sinks[str(place)] = _open(str(place), source, overwrite=overwrite, live=live)
+        except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
+            raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
+    if show:
+        sinks["--show"] = WindowSink(source)
+    return Guarded({**sinks, **(more or {})}, on_failure)
+
+
+def _open(out: str, source: Source, *, overwrite: bool, live: bool) -> Sink:
+    if out == NULL:
+        return NullSink()
+    if not source.moving:
+        return PictureSink(Path(out), source, overwrite=overwrite)
+    if is_numbered(out):
+        return NumberedSink(Path(out), overwrite=overwrite)
+    return VideoSink(Path(out), source, overwrite=overwrite, live=live)
 
 
 def default_output(source: Source) -> Path | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -32,7 +33,10 @@ class Sink(ABC):
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """Take the result for a frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray. Raises OutputError."""
 
-    def close(self) -> None:  # noqa: B027  to do nothing is an answer
+    def tick(self, now_ns: int) -> None:  # noqa: B027  to do nothing is an answer
+        """A live source's time goes on, with or without frames: `time.monotonic_ns()`. Raises OutputError."""
+
+    def close(self) -> None:  # noqa: B027
         """Finish: what was written is in its place. Raises OutputError."""
 
     def discard(self) -> None:  # noqa: B027
@@ -59,29 +63,57 @@ class NullSink(Sink):
         """See `Sink`."""
 
 
-class Tee(Sink):
-    """Several sinks at once; it wants more as long as all of them do."""
+class Guarded(Sink):
+    """Several sinks at once, none of which can stop the others: one that fails is given up, and `failures` says why.
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
+    It wants more as long as all that did not fail do, and while there is one. With a single sink or none it fails with
+    it, as there is nothing left to go on for.
+
+    Args:
+        sinks: by the names that failures are told under.
+        on_failure: told each failure when it happens, in a line.
+    """
+
+    def __init__(self, sinks: Mapping[str, Sink], on_failure: Callable[[str], None] = lambda _line: None) -> None:
         super().__init__()
-        self._sinks = sinks
-        self.path = next((sink.path for sink in sinks if sink.path), None)
+        self._sinks = dict(sinks)
+        self._on_failure = on_failure
+        self._alone = len(sinks) < 2
+        self.failures: list[str] = []
+        self.path = next((sink.path for sink in sinks.values() if sink.path), None)
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`."""
-        for sink in self._sinks:
-            sink.write(frame, pixels)
-        self.wants_more = all(sink.wants_more for sink in self._sinks)
+        self._each(lambda sink: sink.write(frame, pixels))
+
+    def tick(self, now_ns: int) -> None:
+        """See `Sink`."""
+        self._each(lambda sink: sink.tick(now_ns))
 
     def close(self) -> None:
         """See `Sink`."""
-        for sink in self._sinks:
-            sink.close()
+        self._each(lambda sink: sink.close())
 
     def discard(self) -> None:
         """See `Sink`."""
-        for sink in self._sinks:
-            sink.discard()
+        self._each(lambda sink: sink.discard())
+
+    def _each(self, act: Callable[[Sink], None]) -> None:
+        for name, sink in list(self._sinks.items()):
+            try:
+                act(sink)
+            except Exception as exc:
+                if self._alone:
+                    raise
+                self._give_up(name, exc)
+        self.wants_more = bool(self._sinks or self._alone) and all(sink.wants_more for sink in self._sinks.values())
+
+    def _give_up(self, name: str, exc: Exception) -> None:
+        line = str(exc) if isinstance(exc, OutputError) else f"{name}: {type(exc).__name__}: {exc}"
+        self.failures.append(line)
+        self._on_failure(line)
+        with contextlib.suppress(Exception):
+            self._sinks.pop(name).discard()
 
 
 def check_targets(targets: Iterable[Path], sources: Iterable[Path], *, overwrite: bool) -> None:

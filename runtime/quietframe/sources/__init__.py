@@ -20,7 +20,7 @@ ACCEPTED = (
 )
 
 
-def open_source(spec: str | Path, *, to_8bit: bool = False) -> Source:
+def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 10.0) -> Source:
     """Open whatever gives frames.
 
     Args:
@@ -38,7 +38,7 @@ def open_source(spec: str | Path, *, to_8bit: bool = False) -> Source:
     try:
         for matches, open_kind in _KINDS:
             if matches(text):
-                return open_kind(text, Options(to_8bit=to_8bit))
+                return open_kind(text, Options(to_8bit=to_8bit, timeout_s=timeout_s))
     except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
         raise SourceError(f"{text}: cannot be read ({exc.strerror or exc})") from exc
     raise SourceError(f"{text or '(nothing)'}: no such file, folder or camera: expected {ACCEPTED}")

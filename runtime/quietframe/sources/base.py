@@ -25,6 +25,7 @@ class Frame:
         name: of a picture, its path relative to the folder or glob that was opened; "" for moving sources.
         alpha: (H, W) uint8 opacity, where a picture has it.
         clean: the frame without noise, where it is known (`test:`).
+        time_s: its time in a recording, in seconds, where the recording tells.
     """
 
     pixels: NDArray[np.uint8]
@@ -33,6 +34,7 @@ class Frame:
     name: str = ""
     alpha: NDArray[np.uint8] | None = None
     clean: NDArray[np.uint8] | None = None
+    time_s: float | None = None
 
     @property
     def bgr(self) -> NDArray[np.uint8]:
@@ -59,6 +61,7 @@ class Source(ABC):
     Attributes:
         moving: the frames follow each other in time (a video, a camera); else they are separate pictures.
         endless: it goes on until it is stopped.
+        real_time: its frames come when they happen (a camera, a stream); else they are read as soon as one asks.
         path: the file or folder that it reads, if it is one.
         files: the files that it reads, as far as they are known.
         names: of pictures, the `Frame.name` of each, in order.
@@ -73,6 +76,7 @@ class Source(ABC):
 
     moving = True
     endless = False
+    real_time = False
 
     def __init__(self) -> None:
         self.path: Path | None = None

@@ -29,6 +29,7 @@ class CameraSource(Source):
     """
 
     endless = True
+    real_time = True
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()

@@ -53,7 +53,9 @@ class VideoSource(Source):
             found, pixels = self._capture.read()
             if not found:
                 break
-            yield Frame(pixels, index, time.monotonic_ns())
+            # Of a file without times OpenCV says 0 for every frame.
+            time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield Frame(pixels, index, time.monotonic_ns(), time_s=time_s if time_s > 0 or index == 0 else None)
             index += 1
         if index == 0:
             raise SourceError(f"{self.path}: holds no frame that OpenCV can read")

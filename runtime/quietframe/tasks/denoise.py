@@ -89,6 +89,11 @@ class Denoiser:
         return estimate_noise(frame) if self.sigma_255 is None else self.sigma_255
 
     @property
+    def is_told(self) -> bool:
+        """Whether the model is told a noise level; else `strength` blends its result with the frame."""
+        return self._sigma is not None
+
+    @property
     def estimates(self) -> bool:
         """Whether the noise level is estimated: the model is told one, and none was stated."""
         return self._sigma is not None and self.sigma_255 is None

@@ -25,6 +25,11 @@ def builtin_models() -> dict[str, Path]:
     return found
 
 
+def camera_models() -> list[str]:
+    """Names of the built-in denoisers for camera frames of any size, in no order."""
+    return [name for name in builtin_models() if name.startswith("camera-") and "." not in name]
+
+
 def find_model(model: str | Path) -> Path:
     """The file of a built-in model by name, or the path that was given.
 
