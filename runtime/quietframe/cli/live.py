@@ -27,9 +27,10 @@ def model_names(model: str) -> list[str]:
     Raises UsageError where a name is empty.
     """
     from quietframe.live.models import AUTO
-    from quietframe.zoo import camera_models
+    from quietframe.zoo import ALIASES, camera_models
 
     names = camera_models() if model == AUTO else [name.strip() for name in model.split(",")]
+    names = [ALIASES.get(name, name) for name in names]
     if not all(names):
         raise UsageError(f"--model: expected a name, or names with commas between. Received: {model!r}")
     return list(dict.fromkeys(names))

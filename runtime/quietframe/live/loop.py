@@ -62,6 +62,8 @@ class Live:
         on_tick: called about four times a second, with or without frames.
         Raises what the source, the model or the sink raised.
         """
+        if self._source.size_wh is not None:
+            self._models.prepare(self._controls.settings, self._source.size_wh)
         with self._capture:
             while self._sink.wants_more and self.stats.processed != limit:
                 frame = self._capture.take(_TICK_S)
@@ -96,7 +98,7 @@ class Live:
         if frame.pixels.shape != self._shape:
             self._shape = frame.pixels.shape
             self._size_changes += 1
-        denoiser = self._models.current(settings, frame)
+        denoiser = self._models.current(settings, frame.pixels)
         level_255 = self._tracker(frame.pixels) if denoiser.estimates else denoiser.sigma_255
         clean = denoiser(frame.pixels, sigma_255=level_255)
         denoised_ns = time.monotonic_ns()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quietframe.errors import QuietFrameError
 from quietframe.live.controls import Settings
 from quietframe.live.deadline import Deadline, Step, measure_ms
-from quietframe.sources import Frame
 from quietframe.tasks import Denoiser
 
 AUTO = "auto"
@@ -40,15 +42,20 @@ class Models:
         self._running: Denoiser | None = None
         self._deadline: Deadline | None = None
 
-    def current(self, settings: Settings, frame: Frame) -> Denoiser:
-        """The model for this frame, with the strength that was set.
+    def prepare(self, settings: Settings, size_wh: tuple[int, int]) -> None:
+        """Load, for `auto` measure, and run what is to run first, so that the first frame finds it warm."""
+        blank = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+        self.current(settings, blank)(blank, sigma_255=None)
 
-        For `auto`, the first frame takes long: all models are loaded and measured on it. A model that cannot be loaded
-        leaves the one that ran before at work, and `on_problem` is told, once.
+    def current(self, settings: Settings, pixels: NDArray[np.uint8]) -> Denoiser:
+        """The model for these pixels, with the strength that was set.
+
+        For `auto`, the first time takes long: all models are loaded and measured. A model that cannot be loaded leaves
+        the one that ran before at work, and `on_problem` is told, once.
 
         Raises what loading raised where no model ran before.
         """
-        name = self._best(frame) if settings.model == AUTO else settings.model
+        name = self._best(pixels) if settings.model == AUTO else settings.model
         self._running = self._load(name) or self._running
         if self._running is None:
             raise self._failed[name]
@@ -61,12 +68,12 @@ class Models:
         if settings.model == AUTO and self._deadline is not None and (step := self._deadline.add(busy_ms, now_ns)):
             self._on_step(step)
 
-    def _best(self, frame: Frame) -> str:
+    def _best(self, pixels: NDArray[np.uint8]) -> str:
         if self._deadline is None:
             usable = {name: denoiser for name in self._openers if (denoiser := self._load(name))}
             if not usable:
                 raise next(iter(self._failed.values()))
-            times_ms = {name: measure_ms(denoiser, frame.pixels) for name, denoiser in usable.items()}
+            times_ms = {name: measure_ms(denoiser, pixels) for name, denoiser in usable.items()}
             self._deadline = Deadline(times_ms, self._fps)
             self._on_step(self._deadline.first)
         return self._deadline.model
