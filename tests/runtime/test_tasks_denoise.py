@@ -342,12 +342,15 @@ def test_what_a_model_of_one_size_sees(make_model: MakeModel) -> None:
         resized.fit(frame.astype(float))
 
 
-def test_strength_blends_where_no_level_is_told(make_model: MakeModel) -> None:
-    path = make_model(offset_255=100)
+@pytest.mark.parametrize("told", [False, True])
+def test_strength_below_1_is_the_share_of_the_result(make_model: MakeModel, told: bool) -> None:
+    path = make_model(offset_255=100, sigma=told)
     frame = random_frame((10, 10, 3)) // 2
     for strength in (0.0, 0.25, 1.0):
-        expected = np.rint(frame + 100 * strength)
-        assert_close(qf.Denoiser(path, strength=strength)(frame), expected, 1)
+        denoise = qf.Denoiser(path, strength=strength, sigma_255=20 if told else None)
+        expected = np.rint(frame + (120 if told else 100) * strength)
+        assert_close(denoise(frame), expected, 1)
+    assert np.array_equal(qf.Denoiser(path, strength=0)(frame), frame)
 
 
 def added(clean: np.ndarray, frame: np.ndarray) -> int:

@@ -8,9 +8,9 @@ from quietframe.assets import photo_bgr
 from quietframe.noise import MAX_SIGMA_255
 from quietframe.noise_level import read_noise
 from quietframe_train import sensor
-from quietframe_train.camera_noise import CameraNoise, compress, flat_frame, keeps
+from quietframe_train.camera_noise import CameraNoise, compress, flat_frame
 
-WHITE = {"sensor_share": 0.0, "quiet_share": 0.0, "gray_share": 0.0, "flat_share": 0.0, "weak_share": 0.0}
+WHITE = {"sensor_share": 0.0, "quiet_share": 0.0, "gray_share": 0.0, "flat_share": 0.0}
 
 
 def rng(seed=0):
@@ -50,23 +50,11 @@ def test_white_noise_is_told_its_level_within_the_error():
 
 
 def test_a_sensors_noise_is_told_as_an_estimate_may_read_it():
-    noise = CameraNoise(sensor_share=1.0, level_error=0.3, least_told=0.15, weak_share=0.0)
+    noise = CameraNoise(sensor_share=1.0, level_error=0.3, least_told=0.15)
     clean, noisy, told = noise.apply(photos(300, noise.source_side(48)), 48, rng())
     ratio = told / np.std(noisy.astype(float) - clean, axis=(1, 2, 3))
     assert 0.15 <= ratio.min() < 0.2
     assert 1.1 < ratio.max() <= 1.3001
-
-
-def test_frames_that_are_told_too_little_keep_a_part_of_the_noise():
-    noise = CameraNoise(max_sigma_255=40, level_error=0.2, **{**WHITE, "weak_share": 1.0})
-    wanted, noisy, told = noise.apply(shades(200, 48), 48, rng())
-    there = np.std(noisy.astype(float), axis=(1, 2, 3))
-    kept = np.std(wanted.astype(float), axis=(1, 2, 3))
-    strong = there > 10
-    share = told[strong] / there[strong]
-    assert share.min() < 0.05 < 0.75 < share.max() < 0.83
-    np.testing.assert_allclose(kept[strong] / there[strong], np.maximum(1 - share / 0.8, 0), atol=0.04)
-    assert [np.array_equal(keeps(wanted[0], noisy[0], s), f[0]) for s, f in ((0, wanted), (1, noisy))] == [True, True]
 
 
 def test_quiet_frames_are_clean_or_compressed_and_told_little():

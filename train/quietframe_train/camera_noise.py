@@ -21,15 +21,14 @@ Frame = NDArray[np.uint8]
 _MARGIN = 12  # so much wider is what a sensor sees: borders of the demosaic and the blocks of JPEG fall anywhere
 _SOFTNESS = 1.5  # pixels of a sensor to one of a photograph, which was sharpened and made smaller: else its edges
 # would come out of the mosaic with false colours, and the model would learn to keep them
-_QUIET_255 = 3.0  # what an estimate may read in frames without noise
+_QUIET_255 = 2.0  # what an estimate may read in frames without noise
 
 
 class NoisyFrames(NamedTuple):
     """Frames to train on.
 
     Attributes:
-        clean, noisy: (N, side, side, 3) uint8 BGR; `clean` is what a camera without noise would have given, with a
-            part of the noise in the frames that are told too little.
+        clean, noisy: (N, side, side, 3) uint8 BGR; `clean` is what a camera without noise would have given.
         told_255: (N,) float32, the noise level that the model is told, in 8-bit levels.
     """
 
@@ -45,10 +44,6 @@ class CameraNoise:
     Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels
     often reads as less than it is: it is told so, and the model must see by itself.
 
-    A model that sees the noise by itself need not heed what it is told, and a user who wants less denoising would ask
-    in vain. So some frames are told less than that, down to nothing, and the less they are told, the more of the noise
-    belongs to what is wanted of them: `keeps`.
-
     Attributes:
         max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
         level_error: the told level is wrong by up to this share, so that an estimate may be, too.
@@ -57,7 +52,6 @@ class CameraNoise:
         resize_share, jpeg_share: shares of the sensor's frames that are made smaller, by up to `max_shrink`, and
             compressed, with a quality from `jpeg_quality`.
         least_told: the least that a sensor's noise is told as, as a share of what it is.
-        weak_share: share of the noisy frames that are told too little.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
         flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
     """
@@ -73,7 +67,6 @@ class CameraNoise:
     max_shrink: float = 1.6
     jpeg_quality: tuple[int, int] = (50, 95)
     least_told: float = 0.4
-    weak_share: float = 0.12
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
@@ -95,8 +88,7 @@ class CameraNoise:
             f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
             f"{self.sensor_share:.0%} of the frames with shot and read noise of a sensor, demosaiced, "
             f"{self.jpeg_share:.0%} of those as JPEG of quality {low} to {high}; {self.quiet_share:.0%} without noise; "
-            f"told level up to {self.level_error:.0%} wrong, of a sensor's noise down to {self.least_told:.0%}; "
-            f"{self.weak_share:.0%} told less, to keep a part of the noise"
+            f"told level up to {self.level_error:.0%} wrong, of a sensor's noise down to {self.least_told:.0%}"
         )
 
     def _one(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
@@ -115,7 +107,7 @@ class CameraNoise:
         sigma_255 = rng.uniform(0, self.max_sigma_255)
         noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
         noisy = np.broadcast_to(noisy, clean.shape)
-        return self._told(clean, noisy, sigma_255, 1 - self.level_error, rng)
+        return clean, noisy, self._told(sigma_255, 1 - self.level_error, rng)
 
     def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0
@@ -129,27 +121,17 @@ class CameraNoise:
         top, left = rng.integers(2, _MARGIN - 1, 2)
         clean, noisy = (image[top : top + side, left : left + side] for image in (clean, noisy))
         sigma_255 = float(np.std(noisy.astype(np.float32) - clean))
-        return self._told(clean, noisy, sigma_255, self.least_told, rng)
+        return clean, noisy, self._told(sigma_255, self.least_told, rng)
 
-    def _told(
-        self, clean: Frame, noisy: Frame, sigma_255: float, least: float, rng: np.random.Generator
-    ) -> tuple[Frame, Frame, float]:
-        """What is wanted of a noisy frame, the frame, and the level that is told: at least so much of the true one."""
-        if rng.random() >= self.weak_share:
-            return clean, noisy, sigma_255 * np.exp(rng.uniform(np.log(least), np.log(1 + self.level_error)))
-        share = rng.uniform(0, least)
-        return keeps(clean, noisy, 1 - share / least), noisy, sigma_255 * share
+    def _told(self, sigma_255: float, least: float, rng: np.random.Generator) -> float:
+        """The level that is told: off by a factor from `least` to what `level_error` allows."""
+        return float(sigma_255 * np.exp(rng.uniform(np.log(least), np.log(1 + self.level_error))))
 
 
 def compress(frame: Frame, quality: int) -> Frame:
     """A frame as it comes out of a JPEG file of that quality, 1 to 100."""
     encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-
-
-def keeps(clean: Frame, noisy: Frame, share: float) -> Frame:
-    """The clean frame with that share of the noise in it, in [0, 1], in 8 bits."""
-    return cv2.addWeighted(clean, 1 - share, np.ascontiguousarray(noisy), share, 0)
 
 
 def flat_frame(height: int, width: int, rng: np.random.Generator) -> Frame:

@@ -86,3 +86,35 @@ class RangeLimit(keras.regularizers.Regularizer):
 
     def get_config(self) -> dict[str, Any]:
         return {"limit": self.limit, "weight": self.weight}
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class TrainedSteps(keras.layers.Layer):
+    """Round to the steps of an 8-bit tensor while training; give values as they are otherwise.
+
+    What follows learns to lean on what is large beside a step, and what comes before to make it so: in a few epochs at
+    the end there is no way left to that (pseudo-quantization noise, Défossez et al. 2021, has the same aim). The
+    gradient passes as if nothing were rounded.
+
+    Args:
+        limit: the 255 steps reach from -limit to limit; values beyond are not clipped: see `RangeLimit`.
+
+    Output shape: the input's.
+    """
+
+    def __init__(self, limit: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.limit = limit
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        step = 2 * self.limit / 255
+        values = ops.cast(inputs, "float32")
+        return inputs + ops.cast(ops.stop_gradient(ops.round(values / step) * step - values), inputs.dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"limit": self.limit}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from quietframe.errors import SourceError
 from quietframe.images import write_whole
+from quietframe_train.layers import PixelShuffle
 
 Range: TypeAlias = tuple[float, float]
 """(low, high) of a tensor's 256 steps; 0 lies inside, as TFLite demands."""
@@ -167,11 +168,11 @@ def leaves(model: keras.Model) -> Iterator[Any]:
 
 
 def _maker(tensor: Any) -> Any:
-    """The layer that computes a tensor: inside a model that is a layer, and before what only gives another shape."""
+    """The layer that computes a tensor: inside a model that is a layer, and before what only moves values about."""
     layer, node, index = tensor._keras_history
     if isinstance(layer, keras.Model):
         return _maker(layer.outputs[index])
-    if isinstance(layer, (layers.Reshape, layers.Flatten)):
+    if isinstance(layer, (layers.Reshape, layers.Flatten, PixelShuffle)):
         return _maker(layer._inbound_nodes[node].input_tensors[0])
     return layer
 

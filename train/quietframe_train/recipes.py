@@ -74,7 +74,7 @@ _COLOR = Recipe(
 
 _CAMERA = Recipe(
     name="camera-nano",
-    summary="31k-parameter colour camera denoiser, told the noise level, any frame size",
+    summary="32k-parameter colour camera denoiser, told the noise level, any frame size",
     task="denoise",
     model=ModelConfig("camera_unet", {"widths": (16, 32), "encoder_convs": (1, 3), "decoder_convs": (1,)}),
     data=PhotoData(),
@@ -273,7 +273,7 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-small",
-        summary="378k-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="379k-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
             "camera_unet", {"widths": (32, 48, 64, 80), "encoder_convs": (1, 2, 2, 2), "decoder_convs": (1, 2, 2)}
         ),
@@ -285,7 +285,7 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-base",
-        summary="1910k-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="1912k-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
             "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 3, 3), "decoder_convs": (1, 2, 2)}
         ),

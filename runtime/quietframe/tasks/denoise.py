@@ -40,8 +40,8 @@ class Denoiser:
 
     Args:
         model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
-        strength: for a model that is told the noise level, the factor on that level (1: as estimated, 0: none);
-            for another model, the share of its result in a blend with the frame, in [0, 1].
+        strength: below 1, the share of the result in a blend with the frame: so much of the noise is taken away, none
+            of it at 0. Above 1, for models that are told the noise level, the factor on that level.
         sigma_255: the noise level in 8-bit levels, in place of an estimate for every frame.
         threads: CPU threads; None: as many as there are physical cores.
         card: a card, or the JSON file of one, in place of the card in the file.
@@ -140,7 +140,7 @@ class Denoiser:
         placement = self.placement(frame.shape[0], frame.shape[1])
         parts = (self._decode(result, placement.part_hw) for result in results)
         clean = self._join(parts, placement, frame)
-        if self._sigma is None and self.strength < 1:
+        if self.strength < 1:
             return cv2.addWeighted(clean, self.strength, frame, 1 - self.strength, 0)
         return clean
 
@@ -177,7 +177,7 @@ class Denoiser:
         if self._sigma is None or sigma_255 is None:
             return {}
         low, high = self._sigma.value_range
-        value = np.full((1, 1, 1, 1), min(max(sigma_255 * self.strength / 255, low), high))
+        value = np.full((1, 1, 1, 1), min(max(sigma_255 * max(1.0, self.strength) / 255, low), high))
         return {self._sigma.name: quantize(value, self.engine.inputs[self._sigma.name])}
 
     def _check_level(self, strength: float, sigma_255: float | None) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit
-from quietframe_train.models.unet import conv, unet
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle
+from quietframe_train.models.unet import calmed, conv, unet
+
+_FIRST = 6.0  # the first features reach about so far, in deviations
 
 
 def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]) -> keras.Model:
@@ -17,11 +19,11 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     The frame is unshuffled by 2 and passes `unet`. The last 3×3 convolution starts at zero, so that training starts
     from the identity, and its result is added to the frame.
 
-    The noise level passes two 1×1 convolutions and is added to the first features: the same as a constant
-    input plane, without the plane.
+    The noise level passes two 1×1 convolutions and is added to the first features of the second level: the same as a
+    constant input plane, without the plane, and without another rounding of what the skip carries.
 
     Args:
-        widths: channels of each level, from the first (half size) down.
+        widths: channels of each level, from the first (half size) down; at least two.
         encoder_convs: 3×3 convolutions of each level on the way down, the first or strided one included.
         decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
 
@@ -34,13 +36,11 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
     level = layers.Conv2D(16, 1, activation="relu6", name="level_hidden")(sigma)
-    level = layers.Conv2D(widths[0], 1, name="level")(level)
+    level = layers.Conv2D(widths[1], 1, name="level")(level)
 
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
-    x = layers.Add(activity_regularizer=RangeLimit(), name="conditioned")(
-        [conv(frame, widths[0], "down0_0", activate=False), level]
-    )
-    x = unet(x, widths, encoder_convs, decoder_convs, calm=True)
+    x = calmed(conv(frame, widths[0], "down0_0", activate=False), _FIRST, "down0_0")
+    x = unet(x, widths, encoder_convs, decoder_convs, calm=True, level=level)
     x = layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
     x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
     x = PixelShuffle(2, dtype="float32", name="denoised")(x)

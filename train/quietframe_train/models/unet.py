@@ -7,7 +7,10 @@ from typing import Any
 
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, RangeLimit
+from quietframe_train.layers import PixelShuffle, RangeLimit, TrainedSteps
+
+_WAY_UP = 2.5
+_SUM = 6.0
 
 
 def unet(
@@ -17,6 +20,7 @@ def unet(
     decoder_convs: Sequence[int],
     *,
     calm: bool = False,
+    level: Any = None,
 ) -> Any:
     """Features of an image at its own size, from the first linear features of it.
 
@@ -31,8 +35,10 @@ def unet(
         widths: channels of each level, from the first down.
         encoder_convs: 3×3 convolutions of each level on the way down, with the strided one and the one that made `x`.
         decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
-        calm: keep the linear tensors' outliers down in training, too: the ways up have unit variance (the scale of what
-            is added there is free otherwise, as normalization follows), and what lies beyond `RangeLimit` costs.
+        calm: train the linear tensors for their 8 bits from the start: see `calmed`. On the ways up the limit is low:
+            the scale of a sum is free, as normalization follows, and grows if nothing holds it, but what the skip
+            carries needs the finer steps.
+        level: what the network is told, (1, 1, 1, widths[1]): added to the first features of the second level.
 
     Returns (batch, height, width, widths[0]).
     """
@@ -41,24 +47,41 @@ def unet(
         for index in range(encoder_convs[depth]):
             if depth == index == 0:
                 continue
-            x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1)
+            told = level if depth == 1 and index == 0 else None
+            x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1, level=told)
         skips.append(x)
     for depth in range(len(widths) - 2, -1, -1):
         x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
-        x = layers.BatchNormalization(scale=not calm, activity_regularizer=_limit(calm), name=f"up{depth}_bn")(x)
+        x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
+        x = calmed(x, _WAY_UP, f"up{depth}") if calm else x
         x = PixelShuffle(2, name=f"up{depth}_shuffle")(x)
-        x = layers.Add(activity_regularizer=_limit(calm), name=f"up{depth}_add")([x, skips[depth]])
+        x = layers.Add(name=f"up{depth}_add")([x, skips[depth]])
+        x = calmed(x, _SUM, f"up{depth}_add") if calm else x
         for index in range(decoder_convs[depth]):
             x = conv(x, widths[depth], f"out{depth}_{index}")
     return x
 
 
-def _limit(calm: bool) -> RangeLimit | None:
-    return RangeLimit() if calm else None
+def calmed(x: Any, limit: float, name: str) -> Any:
+    """A linear tensor in training for its 8 bits: values beyond ±limit cost, those within feel the steps."""
+    return TrainedSteps(limit, activity_regularizer=RangeLimit(limit), name=f"{name}_calm")(x)
 
 
-def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True) -> Any:
-    """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6."""
+def conv(
+    x: Any,
+    width: int,
+    name: str,
+    *,
+    strides: int = 1,
+    activate: bool = True,
+    level: Any = None,
+) -> Any:
+    """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6.
+
+    level: added to the normalized values, (1, 1, 1, width).
+    """
     x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=name)(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    if level is not None:
+        x = layers.Add(name=f"{name}_told")([x, level])
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activate else x
