@@ -1,0 +1,119 @@
+"""`quietframe denoise` on moving sources, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from quietframe.sources import open_source
+
+SCENE = "test:?size=64x48&fps=40&frames=40&sigma=20"
+
+
+def files_below(folder: Path) -> list[str]:
+    found = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if not name.endswith((".tflite", ".onnx")))
+
+
+def test_a_recording_that_is_played_live_takes_its_time(tmp_path, cli, denoiser_file):
+    stats = tmp_path / "stats.jsonl"
+    start = time.monotonic()
+    result = cli("denoise", SCENE, "--live", "-o", "null", "-m", denoiser_file, "--json", "--json-stats", stats)
+    assert result.code == 0
+    assert time.monotonic() - start > 0.97
+    record = json.loads(result.out)
+    assert record["captured"] == 40
+    assert record["frames"] + record["dropped"] == 40
+    lines = [json.loads(line) for line in stats.read_text().splitlines()]
+    assert len(lines) >= 2
+    assert lines[-1]["captured"] == 40
+    assert {"age_p50_ms", "age_p95_ms", "age_p99_ms", "denoise_p95_ms", "fps", "dropped", "reconnects"} <= set(
+        lines[-1]
+    )
+
+
+def test_without_live_every_frame_is_done_at_once(tmp_path, cli, denoiser_file):
+    slow_scene = "test:?size=64x48&fps=2&frames=20"
+    start = time.monotonic()
+    result = cli("denoise", slow_scene, "-o", tmp_path / "a.mp4", "-m", denoiser_file, "--json")
+    assert time.monotonic() - start < 5
+    assert json.loads(result.out)["frames"] == 20
+    assert json.loads(result.out)["dropped"] == 0
+
+
+def test_several_models_and_a_rate_to_hold(cli, denoiser_file, blur_file):
+    result = cli("denoise", SCENE, "--live", "-o", "null", "-m", f"{denoiser_file},{blur_file}", "--fps", "30")
+    assert result.code == 0
+    (choice, _) = result.error_lines
+    assert "holds 30 fps (33.3 ms a frame)" in choice
+    assert str(denoiser_file) in choice and str(blur_file) in choice
+
+
+def test_a_rate_that_cannot_be_held_is_said(cli, denoiser_file):
+    result = cli("denoise", SCENE, "--live", "-o", "null", "-m", denoiser_file, "--fps", "1000")
+    assert "none holds 1000 fps" in result.error_lines[0] or "holds 1000 fps" in result.error_lines[0]
+
+
+def test_one_output_that_fails_stops_no_other(tmp_path, cli, denoiser_file):
+    (tmp_path / "5.png").write_text("precious")
+    result = cli("denoise", SCENE, "-o", tmp_path / "%d.png", "-o", tmp_path / "a.mkv", "-m", denoiser_file)
+    assert result.code == 1
+    assert any("5.png: exists already" in line for line in result.error_lines)
+    with open_source(tmp_path / "a.mkv") as written:
+        assert len(list(written)) == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--every-frame", "--live"], "--every-frame and --live exclude each other"),
+        (["-m", "camera,"], "--model: expected a name, or names with commas between"),
+        (["-m", "auto", "--card", "x.json"], "--card describes one model"),
+        (["--json-stats", "nowhere/stats.jsonl"], "nowhere/stats.jsonl: cannot be written"),
+        (["--fps", "0"], "--fps"),
+        (["--timeout", "0"], "--timeout"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, cli, arguments, says, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "auto" in arguments:
+        arguments = ["-m", "camera-nano,digit-unet", *arguments[2:]]
+    result = cli("denoise", SCENE, "-o", "null", *arguments)
+    assert result.code == 2
+    assert len(result.error_lines) == 1
+    assert says in result.error_lines[0]
+
+
+@pytest.mark.parametrize("option", ["--live", "--every-frame"])
+def test_pictures_do_not_move(tmp_path, cli, denoiser_file, option):
+    import cv2
+    import numpy as np
+
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    result = cli("denoise", tmp_path / "a.png", option, "-m", denoiser_file)
+    assert result.code == 2
+    assert f"{option} is for videos, cameras and streams" in result.error_lines[0]
+    assert files_below(tmp_path) == ["a.png"]
+
+
+def test_a_service_that_is_stopped_finishes_its_video(tmp_path, denoiser_file):
+    out = tmp_path / "a.mkv"
+    scene = "test:?size=64x48&fps=30&frames=0"
+    args = [sys.executable, "-m", "quietframe", "denoise", scene, "--live", "-o", str(out), "-m", str(denoiser_file)]
+    with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not any(path.stat().st_size > 10000 for path in tmp_path.glob(".*.part.*")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    with open_source(out) as written:
+        assert len(list(written)) > 5
+    assert files_below(tmp_path) == ["a.mkv"]
