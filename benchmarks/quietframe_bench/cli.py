@@ -124,11 +124,25 @@ def _level(text: str) -> float:
     help="With --quality, --pairs and --video: only the first so many pictures or frames.",
 )
 @comparison_options
+@click.option(
+    "--live", is_flag=True, help="The real-time loop behind a paced source: age, drops and overhead, in place of speed."
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0.1, max=1000),
+    default=30.0,
+    show_default=True,
+    help="With --live: frames a second of the source.",
+)
+@click.option(
+    "--secs", type=click.FloatRange(min=1), default=20.0, show_default=True, help="With --live: how long to run."
+)
 @click.option("--startup", is_flag=True, help="Time of imports and the first denoiser, in place of speed.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], json_path: Path | None, **options: Any) -> int:
     """Measure models: speed, or with --quality and --video what they give, or with --startup how soon they are ready.
+    With --live: the real-time loop behind a camera's pace.
     With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --pairs: what
     they give on a camera's own noise.
 
@@ -155,7 +169,7 @@ Mode = Callable[[Sequence[str], dict[str, Any]], tuple[dict[str, Any], list[str]
 
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
-    kinds = [kind for kind in ("quality", "pairs", "video", "startup") if options[kind]]
+    kinds = [kind for kind in ("quality", "pairs", "video", "live", "startup") if options[kind]]
     if len(kinds) > 1:
         raise UsageError(f"--{kinds[0]} and --{kinds[1]} measure different things: give one of them")
     chosen = kinds[0] if kinds else "speed"
@@ -164,6 +178,7 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
         "quality": (_peers, of_quality | PEER_OPTIONS) if options["peers"] else (_quality, of_quality),
         "pairs": (_pairs, PAIR_OPTIONS),
         "video": (_video, {"video", "data", "sigmas_255", "seed", "limit"}),
+        "live": (_live, {"live", "fps", "secs", "sizes_wh", "threads"}),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -231,6 +246,27 @@ def _video(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, An
     failures = {_failure(row.model, row.error): None for row in rows if row.error}
     failures |= {f"{row.name}: {sequence}: {why}": None for row in rows for sequence, why in row.failed.items()}
     return document, list(failures)
+
+
+def _live(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    from dataclasses import asdict
+
+    from quietframe.cpu import physical_cores
+    from quietframe_bench.live_loop import LiveSettings, measure_live
+    from quietframe_bench.report import Report, live_table, print_results
+
+    threads = options["threads"] or (physical_cores(),)
+    if len(options["sizes_wh"]) > 1 or len(threads) > 1:
+        raise UsageError("--live runs at one --size and one number of --threads")
+    settings = LiveSettings(options["sizes_wh"][0], threads[0], options["fps"], options["secs"])
+    paths = _paths(models, frames=True)
+    report = Report("live", asdict(settings))
+    _warn_if_busy(report.machine)
+    with _progress() as on_step:
+        rows = measure_live(paths, settings, on_step)
+    print_results(live_table(rows))
+    document = report.document([(row.model, row.as_record()) for row in rows])
+    return document, [_failure(row.model, row.error) for row in rows if row.error]
 
 
 def _peers(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -14,9 +14,11 @@ from rich.table import Table
 
 from quietframe.images import write_whole
 from quietframe_bench.image_quality import Drop, QualityRow
+from quietframe_bench.live_loop import LiveRow
 from quietframe_bench.machine import describe_commit, describe_file, describe_machine, describe_versions
 from quietframe_bench.speed import SpeedRow
 from quietframe_bench.startup import Startup
+from quietframe_bench.timing import PERCENTILES
 from quietframe_bench.video_quality import VideoRow
 
 SCHEMA = 1
@@ -148,6 +150,30 @@ def video_table(rows: Sequence[VideoRow]) -> RenderableType:
 def _video_cells(mean: Callable[[str], float | None]) -> list[str]:
     figures = (("psnr_db", ".2f"), ("flicker_255", ".2f"), ("estimated_sigma_255", ".1f"))
     return ["" if (value := mean(figure)) is None else f"{value:{digits}}" for figure, digits in figures]
+
+
+def live_table(rows: Sequence[LiveRow]) -> RenderableType:
+    """What became of a paced source's frames, how old results were, and what the loop adds to the engine."""
+    table = new_table(
+        "model", "captured", "dropped", "age p50", "p95", "p99", "engine", "loop", "overhead", "of engine"
+    )
+    table.title = (
+        "the real-time loop: ages from capture to sink, and medians of engine and whole loop, in milliseconds;\n"
+        "overhead: what the loop is busy with beside the engine, on average, noise estimate and tensors included"
+    )
+    for row in rows:
+        if not (figures := row.figures()):
+            table.add_row(row.model.name, "failed")
+            continue
+        table.add_row(
+            row.model.name,
+            str(figures["captured"]),
+            str(figures["dropped"]),
+            *(f"{figures[f'age_p{percent}_ms']:.1f}" for percent in PERCENTILES),
+            *(f"{figures[name]:.2f}" for name in ("engine_p50_ms", "busy_p50_ms", "overhead_mean_ms")),
+            f"{figures['overhead_mean_of_engine']:.1%}",
+        )
+    return table
 
 
 def startup_table(startup: Startup) -> RenderableType:

@@ -57,7 +57,7 @@ class Stopwatch:
     """
 
     def __init__(self, task: Task, frame: Callable[[int], NDArray[np.uint8]]) -> None:
-        self._engine = _StampedEngine(task.engine)
+        self._engine = StampedEngine(task.engine)
         self._task = task
         self._frame = frame
         self._calls = 0
@@ -92,8 +92,8 @@ def percentiles_ms(samples_ns: list[int]) -> dict[str, float]:
     return {f"p{percent}_ms": float(value) for percent, value in zip(PERCENTILES, values, strict=True)}
 
 
-class _StampedEngine:
-    """An engine that writes down when each run begins and ends."""
+class StampedEngine:
+    """An engine that writes down when each run begins and ends, in `stamps`, by `time.perf_counter_ns()`."""
 
     def __init__(self, engine: Engine) -> None:
         self._run = engine.run

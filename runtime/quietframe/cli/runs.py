@@ -111,7 +111,7 @@ def run_moving(source: Source, outs: Sequence[str], options: Mapping[str, Any]) 
         stack.enter_context(sink)
         advance = stack.enter_context(progress(total, "denoising")) if total else lambda: None
 
-        def on_frame(frame: Frame, denoiser: Denoiser) -> None:
+        def on_frame(frame: Frame, denoiser: Denoiser, _times: FrameTimes) -> None:
             warn(frame, denoiser)
             advance()
 

@@ -15,6 +15,8 @@ from quietframe.sinks import Sink
 from quietframe.sources import Frame, Source
 from quietframe.tasks import Denoiser
 
+OnFrame = Callable[[Frame, Denoiser, FrameTimes], None]
+
 _TICK_S = 0.25
 
 
@@ -29,7 +31,7 @@ class Live:
         sink: where results go.
         controls: what may be changed meanwhile.
         every_frame: drop no frame: the source waits for the model.
-        on_frame: told of each frame and the model that ran, after the sinks.
+        on_frame: told of each frame, the model that ran and the times, after the sinks.
 
     Attributes:
         stats: the figures so far.
@@ -44,7 +46,7 @@ class Live:
         controls: Controls,
         *,
         every_frame: bool = False,
-        on_frame: Callable[[Frame, Denoiser], None] = lambda _frame, _denoiser: None,
+        on_frame: OnFrame = lambda _frame, _denoiser, _times: None,
     ) -> None:
         self.stats = Stats()
         self.model: str | None = None
@@ -107,7 +109,7 @@ class Live:
         self.model = denoiser.card.name
         self.stats.add(times, level_255)
         self._models.ran(settings, times.busy_ms, times.done_ns)
-        self._on_frame(frame, denoiser)
+        self._on_frame(frame, denoiser, times)
 
     def _tick(self, on_tick: Callable[[], None]) -> None:
         now_ns = time.monotonic_ns()

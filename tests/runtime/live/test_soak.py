@@ -13,6 +13,7 @@ from quietframe import Denoiser
 from quietframe.live.controls import Controls, Settings
 from quietframe.live.loop import Live
 from quietframe.live.models import Models
+from quietframe.live.stats import FrameTimes
 from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source, open_source
 
@@ -43,7 +44,7 @@ class Reel(Source):
 def test_memory_threads_and_files_do_not_grow():
     noted: list[tuple[float, int, int]] = []
 
-    def note(frame: Frame, _denoiser: Denoiser) -> None:
+    def note(frame: Frame, _denoiser: Denoiser, _times: FrameTimes) -> None:
         if frame.index in (WARM_UP, FRAMES - 100):
             noted.append((rss_mb(), threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))))
 
