@@ -42,6 +42,10 @@ OPENCV_PACKAGES = (
 INT8_FEATURES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 """Processor features that multiply and add 8-bit integers in one instruction."""
 
+SIZES_WH = ((640, 480), (1280, 720))
+FPS = 30.0
+"""The frame sizes that are tried, and the rate that a model should hold."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -120,7 +124,7 @@ def examine() -> Report:
         _python(),
         *packages,
         _opencv(),
-        *([_models()] if all(package.status == "ok" for package in packages) else []),
+        *(_models_and_speed() if all(package.status == "ok" for package in packages) else []),
         _processor(machine),
         *_extras(),
         _cameras(cameras),
@@ -231,6 +235,28 @@ def _run(names: Sequence[str]) -> None:
         engine, card = open_model(name)
         task = Denoiser if "denoise" in card.task else Classifier
         task(engine, card=card)(frame_bgr)
+
+
+def _models_and_speed() -> list[Finding]:
+    models = _models()
+    return [models, *(_real_time(size_wh) for size_wh in SIZES_WH)] if models.status == "ok" else [models]
+
+
+def _real_time(size_wh: tuple[int, int]) -> Finding:
+    """Which camera model holds the frame rate, by the measurement with which `--model auto` chooses."""
+    import numpy as np
+
+    from quietframe.live.deadline import Deadline, measure_ms
+    from quietframe.tasks import Denoiser
+    from quietframe.zoo import camera_models
+
+    topic = f"real time, {size_wh[0]}x{size_wh[1]}"
+    noise = np.random.default_rng(0).integers(100, 156, (size_wh[1], size_wh[0], 3), np.uint8)
+    times_ms = {name: measure_ms(Denoiser(name), noise) for name in camera_models()}
+    choice = Deadline(times_ms, FPS).first
+    if choice.holds:
+        return Finding(topic, "ok", f"{choice.model} {choice.why}")
+    return Finding(topic, "note", f"{choice.model} {choice.why}", "use smaller frames or a lower --fps")
 
 
 def _processor(machine: Machine) -> Finding:

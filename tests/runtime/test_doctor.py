@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -140,3 +141,11 @@ def test_cameras_are_asked_in_order_of_their_numbers(tmp_path: Path) -> None:
 def test_no_cameras(tmp_path: Path) -> None:
     assert find_cameras(tmp_path) == []
     assert find_cameras(tmp_path / "missing") == []
+
+
+def test_which_model_holds_video_rate_is_measured(report: Report) -> None:
+    found = [found for found in report.findings if found.topic.startswith("real time, ")]
+    assert [entry.topic.split()[-1] for entry in found] == ["640x480", "1280x720"]
+    for entry in found:
+        assert re.search(r"30 fps \(33\.3 ms a frame\): camera-\w+ [\d.]+ ms", entry.found)
+        assert ("does not hold" in entry.found) == (entry.status == "note")

@@ -53,10 +53,12 @@ class Step:
     Attributes:
         model: its name.
         why: in words, with figures.
+        holds: whether it should hold the rate.
     """
 
     model: str
     why: str
+    holds: bool = True
 
 
 class Deadline:
@@ -94,8 +96,8 @@ class Deadline:
         """The choice at the start."""
         measured = ", ".join(f"{name} {ms:.1f} ms" for name, ms in zip(self._names, self._times_ms, strict=True))
         holds = self._times_ms[self._place] <= ROOM * self._period_ms
-        verdict = "holds" if holds else "is the fastest, but none holds"
-        return Step(self.model, f"{verdict} {self._fps:g} fps ({self._period_ms:.1f} ms a frame): {measured}")
+        verdict = "holds" if holds else "is the fastest, yet does not hold"
+        return Step(self.model, f"{verdict} {self._fps:g} fps ({self._period_ms:.1f} ms a frame): {measured}", holds)
 
     def add(self, busy_ms: float, now_ns: int) -> Step | None:
         """Note how long the loop was busy with a frame of the present model; a step, where it is time for one.
