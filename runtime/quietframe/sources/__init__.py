@@ -11,6 +11,7 @@ from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.camera import CameraSource, is_camera
 from quietframe.sources.pictures import PictureSource, is_pictures
 from quietframe.sources.scene import SceneSource, is_scene
+from quietframe.sources.sequence import SequenceSource, is_sequence
 from quietframe.sources.video import VideoSource, is_file
 
 __all__ = ["Frame", "Source", "open_source"]
@@ -55,6 +56,7 @@ def _refuse_network(spec: str, options: Options) -> Source:
 
 _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, Options], Source]], ...] = (
     (is_scene, SceneSource),
+    (is_sequence, SequenceSource),
     (_is_network, _refuse_network),
     (is_camera, CameraSource),
     (is_pictures, PictureSource),
