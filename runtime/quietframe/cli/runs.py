@@ -17,6 +17,7 @@ from quietframe.cli.live import (
     stats_writer,
     terminated_like_interrupted,
 )
+from quietframe.cli.service import Service
 from quietframe.cli.terminal import progress, say
 from quietframe.errors import UsageError
 from quietframe.live.controls import Controls, Settings
@@ -104,7 +105,7 @@ def run_moving(source: Source, outs: Sequence[str], options: Mapping[str, Any]) 
     models = Models(choices, fps=options["fps"] or source.fps or _FPS, on_step=say_step, on_problem=_say_problem)
     chosen = AUTO if len(names) > 1 or options["fps"] else names[0]
     controls = Controls(Settings(options["strength"], chosen), [AUTO, *names])
-    warn, limit = _DetailWarning(), options["frames"]
+    warn, limit, service = _DetailWarning(), options["frames"], Service()
     total = None if live else min(limit or source.frame_count or 0, source.frame_count or limit or 0) or None
     with ExitStack() as stack:
         stats_file = stack.enter_context(stats_writer(options["json_stats"], overwrite=options["overwrite"]))
@@ -118,12 +119,18 @@ def run_moving(source: Source, outs: Sequence[str], options: Mapping[str, Any]) 
         loop = Live(source, models, sink, controls, every_frame=not live, on_frame=on_frame)
         status = Status(loop.record, stats_file, on_terminal=not total)
         stack.callback(status.finish)
+
+        def tick() -> None:
+            service.alive()
+            status.tick()
+
         try:
             with terminated_like_interrupted():
-                loop.run(limit, status.tick)
+                loop.run(limit, tick)
         except KeyboardInterrupt:
             if not (source.endless and loop.stats.processed):
                 raise
+        service.stopping()
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "dropped", "damaged", "reconnects")}
     return Outcome(loop.stats, loop.model, _path(sink), [*source.failures, *sink.failures], counts)
