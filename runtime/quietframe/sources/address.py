@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.IGNORECASE)
 _HIDDEN = "***"
 # Of a query only these values are shown. Others may be passwords, whatever their names: cameras have loginpas, pwd,
 # usr, st, hdnea and many more.
@@ -25,18 +25,19 @@ def scheme_of(address: str) -> str:
 def without_password(address: str) -> str:
     """An address as it may be shown: without user, password, fragment and the values of most query keys.
 
-    What is shown when in doubt is too little: with an `@` anywhere, nothing before the last one is.
+    Where it is not clear which part is which, only the scheme is shown.
     """
     match = _ADDRESS.match(address)
     if match is None:
-        return _HIDDEN  # no address: whatever it is, it was meant to be one
-    scheme, rest = match.groups()
-    _, at, rest = rest.rpartition("@")
-    place, question, query = rest.partition("#")[0].partition("?")
-    place = re.sub("=[^/]*", f"={_HIDDEN}", place)  # some recorders take user=…&password=… in the path
-    shown = f"{scheme}://{at and _HIDDEN + at}{place}"
-    if question:
-        shown += question + "&".join(_shown_setting(setting) for setting in re.split("[&;]", query))
+        return _HIDDEN
+    scheme, host, path, query = match.groups()
+    if "@" in address[match.end(2) :]:  # a password with a slash?
+        return f"{scheme}://{_HIDDEN}"
+    _, at, host = host.rpartition("@")
+    path = re.sub("=.*", f"={_HIDDEN}", path, flags=re.DOTALL)  # some recorders take user=…&password=… in it
+    shown = f"{scheme}://{at and _HIDDEN + at}{host}{path}"
+    if query is not None:
+        shown += "?" + "&".join(_shown_setting(setting) for setting in re.split("[&;]", query))
     return "".join(char if char.isprintable() else "?" for char in shown)
 
 
@@ -51,7 +52,7 @@ def split_login(address: str) -> tuple[str, str | None, str]:
 
 
 def _shown_setting(setting: str) -> str:
-    key, equals, _ = setting.partition("=")
-    if not equals:
-        return _HIDDEN if key else ""  # a lone word may be a key to a door
+    key, _, value = setting.partition("=")
+    if not value.strip("="):
+        return setting and _HIDDEN  # a lone word may be a key to a door
     return setting if key.lower() in _HARMLESS else f"{key}={_HIDDEN}"

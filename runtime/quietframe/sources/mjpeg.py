@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 _START = b"\xff\xd8\xff"
 _IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker that is no restart; FF 00 is a level of 255
+_NEXT_PART = re.compile(rb"\n\r?\n\xff\xd8\xff")  # a part's headers end and its JPEG begins
 _EMPTY_PART = re.compile(rb"content-length:\s*0+\s*\n", re.IGNORECASE)
 _KEPT_BYTES = 512  # of what lies between JPEGs: the beginning of a start, or of a part's headers
 _EOI, _SOS = 0xD9, 0xDA
@@ -73,7 +74,7 @@ class JpegSplitter:
 
     def _follows_end(self, at: int) -> bool:
         """Whether a part's headers or another JPEG end there."""
-        return self._data[max(0, at - 2) : at].endswith((b"\n", b"\xff\xd9"))
+        return self._data[max(0, at - 3) : at].endswith((b"\n\r\n", b"\n\n", b"\xff\xd9"))
 
     def _forget(self, count: int) -> None:
         del self._data[:count]
@@ -103,7 +104,8 @@ class JpegSplitter:
             after = self._at + 2 + length
             if len(head) < 4 or after >= len(data):
                 return 0
-            if length < 2 or (head[1] != _SOS and data[after] != 0xFF):  # where a marker must be: the length lies
+            no_marker_after = head[1] != _SOS and data[after] != 0xFF
+            if length < 2 or no_marker_after or _NEXT_PART.search(data, self._at, after):  # the length lies
                 self._doubtful = 2 + length
                 raise _DamagedError
             self._at, self._in_scan = after, head[1] == _SOS
