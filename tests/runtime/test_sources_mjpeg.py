@@ -25,7 +25,9 @@ def segment(marker: int, data: bytes) -> bytes:
 
 def with_thumbnail(picture: bytes) -> bytes:
     """A picture with a whole small JPEG in its Exif segment, as cameras write them."""
-    return picture[:2] + segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + bytes(90) + jpeg(99, (12, 16)) + b"pad") + picture[2:]
+    return (
+        picture[:2] + segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + bytes(90) + jpeg(99, (12, 16)) + b"pad") + picture[2:]
+    )
 
 
 def multipart(*pictures: bytes) -> bytes:
@@ -73,9 +75,9 @@ def test_whatever_lies_between_is_skipped(between: list[bytes], piece: int) -> N
 @pytest.mark.parametrize("number", range(len(PICTURES)))
 def test_a_picture_cut_anywhere_is_damaged_and_costs_no_other(number: int) -> None:
     for cut in range(3, len(PICTURES[number]), 7):
-        pictures = PICTURES[:number] + [PICTURES[number][:cut]] + PICTURES[number + 1 :] + [PICTURES[0]]
-        found, splitter = split(multipart(*pictures))
-        assert found == PICTURES[:number] + PICTURES[number + 1 :] + [PICTURES[0]], cut
+        before, after = PICTURES[:number], [*PICTURES[number + 1 :], PICTURES[0]]
+        found, splitter = split(multipart(*before, PICTURES[number][:cut], *after))
+        assert found == before + after, cut
         assert splitter.damaged == 1, cut
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import socket
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -21,6 +24,14 @@ _USUAL_FPS = 30.0
 _MOST_SKIPPING_S = 1.0
 _MOST_MISSES = 5
 _PORTS = {"rtsp": 554, "rtsps": 322}
+_connections: weakref.WeakSet[FfmpegConnection] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_ffmpeg() -> None:
+    """Wait for calls that are within FFmpeg and let no more begin: Python's end would abort the process in one."""
+    for connection in tuple(_connections):
+        connection.calls.acquire()
 
 
 class FfmpegConnection(Connection):
@@ -32,15 +43,16 @@ class FfmpegConnection(Connection):
 
     def __init__(self, address: str, timeout_s: float, on_damage: OnDamage) -> None:
         self._timeout_s, self._on_damage = timeout_s, on_damage
+        self.calls = threading.Lock()  # held during each call that may take long
+        _connections.add(self)
         timeout_ms = round(1000 * timeout_s)
-        self._capture = open_capture(
-            address,
-            [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms),
-                *(cv2.CAP_PROP_N_THREADS, 1),  # each more would hold a frame back
-            ],
-        )
+        parameters = [
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms),
+            *(cv2.CAP_PROP_N_THREADS, 1),  # each more would hold a frame back
+        ]
+        with self.calls:
+            self._capture = open_capture(address, parameters)
         if not self._capture.isOpened():
             raise ConnectionLostError("gives no video that FFmpeg can read")
         fps = positive(self._capture.get(cv2.CAP_PROP_FPS))
@@ -50,11 +62,13 @@ class FfmpegConnection(Connection):
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         if self.frame_count is None:
-            self._skip_backlog()
+            with self.calls:
+                self._skip_backlog()
         misses = 0
         while misses < _MOST_MISSES:
             before_s = time.monotonic()
-            found, pixels = self._capture.read()
+            with self.calls:
+                found, pixels = self._capture.read()
             if found:
                 if misses:
                     self._on_damage(misses)
@@ -77,7 +91,8 @@ class FfmpegConnection(Connection):
 
     def close(self) -> None:
         """See `Connection`."""
-        self._capture.release()
+        with self.calls:
+            self._capture.release()
 
 
 def connect_rtsp(address: str, timeout_s: float, on_damage: OnDamage) -> Connection:
