@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from quietframe.errors import SourceError
+from quietframe.errors import SourceError, UsageError
 from quietframe.sources.address import is_network, without_password
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.camera import CameraSource, is_camera
@@ -21,6 +21,7 @@ ACCEPTED = (
     "a picture, a folder, a glob in quotes, a video file, a camera (0, /dev/video0, picam:0), an address (rtsp://, "
     "http://), - for standard input, or test: for a drawn scene"
 )
+_MOST_TIMEOUT_S = 86400.0
 
 
 def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 10.0) -> Source:
@@ -39,7 +40,10 @@ def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 1
 
     Raises:
         SourceError: there is no such thing, or it cannot be read. Of an address no password is repeated.
+        UsageError: a timeout that is none.
     """
+    if not 0 < timeout_s <= _MOST_TIMEOUT_S:
+        raise UsageError(f"Expected timeout_s in (0, {_MOST_TIMEOUT_S:g}]. Received: {timeout_s!r}")
     text = str(spec)
     options = Options(to_8bit=to_8bit, timeout_s=timeout_s)
     try:

@@ -27,8 +27,11 @@ class Connection(ABC):
     frame_count: int | None = None
 
     @abstractmethod
-    def __iter__(self) -> Iterator[bytes | NDArray[np.uint8]]:
-        """Frames as they come, JPEGs or (H, W, 3) uint8 BGR. Raises ConnectionLostError."""
+    def __iter__(self) -> Iterator[bytes | NDArray[np.uint8] | None]:
+        """Frames as they come, JPEGs or (H, W, 3) uint8 BGR; None when something came that is no whole one.
+
+        Raises ConnectionLostError.
+        """
 
     @abstractmethod
     def close(self) -> None:

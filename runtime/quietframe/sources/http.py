@@ -24,11 +24,11 @@ class MjpegConnection(Connection):
         self._answer, self._head = answer, head
         self._timeout_s, self._on_damage = timeout_s, on_damage
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | None]:
         splitter, told, data = JpegSplitter(), 0, self._head
         try:
             while data:
-                yield from splitter.feed(data)
+                yield from splitter.feed(data) or (None,)
                 if splitter.damaged > told:
                     self._on_damage(splitter.damaged - told)
                     told = splitter.damaged

@@ -60,7 +60,7 @@ class FfmpegConnection(Connection):
         count = positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count = round(count) if count else None
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[NDArray[np.uint8] | None]:
         if self.frame_count is None:
             with self.calls:
                 self._skip_backlog()
@@ -78,6 +78,7 @@ class FfmpegConnection(Connection):
                 raise ConnectionLostError(reason_of(TimeoutError(), self._timeout_s))
             else:  # a damaged frame or the end: OpenCV does not tell which
                 misses += 1
+                yield None
 
     def _skip_backlog(self) -> None:
         """Pass over what FFmpeg kept while it looked at the stream, until a frame has to be waited for."""

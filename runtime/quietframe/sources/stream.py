@@ -146,7 +146,8 @@ class _Reader(threading.Thread):
                 self.connection = connection
                 put = self.newest.put if connection.frame_count is None else self.newest.put_when_empty
                 for data in connection:
-                    put((data, time.monotonic_ns()))
+                    if data is not None:
+                        put((data, time.monotonic_ns()))
                     if self.newest.closed:
                         return
             self.reason = "the stream ended"
