@@ -25,11 +25,13 @@ _MOST_SKIPPING_S = 1.0
 _MOST_MISSES = 5
 _PORTS = {"rtsp": 554, "rtsps": 322}
 _connections: weakref.WeakSet[FfmpegConnection] = weakref.WeakSet()
+_ending = threading.Event()
 
 
 @atexit.register
 def _leave_ffmpeg() -> None:
-    """Wait for calls that are within FFmpeg and let no more begin: Python's end would abort the process in one."""
+    """Wait for calls of OpenCV and let no more begin: a thread that Python's end finds in one aborts the process."""
+    _ending.set()
     for connection in tuple(_connections):
         connection.calls.acquire()
 
@@ -43,7 +45,7 @@ class FfmpegConnection(Connection):
 
     def __init__(self, address: str, timeout_s: float, on_damage: OnDamage) -> None:
         self._timeout_s, self._on_damage = timeout_s, on_damage
-        self.calls = threading.Lock()  # held during each call that may take long
+        self.calls = threading.Lock()  # held during each call of OpenCV
         _connections.add(self)
         timeout_ms = round(1000 * timeout_s)
         parameters = [
@@ -52,12 +54,14 @@ class FfmpegConnection(Connection):
             *(cv2.CAP_PROP_N_THREADS, 1),  # each more would hold a frame back
         ]
         with self.calls:
+            if _ending.is_set():
+                raise ConnectionLostError("Python ends")
             self._capture = open_capture(address, parameters)
-        if not self._capture.isOpened():
-            raise ConnectionLostError("gives no video that FFmpeg can read")
-        fps = positive(self._capture.get(cv2.CAP_PROP_FPS))
+            if not self._capture.isOpened():
+                raise ConnectionLostError("gives no video that FFmpeg can read")
+            fps = positive(self._capture.get(cv2.CAP_PROP_FPS))
+            count = positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.fps = fps if fps and fps <= _MOST_FPS else None
-        count = positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count = round(count) if count else None
 
     def __iter__(self) -> Iterator[NDArray[np.uint8] | None]:

@@ -50,7 +50,8 @@ class StreamSource(Source):
         self._timeout_s = options.timeout_s
         self._counting = threading.Lock()
         if scheme_of(spec) not in CONNECT:
-            raise SourceError(f"{self._shown}: cannot be opened: expected {', '.join(f'{it}://' for it in CONNECT)}")
+            expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
+            raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
         self._reader = self._connect()
         try:
             self._first = self._take(self._timeout_s)
@@ -103,6 +104,8 @@ class StreamSource(Source):
             if pixels is not None:
                 return pixels, captured_ns
             self._note_damage(1)
+            if time.monotonic() > deadline_s:  # however many of them there are
+                break
         return None
 
     def _note_damage(self, count: int) -> None:
