@@ -191,6 +191,7 @@ class FakePicamera2:
 
     made: list[FakePicamera2]
     silent = False
+    camera_controls = {"FrameDurationLimits": (16667, 1_000_000, 33333)}  # noqa: RUF012  lowest, highest, default
 
     def __init__(self, camera_num: int = 0) -> None:
         if camera_num == 1:
@@ -268,6 +269,11 @@ def test_a_raspberry_pi_camera_has_defaults(picamera2: list[FakePicamera2]) -> N
     with open_source("picam:") as source:
         assert (source.size_wh, source.fps) == ((1280, 720), 30.0)
     assert picamera2[0].config["controls"] == {"FrameDurationLimits": (33333, 33333)}
+
+
+def test_a_raspberry_pi_camera_says_what_rate_it_can(picamera2: list[FakePicamera2]) -> None:
+    with open_source("picam:0?fps=200") as source:
+        assert source.fps == 60
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def is_picamera(spec: str) -> bool:
 class PicameraSource(Source):
     """Reads a Raspberry Pi camera until it is stopped; `captured_ns` is the sensor's own time.
 
-    `picam:0?size=1280x720&fps=30` names every setting with its default.
+    `picam:0?size=1280x720&fps=30` names every setting with its default; `size_wh` and `fps` are what it grants.
 
     Raises:
         SourceError: picamera2 is not installed, there is no such camera, it refuses a setting, or it gives no frame.
@@ -70,7 +70,9 @@ class PicameraSource(Source):
             self._camera.close()
             raise SourceError(f"{self._name}: refuses these settings ({exc})") from exc
         self.size_wh = self._camera.camera_configuration()["main"]["size"]
-        self.fps = settings["fps"]
+        # libcamera keeps to what the sensor can and says nothing.
+        low_us, high_us, *_ = self._camera.camera_controls.get("FrameDurationLimits", (frame_us, frame_us))
+        self.fps = round(1e6 / min(max(frame_us, low_us), high_us), 2)
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0

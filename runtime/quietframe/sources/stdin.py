@@ -73,11 +73,12 @@ class StdinSource(Source):
         while self._wait() and (data := os.read(_DESCRIPTOR, _CHUNK_BYTES)):
             for jpeg in splitter.feed(data):
                 pixels = decode_jpeg(jpeg)
-                undecodable += pixels is None
-                self.damaged = splitter.damaged + undecodable
-                if pixels is not None:
+                if pixels is None:
+                    undecodable += 1
+                else:
                     yield pixels
-        self.damaged = splitter.damaged + undecodable + splitter.is_within
+            self.damaged = splitter.damaged + undecodable
+        self.damaged += splitter.is_within and not self._cancelled.is_set()
 
     def _raw_frames(self) -> Iterator[NDArray[np.uint8]]:
         assert self.size_wh is not None
@@ -88,7 +89,7 @@ class StdinSource(Source):
             while rest and self._wait() and (count := os.readv(_DESCRIPTOR, [rest])):
                 rest = rest[count:]
             if rest:
-                self.damaged += len(rest) < pixels.nbytes
+                self.damaged += len(rest) < pixels.nbytes and not self._cancelled.is_set()
                 return
             yield pixels
 
