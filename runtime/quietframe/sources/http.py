@@ -25,19 +25,20 @@ class MjpegConnection(Connection):
         self._timeout_s, self._on_damage = timeout_s, on_damage
 
     def __iter__(self) -> Iterator[bytes | None]:
-        splitter, told, data = JpegSplitter(), 0, self._head
-        try:
-            while data:
-                yield from splitter.feed(data) or (None,)
-                if splitter.damaged > told:
-                    self._on_damage(splitter.damaged - told)
-                    told = splitter.damaged
+        splitter, told, data, error = JpegSplitter(), 0, self._head, None
+        while data:
+            yield from splitter.feed(data) or (None,)
+            if splitter.damaged > told:
+                self._on_damage(splitter.damaged - told)
+                told = splitter.damaged
+            try:
                 data = self._answer.read1(_CHUNK_BYTES)
-        except (OSError, http.client.HTTPException) as exc:
-            raise ConnectionLostError(reason_of(exc, self._timeout_s)) from exc
-        finally:
-            if splitter.is_within:
-                self._on_damage(1)
+            except (OSError, http.client.HTTPException) as exc:
+                data, error = b"", exc
+        if splitter.is_within:
+            self._on_damage(1)
+        if error is not None:
+            raise ConnectionLostError(reason_of(error, self._timeout_s)) from error
 
     def close(self) -> None:
         """See `Connection`."""
