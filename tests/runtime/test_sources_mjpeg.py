@@ -74,7 +74,7 @@ def test_whatever_lies_between_is_skipped(between: list[bytes], piece: int) -> N
 
 @pytest.mark.parametrize("number", range(len(PICTURES)))
 def test_a_picture_cut_anywhere_is_damaged_and_costs_no_other(number: int) -> None:
-    for cut in range(3, len(PICTURES[number]), 7):
+    for cut in range(3, len(PICTURES[number])):
         before, after = PICTURES[:number], [*PICTURES[number + 1 :], PICTURES[0]]
         found, splitter = split(multipart(*before, PICTURES[number][:cut], *after))
         assert found == before + after, cut

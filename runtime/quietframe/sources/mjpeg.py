@@ -105,7 +105,7 @@ class JpegSplitter:
             if len(head) < 4 or after >= len(data):
                 return 0
             no_marker_after = head[1] != _SOS and data[after] != 0xFF
-            if length < 2 or no_marker_after or _NEXT_PART.search(data, self._at, after):  # the length lies
+            if length < 2 or no_marker_after or _NEXT_PART.search(data, self._at, after + 1):  # the length lies
                 self._doubtful = 2 + length
                 raise _DamagedError
             self._at, self._in_scan = after, head[1] == _SOS
