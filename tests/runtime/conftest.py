@@ -29,6 +29,8 @@ def _load(name: str) -> ModuleType:
 
 
 _tiny = _load("tiny_models")
+_streams = _load("stream_servers")  # test files import it by this name
+server, gstreamer = _streams.server, _streams.gstreamer
 
 ENGINE_SUFFIXES = [".tflite", ".onnx"]
 

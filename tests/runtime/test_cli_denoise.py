@@ -218,7 +218,8 @@ def test_cmyk_and_floating_point(tmp_path: Path, cli: Cli, denoiser_file: Path) 
         ("missing.png", "no such file"),
         ("", "no such file"),
         ("7431", "no such camera"),
-        ("rtsp://me:secret@10.0.0.9/x", "not supported yet"),
+        ("ftp://me:secret@10.0.0.9/x", "expected http://"),
+        ("rtsp://me:secret@127.0.0.1:9/x", "Connection refused"),
         ("test:?size=9", "size"),
     ],
 )

@@ -89,9 +89,10 @@ def _sentence(summary: dict[str, Any], path: str | None, failures: int) -> str:
         return "no frame was denoised"
     count = f"{summary['frames']} frame{'s' if summary['frames'] > 1 else ''}"
     failed = f", {failures} failure{'s' if failures > 1 else ''}" if failures else ""
+    lost = f" ({summary['dropped']} dropped: the model was slower than they came)" if summary.get("dropped") else ""
     level_255 = summary["noise_p50_sigma_255"]
     noise = "" if level_255 is None else f", noise level {level_255:.1f} of 255"
     return (
-        f"{count}{failed}, {summary['denoise_p50_ms']:.1f} ms a frame (median; p95 {summary['denoise_p95_ms']:.1f})"
+        f"{count}{lost}{failed}, {summary['denoise_p50_ms']:.1f} ms a frame (median; p95 {summary['denoise_p95_ms']:.1f})"
         f"{noise}; {where}"
     )

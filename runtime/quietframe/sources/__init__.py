@@ -2,63 +2,75 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from quietframe.errors import SourceError
+from quietframe.errors import SourceError, UsageError
+from quietframe.sources.address import is_network, without_password
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.camera import CameraSource, is_camera
+from quietframe.sources.picamera import PicameraSource, is_picamera
 from quietframe.sources.pictures import PictureSource, is_pictures
 from quietframe.sources.scene import SceneSource, is_scene
 from quietframe.sources.sequence import SequenceSource, is_sequence
+from quietframe.sources.stdin import StdinSource, is_stdin
 from quietframe.sources.video import VideoSource, is_file
 
 __all__ = ["Frame", "Source", "open_source"]
 
 ACCEPTED = (
-    "a picture, a folder, a glob in quotes, a video file, a camera (0 or /dev/video0), or test: for a drawn scene"
+    "a picture, a folder, a glob in quotes, a video file, a camera (0, /dev/video0, picam:0), an address (rtsp://, "
+    "http://), - for standard input, sequence:25:shots for pictures as a video, or test: for a drawn scene"
 )
+_MOST_TIMEOUT_S = 86400.0
 
 
 def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 10.0) -> Source:
-    """Open whatever gives frames.
+    """Open whatever gives frames. docs/sources.md names all settings.
 
     Args:
         spec: a picture, a folder of pictures (with all below it), a glob (`"shots/*.png"`), a video file, a camera
-            (`"0"` or `"/dev/video0"`), or `"test:"`, a drawn moving scene (`SceneSource` names its settings). A
-            picture is known by its content, whatever its name.
+            (`"0"` or `"/dev/video0"`, `"/dev/video0?size=1280x720&fps=30&format=MJPG"`; a Raspberry Pi's as
+            `"picam:0"`), a stream (`"rtsp://…"`, or `"http://…"` of JPEGs or of what FFmpeg knows), `"-"` for JPEGs or
+            raw frames on standard input, pictures as a video (`"sequence:25:shots/*.png"`), or `"test:"`, a drawn
+            moving scene. A picture is known by its content,
+            whatever its name.
         to_8bit: reduce pictures of 16 bits a channel to 8 in place of refusing them.
+        timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
 
-    Returns a source to iterate over once, inside a `with` statement.
+    Returns a source to iterate over once, inside a `with` statement. A stream's has its first frame by then.
 
     Raises:
-        SourceError: there is no such thing, or it cannot be read.
+        SourceError: there is no such thing, or it cannot be read. Of an address no password is repeated.
+        UsageError: a timeout that is none.
     """
+    if not 0 < timeout_s <= _MOST_TIMEOUT_S:
+        raise UsageError(f"Expected timeout_s in (0, {_MOST_TIMEOUT_S:g}]. Received: {timeout_s!r}")
     text = str(spec)
+    options = Options(to_8bit=to_8bit, timeout_s=timeout_s)
     try:
         for matches, open_kind in _KINDS:
             if matches(text):
-                return open_kind(text, Options(to_8bit=to_8bit, timeout_s=timeout_s))
+                return open_kind(text, options)
     except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
-        raise SourceError(f"{text}: cannot be read ({exc.strerror or exc})") from exc
+        shown = without_password(text) if is_network(text) else text
+        raise SourceError(f"{shown}: cannot be read ({exc.strerror or exc})") from exc
     raise SourceError(f"{text or '(nothing)'}: no such file, folder or camera: expected {ACCEPTED}")
 
 
-def _is_network(spec: str) -> bool:
-    return re.match(r"[a-z][a-z0-9+.-]*://", spec, re.IGNORECASE) is not None
+def _open_stream(spec: str, options: Options) -> Source:
+    from quietframe.sources.stream import StreamSource  # only here: HTTP and TLS take a while to load
 
-
-def _refuse_network(spec: str, options: Options) -> Source:
-    # The address may hold a password: only its scheme is repeated.
-    raise SourceError(f"{spec.partition(':')[0]}:// addresses are not supported yet: expected {ACCEPTED}")
+    return StreamSource(spec, options)
 
 
 _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, Options], Source]], ...] = (
     (is_scene, SceneSource),
     (is_sequence, SequenceSource),
-    (_is_network, _refuse_network),
+    (is_network, _open_stream),
+    (is_stdin, StdinSource),
     (is_camera, CameraSource),
+    (is_picamera, PicameraSource),
     (is_pictures, PictureSource),
     (is_file, VideoSource),  # whatever other file there is
 )

@@ -12,20 +12,26 @@ import cv2
 
 from quietframe.errors import SourceError
 from quietframe.sources.base import Frame, Options, Source
+from quietframe.sources.settings import Known, frames_per_second, parse_settings, size_wh
 
-_CAMERA = re.compile(r"(?:/dev/video)?(\d{1,4})")
+_CAMERA = re.compile(r"((?:/dev/video)?(\d{1,4}))(\?.*)?", re.DOTALL)
+_EXAMPLE = "/dev/video0?size=1280x720&fps=30&format=MJPG"
+_BELIEVABLE_NS = 10**9
 
 
 def is_camera(spec: str) -> bool:
-    """A number, or /dev/videoN."""
+    """A number, or /dev/videoN, alone or with settings."""
     return _CAMERA.fullmatch(spec) is not None
 
 
 class CameraSource(Source):
-    """Reads a camera until it is stopped.
+    """Reads a camera until it is stopped, without a queue: `captured_ns` is when the driver had the frame.
+
+    `/dev/video0?size=1280x720&fps=30&format=MJPG` names every setting; without them the camera's own hold. It may
+    grant others than asked for: `size_wh` and `fps` are what it does.
 
     Raises:
-        SourceError: there is no such camera, it cannot be opened, or it gives no frame.
+        SourceError: there is no such camera, it cannot be opened, refuses a setting, or gives no frame.
     """
 
     endless = True
@@ -35,8 +41,9 @@ class CameraSource(Source):
         super().__init__()
         match = _CAMERA.fullmatch(spec)
         assert match is not None  # the table of sources looked
-        index = int(match[1])
-        self._name = f"camera {index}"
+        settings = parse_settings(spec, match[3] or "", _SETTINGS, _EXAMPLE)
+        index = int(match[2])
+        self._name, self._timeout_s = f"camera {index}", options.timeout_s
         if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
             raise SourceError(f"{self._name}: no such camera ({_cameras_there()})")
         backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
@@ -46,6 +53,17 @@ class CameraSource(Source):
                 f"{self._name}: cannot be opened: it is in use, not a capture device, or your user may not read it "
                 "(sudo usermod -aG video $USER)"
             )
+        # The format first: it decides which sizes there are, and those which rates.
+        if settings["format"]:
+            self._set("format", settings["format"], (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings["format"])))
+        if settings["size"]:
+            width, height = settings["size"]
+            self._set(
+                "size", f"{width}x{height}", (cv2.CAP_PROP_FRAME_WIDTH, width), (cv2.CAP_PROP_FRAME_HEIGHT, height)
+            )
+        if settings["fps"]:
+            self._set("fps", f"{settings['fps']:g}", (cv2.CAP_PROP_FPS, settings["fps"]))
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = float(fps) if fps > 0 else None
         self.size_wh = (
@@ -53,18 +71,35 @@ class CameraSource(Source):
             int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
         )
 
+    def _set(self, name: str, text: str, *properties: tuple[int, float]) -> None:
+        if not all(self._capture.set(key, value) for key, value in properties):
+            self._capture.release()
+            raise SourceError(f"{self._name}: refuses {name}={text} (v4l2-ctl --list-formats-ext says what it has)")
+
     def __iter__(self) -> Iterator[Frame]:
-        index = 0
-        while self._capture.grab():
-            captured_ns = time.monotonic_ns()
+        index, latest_s = 0, time.monotonic()
+        while not self._cancelled.is_set() and self._capture.grab():
+            captured_ns = self._captured_ns()
             found, pixels = self._capture.retrieve()
-            if not found:
+            if found:
+                latest_s = time.monotonic()
+                yield Frame(pixels, index, captured_ns)
+                index += 1
+                continue
+            self.damaged += 1
+            if time.monotonic() - latest_s > self._timeout_s:
                 break
-            yield Frame(pixels, index, captured_ns)
-            index += 1
+        if self._cancelled.is_set():
+            return
         if index == 0:
             raise SourceError(f"{self._name}: opened, but it gives no frame: is another program using it?")
         raise SourceError(f"{self._name}: stopped giving frames after {index}: was it unplugged?")
+
+    def _captured_ns(self) -> int:
+        """When the frame that was grabbed was there, by the driver's clock where that is the monotonic one."""
+        now_ns = time.monotonic_ns()
+        stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        return stamp_ns if 0 <= now_ns - stamp_ns <= _BELIEVABLE_NS else now_ns
 
     def close(self) -> None:
         """Give the camera back."""
@@ -74,3 +109,12 @@ class CameraSource(Source):
 def _cameras_there() -> str:
     found = sorted(path.name for path in Path("/dev").glob("video*"))
     return f"there are: {', '.join(f'/dev/{name}' for name in found)}" if found else "no camera is connected"
+
+
+def _fourcc(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9]{4}", text) is None:
+        raise ValueError
+    return text.upper()
+
+
+_SETTINGS: Known = {"size": (None, size_wh), "fps": (None, frames_per_second), "format": (None, _fourcc)}

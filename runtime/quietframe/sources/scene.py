@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count
-from typing import Any
-from urllib.parse import parse_qsl
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import SourceError
 from quietframe.noise import add_gaussian
 from quietframe.sources.base import Frame, Options, Source
+from quietframe.sources.settings import Known, frames_per_second, number, parse_settings, size_wh
 
 _PREFIX = "test:"
 _EXAMPLE = "test:?size=640x480&fps=30&frames=90&sigma=25&seed=0"
@@ -40,7 +37,7 @@ class SceneSource(Source):
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
-        settings = _parse(spec)
+        settings = parse_settings(spec, spec.removeprefix(_PREFIX), _SETTINGS, _EXAMPLE)
         self.size_wh = settings["size"]
         self.fps = settings["fps"]
         self.frame_count = settings["frames"] or None
@@ -89,41 +86,10 @@ def _background(width: int, height: int) -> NDArray[np.uint8]:
     return image
 
 
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise ValueError
-    width, height = int(match[1]), int(match[2])
-    return (_within(width, 1, 16384), _within(height, 1, 16384))
-
-
-def _within(value: Any, low: float, high: float) -> Any:
-    if not low <= value <= high:
-        raise ValueError
-    return value
-
-
-_SETTINGS: Mapping[str, tuple[Any, Callable[[str], Any]]] = {
-    "size": ((640, 480), _size),
-    "fps": (30.0, lambda text: _within(float(text), 0.1, 1000)),
-    "frames": (90, lambda text: _within(int(text), 0, 10**9)),
-    "sigma": (25.0, lambda text: _within(float(text), 0, 255)),
-    "seed": (0, lambda text: _within(int(text), 0, 2**63)),
+_SETTINGS: Known = {
+    "size": ((640, 480), size_wh),
+    "fps": (30.0, frames_per_second),
+    "frames": (90, number(int, 0, 10**9)),
+    "sigma": (25.0, number(float, 0, 255)),
+    "seed": (0, number(int, 0, 2**63)),
 }
-
-
-def _parse(spec: str) -> dict[str, Any]:
-    values = {name: default for name, (default, _) in _SETTINGS.items()}
-    query = spec.removeprefix(_PREFIX)
-    try:
-        pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError as exc:
-        raise SourceError(f"{spec}: expected settings as in {_EXAMPLE}") from exc
-    for name, text in pairs:
-        if name not in _SETTINGS:
-            raise SourceError(f"{spec}: unknown setting {name!r}: expected settings as in {_EXAMPLE}")
-        try:
-            values[name] = _SETTINGS[name][1](text)
-        except ValueError as exc:
-            raise SourceError(f"{spec}: {name} cannot be {text!r}: expected settings as in {_EXAMPLE}") from exc
-    return values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import cv2
 
 from quietframe.errors import SourceError
 from quietframe.sources.base import Frame, Options, Source
+from quietframe.sources.ffmpeg import open_capture, positive
 
 _HEAD_BYTES = 4096
 
@@ -36,11 +36,11 @@ class VideoSource(Source):
         self.path = Path(spec)
         self.files = (self.path,)
         _check_content(self.path)
-        self._capture = cv2.VideoCapture(spec, cv2.CAP_FFMPEG)
+        self._capture = open_capture(spec)
         if not self._capture.isOpened():
             raise SourceError(f"{spec}: not a picture or video that OpenCV can read, or a damaged one")
-        self.fps = _positive(self._capture.get(cv2.CAP_PROP_FPS))
-        count = _positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.fps = positive(self._capture.get(cv2.CAP_PROP_FPS))
+        count = positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count = round(count) if count else None
         self.size_wh = (
             int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
@@ -59,15 +59,20 @@ class VideoSource(Source):
             index += 1
         if index == 0:
             raise SourceError(f"{self.path}: holds no frame that OpenCV can read")
-        # Counts in headers may be rounded from durations: some frames fewer mean nothing.
-        if self.frame_count and index < self.frame_count - max(5, self.frame_count // 50):
-            self.failures.append(
-                f"{self.path}: cut short or damaged: {index} of {self.frame_count} frames could be read"
-            )
+        if self.frame_count:
+            self.failures += cut_short(str(self.path), index, self.frame_count)
 
     def close(self) -> None:
         """Close the file."""
         self._capture.release()
+
+
+def cut_short(name: str, index: int, frame_count: int) -> list[str]:
+    """What to say of a recording that ended after `index` frames: a line if that is well before its count, or none."""
+    # Counts in headers may be rounded from durations: some frames fewer mean nothing.
+    if index >= frame_count - max(5, frame_count // 50):
+        return []
+    return [f"{name}: cut short or damaged: {index} of {frame_count} frames could be read"]
 
 
 def _check_content(path: Path) -> None:
@@ -90,7 +95,3 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _positive(value: float) -> float | None:
-    return float(value) if math.isfinite(value) and value > 0 else None

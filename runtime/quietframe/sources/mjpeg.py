@@ -1,0 +1,119 @@
+"""JPEGs one after the other in a stream of bytes, as cameras send them."""
+
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_START = b"\xff\xd8\xff"
+_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker that is no restart; FF 00 is a level of 255
+_NEXT_PART = re.compile(rb"\n\r?\n\xff\xd8\xff")  # a part's headers end and its JPEG begins
+_EMPTY_PART = re.compile(rb"content-length:\s*0+\s*\n", re.IGNORECASE)
+_KEPT_BYTES = 512  # of what lies between JPEGs: the beginning of a start, or of a part's headers
+_EOI, _SOS = 0xD9, 0xDA
+MOST_BYTES = 32 << 20
+
+
+class _DamagedError(Exception):
+    """What was followed is no JPEG any more."""
+
+
+class JpegSplitter:
+    """Finds whole JPEGs in bytes that come in pieces of any length, and skips what lies between them.
+
+    It follows the markers (ITU-T T.81, annex B), so that a thumbnail within does not end a picture. What is cut
+    short, longer than `MOST_BYTES` or an empty part counts as damaged. It holds one JPEG and the latest piece at most.
+
+    Attributes:
+        damaged: how many were left out.
+    """
+
+    def __init__(self) -> None:
+        self.damaged = 0
+        self._data = bytearray()
+        self._at = 0  # how far the markers of the JPEG at the front were followed; 0: there is none
+        self._in_scan = False
+        self._doubtful = 0  # so many bytes may belong to a damaged JPEG, and a start there may be its thumbnail's
+
+    @property
+    def is_within(self) -> bool:
+        """Whether a JPEG has begun and not ended."""
+        return self._at > 0
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The JPEGs that a piece completes, in order."""
+        self._data += piece
+        found = []
+        while self._at or self._find_start():
+            try:
+                end = self._follow()
+                if not end and len(self._data) <= MOST_BYTES:
+                    break
+            except _DamagedError:
+                end = 0
+            if end:
+                found.append(bytes(self._data[:end]))
+            else:
+                self.damaged += 1
+            self._forget(end or self._at)
+        return found
+
+    def _find_start(self) -> bool:
+        """Bring the start of the next JPEG to the front."""
+        start = self._data.find(_START)
+        while 0 <= start < self._doubtful and not self._follows_end(start):
+            start = self._data.find(_START, start + 1)
+        end = start if start >= 0 else max(0, len(self._data) - _KEPT_BYTES)
+        self.damaged += len(_EMPTY_PART.findall(self._data, 0, end))
+        self._forget(end)
+        self._at = 2 if start >= 0 else 0
+        return start >= 0
+
+    def _follows_end(self, at: int) -> bool:
+        """Whether a part's headers or another JPEG end there."""
+        return self._data[max(0, at - 3) : at].endswith((b"\n\r\n", b"\n\n", b"\xff\xd9"))
+
+    def _forget(self, count: int) -> None:
+        del self._data[:count]
+        self._at, self._in_scan, self._doubtful = 0, False, max(0, self._doubtful - count)
+
+    def _follow(self) -> int:
+        """Go from marker to marker. Returns where the JPEG ends, or 0 when more bytes are needed.
+
+        Raises _DamagedError, with `_at` where to look for the next JPEG.
+        """
+        data = self._data
+        while True:
+            if self._in_scan:
+                match = _IN_SCAN.search(data, self._at)
+                self._at = match.start() if match else max(self._at, len(data) - 1)  # an FF may be the last byte
+                if match is None:
+                    return 0
+                self._in_scan = False
+            while data[self._at : self._at + 2] == b"\xff\xff":  # padding
+                self._at += 1
+            head = data[self._at : self._at + 4]
+            if head[1:2] == bytes([_EOI]):
+                return self._at + 2
+            if len(head) >= 2 and (head[1] < 0xC0 or 0xD0 <= head[1] <= 0xD8):  # reserved, a restart, a new picture
+                raise _DamagedError
+            length = int.from_bytes(head[2:], "big")
+            after = self._at + 2 + length
+            if len(head) < 4 or after >= len(data):
+                return 0
+            no_marker_after = head[1] != _SOS and data[after] != 0xFF
+            if length < 2 or no_marker_after or _NEXT_PART.search(data, self._at, after + 1):  # the length lies
+                self._doubtful = 2 + length
+                raise _DamagedError
+            self._at, self._in_scan = after, head[1] == _SOS
+
+
+def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
+    """(H, W, 3) uint8 BGR; None if it cannot be decoded."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None

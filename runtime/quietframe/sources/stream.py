@@ -1,0 +1,164 @@
+"""Streams over the network: read by a thread, the newest frame only, opened again when they break."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.errors import SourceError
+from quietframe.live.slot import Latest
+from quietframe.sources.address import scheme_of, without_password
+from quietframe.sources.base import Frame, Options, Source
+from quietframe.sources.connection import Connect, Connection, ConnectionLostError, OnDamage
+from quietframe.sources.http import connect_http
+from quietframe.sources.mjpeg import decode_jpeg
+from quietframe.sources.rtsp import connect_rtsp
+from quietframe.sources.video import cut_short
+
+CONNECT: dict[str, Connect] = {
+    "http": connect_http,
+    "https": connect_http,
+    "rtsp": connect_rtsp,
+    "rtsps": connect_rtsp,
+}
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
+"""Before a broken stream is opened again; the last one repeats."""
+_GOODBYE_S = 1.0
+
+_Taken = tuple[NDArray[np.uint8], int]  # pixels and captured_ns
+
+
+class StreamSource(Source):
+    """Reads a stream over the network, always the newest frame: whoever takes them slowly misses some.
+
+    When it breaks, `trouble` says so until frames come again; meanwhile it is opened anew after growing pauses. Its
+    end is a break too, unless it said how long it would be: recordings end, and nothing of them is left out.
+
+    Raises:
+        SourceError: it cannot be opened, or gives no frame within `Options.timeout_s`.
+    """
+
+    def __init__(self, spec: str, options: Options) -> None:
+        super().__init__()
+        self._address, self._shown = spec, without_password(spec)
+        self._timeout_s = options.timeout_s
+        self._counting = threading.Lock()
+        if scheme_of(spec) not in CONNECT:
+            expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
+            raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
+        self._reader = self._connect()
+        try:
+            self._first = self._take(self._timeout_s)
+            if self._first is None:
+                raise SourceError(f"{self._shown}: {self._reader.reason or self._silence()}")
+        except BaseException:  # Ctrl-C too
+            self._reader.stop()
+            raise
+        connection = self._reader.connection
+        assert connection is not None  # it gave a frame
+        self.fps, self.frame_count = connection.fps, connection.frame_count
+        self.endless = self.real_time = self.frame_count is None
+        self.size_wh = self._first[0].shape[1], self._first[0].shape[0]
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = failures = 0
+        taken = (self._take(0) if self.endless else None) or self._first
+        while not self._cancelled.is_set():
+            if taken is not None:
+                self.reconnects += self.trouble is not None
+                self.trouble, failures = None, 0
+                yield Frame(taken[0], index, taken[1])
+                index += 1
+            elif self.frame_count is not None:
+                self.failures += cut_short(self._shown, index, self.frame_count)
+                return
+            else:
+                self.trouble = f"{self._shown}: {self._reader.reason or self._silence()}"
+                self._reader.stop()
+                if self._cancelled.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)]):
+                    return
+                failures += 1
+                self._reader = self._connect()
+            taken = self._take(self._timeout_s)
+
+    def _connect(self) -> _Reader:
+        reader = _Reader(CONNECT[scheme_of(self._address)], self._address, self._timeout_s, self._note_damage)
+        reader.start()
+        return reader
+
+    def _take(self, timeout_s: float) -> _Taken | None:
+        """The newest whole frame, waited for for so long; None when there is none."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self._cancelled.is_set():
+            newest = self._reader.newest.take(max(0.0, deadline_s - time.monotonic()))
+            if newest is None:
+                break
+            data, captured_ns = newest
+            pixels = decode_jpeg(data) if isinstance(data, bytes) else data
+            if pixels is not None:
+                return pixels, captured_ns
+            self._note_damage(1)
+            if time.monotonic() > deadline_s:  # however many of them there are
+                break
+        return None
+
+    def _note_damage(self, count: int) -> None:
+        with self._counting:  # two threads do
+            self.damaged += count
+
+    def _silence(self) -> str:
+        return f"no frame for {self._timeout_s:g} s"
+
+    def cancel(self) -> None:
+        """See `Source`."""
+        super().cancel()
+        self._reader.stop()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.cancel()
+        self._reader.join(_GOODBYE_S)  # one that waits for a silent server cannot be woken, and is left to itself
+
+
+class _Reader(threading.Thread):
+    """One connection, read by a thread: whoever waits for its frames can stop waiting, and none of them grows old.
+
+    Attributes:
+        newest: a frame as the connection gives it and when it was there; closed when there will be no more.
+        connection: once it is open.
+        reason: why there will be no more.
+    """
+
+    def __init__(self, connect: Connect, address: str, timeout_s: float, on_damage: OnDamage) -> None:
+        super().__init__(name="quietframe-stream", daemon=True)
+        self.newest: Latest[tuple[bytes | NDArray[np.uint8], int]] = Latest()
+        self.connection: Connection | None = None
+        self.reason: str | None = None
+        self._connect: Callable[[], Connection] = partial(connect, address, timeout_s, on_damage)
+
+    def run(self) -> None:
+        """Read until there is nothing more, or nobody who wants it."""
+        try:
+            with closing(self._connect()) as connection:
+                self.connection = connection
+                put = self.newest.put if connection.frame_count is None else self.newest.put_when_empty
+                for data in connection:
+                    if data is not None:
+                        put((data, time.monotonic_ns()))
+                    if self.newest.closed:
+                        return
+            self.reason = "the stream ended"
+        except ConnectionLostError as exc:
+            self.reason = str(exc)
+        finally:
+            self.newest.close()
+
+    def stop(self) -> None:
+        """Want no more frames."""
+        self.newest.close()

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Runs the runtime and its tests on 64-bit ARM, emulated: the base wheel with its aarch64 dependencies, in a Debian of
+# its own. Needs root, debootstrap, qemu-user-static and network; takes about a quarter of an hour. Times that are
+# measured under emulation mean nothing.
+#
+#   tests/device/aarch64.sh [FOLDER] [PYTEST ARGUMENTS...]      FOLDER: for the Debian, kept for the next run
+set -eu
+
+root=$(realpath -m "${1:-/var/tmp/quietframe-arm64}")
+[ $# -gt 0 ] && shift
+here=$(CDPATH= cd -- "$(dirname -- "$0")/../.." && pwd)
+suite=bookworm
+python=3.11
+
+[ "$(id -u)" = 0 ] || { echo "aarch64.sh: needs root, for a chroot" >&2; exit 2; }
+for program in debootstrap qemu-aarch64-static; do
+    command -v $program > /dev/null || { echo "aarch64.sh: $program is missing: apt-get install debootstrap qemu-user-static" >&2; exit 2; }
+done
+
+# The kernel hands ARM programs to qemu. Flag F: it is opened now, so that the chroot need not hold it.
+binfmt=/proc/sys/fs/binfmt_misc
+[ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt
+[ -e $binfmt/qemu-aarch64 ] || printf '%s' ':qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:F' > $binfmt/register
+
+if [ ! -e "$root/usr/bin/python3" ]; then
+    debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,libgomp1 $suite "$root"
+    chroot "$root" /debootstrap/debootstrap --second-stage
+fi
+
+# The wheel, its base dependencies for ARM, and what the tests need.
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+python3 -m pip --quiet wheel --no-deps --wheel-dir "$wheels" "$here"
+target=$root/opt/quietframe
+rm -rf "$target" "$root/opt/tests"
+python3 -m pip --quiet install --target "$target" --only-binary=:all: --python-version $python \
+    --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 \
+    "$wheels"/quietframe-*.whl pytest
+cp -r "$here/tests" "$root/opt/tests"
+cp "$here/pyproject.toml" "$root/opt/pyproject.toml"
+
+run() {
+    chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root PYTHONPATH=/opt/quietframe LANG=C.UTF-8 "$@"
+}
+run uname -m
+run python3 -m quietframe doctor || true
+run sh -c 'cd /opt && exec python3 -m pytest -q -p no:cacheprovider "$@"' sh "${@:-tests/runtime}"

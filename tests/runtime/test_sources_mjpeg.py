@@ -1,0 +1,119 @@
+"""The JPEG splitter: whole pictures out of any stream of bytes, and nothing else."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quietframe.sources import mjpeg
+from quietframe.sources.mjpeg import JpegSplitter, decode_jpeg
+
+
+def jpeg(seed: int = 0, size_hw: tuple[int, int] = (40, 56), *options: int) -> bytes:
+    """A noisy picture: its scan holds many FF bytes."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), np.uint8)
+    return cv2.imencode(".jpg", pixels, list(options))[1].tobytes()
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    """A JPEG segment."""
+    return bytes([0xFF, marker]) + (len(data) + 2).to_bytes(2, "big") + data
+
+
+def with_thumbnail(picture: bytes) -> bytes:
+    """A picture with a whole small JPEG in its Exif segment, as cameras write them."""
+    return (
+        picture[:2] + segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + bytes(90) + jpeg(99, (12, 16)) + b"pad") + picture[2:]
+    )
+
+
+def multipart(*pictures: bytes) -> bytes:
+    """As IP cameras send them."""
+    return b"".join(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + picture + b"\r\n" for picture in pictures)
+
+
+def split(stream: bytes, piece: int = 4096) -> tuple[list[bytes], JpegSplitter]:
+    """What a splitter finds when the stream comes in pieces of a length."""
+    splitter, found = JpegSplitter(), []
+    for at in range(0, len(stream), piece):
+        found += splitter.feed(stream[at : at + piece])
+    return found, splitter
+
+
+PICTURES = [
+    jpeg(1),
+    jpeg(2, (40, 56), cv2.IMWRITE_JPEG_PROGRESSIVE, 1),  # several scans
+    jpeg(3, (40, 56), cv2.IMWRITE_JPEG_RST_INTERVAL, 1),  # restart markers in the scan
+    with_thumbnail(jpeg(4)),
+    with_thumbnail(jpeg(5, (40, 56), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
+    jpeg(6, (1, 1)),
+]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 100, 4096, 1 << 20])
+@pytest.mark.parametrize("wrap", [multipart, lambda *pictures: b"".join(pictures)], ids=["multipart", "bare"])
+def test_every_picture_is_found_whole_however_the_bytes_come(piece: int, wrap: object) -> None:
+    found, splitter = split(wrap(*PICTURES), piece)  # type: ignore[operator]
+    assert found == PICTURES
+    assert (splitter.damaged, splitter.is_within) == (0, False)
+    assert all(decode_jpeg(picture) is not None for picture in found)
+
+
+@settings(deadline=None, max_examples=60)
+@given(between=st.lists(st.binary(max_size=300), min_size=7, max_size=7), piece=st.integers(1, 3000))
+def test_whatever_lies_between_is_skipped(between: list[bytes], piece: int) -> None:
+    between = [garbage.replace(b"\xff", b"\xfe") for garbage in between]
+    stream = b"".join(garbage + picture for garbage, picture in zip(between, PICTURES, strict=False)) + between[-1]
+    found, splitter = split(stream, piece)
+    assert found == PICTURES
+    assert splitter.damaged == 0
+
+
+@pytest.mark.parametrize("number", range(len(PICTURES)))
+def test_a_picture_cut_anywhere_is_damaged_and_costs_no_other(number: int) -> None:
+    for cut in range(3, len(PICTURES[number])):
+        before, after = PICTURES[:number], [*PICTURES[number + 1 :], PICTURES[0]]
+        found, splitter = split(multipart(*before, PICTURES[number][:cut], *after))
+        assert found == before + after, cut
+        assert splitter.damaged == 1, cut
+
+
+def test_a_picture_that_is_cut_where_the_stream_ends_is_not_given() -> None:
+    found, splitter = split(PICTURES[0] + PICTURES[1][:500])
+    assert found == [PICTURES[0]]
+    assert splitter.is_within
+
+
+def test_an_empty_part_is_damaged() -> None:
+    empty = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 0\r\n\r\n\r\n"
+    found, splitter = split(multipart(PICTURES[0]) + empty + empty + multipart(PICTURES[1]))
+    assert found == PICTURES[:2]
+    assert splitter.damaged == 2
+
+
+@settings(deadline=None, max_examples=100)
+@given(stream=st.binary(max_size=3000), start=st.sampled_from([b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xda\0\2"]))
+def test_any_bytes_are_taken_and_pictures_are_found_after_them(stream: bytes, start: bytes) -> None:
+    found, _ = split(start + stream + bytes(1 << 17) + multipart(*PICTURES), 997)
+    assert found[-5:] == PICTURES[1:]
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mjpeg, "MOST_BYTES", 1 << 20)
+    splitter = JpegSplitter()
+    assert splitter.feed(PICTURES[0][:-2]) == []
+    for _ in range(64):
+        assert splitter.feed(bytes(1 << 16)) == []
+        assert len(splitter._data) < (1 << 20) + (1 << 17)
+    assert splitter.damaged == 1
+    assert splitter.feed(PICTURES[1]) == [PICTURES[1]]
+
+
+def test_what_is_no_jpeg_decodes_to_nothing() -> None:
+    assert decode_jpeg(b"\xff\xd8\xff\xd9") is None
+    assert decode_jpeg(b"") is None
+    pixels = decode_jpeg(cv2.imencode(".jpg", np.full((8, 8), 77, np.uint8))[1].tobytes())
+    assert pixels is not None and pixels.shape == (8, 8, 3) and abs(int(pixels.mean()) - 77) < 3

@@ -1,0 +1,212 @@
+"""Streams that FFmpeg reads, and streams of ffmpeg and GStreamer that are killed and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from stream_servers import (
+    SECRET,
+    Answer,
+    Program,
+    Server,
+    free_port,
+    level_of,
+    rtsp_server,
+    sends_file,
+    take,
+    wait_for_port,
+)
+
+from quietframe.errors import SourceError
+from quietframe.sources import open_source
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A video of 30 frames, each 8 levels brighter than the one before."""
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 12.5, (64, 48))
+    for level in range(0, 240, 8):
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_recording_over_http_is_read_whole_and_ends(server: Server, recording: Path) -> None:
+    server.scripts = [sends_file(recording, "video/x-msvideo")]
+    with open_source(f"http://me:{SECRET}@127.0.0.1:{server.port}/a.avi") as source:
+        assert (source.endless, source.frame_count, source.fps, source.size_wh) == (False, 30, 12.5, (64, 48))
+        frames = []
+        for frame in source:
+            time.sleep(0.005)  # slower than it is read
+            frames.append(frame)
+    assert [round(level_of(frame) / 8) for frame in frames] == list(range(30))
+    assert (source.failures, source.reconnects, source.trouble) == ([], 0, None)
+
+
+def test_a_recording_that_is_cut_short_says_so_and_one_may_be_left_early(server: Server, recording: Path) -> None:
+    recording.write_bytes(recording.read_bytes()[: recording.stat().st_size // 2])
+    server.scripts = [sends_file(recording, "video/x-msvideo")]
+    with open_source(f"http://me:{SECRET}@127.0.0.1:{server.port}/a.avi") as source:
+        frames = list(source)
+    assert 0 < len(frames) < 25
+    assert source.failures == [
+        f"http://***@127.0.0.1:{server.port}/a.avi: cut short or damaged: {len(frames)} of 30 frames could be read"
+    ]
+    with open_source(f"http://127.0.0.1:{server.port}/a.avi") as source:
+        assert len(take(source, 2)) == 2
+
+
+def test_ffmpeg_prints_nothing_of_an_address(server: Server, tmp_path: Path) -> None:
+    """In a process of its own and without the command line: FFmpeg writes to the real descriptors."""
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nmissing.ts\n#EXTINF:1,\nmissing2.ts\n"
+    (tmp_path / "a.m3u8").write_text(playlist)
+
+    def script(answer: Answer) -> None:
+        if ".ts" in answer.path:
+            answer.begin("text/plain", 404, Content_Length="0")
+        else:
+            sends_file(tmp_path / "a.m3u8", "application/vnd.apple.mpegurl")(answer)
+
+    server.scripts = [script]
+    code = (
+        "import sys, quietframe as qf\n"
+        "for spec in sys.argv[1:]:\n"
+        "    try: qf.open_source(spec, timeout_s=3)\n"
+        "    except qf.SourceError as exc: print(exc)\n"
+    )
+    address = f"//me:{SECRET}@127.0.0.1:{server.port}/a.m3u8?token={SECRET}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, f"rtsp:{address}", f"http:{address}"],
+        capture_output=True,
+        text=True,
+        timeout=14,
+        check=True,  # Python ends while FFmpeg still waits: that must not abort it
+        env={key: value for key, value in os.environ.items() if not key.startswith("OPENCV_")},
+    )
+    assert len(done.stdout.splitlines()) == 2, done
+    assert SECRET not in done.stdout + done.stderr
+    assert len(server.requests) > 2  # FFmpeg was there
+
+
+# ffmpeg and GStreamer as servers
+
+
+def check_restart(spec: str, start: Callable[[], Program], size_wh: tuple[int, int]) -> None:
+    """Kill and restart a server while its stream is read."""
+    program = start()
+    killed_ns: list[int] = []
+    started_ns: list[int] = []
+    try:
+        with open_source(spec, timeout_s=5) as source:
+            assert (source.endless, source.size_wh) == (True, size_wh)
+            frames = []
+            for frame in source:
+                frames.append(frame)
+                if len(frames) == 10:
+                    program.kill()
+                    killed_ns.append(time.monotonic_ns())
+
+                    def restart() -> None:
+                        nonlocal program
+                        while not source.trouble:
+                            time.sleep(0.01)
+                        assert SECRET not in source.trouble
+                        started_ns.append(time.monotonic_ns())
+                        program = start()
+
+                    restarter = threading.Thread(target=restart)
+                    restarter.start()
+                if source.reconnects and len(frames) >= 20:
+                    break
+            restarter.join(5)
+            assert (source.reconnects, source.trouble) == (1, None)
+    finally:
+        program.kill()
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    # What was under way when the server died may still come; then there is nothing until it is back.
+    after = [frame for frame in frames if frame.captured_ns > started_ns[0]]
+    between = [frame for frame in frames if killed_ns[0] + 5e8 < frame.captured_ns < started_ns[0]]
+    assert between == [] and 5 <= len(after) < len(frames)
+
+
+def test_ffmpegs_mjpeg_is_read_through_a_restart() -> None:
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        pytest.skip("ffmpeg is not installed")
+    port = free_port()
+
+    def start() -> Program:
+        program = Program(
+            [
+                *(ffmpeg, "-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=20"),
+                *("-f", "mpjpeg", "-listen", "1", f"http://127.0.0.1:{port}/"),
+            ]
+        )
+        wait_for_port(port)
+        return program
+
+    check_restart(f"http://me:{SECRET}@127.0.0.1:{port}/?token={SECRET}", start, (160, 120))
+
+
+def test_rtsp_is_read_through_a_restart(gstreamer: str) -> None:
+    port = free_port()
+    check_restart(f"rtsp://127.0.0.1:{port}/live?token={SECRET}", lambda: rtsp_server(gstreamer, port), (160, 120))
+
+
+def test_rtsp_frames_come_as_they_are_sent(gstreamer: str) -> None:
+    port = free_port()
+    program = rtsp_server(gstreamer, port)
+    try:
+        with open_source(f"rtsp://127.0.0.1:{port}/live") as source:
+            assert source.fps == 20
+            frames = take(source, 20)
+            with pytest.raises(SourceError, match=rf"^rtsp://127.0.0.1:{port}/other: answers 404 Not Found$"):
+                open_source(f"rtsp://127.0.0.1:{port}/other")
+    finally:
+        program.kill()
+    gaps_s = np.diff([frame.captured_ns for frame in frames]) / 1e9
+    # What FFmpeg kept while it looked at the stream would come all at once.
+    assert np.median(gaps_s) > 0.03 and np.count_nonzero(gaps_s < 0.01) < 5
+
+
+def test_python_ends_in_peace_while_a_stream_is_open(gstreamer: str) -> None:
+    port = free_port()
+    program = rtsp_server(gstreamer, port)
+    code = "import sys, quietframe as qf\nfor frame in qf.open_source(sys.argv[1]):\n    if frame.index == 2: break"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, f"rtsp://127.0.0.1:{port}/live"],
+            capture_output=True,
+            text=True,
+            timeout=14,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    finally:
+        program.kill()
+
+
+def test_rtsp_takes_a_login(gstreamer: str) -> None:
+    port = free_port()
+    program = rtsp_server(gstreamer, port, "me", SECRET)
+    try:
+        with open_source(f"rtsp://me:{SECRET}@127.0.0.1:{port}/live") as source:
+            assert len(take(source, 3)) == 3
+        with pytest.raises(SourceError, match="refuses this user or password") as raised:
+            open_source(f"rtsp://me:wrong{SECRET}@127.0.0.1:{port}/live")
+        assert SECRET not in str(raised.value)
+        with pytest.raises(SourceError, match="asks for a user and a password"):
+            open_source(f"rtsp://127.0.0.1:{port}/live")
+    finally:
+        program.kill()

@@ -1,0 +1,166 @@
+"""Standard input as a source: a real pipe on descriptor 0."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from quietframe.errors import SourceError
+from quietframe.sources import open_source
+from quietframe.sources.stdin import is_stdin
+
+RAW = "-?size=64x48&format=bgr&fps=25"
+
+
+def frame(level: int) -> np.ndarray:
+    """(48, 64, 3) of one level."""
+    return np.full((48, 64, 3), level, np.uint8)
+
+
+def jpeg(level: int) -> bytes:
+    """The same as a JPEG."""
+    return cv2.imencode(".jpg", frame(level))[1].tobytes()
+
+
+@pytest.fixture
+def as_stdin() -> Iterator[Callable[[int], None]]:
+    """A function that puts an open descriptor in the place of standard input."""
+    kept = os.dup(0)
+
+    def put(descriptor: int) -> None:
+        os.dup2(descriptor, 0)
+        os.close(descriptor)
+
+    yield put
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
+@pytest.fixture
+def feed(as_stdin: Callable[[int], None]) -> Iterator[Callable[[bytes], None]]:
+    """A function that has a thread write bytes to standard input, in small pieces, and end it."""
+    writers = []
+
+    def start(data: bytes) -> None:
+        reading, writing = os.pipe()
+        as_stdin(reading)
+
+        def write() -> None:
+            with os.fdopen(writing, "wb", buffering=0) as pipe:
+                for at in range(0, len(data), 1000):
+                    pipe.write(data[at : at + 1000])
+
+        writers.append(threading.Thread(target=write))
+        writers[-1].start()
+
+    yield start
+    for writer in writers:
+        writer.join(5)
+        assert not writer.is_alive()
+
+
+def test_raw_frames_come_all_and_in_order(feed: Callable[[bytes], None]) -> None:
+    feed(b"".join(frame(level).tobytes() for level in range(40)))
+    with open_source(RAW) as source:
+        assert (source.moving, source.endless, source.size_wh, source.fps) == (True, True, (64, 48), 25.0)
+        frames = list(source)
+    assert [it.index for it in frames] == list(range(40))
+    for it in frames:
+        np.testing.assert_array_equal(it.pixels, frame(it.index))
+    assert len({id(it.pixels) for it in frames}) == 40  # frames belong to the caller
+    assert (source.damaged, source.reconnects, source.trouble) == (0, 0, None)
+
+
+@pytest.mark.parametrize("missing", [1, 9215])
+def test_a_last_raw_frame_that_is_cut_is_damaged(feed: Callable[[bytes], None], missing: int) -> None:
+    feed((frame(1).tobytes() + frame(2).tobytes())[:-missing])
+    with open_source(RAW) as source:
+        assert len(list(source)) == 1
+    assert source.damaged == 1
+
+
+def test_jpegs_come_all_and_in_order_and_damaged_ones_are_counted(feed: Callable[[bytes], None]) -> None:
+    no_picture = b"\xff\xd8\xff\xd9"
+    feed(b"noise" + jpeg(10) + no_picture + jpeg(20)[:300] + b"\n\n" + jpeg(30) + jpeg(40)[:-2])
+    with open_source("-") as source:
+        assert (source.size_wh, source.fps) == (None, None)
+        levels = [round(float(it.pixels.mean())) for it in source]
+        assert source.size_wh == (64, 48)
+    assert levels == [10, 30]
+    assert source.damaged == 3
+
+
+def test_cancelling_ends_a_wait_for_input(as_stdin: Callable[[int], None]) -> None:
+    reading, writing = os.pipe()
+    as_stdin(reading)
+    os.write(writing, frame(7).tobytes())
+    with open_source(RAW) as source:
+        frames = iter(source)
+        assert next(frames).pixels[0, 0, 0] == 7
+        canceller = threading.Timer(0.2, source.cancel)
+        canceller.start()
+        start_s = time.monotonic()
+        assert list(frames) == []
+        assert time.monotonic() - start_s < 1
+        canceller.join()
+    os.close(writing)
+
+
+def test_input_without_a_frame_says_what_was_expected(feed: Callable[[bytes], None]) -> None:
+    feed(b"not a picture\n" * 100)
+    with open_source("-") as source, pytest.raises(SourceError, match="ended without a frame: expected"):
+        list(source)
+
+
+def test_a_terminal_is_refused(as_stdin: Callable[[int], None]) -> None:
+    master, terminal = pty.openpty()
+    as_stdin(terminal)
+    with pytest.raises(SourceError, match=r"^-: standard input is a terminal: pipe"):
+        open_source("-")
+    os.close(master)
+
+
+def test_a_folder_is_refused(as_stdin: Callable[[int], None], tmp_path: Path) -> None:
+    as_stdin(os.open(tmp_path, os.O_RDONLY))
+    with open_source("-") as source, pytest.raises(SourceError, match="Is a directory"):
+        list(source)
+
+
+def test_no_standard_input_is_said() -> None:
+    code = "import quietframe as qf\ntry: qf.open_source('-')\nexcept qf.SourceError as exc: print(exc)"
+    done = subprocess.run(
+        ["bash", "-c", 'exec "$@" <&-', "-", sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("-: there is no standard input"), done
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("-?format=bgr", "raw frames need a size"),
+        ("-?size=64x48", "JPEGs have theirs"),
+        ("-?format=h264", "format cannot be 'h264'"),
+        ("-?width=64", "unknown setting 'width'"),
+        ("-?size=64x0&format=bgr", "size cannot be"),
+        ("-?size", "expected settings"),
+    ],
+)
+def test_settings_it_does_not_know_are_refused(spec: str, says: str) -> None:
+    assert is_stdin(spec)
+    with pytest.raises(SourceError, match=says) as raised:
+        open_source(spec)
+    assert "-?size=640x480&format=bgr&fps=30" in str(raised.value)
+
+
+def test_other_names_are_not_standard_input() -> None:
+    assert not is_stdin("-o") and not is_stdin("--") and not is_stdin("a-b.png")
