@@ -68,7 +68,11 @@ class Guard:
             return 403, "not a name or address of this machine: open the link that quietframe printed"
         origin = connection.headers.get("origin")
         changes = connection.scope["type"] == "websocket" or connection.scope["method"] not in ("GET", "HEAD")
-        if changes and origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
+        if (
+            changes
+            and origin is not None
+            and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())
+        ):
             return 403, "asked for by a page of another site"
         if self._token is None or by_link or connection.scope["path"] == _OPEN_PATH:
             return None

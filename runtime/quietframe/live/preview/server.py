@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 
+_ADDRESS = re.compile(r"((?P<name>[A-Za-z0-9][\w.-]*)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])?(:(?P<port>\d{1,5}))?", re.ASCII)
 _MOST_CONNECTIONS = 64
 _MOST_MESSAGE_BYTES = 64  # a page says "shown" and no more
 _UNSENT_BYTES = 1 << 16  # what the kernel queues for a client that reads slowly: old pictures
@@ -81,7 +81,7 @@ class Preview(Sink):
         """
         try:
             import uvicorn
-            import websockets as _  # uvicorn imports it for the first WebSocket: too late to say that it is missing
+            import websockets  # noqa: F401  uvicorn imports it later: too late to say that it is missing
 
             from quietframe.live.preview.app import App
             from quietframe.live.preview.guard import Guard
@@ -130,17 +130,14 @@ class Preview(Sink):
 def _parse(address: str) -> tuple[str, int]:
     """(host, port) of an address; localhost is 127.0.0.1. Raises UsageError."""
     default_host, default_port = DEFAULT_ADDRESS.split(":")
-    text = f"{default_host}:{address}" if address.isdecimal() else address
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname or default_host, parts.port
-    except ValueError:
-        parts = None
-    if parts is None or parts.netloc != text or "@" in text or text.endswith(":"):
+    found = _ADDRESS.fullmatch(f":{address}" if address.isdecimal() else address)
+    port = int((found and found["port"]) or default_port)
+    if not address or found is None or port > 65535:
         raise UsageError(
             f"Expected an address as in {DEFAULT_ADDRESS}, 0.0.0.0:8080 or [::1]:8080. Received: {address!r}"
         )
-    return default_host if host == "localhost" else host, int(default_port) if port is None else port
+    host = (found["name"] or found["ipv6"] or "localhost").lower()
+    return default_host if host == "localhost" else host, port
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/preview.md: `python tests/runtime/live/preview_pictures.py docs/images`.
+"""Draw the pictures of docs/preview.md: `python tests/runtime/live/preview/draw_pictures.py docs/images`.
 
 A camera pans over a photograph (NASA, public domain; see quietframe/assets/CREDITS.md) in a dim room; camera-nano runs.
 """
@@ -30,7 +30,7 @@ from quietframe.tasks import Denoiser
 SIZE_WH = (640, 480)
 VIEWS = {"desktop": ((1280, 800), False, 1.0), "phone": ((390, 844), True, 2.0)}
 JPEG_QUALITY = 85
-SECONDS = 6
+SECONDS = 8
 
 
 def pan() -> Iterator[Frame]:
@@ -39,7 +39,7 @@ def pan() -> Iterator[Frame]:
     photo = cv2.resize(photo_bgr(), (800, 800), interpolation=cv2.INTER_CUBIC)
     index = 0
     while True:
-        x, y = (round(centre + 50 * turn(index / 40)) for centre, turn in ((80, math.sin), (55, math.cos)))
+        x, y = (round(centre + 50 * turn(index / 40)) for centre, turn in ((55, math.sin), (55, math.cos)))
         clean = photo[y : y + SIZE_WH[1], x : x + SIZE_WH[0]]
         yield Frame(add_shot_read(clean, 30.0, 12.0, rng), index, time.monotonic_ns(), clean=clean)
         index += 1

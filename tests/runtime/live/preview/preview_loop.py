@@ -19,8 +19,7 @@ Denoise = Callable[[Frame, Settings], NDArray[np.uint8]]
 
 
 class Loop:
-    """Gives a preview a frame each `period_s` until it is left. Set `trouble` and the frames stop, as a dead camera's.
-    """
+    """Gives a preview a frame each `period_s` until it is left. With `trouble` set, no frame comes."""
 
     def __init__(
         self,

@@ -49,7 +49,8 @@ class Browser:
             return bool(pages)
 
         wait_for(find_page)
-        self._socket = connect(pages[0]["webSocketDebuggerUrl"], max_size=None, compression=None)
+        self._connection = connect(pages[0]["webSocketDebuggerUrl"], max_size=None, compression=None)
+        self._socket = self._connection.__enter__()
         self._calls = 0
         self.errors: list[str] = []
         for domain in ("Page", "Runtime", "Log"):
@@ -59,7 +60,7 @@ class Browser:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._socket.close()
+        self._connection.__exit__(None, None, None)
         self._process.terminate()
         self._process.wait(10)
         self._folder.cleanup()
@@ -124,9 +125,7 @@ class Browser:
         self.drag(where, where)
 
     def _mouse(self, kind: str, where: tuple[float, ...]) -> None:
-        self.call(
-            "Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", buttons=1, clickCount=1
-        )
+        self.call("Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", buttons=1, clickCount=1)
 
     def swipe(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """The same with a finger."""
