@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any
 
 from quietframe.errors import UsageError
 
@@ -55,7 +56,7 @@ class Controls:
             model: one of `models`.
             paused: whether to pause.
         """
-        changes: dict[str, float | str | bool] = {}
+        changes: dict[str, Any] = {}
         if strength is not None:
             if not isinstance(strength, Real) or isinstance(strength, bool):
                 raise UsageError(f"Expected strength to be a number. Received: {strength!r}")
@@ -71,5 +72,5 @@ class Controls:
                 raise UsageError(f"Expected paused to be true or false. Received: {paused!r}")
             changes["paused"] = paused
         with self._lock:
-            self._settings = replace(self._settings, **changes)  # type: ignore[arg-type]  checked above
+            self._settings = replace(self._settings, **changes)
             return self._settings

@@ -30,7 +30,7 @@ from quietframe.tasks import Denoiser
 SIZE_WH = (640, 480)
 VIEWS = {"desktop": ((1280, 800), False, 1.0), "phone": ((390, 844), True, 2.0)}
 JPEG_QUALITY = 85
-SECONDS = 8
+SECONDS = 45
 
 
 def pan() -> Iterator[Frame]:

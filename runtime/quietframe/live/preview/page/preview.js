@@ -8,6 +8,8 @@ const canvas = find("canvas");
 const context = canvas.getContext("2d", { alpha: false });
 let pair = null;  // { before, after }: ImageBitmap
 let split = 0.5;
+let arrived = 0;
+let drawn = 0;
 
 function draw() {
   if (!pair) return;
@@ -23,6 +25,7 @@ function draw() {
 }
 
 async function show(message, socket) {
+  const turn = ++arrived;
   const view = new DataView(message);
   const index = view.getUint32(0);
   const middle = 8 + view.getUint32(4);
@@ -30,11 +33,14 @@ async function show(message, socket) {
   const [before, after] = await Promise.all([bitmap(8, middle), bitmap(middle)]);
   // A hidden page draws nothing, so it answers nothing, and the server encodes nothing for it.
   requestAnimationFrame(() => {
-    pair?.before.close();
-    pair?.after.close();
-    pair = { before, after };
-    canvas.dataset.index = index;
-    draw();
+    if (turn > drawn) {  // two are decoded at once, and the later one may be ready first
+      pair?.before.close();
+      pair?.after.close();
+      pair = { before, after };
+      drawn = turn;
+      canvas.dataset.index = index;
+      draw();
+    }
     if (socket.readyState === WebSocket.OPEN) socket.send("shown");
   });
 }
