@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import time
 import zipfile
 from collections.abc import Iterator
@@ -160,6 +161,26 @@ def test_the_strength_slider_changes_the_picture_and_the_loop(browser: Any, loop
     loop.controls.change(strength=0.5)  # by someone else
     wait_for(lambda: text(browser, "#strength-value") == "0.50×")
     assert browser.run("strength.valueAsNumber") == 0.5
+
+
+def test_an_older_state_does_not_move_the_slider_back(browser: Any, serve: None) -> None:
+    fps = itertools.count(10)
+    with Loop(numbered_frames(), blend, more_stats=lambda: {"fps": next(fps)}) as loop:
+        show(browser, loop)
+        wait_for(lambda: figures(browser))
+        browser.run(
+            "const answerOf = fetch; window.held = new Promise((go) => { window.go = go; });"
+            "fetch = async (...args) => { await held; return answerOf(...args); };"
+            "strength.value = 3; strength.dispatchEvent(new Event('input'))"
+        )
+        shown = figures(browser)
+        wait_for(lambda: figures(browser) != shown)  # a state came in which the strength is still 1
+        assert loop.controls.settings.strength == 1
+        assert browser.run("strength.valueAsNumber") == 3
+        browser.run("go()")
+        wait_for(lambda: loop.controls.settings.strength == 3)
+        time.sleep(0.2)
+        assert browser.run("strength.valueAsNumber") == 3
 
 
 def test_model_and_pause(browser: Any, loop: Loop) -> None:

@@ -21,7 +21,7 @@ function draw() {
   }
   const cut = Math.round(split * width);
   context.drawImage(pair.after, 0, 0);
-  if (cut > 0) context.drawImage(pair.before, 0, 0, cut, height, 0, 0, cut, height);
+  context.drawImage(pair.before, 0, 0, cut, height, 0, 0, cut, height);
 }
 
 async function show(message, socket) {
