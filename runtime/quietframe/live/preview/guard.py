@@ -66,13 +66,9 @@ class Guard:
         own_address = (connection.scope.get("server") or ("",))[0]
         if _name(host) not in {*self._names, own_address}:
             return 403, "not a name or address of this machine: open the link that quietframe printed"
-        origin = connection.headers.get("origin")
+        own_pages = (f"http://{host}", f"https://{host}", None)  # None: whoever asks is no page
         changes = connection.scope["type"] == "websocket" or connection.scope["method"] not in ("GET", "HEAD")
-        if (
-            changes
-            and origin is not None
-            and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())
-        ):
+        if changes and connection.headers.get("origin") not in own_pages:
             return 403, "asked for by a page of another site"
         if self._token is None or by_link or connection.scope["path"] == _OPEN_PATH:
             return None
