@@ -94,7 +94,7 @@ def test_moving_pictures_noisy_beside_clean(browser: Any, serve: None) -> None:
 
 
 def test_both_halves_are_always_of_the_same_frame(browser: Any, serve: None) -> None:
-    with Loop(numbered_frames(), lambda frame, settings: frame.pixels, period_s=0.01) as loop:
+    with Loop(numbered_frames(), lambda frame, settings: frame.pixels, period_s=0.04) as loop:
         show(browser, loop)
         seen = set()
         for _ in range(60):
