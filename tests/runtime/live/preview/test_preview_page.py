@@ -98,7 +98,8 @@ def test_both_halves_are_always_of_the_same_frame(browser: Any, serve: None) -> 
     with Loop(frames, lambda frame, settings: frame.pixels, period_s=0.01) as loop:
         show(browser, loop)
         levels = set()
-        for _ in range(60):
+        until_s = time.monotonic() + 2
+        while time.monotonic() < until_s:
             left, right, index = browser.run(
                 f"[{PIXEL.format(x=4, y=5)}, {PIXEL.format(x=60, y=5)}, canvas.dataset.index]"
             )
@@ -254,8 +255,6 @@ def test_the_page_comes_back_when_the_server_does(browser: Any, loop: Loop) -> N
     finally:
         browser.call("Page.navigate", url="about:blank")
         again.close()
-    assert all("ERR_CONNECTION" in error for error in browser.errors)
-    browser.errors.clear()
 
 
 def test_a_page_of_before_a_restart_asks_for_the_new_link(browser: Any, serve: None) -> None:
