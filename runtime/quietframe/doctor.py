@@ -27,6 +27,7 @@ BASE_PACKAGES = {"numpy": "numpy", "cv2": "opencv-python-headless", "ai_edge_lit
 
 EXTRAS = {
     "onnx": ("onnxruntime",),
+    "serve": ("starlette", "uvicorn", "websockets"),
     "train": ("tensorflow", "keras", "matplotlib"),
     "export": ("onnx", "tf2onnx"),
     "bench": ("psutil", "matplotlib"),

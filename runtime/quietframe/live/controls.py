@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +58,7 @@ class Controls:
         """
         changes: dict[str, Any] = {}
         if strength is not None:
-            if not isinstance(strength, Real) or isinstance(strength, bool) or not math.isfinite(strength):
+            if not isinstance(strength, Real) or isinstance(strength, bool):
                 raise UsageError(f"Expected strength to be a number. Received: {strength!r}")
             if not 0 <= strength <= MOST_STRENGTH:
                 raise UsageError(f"Expected strength in [0, {MOST_STRENGTH:g}]. Received: {strength!r}")
