@@ -31,8 +31,19 @@ from quietframe.errors import OutputError
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--show", is_flag=True, help="Show the result in a window; q closes it.")
 @click.option(
-    "--live", is_flag=True, help="Play a video or test: at its own pace; frames drop where the model is slow."
+    "--serve",
+    is_flag=False,
+    flag_value="127.0.0.1:8080",
+    metavar="[HOST:PORT]",
+    help="Show it in a browser, before and after, with controls.  [without an address: 127.0.0.1:8080]",
 )
+@click.option(
+    "--token",
+    envvar="QUIETFRAME_TOKEN",
+    metavar="TOKEN",
+    help="With --serve: what the link must hold, in place of a new one at every start; or set QUIETFRAME_TOKEN.",
+)
+@click.option("--live", is_flag=True, help="Play a recording at its own pace; frames drop where the model is slow.")
 @click.option("--every-frame", is_flag=True, help="Drop no frame, whatever the source.")
 @click.option(
     "--fps",
@@ -61,15 +72,16 @@ def denoise(source: str, outs: tuple[str, ...], timeout_s: float, to_8bit: bool,
     kept. shots/%06d.png takes numbered pictures, null nothing. Ctrl-C leaves the pictures that are done and nothing of
     an unfinished video; the video of a camera or stream is finished by it.
     """
-    from quietframe.cli.runs import run_moving, run_pictures
+    from quietframe.cli.moving import run_moving
+    from quietframe.cli.runs import run_pictures
     from quietframe.sinks import default_output
     from quietframe.sources import open_source
 
     with quiet_libraries(), open_source(source, to_8bit=to_8bit, timeout_s=timeout_s) as opened:
         targets = list(outs)
-        if not targets and not options["show"]:
+        if not targets and not options["show"] and not options["serve"]:
             if (target := default_output(opened)) is None:
-                raise OutputError("no place for the result: say where to write it (-o OUT), or --show it")
+                raise OutputError("no place for the result: say where to write it (-o OUT), or --show or --serve it")
             targets.append(str(target))
         run = run_moving if opened.moving else run_pictures
         outcome = run(opened, targets, options)
@@ -92,7 +104,5 @@ def _sentence(summary: dict[str, Any], path: str | None, failures: int) -> str:
     lost = f" ({summary['dropped']} dropped: the model was slower than they came)" if summary.get("dropped") else ""
     level_255 = summary["noise_p50_sigma_255"]
     noise = "" if level_255 is None else f", noise level {level_255:.1f} of 255"
-    return (
-        f"{count}{lost}{failed}, {summary['denoise_p50_ms']:.1f} ms a frame (median; p95 {summary['denoise_p95_ms']:.1f})"
-        f"{noise}; {where}"
-    )
+    times = f"{summary['denoise_p50_ms']:.1f} ms a frame (median; p95 {summary['denoise_p95_ms']:.1f})"
+    return f"{count}{lost}{failed}, {times}{noise}; {where}"

@@ -1,35 +1,18 @@
-"""The two kinds of run behind `quietframe denoise`: pictures one by one, and a moving source in the real-time loop."""
+"""What runs of `quietframe denoise` share, and the plainer kind of them: pictures, one by one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from quietframe.cli.live import (
-    Status,
-    model_names,
-    openers,
-    say_step,
-    stats_writer,
-    terminated_like_interrupted,
-)
-from quietframe.cli.service import Service
 from quietframe.cli.terminal import progress, say
 from quietframe.errors import UsageError
-from quietframe.live.controls import Controls, Settings
-from quietframe.live.loop import Live
-from quietframe.live.models import AUTO, Models
 from quietframe.live.stats import FrameTimes, Stats
-from quietframe.sinks import Guarded, open_sink
+from quietframe.sinks import Guarded, Sink, open_sink
 from quietframe.sources import Frame, Source
 from quietframe.tasks import Denoiser
-
-_FPS = 30.0
-"""The rate that `auto` holds where neither the user nor the source names one."""
 
 
 @dataclass
@@ -65,12 +48,12 @@ class Outcome:
 
 def run_pictures(source: Source, outs: Sequence[str], options: Mapping[str, Any]) -> Outcome:
     """Denoise picture after picture until the source ends, the limit is reached or the user has seen enough."""
-    for name in ("live", "every_frame", "fps", "json_stats"):
+    for name in ("live", "every_frame", "fps", "json_stats", "serve"):
         if options[name]:
             raise UsageError(f"--{name.replace('_', '-')} is for videos, cameras and streams: these are pictures")
-    sink = _open_sink(source, outs, options)
-    denoiser = _open_model(options["model"], options)
-    stats, warn, limit = Stats(), _DetailWarning(), options["frames"]
+    sink = open_outputs(source, outs, options)
+    denoiser = open_model(options["model"], options)
+    stats, warn, limit = Stats(), DetailWarning(), options["frames"]
     total = min(limit or len(source.names), len(source.names))
     with sink, progress(total, "denoising") as advance:
         for frame in source:
@@ -84,65 +67,31 @@ def run_pictures(source: Source, outs: Sequence[str], options: Mapping[str, Any]
             advance()
             if stats.processed == limit or not sink.wants_more:
                 break
-    return Outcome(stats, denoiser.card.name, _path(sink), [*source.failures, *sink.failures])
+    return Outcome(stats, denoiser.card.name, written(sink), [*source.failures, *sink.failures])
 
 
-def run_moving(source: Source, outs: Sequence[str], options: Mapping[str, Any]) -> Outcome:
-    """Run the real-time loop until the source ends, the limit is reached or the user has seen enough.
-
-    Cameras and streams drop frames where the model is slow, and so does whatever is played `--live` or shown; of other
-    sources every frame is done, as fast as may be.
-    """
-    every_frame = options["every_frame"]
-    if every_frame and options["live"]:
-        raise UsageError("--every-frame and --live exclude each other")
-    live = not every_frame and (source.real_time or options["live"] or options["show"])
-    names = model_names(options["model"])
-    if options["card"] and len(names) > 1:
-        raise UsageError("--card describes one model: name one with --model")
-    sink = _open_sink(source, outs, options, live=live)
-    choices = openers(names, partial(_open_model, options=options))
-    models = Models(choices, fps=options["fps"] or source.fps or _FPS, on_step=say_step, on_problem=_say_problem)
-    chosen = AUTO if len(names) > 1 or options["fps"] else names[0]
-    controls = Controls(Settings(options["strength"], chosen), [AUTO, *names])
-    warn, limit, service = _DetailWarning(), options["frames"], Service()
-    total = None if live else min(limit or source.frame_count or 0, source.frame_count or limit or 0) or None
-    with ExitStack() as stack:
-        stats_file = stack.enter_context(stats_writer(options["json_stats"], overwrite=options["overwrite"]))
-        stack.enter_context(sink)
-        advance = stack.enter_context(progress(total, "denoising")) if total else lambda: None
-
-        def on_frame(frame: Frame, denoiser: Denoiser, _times: FrameTimes) -> None:
-            warn(frame, denoiser)
-            advance()
-
-        loop = Live(source, models, sink, controls, every_frame=not live, on_frame=on_frame)
-        status = Status(loop.record, stats_file, on_terminal=not total)
-        stack.callback(status.finish)
-
-        def tick() -> None:
-            service.alive()
-            status.tick()
-
-        try:
-            with terminated_like_interrupted():
-                loop.run(limit, tick)
-        except KeyboardInterrupt:
-            if not (source.endless and loop.stats.processed):
-                raise
-        service.stopping()
-    record = loop.record()
-    counts = {name: record[name] for name in ("captured", "dropped", "damaged", "reconnects")}
-    return Outcome(loop.stats, loop.model, _path(sink), [*source.failures, *sink.failures], counts)
-
-
-def _open_sink(source: Source, outs: Sequence[str], options: Mapping[str, Any], *, live: bool = False) -> Guarded:
+def open_outputs(
+    source: Source,
+    outs: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    live: bool = False,
+    more: Mapping[str, Sink] | None = None,
+) -> Guarded:
+    """The sinks that the options name, and `more`. Raises OutputError."""
     return open_sink(
-        outs, source, overwrite=options["overwrite"], show=options["show"], live=live, on_failure=_say_problem
+        outs,
+        source,
+        overwrite=options["overwrite"],
+        show=options["show"],
+        live=live,
+        more=more,
+        on_failure=say_problem,
     )
 
 
-def _open_model(name: str, options: Mapping[str, Any]) -> Denoiser:
+def open_model(name: str, options: Mapping[str, Any]) -> Denoiser:
+    """A model as the options want it. Raises what `Denoiser` raises."""
     return Denoiser(
         name,
         strength=options["strength"],
@@ -152,21 +101,24 @@ def _open_model(name: str, options: Mapping[str, Any]) -> Denoiser:
     )
 
 
-def _say_problem(line: str) -> None:
+def say_problem(line: str) -> None:
+    """Tell of something that failed while the rest goes on."""
     say(f"error: {line}")
 
 
-def _path(sink: Guarded) -> str | None:
+def written(sink: Guarded) -> str | None:
+    """Where results went."""
     return str(sink.path) if sink.path else None
 
 
-class _DetailWarning:
+class DetailWarning:
     """Says it once where the model works on less of a frame than there is."""
 
     def __init__(self) -> None:
         self._said = False
 
     def __call__(self, frame: Frame, denoiser: Denoiser) -> None:
+        """Look at a frame and the model that ran."""
         height, width = frame.pixels.shape[:2]
         seen = denoiser.sees_wh
         if self._said or seen is None or (width <= seen[0] and height <= seen[1]):

@@ -10,7 +10,7 @@ from typing import Any
 
 from quietframe.errors import UsageError
 
-MOST_STRENGTH = 4.0
+MOST_STRENGTH = 2.0
 
 
 @dataclass(frozen=True)

@@ -83,5 +83,5 @@ def numbered_frames(size_wh: tuple[int, int] = (64, 48), *, noisy: bool = False)
 
 
 def blend(frame: Frame, settings: Settings) -> NDArray[np.uint8]:
-    """A denoiser whose strength shows at once: gray of that level, 0 to 4 as 0 to 252."""
+    """A denoiser whose strength shows at once: gray of that level, 0 to 2 as 0 to 126."""
     return np.full_like(frame.pixels, round(63 * settings.strength))

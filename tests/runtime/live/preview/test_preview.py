@@ -456,7 +456,7 @@ def test_stats_are_the_loop_s_with_the_settings(serve: None) -> None:
     assert more.items() <= told.items()
     assert told["settings"] == {"strength": 1.0, "model": "camera-nano", "paused": False}
     assert told["models"] == ["camera-nano", "none"]
-    assert told["most_strength"] == 4
+    assert told["most_strength"] == 2
     assert told["clients"] == 0
 
 
@@ -480,15 +480,15 @@ def test_the_state_comes_by_itself_and_at_once_when_something_changes(loop: Loop
         start_s = time.monotonic()
         assert next_state(client)["settings"]["strength"] == 1
         assert 0.5 < time.monotonic() - start_s < 3
-        post(loop, {"strength": 3})
+        post(loop, {"strength": 1.5})
         start_s = time.monotonic()
-        assert next_state(client)["settings"]["strength"] == 3
+        assert next_state(client)["settings"]["strength"] == 1.5
         assert time.monotonic() - start_s < 0.5
 
 
 def test_a_change_shows_in_the_next_frames(loop: Loop) -> None:
     with watch(loop) as client:
-        for strength in (4.0, 0.0, 2.0):
+        for strength in (2.0, 0.0, 1.5):
             assert post(loop, {"strength": strength})[0] == 200
             for _ in range(4):  # two were on their way
                 after = next_picture(client)[2]
@@ -505,8 +505,8 @@ def test_several_changes_in_one(loop: Loop) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"strength": 4.1}, r"Expected strength in \[0, 4\]"),
-        ({"strength": -0.1}, r"Expected strength in \[0, 4\]"),
+        ({"strength": 2.1}, r"Expected strength in \[0, 2\]"),
+        ({"strength": -0.1}, r"Expected strength in \[0, 2\]"),
         ({"strength": "2"}, "Expected strength to be a number"),
         ({"strength": True}, "Expected strength to be a number"),
         ({"strength": None}, "Expected a JSON object with any of"),

@@ -156,8 +156,8 @@ def test_the_strength_slider_changes_the_picture_and_the_loop(browser: Any, loop
     assert pixel(browser, 60) == [63, 63, 63]
     width = browser.run("document.getElementById('strength').clientWidth")
     x, y = browser.centre("#strength")
-    browser.drag((x - width / 4 + 4, y), (x, y))
-    wait_for(lambda: abs(loop.controls.settings.strength - 2) < 0.11)
+    browser.drag((x, y), (x + width / 4 - 4, y))
+    wait_for(lambda: abs(loop.controls.settings.strength - 1.5) < 0.06)
     expected = round(63 * loop.controls.settings.strength)
     wait_for(lambda: abs(pixel(browser, 60)[0] - expected) <= 1)
     assert text(browser, "#strength-value") == f"{loop.controls.settings.strength:.2f}×"
@@ -174,16 +174,16 @@ def test_an_older_state_does_not_move_the_slider_back(browser: Any, serve: None)
         browser.run(
             "const answerOf = fetch; window.held = new Promise((go) => { window.go = go; });"
             "fetch = async (...args) => { await held; return answerOf(...args); };"
-            "strength.value = 3; strength.dispatchEvent(new Event('input'))"
+            "strength.value = 1.5; strength.dispatchEvent(new Event('input'))"
         )
         shown = figures(browser)
         wait_for(lambda: figures(browser) != shown)  # a state came in which the strength is still 1
         assert loop.controls.settings.strength == 1
-        assert browser.run("strength.valueAsNumber") == 3
+        assert browser.run("strength.valueAsNumber") == 1.5
         browser.run("go()")
-        wait_for(lambda: loop.controls.settings.strength == 3)
+        wait_for(lambda: loop.controls.settings.strength == 1.5)
         time.sleep(0.2)
-        assert browser.run("strength.valueAsNumber") == 3
+        assert browser.run("strength.valueAsNumber") == 1.5
 
 
 def test_model_and_pause(browser: Any, loop: Loop) -> None:
