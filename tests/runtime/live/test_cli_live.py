@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,53 @@ def test_a_service_that_is_stopped_finishes_its_video(tmp_path, denoiser_file):
     with open_source(out) as written:
         assert len(list(written)) > 5
     assert files_below(tmp_path) == ["a.mkv"]
+
+
+@pytest.fixture
+def served(denoiser_file):
+    """A run with a preview on a free port, in a process of its own: (process, its address)."""
+    pytest.importorskip("uvicorn", reason="the preview needs the extra 'serve'")
+    scene = "test:?size=64x48&fps=30&frames=0"
+    args = [sys.executable, "-m", "quietframe", "denoise", scene, "--serve", "127.0.0.1:0", "-m", str(denoiser_file)]
+    with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("quietframe: preview: http://127.0.0.1:"), line
+        yield process, line.split()[-1].rstrip("/")
+        process.kill()
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read()
+
+
+def test_a_served_run_shows_frames_and_obeys(served):
+    process, url = served
+    deadline = time.monotonic() + 10
+    while not (stats := json.loads(get(f"{url}/stats.json")))["processed"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert stats["size_wh"] == [64, 48]
+    assert stats["rss_mb"] > 10
+    assert "camera-nano" in stats["models"]
+    assert get(f"{url}/snapshot.jpg")[:2] == b"\xff\xd8"
+    body = json.dumps({"strength": 0, "model": "camera-nano"}).encode()
+    request = urllib.request.Request(f"{url}/controls", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert json.load(answer)["strength"] == 0
+    while (stats := json.loads(get(f"{url}/stats.json")))["model"] != "camera-nano":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert "frames" in errors.splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_one_line(served, cli, denoiser_file):
+    _, url = served
+    result = cli("denoise", SCENE, "--serve", url.removeprefix("http://"), "-m", denoiser_file)
+    assert result.code == 2
+    assert len(result.error_lines) == 1
+    assert "in use" in result.error_lines[0]
