@@ -138,11 +138,11 @@ class _Worker:
         figures = {measure: compute[measure](reference, result) for measure in measures}
         return figures if contender else figures | {"estimated_sigma_255": estimate_noise(frame)}
 
-    def live(self, *, model: str, size_wh: list[int], threads: int, fps: float, secs: float) -> dict[str, Any]:
+    def live(self, *, model: str, size_wh: list[int], **settings: Any) -> dict[str, Any]:
         """Run the real-time loop behind a source of that rate for so long. See `run_live`."""
         from quietframe_bench.live_loop import run_live
 
-        return run_live(model, (size_wh[0], size_wh[1]), threads=threads, fps=fps, secs=secs)
+        return run_live(model, (size_wh[0], size_wh[1]), **settings)
 
     def follow(self, *, model: str | None, **frame: Any) -> dict[str, float]:
         """The next frame of a video. See `Follower.follow`."""

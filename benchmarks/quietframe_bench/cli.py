@@ -137,6 +137,11 @@ def _level(text: str) -> float:
 @click.option(
     "--secs", type=click.FloatRange(min=1), default=20.0, show_default=True, help="With --live: how long to run."
 )
+@click.option(
+    "--preview",
+    is_flag=True,
+    help="With --live: also with the preview open, nobody looking, and with one who looks.",
+)
 @click.option("--startup", is_flag=True, help="Time of imports and the first denoiser, in place of speed.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
 @click.pass_context
@@ -178,7 +183,7 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
         "quality": (_peers, of_quality | PEER_OPTIONS) if options["peers"] else (_quality, of_quality),
         "pairs": (_pairs, PAIR_OPTIONS),
         "video": (_video, {"video", "data", "sigmas_255", "seed", "limit"}),
-        "live": (_live, {"live", "fps", "secs", "sizes_wh", "threads"}),
+        "live": (_live, {"live", "fps", "secs", "preview", "sizes_wh", "threads"}),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -258,7 +263,8 @@ def _live(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any
     threads = options["threads"] or (physical_cores(),)
     if len(options["sizes_wh"]) > 1 or len(threads) > 1:
         raise UsageError("--live runs at one --size and one number of --threads")
-    settings = LiveSettings(options["sizes_wh"][0], threads[0], options["fps"], options["secs"])
+    clients = (None, 0, 1) if options["preview"] else (None,)
+    settings = LiveSettings(options["sizes_wh"][0], threads[0], options["fps"], options["secs"], clients)
     paths = _paths(models, frames=True)
     report = Report("live", asdict(settings))
     _warn_if_busy(report.machine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from quietframe import Denoiser
+from quietframe.errors import QuietFrameError
 from quietframe.live.controls import Controls, Settings
 from quietframe.live.loop import Live
 from quietframe.live.models import Models
+from quietframe.live.preview import Preview
 from quietframe.live.stats import FrameTimes
 from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source
@@ -33,12 +37,14 @@ class LiveSettings:
         threads: of the engine.
         fps: of the source.
         secs: how long.
+        clients: how many look at the preview, each number a row of its own; None: without a preview.
     """
 
     size_wh: tuple[int, int]
     threads: int
     fps: float = 30.0
     secs: float = 20.0
+    clients: Sequence[int | None] = (None,)
 
 
 @dataclass
@@ -47,11 +53,13 @@ class LiveRow:
 
     Attributes:
         model: its file.
+        clients: as in the settings.
         answer: what `run_live` found.
         error: why there is nothing.
     """
 
     model: Path
+    clients: int | None = None
     answer: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
@@ -76,28 +84,32 @@ class LiveRow:
 
     def as_record(self) -> dict[str, Any]:
         """For JSON, with the raw samples."""
-        return {"error": self.error, **self.figures(), "samples_ms": self.answer.get("samples_ms")}
+        more = {name: self.answer.get(name) for name in ("samples_ms", "pictures_sent")}
+        return {"error": self.error, "preview_clients": self.clients, **self.figures(), **more}
 
 
 def measure_live(
     models: Sequence[Path], settings: LiveSettings, on_step: Callable[[str, int, int], None] = lambda *_step: None
 ) -> list[LiveRow]:
     """Run each model in a loop of its own process, one after the other. A model that fails is a failed row."""
-    rows = [LiveRow(model) for model in models]
+    rows = [LiveRow(model, clients) for model in models for clients in settings.clients]
     for step, row in enumerate(rows):
         on_step(f"live {row.model.name}", step, len(rows))
         with Child() as child:
             try:
-                row.answer = child.ask("live", model=str(row.model), **asdict(settings))
+                row.answer = child.ask("live", model=str(row.model), **{**asdict(settings), "clients": row.clients})
             except ChildError as exc:
                 row.error = str(exc)
     return rows
 
 
-def run_live(model: str, size_wh: tuple[int, int], *, threads: int, fps: float, secs: float) -> dict[str, Any]:
+def run_live(
+    model: str, size_wh: tuple[int, int], *, threads: int, fps: float, secs: float, clients: int | None = None
+) -> dict[str, Any]:
     """Run the loop in this process and tell what became of each frame.
 
-    The frames are the bundled photograph with noise, each another, made before their time comes. The sink is `null`.
+    The frames are the bundled photograph with noise, each another, made before their time comes. The sink is `null`,
+    and with `clients` the preview and so many processes that look at it.
 
     Returns `captured`, `processed`, `dropped` and, in `samples_ms`, the `age` of each result, how long the `engine` ran
     for it, and how long the loop was `busy` with it.
@@ -114,13 +126,29 @@ def run_live(model: str, size_wh: tuple[int, int], *, threads: int, fps: float, 
         engine.stamps.clear()
 
     source = _Feed(open_feed(None, size_wh), fps, round(fps * secs))
-    with open_sink("null", source) as sink:
-        models = Models({"model": lambda: denoiser}, fps=fps)
-        loop = Live(source, models, sink, Controls(Settings(model="model"), ["model"]), on_frame=note)
+    controls = Controls(Settings(model="model"), ["model"])
+    preview = None if clients is None else Preview("127.0.0.1:0", controls, lambda: loop.record())  # noqa: PLW0108
+    lookers: list[subprocess.Popen[str]] = []
+    with open_sink("null", source, more={"preview": preview} if preview else None) as sink:
+        loop = Live(source, Models({"model": lambda: denoiser}, fps=fps), sink, controls, on_frame=note)
+        if preview:
+            preview.start()
+            lookers = [_look(preview.url) for _ in range(clients or 0)]
         loop.run()
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "processed", "dropped")}
+    counts["pictures_sent"] = [int(looker.communicate(timeout=30)[0]) for looker in lookers]
     return {**counts, "samples_ms": {name: values[_FEW:] for name, values in samples_ms.items()}}
+
+
+def _look(url: str) -> subprocess.Popen[str]:
+    """A client in a process of its own, connected."""
+    command = [sys.executable, "-P", "-m", "quietframe_bench.preview_client", url]
+    looker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert looker.stdout is not None
+    if looker.stdout.readline().strip() != "connected":
+        raise QuietFrameError("a client of the preview could not connect")
+    return looker
 
 
 class _Feed(Source):

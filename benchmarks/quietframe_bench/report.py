@@ -155,7 +155,7 @@ def _video_cells(mean: Callable[[str], float | None]) -> list[str]:
 def live_table(rows: Sequence[LiveRow]) -> RenderableType:
     """What became of a paced source's frames, how old results were, and what the loop adds to the engine."""
     table = new_table(
-        "model", "captured", "dropped", "age p50", "p95", "p99", "engine", "loop", "overhead", "of engine"
+        "model", "preview", "captured", "dropped", "age p50", "p95", "p99", "engine", "loop", "overhead", "of engine"
     )
     table.title = (
         "the real-time loop: ages from capture to sink, and medians of engine and whole loop, in milliseconds;\n"
@@ -163,10 +163,11 @@ def live_table(rows: Sequence[LiveRow]) -> RenderableType:
     )
     for row in rows:
         if not (figures := row.figures()):
-            table.add_row(row.model.name, "failed")
+            table.add_row(row.model.name, _looking(row.clients), "failed")
             continue
         table.add_row(
             row.model.name,
+            _looking(row.clients),
             str(figures["captured"]),
             str(figures["dropped"]),
             *(f"{figures[f'age_p{percent}_ms']:.1f}" for percent in PERCENTILES),
@@ -174,6 +175,10 @@ def live_table(rows: Sequence[LiveRow]) -> RenderableType:
             f"{figures['overhead_mean_of_engine']:.1%}",
         )
     return table
+
+
+def _looking(clients: int | None) -> str:
+    return "none" if clients is None else f"{clients} looking"
 
 
 def startup_table(startup: Startup) -> RenderableType:

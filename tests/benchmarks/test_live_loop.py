@@ -71,3 +71,12 @@ def test_the_command_prints_and_writes_it(denoiser_file, tmp_path):
     assert row["captured"] == 60
     assert row["settings"]["fps"] == 60
     assert {"age_p95_ms", "overhead_mean_of_engine", "samples_ms"} <= row.keys()
+
+
+def test_with_a_preview_there_are_rows_with_nobody_and_with_one_who_looks(denoiser_file):
+    pytest.importorskip("uvicorn", reason="the preview needs the extra 'serve'")
+    rows = measure_live([denoiser_file], LiveSettings((64, 48), 1, 30, 2, clients=(None, 0, 1)))
+    assert [row.error for row in rows] == [None] * 3
+    assert [row.as_record()["preview_clients"] for row in rows] == [None, 0, 1]
+    assert [row.answer["pictures_sent"] for row in rows[:2]] == [[], []]
+    assert 30 <= rows[2].answer["pictures_sent"][0] <= 61
