@@ -41,7 +41,7 @@ test-wheel: .venv/.dev  ## Build the wheel and run tests/runtime on it, with its
 	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
 	$(call make_venv,.venv-wheel)
 	$(call install,.venv-wheel) --constraint $(LOCK) dist/*.whl pytest hypothesis
-	.venv-wheel/bin/python -P -m pytest tests/runtime
+	.venv-wheel/bin/python -P -m pytest -m "not long" tests/runtime
 
 check: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/ruff check .

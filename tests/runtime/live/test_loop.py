@@ -31,6 +31,7 @@ def test_every_frame_of_a_slow_camera_is_done_soon(live):
     assert record["wait_p50_ms"] + record["denoise_p50_ms"] + record["sinks_p50_ms"] <= record["age_p99_ms"]
 
 
+@pytest.mark.long
 def test_a_slow_model_drops_frames_and_stays_with_the_newest_for_a_minute(live, slow):
     """200 ms a frame behind 30 frames a second: whoever queued them would be 50 seconds late at the end."""
     sink = Noted()
@@ -143,6 +144,7 @@ def test_controls_act_at_the_next_frame(live, make_model):
     assert len(added) > resumed + 5
 
 
+@pytest.mark.long
 def test_under_load_a_faster_model_takes_over_and_gives_way_again(live, slow):
     """Real models on a real clock: 5 and 20 ms, of 33; then the machine grows so busy that 20 become 60."""
     nano, base = slow(5), slow(20)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from quietframe import Denoiser
 from quietframe.live.controls import Controls, Settings
@@ -41,6 +42,7 @@ class Reel(Source):
             yield Frame(self._frames[index % len(self._frames)].copy(), index, time.monotonic_ns())
 
 
+@pytest.mark.long
 def test_memory_threads_and_files_do_not_grow():
     noted: list[tuple[float, int, int]] = []
 
