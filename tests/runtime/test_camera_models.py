@@ -1,4 +1,4 @@
-"""What every built-in camera model holds to, as it ships: on the bundled photograph, and on test images if there are."""
+"""What every built-in camera model holds to, as it ships: on the bundled photograph, and on test images if any."""
 
 from __future__ import annotations
 
