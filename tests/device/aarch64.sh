@@ -34,7 +34,7 @@ python3 -m pip --quiet wheel --no-deps --wheel-dir "$wheels" "$here"
 target=$root/opt/quietframe
 rm -rf "$target" "$root/opt/tests"
 python3 -m pip --quiet install --target "$target" --only-binary=:all: --python-version $python \
-    --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 \
+    --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 \
     "$wheels"/quietframe-*.whl pytest
 cp -r "$here/tests" "$root/opt/tests"
 cp "$here/pyproject.toml" "$root/opt/pyproject.toml"

@@ -18,6 +18,9 @@ from quietframe.sources import Frame, Source
 CODECS: Mapping[str, str] = {".mp4": "mp4v", ".mkv": "FFV1", ".avi": "MJPG"}
 """The codec for each suffix: MPEG-4, small and played everywhere; FFV1, lossless and large; Motion JPEG."""
 
+_LIVE_CODECS: Mapping[str, str] = {**CODECS, ".mkv": "MJPG"}
+"""FFV1 takes too long where frames do not wait: a loop that repeats frames for lost time would lose more of it."""
+
 _LIVE_FPS = 30.0
 """The rate of a live source's video where the source does not tell its own; frames stand in it at their times."""
 
@@ -45,7 +48,7 @@ class VideoSink(Sink):
         super().__init__()
         if out.is_dir() and source.path is not None:
             out = out / source.path.name
-        self._fourcc = CODECS.get(out.suffix.lower(), "")
+        self._fourcc = (_LIVE_CODECS if live else CODECS).get(out.suffix.lower(), "")
         if not self._fourcc:
             raise OutputError(f"{out}: a video needs a file name with one of {' '.join(CODECS)}")
         fps = source.fps or (_LIVE_FPS if live else None)
