@@ -36,14 +36,18 @@ def model_names(model: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def openers(names: Sequence[str], open_model: Callable[[str], Denoiser]) -> Mapping[str, Callable[[], Denoiser]]:
-    """What loads each model. The first is loaded now: what is wrong with it is said before anything runs."""
-    first = open_model(names[0])
+def openers(
+    names: Sequence[str], others: Sequence[str], open_model: Callable[[str], Denoiser]
+) -> Mapping[str, Callable[[], Denoiser]]:
+    """What gives each model: those in `names` are loaded now, so that what is wrong with one is said before anything
+    runs; `others` when they are chosen.
+    """
+    loaded = {name: open_model(name) for name in names}
 
     def opener(name: str) -> Callable[[], Denoiser]:
-        return lambda: first if name == names[0] else open_model(name)
+        return lambda: loaded[name] if name in loaded else open_model(name)
 
-    return {name: opener(name) for name in names}
+    return {name: opener(name) for name in (*names, *others)}
 
 
 def say_step(step: Step) -> None:

@@ -43,9 +43,11 @@ def run_moving(source: Source, outs: Sequence[str], options: Mapping[str, Any]) 
     _check(options)
     live = not options["every_frame"] and any((source.real_time, options["live"], options["show"], options["serve"]))
     names = model_names(options["model"])
-    controls = _controls(names, options)
+    others = [name for name in camera_models() if name not in names] if options["serve"] and not options["card"] else []
+    chosen = AUTO if len(names) > 1 or options["fps"] else names[0]
+    controls = Controls(Settings(options["strength"], chosen), [AUTO, *names, *others])
     models = Models(
-        openers(list(controls.models[1:]), partial(open_model, options=options)),
+        openers(names, others, partial(open_model, options=options)),
         fps=options["fps"] or source.fps or _FPS,
         on_step=say_step,
         on_problem=say_problem,
@@ -91,13 +93,6 @@ def _check(options: Mapping[str, Any]) -> None:
         raise UsageError("--every-frame and --live exclude each other")
     if options["card"] and len(model_names(options["model"])) > 1:
         raise UsageError("--card describes one model: name one with --model")
-
-
-def _controls(names: Sequence[str], options: Mapping[str, Any]) -> Controls:
-    """At first as the options say; a browser may choose among all camera models."""
-    chosen = AUTO if len(names) > 1 or options["fps"] else names[0]
-    others = camera_models() if options["serve"] and not options["card"] else []
-    return Controls(Settings(options["strength"], chosen), [AUTO, *dict.fromkeys([*names, *others])])
 
 
 def _preview(options: Mapping[str, Any], controls: Controls, record: Callable[[], Mapping[str, Any]]) -> Preview | None:

@@ -74,6 +74,7 @@ def test_one_output_that_fails_stops_no_other(tmp_path, cli, denoiser_file):
     ("arguments", "says"),
     [
         (["--every-frame", "--live"], "--every-frame and --live exclude each other"),
+        (["-m", "camera,nowhere"], "nowhere: no such model file"),
         (["-m", "camera,"], "--model: expected a name, or names with commas between"),
         (["-m", "auto", "--card", "x.json"], "--card describes one model"),
         (["--json-stats", "nowhere/stats.jsonl"], "nowhere/stats.jsonl: cannot be written"),
