@@ -80,7 +80,7 @@ def run_moving(source: Source, outs: Sequence[str], options: Mapping[str, Any]) 
             with terminated_like_interrupted():
                 loop.run(limit, tick)
         except KeyboardInterrupt:
-            if not ((source.endless or preview) and loop.stats.processed):
+            if not ((source.endless or not outs) and loop.stats.processed):
                 raise
         service.stopping()
     record = loop.record()
