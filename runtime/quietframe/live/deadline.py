@@ -64,10 +64,10 @@ class Step:
 class Deadline:
     """Chooses, frame after frame, the best model that holds a frame rate.
 
-    Down: when frames took longer than their period, on average over two seconds. Up: when for ten seconds the next
-    better model, by what was measured at the start and what the present one takes now, would have fitted with room to
-    spare. Whoever steps down within a minute of a step up waits twice as long before the next one, up to ten
-    minutes: a machine at the edge does not flap.
+    Down: when frames took longer than their period, on average over two seconds. Up: when for ten seconds there was
+    room to spare for what the next better model took longer at the start. That is a guess: if the machine is slower
+    now, two seconds will show it. Whoever steps down within a minute of a step up waits twice as long before the next
+    one, up to ten minutes: a machine at the edge does not flap.
 
     Args:
         times_ms: what a frame takes with each model, measured at the start. A model that takes longer is a better one.
@@ -133,7 +133,7 @@ class Deadline:
         p95_ms = float(np.percentile([ms for _, ms in self._busy], 95))
         if len(self._busy) < _FEWEST:
             return None
-        better_ms = p95_ms * self._times_ms[self._place + 1] / self._times_ms[self._place]
+        better_ms = p95_ms + self._times_ms[self._place + 1] - self._times_ms[self._place]
         if better_ms > ROOM * self._period_ms:
             return None
         better = self._names[self._place + 1]
