@@ -280,7 +280,7 @@ _ALL: tuple[Recipe, ...] = (
         data=PhotoData(patch=96),
         noise=CameraNoise(),
         batch=8,
-        epochs=200,
+        epochs=150,
     ),
     replace(
         _CAMERA,
@@ -292,7 +292,7 @@ _ALL: tuple[Recipe, ...] = (
         data=PhotoData(patch=96),
         noise=CameraNoise(),
         batch=8,
-        epochs=200,
+        epochs=150,
         optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.999),
         dtype_policy="mixed_bfloat16",
     ),
