@@ -31,7 +31,7 @@ def test_the_camera_model_by_hand():
     quarter = 9 * 16 * 32 + 2 * 9 * 32 * 32 + 32 * 64
     model = built("camera-nano")
     assert macs_per_pixel(model) == half / 4 + quarter / 16
-    once = 16 + 16 * 16  # the noise level's two layers
+    once = 16 + 16 * 32  # the noise level's two layers
     assert count_macs(model, (32, 48)) == 32 * 48 * (half / 4 + quarter / 16) + once
 
 
