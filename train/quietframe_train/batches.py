@@ -123,7 +123,7 @@ def image_validation(images: ImageSet, noise: ImageCorruption, *, classify: bool
 def photo_validation(photos: Sequence[NDArray[np.uint8]], noise: CameraNoise, *, seed: int) -> Batch:
     """The same patches, noise and levels at every call: the middle of each photograph at several levels."""
     rng = np.random.default_rng(seed)
-    side = min(VALIDATION_SIDE, *(min(photo.shape[:2]) for photo in photos)) // 8 * 8
+    side = min(VALIDATION_SIDE, *(min(photo.shape[:2]) for photo in photos)) // 16 * 16
     middles = []
     for photo in photos:
         top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.noise import MAX_SIGMA_255, add_gaussian
+from quietframe.noise import MAX_SIGMA_255, add_gaussian, to_uint8
 from quietframe_train import sensor
 
 Frame = NDArray[np.uint8]
@@ -49,8 +49,8 @@ class CameraNoise:
         level_error: the told level is wrong by up to this share, so that an estimate may be, too.
         sensor_share: share of frames with a sensor's noise: `sensor.random_sensor`, mosaic, shot and read noise.
         quiet_share: share of frames without noise, half of them compressed.
-        resize_share, jpeg_share: shares of the sensor's frames that are made smaller, by up to `max_shrink`, and
-            compressed, with a quality from `jpeg_quality`.
+        smooth_share, resize_share, jpeg_share: shares of the sensor's frames whose noise the camera has smoothed, that
+            are made smaller, by up to `max_shrink`, and compressed, with a quality from `jpeg_quality`.
         least_told: the least that a sensor's noise is told as, as a share of what it is.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
         flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
@@ -60,6 +60,7 @@ class CameraNoise:
     level_error: float = 0.3
     sensor_share: float = 0.3
     quiet_share: float = 0.05
+    smooth_share: float = 0.4
     resize_share: float = 0.3
     jpeg_share: float = 0.6
     gray_share: float = 0.08
@@ -114,6 +115,8 @@ class CameraNoise:
         seen = int((side + _MARGIN) * factor) // 2 * 2
         scene = _cut(frame, min(round(seen / _SOFTNESS), *frame.shape[:2]), rng)
         clean, noisy = sensor.photograph(_enlarged(scene, seen), rng)
+        if rng.random() < self.smooth_share:
+            noisy = smoothed(clean, noisy, rng.uniform(0.5, 1.5), rng.uniform(1.0, 2.0))
         if factor > 1:
             clean, noisy = (sensor.shrink(image, side + _MARGIN) for image in (clean, noisy))
         if rng.random() < self.jpeg_share:
@@ -132,6 +135,15 @@ def compress(frame: Frame, quality: int) -> Frame:
     """A frame as it comes out of a JPEG file of that quality, 1 to 100."""
     encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+
+
+def smoothed(clean: Frame, noisy: Frame, radius: float, gain: float) -> Frame:
+    """A noisy frame whose noise was smoothed and made stronger: as a camera's own denoising leaves it, in blotches.
+
+    radius: of the Gaussian, in pixels. gain: on what is left of the noise.
+    """
+    noise = cv2.GaussianBlur(noisy.astype(np.float32) - clean, (0, 0), radius)
+    return to_uint8(clean + gain * noise)
 
 
 def flat_frame(height: int, width: int, rng: np.random.Generator) -> Frame:

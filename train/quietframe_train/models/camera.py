@@ -36,7 +36,7 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
     level = layers.Conv2D(16, 1, activation="relu6", name="level_hidden")(sigma)
-    level = layers.Conv2D(widths[1], 1, name="level")(level)
+    level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(level)
 
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
     x = calmed(conv(frame, widths[0], "down0_0", activate=False), _FIRST, "down0_0")

@@ -47,8 +47,9 @@ def unet(
         for index in range(encoder_convs[depth]):
             if depth == index == 0:
                 continue
-            told = level if depth == 1 and index == 0 else None
-            x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1, level=told)
+            x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1)
+            if level is not None and depth == 1 and index == 0:
+                x = layers.Add(name="told")([x, level])
         skips.append(x)
     for depth in range(len(widths) - 2, -1, -1):
         x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
@@ -67,21 +68,8 @@ def calmed(x: Any, limit: float, name: str) -> Any:
     return TrainedSteps(limit, activity_regularizer=RangeLimit(limit), name=f"{name}_calm")(x)
 
 
-def conv(
-    x: Any,
-    width: int,
-    name: str,
-    *,
-    strides: int = 1,
-    activate: bool = True,
-    level: Any = None,
-) -> Any:
-    """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6.
-
-    level: added to the normalized values, (1, 1, 1, width).
-    """
+def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True) -> Any:
+    """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6."""
     x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=name)(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
-    if level is not None:
-        x = layers.Add(name=f"{name}_told")([x, level])
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activate else x
