@@ -164,3 +164,16 @@ def test_settings_it_does_not_know_are_refused(spec: str, says: str) -> None:
 
 def test_other_names_are_not_standard_input() -> None:
     assert not is_stdin("-o") and not is_stdin("--") and not is_stdin("a-b.png")
+
+
+def test_a_pipe_is_live_and_a_file_waits(
+    feed: Callable[[bytes], None], as_stdin: Callable[[int], None], tmp_path: Path
+) -> None:
+    feed(jpeg(10))
+    with open_source("-") as source:
+        assert source.real_time
+    (tmp_path / "clip.mjpeg").write_bytes(jpeg(10) + jpeg(20))
+    as_stdin(os.open(tmp_path / "clip.mjpeg", os.O_RDONLY))
+    with open_source("-") as source:
+        assert not source.real_time
+        assert len(list(source)) == 2

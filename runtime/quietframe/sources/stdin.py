@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import stat
 import time
 from collections.abc import Iterator
 
@@ -31,6 +32,8 @@ def is_stdin(spec: str) -> bool:
 class StdinSource(Source):
     """Reads frames from standard input until it ends, all of them in order: whoever writes waits for whoever reads.
 
+    A pipe counts as `real_time`: the real-time loop keeps reading and drops what the model is too slow for.
+
     `-` takes JPEGs, `-?size=640x480&format=bgr&fps=30` raw frames of 8 bits, blue, green, red.
 
     Raises:
@@ -39,7 +42,6 @@ class StdinSource(Source):
     """
 
     endless = True
-    real_time = True
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
@@ -51,7 +53,8 @@ class StdinSource(Source):
         if (self._format == "bgr") != (self.size_wh is not None):
             raise SourceError(f"{spec}: raw frames need a size, and JPEGs have theirs: expected - or {_EXAMPLE}")
         try:
-            os.fstat(_DESCRIPTOR)
+            # A pipe's frames come when they happen; those of a file (< clip.mjpeg) wait.
+            self.real_time = not stat.S_ISREG(os.fstat(_DESCRIPTOR).st_mode)
         except OSError as exc:
             raise SourceError(f"{spec}: there is no standard input ({exc.strerror})") from exc
         if os.isatty(_DESCRIPTOR):
