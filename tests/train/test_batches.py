@@ -6,6 +6,7 @@ from quietframe_train.batches import (
     ImageBatches,
     PhotoBatches,
     image_validation,
+    loss_weights,
     photo_validation,
 )
 from quietframe_train.camera_noise import CameraNoise
@@ -88,8 +89,9 @@ def test_denoising_targets_are_the_clean_images(digits):
 
 def test_camera_batches_are_8_bit_frames_with_their_level(photos):
     batches = camera(photos)
-    inputs, clean = batches[0]
+    inputs, clean, weights = batches[0]
     assert len(batches) == 3
+    assert np.array_equal(weights, loss_weights((inputs["image"] - clean) * 255))
     assert inputs["image"].shape == clean.shape == (4, 32, 32, 3)
     assert inputs["sigma"].shape == (4, 1, 1, 1)
     for images in (inputs["image"], clean):

@@ -19,13 +19,13 @@ from quietframe_train import RECIPES, load_run, train
 from quietframe_train.checkpoint import read_history, resume
 from quietframe_train.evaluate import denoise_photo, evaluate, image_figures, noisy_images, predict
 from quietframe_train.fit import build
-from quietframe_train.recipe import Augmentation, ModelConfig, PictureData
+from quietframe_train.recipe import Augmentation, ModelConfig, PictureData, QuantizationPhase
 from quietframe_train.splits import load_splits
 
 ARTEFACTS = {
     "model.keras", "recipe.json", "history.csv", "metrics.json", "loss.png", "samples.png", "state.weights.h5",
 }  # fmt: skip
-SHORT_CAMERA = replace(RECIPES["camera-nano"], steps_per_epoch=6, batch=4)
+SHORT_CAMERA = replace(RECIPES["camera-nano"], steps_per_epoch=6, batch=4, quantization=QuantizationPhase())
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,15 @@ from quietframe_train.recipe import Augmentation, PhotoData
 
 Batch: TypeAlias = tuple[Any, NDArray[Any]]
 """Model inputs (an array, or a dictionary by input name) and targets."""
+WeightedBatch: TypeAlias = tuple[Any, NDArray[Any], NDArray[np.float32]]
+"""The same, and what each sample's loss counts."""
 
 VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 VALIDATION_SIDE = 192
+
+_ERROR_POWER = 0.55
+_LEAST_NOISE_255 = 2.0  # frames without noise have an error, too
+_USUAL_ERROR = 5.2
 
 
 class SeededBatches(keras.utils.PyDataset):
@@ -86,6 +92,7 @@ class PhotoBatches(SeededBatches):
 
     Inputs: `image` (batch, side, side, 3) float32 in [0, 1] and `sigma` (batch, 1, 1, 1), told level / 255.
     Targets: the clean patches, float32 in [0, 1].
+    Weights: (batch,), `loss_weights`.
     """
 
     def __init__(
@@ -106,11 +113,23 @@ class PhotoBatches(SeededBatches):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> WeightedBatch:
         rng = self.generator(index)
         source = cut_patches(self.photos, self.batch, self.source, rng)
         clean, noisy, told_255 = self.noise.apply(source, self.data.patch, rng)
-        return _camera_batch(noisy, told_255, clean)
+        inputs, targets = _camera_batch(noisy, told_255, clean)
+        return inputs, targets, loss_weights(255 * (inputs["image"] - targets))
+
+
+def loss_weights(noise_255: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the errors of patches with such noise count in training, about 1 on average.
+
+    PSNR is a logarithm, an absolute error is not: where noise was strong, much error remains, and there it is what a
+    training looks at. Errors that remain grow about as the 0.55th power of the noise.
+
+    noise_255: (batch, side, side, channels), in 8-bit levels.
+    """
+    return (_USUAL_ERROR / (_LEAST_NOISE_255 + np.std(noise_255, axis=(1, 2, 3))) ** _ERROR_POWER).astype(np.float32)
 
 
 def image_validation(images: ImageSet, noise: ImageCorruption, *, classify: bool, seed: int) -> Batch:

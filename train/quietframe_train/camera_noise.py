@@ -67,7 +67,7 @@ class CameraNoise:
     flat_share: float = 0.08
     max_shrink: float = 1.6
     jpeg_quality: tuple[int, int] = (50, 95)
-    least_told: float = 0.4
+    least_told: float = 0.6
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""

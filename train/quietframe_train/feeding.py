@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from quietframe_train.batches import Batch
+from quietframe_train.batches import Batch, WeightedBatch
 
 _AHEAD = 2  # batches made while the model computes
 
@@ -40,7 +40,7 @@ def feed(batches: keras.utils.PyDataset) -> Any:
         return batches
     import tensorflow as tf
 
-    def each() -> Iterator[Batch]:
+    def each() -> Iterator[Batch | WeightedBatch]:
         for index in range(len(batches)):
             yield batches[index]
 

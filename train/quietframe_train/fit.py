@@ -12,6 +12,7 @@ from keras import ops
 from quietframe_train.batches import Batch, SeededBatches
 from quietframe_train.checkpoint import BEST, Checkpoint, resume, should_stop
 from quietframe_train.feeding import FixedBatches, feed
+from quietframe_train.losses import LOSSES
 from quietframe_train.models import BUILDERS
 from quietframe_train.quantization import choose_ranges, fake_quantized, read_ranges, write_ranges
 from quietframe_train.recipe import Recipe, WarmupCosine
@@ -176,4 +177,4 @@ def _compile(model: keras.Model, recipe: Recipe, optimizer: keras.optimizers.Opt
     # XLA compiles a program for each shape, and the last batch of digits is a new one. Of photographs all batches have
     # one shape: 1.2 to 1.3 times faster for small models, but slower in bfloat16.
     xla = keras.backend.backend() == "jax" or (recipe.kind == "photos" and model.dtype_policy.name == "float32")
-    model.compile(optimizer, loss=recipe.loss, metrics=metrics, jit_compile=xla)
+    model.compile(optimizer, loss=LOSSES.get(recipe.loss, recipe.loss), metrics=metrics, jit_compile=xla)

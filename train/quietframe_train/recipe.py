@@ -135,7 +135,7 @@ class Recipe:
         summary: one line for `quietframe train --list`.
         task: what the model does.
         model, data, noise, optimizer, schedule: see their classes.
-        loss: a Keras loss by name.
+        loss: one of `quietframe_train.losses.LOSSES` or of Keras, by name.
         batch: images in a step.
         epochs: passes over the data; for photographs, of `steps_per_epoch` steps each.
         steps_per_epoch: None: as many as the data gives.

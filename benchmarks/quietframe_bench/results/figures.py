@@ -157,6 +157,7 @@ _LOSSES = {
     "sparse_categorical_crossentropy": "loss (cross-entropy)",
     "mse": "loss (MSE)",
     "mae": "loss (MAE)",
+    "mae_and_means": "loss (MAE, and of 16×16 means)",
 }
 
 
