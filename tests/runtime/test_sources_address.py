@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from quietframe.sources.address import is_network, split_login, without_password
+from quietframe.sources.address import as_shown, is_network, split_login, without_password
 
 # Secrets as they may stand in an address, and as people write them who do not quote.
 proper = st.text(st.characters(codec="utf-8", exclude_characters="/?#&;@=%:\r\n"), min_size=6, max_size=30)
@@ -83,3 +83,16 @@ def test_the_login_is_taken_out_and_unquoted() -> None:
     assert split_login("http://me%40home:a%2Fb%3A@cam:8080/x?y=1") == ("http://cam:8080/x?y=1", "me@home", "a/b:")
     assert split_login("http://cam/x") == ("http://cam/x", None, "")
     assert split_login("http://me@cam/x") == ("http://cam/x", "me", "")
+
+
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ("rtsp://me:pw@host/live", "rtsp://***@host/live"),
+        ("a/b@c.png", "a/b@c.png"),
+        ("-?fps=30", "-?fps=30"),
+        ("0", "0"),
+    ],
+)
+def test_of_sources_only_addresses_lose_anything(spec: str, shown: str) -> None:
+    assert as_shown(spec) == shown

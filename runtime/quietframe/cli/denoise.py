@@ -68,14 +68,15 @@ def denoise(source: str, outs: tuple[str, ...], timeout_s: float, to_8bit: bool,
 
     Without -o, photo.jpg goes to photo.denoised.jpg, clip.mp4 to clip.denoised.mp4 and the folder shots to
     shots-denoised; others need -o, --show or --serve. Pictures keep their names, transparency and being gray. Videos
-    keep their size, frame rate and frame count: .mp4 is small, .avi larger and better, .mkv lossless; sound is not
-    kept. shots/%06d.png takes numbered pictures, null nothing. Ctrl-C leaves the pictures that are done and nothing of
-    an unfinished video; the video of a camera or stream is finished by it.
+    keep their size, frame rate and frame count: .mp4 is small, .avi larger and better, .mkv lossless (of a camera or
+    stream like .avi); sound is not kept. shots/%06d.png takes numbered pictures, null nothing. Ctrl-C leaves the
+    pictures that are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
     """
     from quietframe.cli.moving import run_moving
     from quietframe.cli.runs import run_pictures
     from quietframe.sinks import default_output
     from quietframe.sources import open_source
+    from quietframe.sources.address import as_shown
 
     with quiet_libraries(), open_source(source, to_8bit=to_8bit, timeout_s=timeout_s) as opened:
         targets = list(outs)
@@ -90,7 +91,7 @@ def denoise(source: str, outs: tuple[str, ...], timeout_s: float, to_8bit: bool,
         summary = outcome.summary()
         say(_sentence(summary, outcome.path, len(outcome.failures)))
     if as_json:
-        origin = {"source": source, "output": outcome.path, "model": outcome.model}
+        origin = {"source": as_shown(source), "output": outcome.path, "model": outcome.model}
         click.echo(json_line(origin | summary | {"failures": outcome.failures}))
     return EXIT_FAILED if outcome.failures else EXIT_DONE
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quietframe.errors import SourceError, UsageError
-from quietframe.sources.address import is_network, without_password
+from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.camera import CameraSource, is_camera
 from quietframe.sources.picamera import PicameraSource, is_picamera
@@ -53,8 +53,7 @@ def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 1
             if matches(text):
                 return open_kind(text, options)
     except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
-        shown = without_password(text) if is_network(text) else text
-        raise SourceError(f"{shown}: cannot be read ({exc.strerror or exc})") from exc
+        raise SourceError(f"{as_shown(text)}: cannot be read ({exc.strerror or exc})") from exc
     raise SourceError(f"{text or '(nothing)'}: no such file, folder or camera: expected {ACCEPTED}")
 
 

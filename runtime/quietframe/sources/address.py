@@ -41,6 +41,11 @@ def without_password(address: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in shown)
 
 
+def as_shown(spec: str) -> str:
+    """A source as it may be shown: of addresses what `without_password` leaves, others as they are."""
+    return without_password(spec) if is_network(spec) else spec
+
+
 def split_login(address: str) -> tuple[str, str | None, str]:
     """The address without its login, the user (None: there is none) and the password, both unquoted.
 
