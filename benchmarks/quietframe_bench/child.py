@@ -6,6 +6,7 @@ takes nothing but its own row along. `quietframe_bench.process` is the other end
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import os
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from quietframe_bench.timing import Stopwatch
 
 _ENGINE_PACKAGES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
+_PICTURE_WH = 384, 288
 _STATUS = Path("/proc/self/status")
 
 
@@ -65,17 +67,15 @@ class _Worker:
     ) -> dict[str, Any]:
         """Import, load, and run the first frame, each timed apart."""
         begin = perf_counter_ns()
-        kind = _import_kind(task, model)
+        kind = import_kind(task, model)
         imported = perf_counter_ns()
         subject = kind(model, threads=threads)
         loaded = perf_counter_ns()
-        from quietframe_bench.frames import open_feed
+        from quietframe_bench.frames import feed_for
         from quietframe_bench.timing import Stopwatch
 
-        image = subject.card.tensor("image", "inputs")
-        gray = image is not None and image.colour == "GRAY"
-        feed = open_feed(frames, (size_wh[0], size_wh[1]), gray=gray)
-        before = _rss_mb("VmRSS")
+        feed = feed_for(subject.card, frames, (size_wh[0], size_wh[1]))
+        before = rss_mb("VmRSS")
         self._watch = Stopwatch(subject, feed.frame)
         first = self._watch.call()[-1]
         return {
@@ -84,7 +84,7 @@ class _Worker:
             "first_frame_ms": first / 1e6,
             "rss_before_first_frame_mb": before,
             "macs": _macs(subject, size_wh),
-            "gray_frames": gray,
+            "gray_frames": feed.gray,
         }
 
     def block(self, *, warmup: int, runs: int, min_secs: float) -> dict[str, Any]:
@@ -95,8 +95,8 @@ class _Worker:
         return {"warmup_ns": samples.warmup_ns, "stages_ns": samples.stages_ns}
 
     def memory(self) -> dict[str, Any]:
-        """The most memory that this process has held so far."""
-        return {"peak_rss_mb": _rss_mb("VmHWM")}
+        """The most memory that this process has held so far, and what it holds now."""
+        return {"steady_rss_mb": rss_mb("VmRSS"), "peak_rss_mb": rss_mb("VmHWM")}
 
     def enter(self, *, contender: dict[str, Any], size_wh: list[int], threads: int, gray: bool) -> dict[str, Any]:
         """Make a contender of a comparison ready to be timed, and run its first frame."""
@@ -137,6 +137,25 @@ class _Worker:
         compute = {"psnr_db": psnr_db, "ssim": ssim}
         figures = {measure: compute[measure](reference, result) for measure in measures}
         return figures if contender else figures | {"estimated_sigma_255": estimate_noise(frame)}
+
+    def picture(self, *, model: str | None, sigma_255: float) -> dict[str, Any]:
+        """What a denoiser makes of a part of the bundled photograph with noise; without a model, the noisy part."""
+        import cv2
+        import numpy as np
+
+        from quietframe import Denoiser
+        from quietframe.assets import photo_bgr
+        from quietframe.noise import add_gaussian
+        from quietframe.quality import psnr_db
+
+        photo = photo_bgr()
+        top, left = (photo.shape[0] - _PICTURE_WH[1]) // 2, (photo.shape[1] - _PICTURE_WH[0]) // 2
+        clean = photo[top : top + _PICTURE_WH[1], left : left + _PICTURE_WH[0]]
+        shown = add_gaussian(clean, sigma_255, np.random.default_rng(0)) if sigma_255 else clean
+        shown = Denoiser(model)(shown) if model else shown
+        encoded = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+        psnr = psnr_db(clean, shown) if sigma_255 else None
+        return {"jpeg_base64": base64.b64encode(encoded.tobytes()).decode(), "psnr_db": psnr, "sigma_255": sigma_255}
 
     def live(self, *, model: str, size_wh: list[int], **settings: Any) -> dict[str, Any]:
         """Run the real-time loop behind a source of that rate for so long. See `run_live`."""
@@ -197,6 +216,7 @@ def main() -> None:
         "judge": worker.judge,
         "follow": worker.follow,
         "live": worker.live,
+        "picture": worker.picture,
     }
     for line in sys.stdin:
         request = json.loads(line)
@@ -210,7 +230,7 @@ def main() -> None:
         answers.flush()
 
 
-def _import_kind(task: TaskName, model: str) -> type[Denoiser | Classifier]:
+def import_kind(task: TaskName, model: str) -> type[Denoiser | Classifier]:
     """The class for a task. Imports all that loading needs, so that imports are not counted as load time."""
     from quietframe.tasks import Classifier, DenoiseClassifier, Denoiser
 
@@ -230,7 +250,7 @@ def _macs(subject: Denoiser | Classifier, size_wh: list[int]) -> int:
     return round(subject.card.macs_per_pixel * placement.count * placement.part_hw[0] * placement.part_hw[1])
 
 
-def _rss_mb(field: str) -> float:
+def rss_mb(field: str) -> float:
     """`VmRSS` or `VmHWM` (its peak) of this process.
 
     Not getrusage where it can be helped: its peak outlives exec, so it would be the parent's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from quietframe.errors import OutputError, UsageError
 
 OnStep = Callable[[str, int, int], None]
 Progress = Callable[[], AbstractContextManager[OnStep]]
-Outcome = tuple[dict[str, Any], list[str]]
+Outcome = tuple[Sequence[Mapping[str, Any]], list[str]]
 
 _OPTIONS = (
     click.option(
@@ -115,7 +115,7 @@ def compare_with_peers(models: Sequence[Path], options: dict[str, Any], progress
             found = compare(models, settings, networks, on_step)
         drops = [vars(drop) for drop in int8_drops(found.rows)]
         print_results(*comparison_tables(found, settings))
-        document = report.document(document_rows(found), int8_drops=drops, **comparison_record(found, settings))
+        lines = report.lines(document_rows(found), int8_drops=drops, **comparison_record(found, settings))
     if options["plot"]:
         from quietframe_bench.pareto import draw, panels_of
 
@@ -123,7 +123,7 @@ def compare_with_peers(models: Sequence[Path], options: dict[str, Any], progress
         caption = f"{size_wh[0]}×{size_wh[1]}, threads: {threads}, {report.machine['cpu']}"
         draw(panels_of(found), options["plot"], f"{caption} · {found.pictures} pictures of {options['data'].name}")
         click.echo(f"wrote {options['plot']}", err=True)
-    return document, found.failures()
+    return lines, found.failures()
 
 
 def judge_pairs(models: Sequence[Path], options: dict[str, Any], progress: Progress) -> Outcome:
@@ -145,8 +145,8 @@ def judge_pairs(models: Sequence[Path], options: dict[str, Any], progress: Progr
     with progress() as on_step:
         found = measure_pairs(models, settings, on_step)
     print_results(*pairs_tables(found, settings))
-    document = report.document([(row.model, row.as_record()) for row in found.rows], **pairs_record(found, settings))
-    return document, found.failures()
+    lines = report.lines([(row.model, row.as_record()) for row in found.rows], **pairs_record(found, settings))
+    return lines, found.failures()
 
 
 def _pair_rule(options: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.card import ModelCard
 from quietframe.errors import UsageError
 
 NOISE_SIGMA_255 = 25.0
@@ -44,7 +45,7 @@ class FrameFeed:
         sigma_255: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.size_wh = size_wh
+        self.size_wh, self.gray = size_wh, gray
         area_wh = size_wh[0] + _MARGIN, size_wh[1] + _MARGIN
         covers = [_cover(picture, area_wh) for picture in pictures]
         self._pictures = [cv2.cvtColor(cover, cv2.COLOR_BGR2GRAY) for cover in covers] if gray else covers
@@ -88,6 +89,12 @@ def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = Fals
     if not pictures:
         raise UsageError(f"{Path(source)}: holds no frames to measure with")
     return FrameFeed(pictures, size_wh, gray=gray)
+
+
+def feed_for(card: ModelCard, source: str | None, size_wh: tuple[int, int]) -> FrameFeed:
+    """Frames of the kind that a model takes: gray or in colour. See `open_feed`."""
+    image = card.tensor("image", "inputs")
+    return open_feed(source, size_wh, gray=image is not None and image.colour == "GRAY")
 
 
 def _bgr(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -22,7 +22,6 @@ _BOARD = Path("/proc/device-tree/model")
 
 def describe_machine() -> dict[str, Any]:
     """The machine, in plain values. What the system does not tell is None."""
-    clock = _clock_mhz()
     return {
         "board": _first_line(_BOARD),
         "cpu": cpu_model(),
@@ -31,7 +30,7 @@ def describe_machine() -> dict[str, Any]:
         "logical_cores": logical_cores(),
         "memory_mb": memory_mb("MemTotal"),
         "governor": _first_line(_GOVERNOR),
-        "clock_mhz": clock,
+        "clock_mhz": clock_mhz(),
         "load_1min": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
     }
@@ -84,7 +83,8 @@ def _first_line(path: Path) -> str | None:
         return None
 
 
-def _clock_mhz() -> float | None:
+def clock_mhz() -> float | None:
+    """The processor's clock now; None where the system does not tell."""
     try:
         frequency = psutil.cpu_freq()
     except (OSError, NotImplementedError):

@@ -96,10 +96,14 @@ def panels_of(found: Comparison) -> list[Panel]:
 
 
 def draw(panels: Sequence[Panel], path: Path, caption: str) -> None:
-    """Write the plot as PNG: a panel for each level, time on a logarithmic axis.
+    """Write `figure_of` as PNG. Raises OutputError if the file cannot be written."""
+    buffer = io.BytesIO()
+    figure_of(panels, caption).savefig(buffer, format="png")
+    write_whole(path, buffer.getvalue())
 
-    caption: what was measured on what. Raises OutputError if the file cannot be written.
-    """
+
+def figure_of(panels: Sequence[Panel], caption: str) -> Figure:
+    """The plot: a panel for each level, time on a logarithmic axis. caption: what was measured on what."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -112,9 +116,7 @@ def draw(panels: Sequence[Panel], path: Path, caption: str) -> None:
     figure.draw_without_rendering()
     for axes, panel in zip(figure.axes, panels, strict=True):
         _label(axes, panel)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_whole(path, buffer.getvalue())
+    return figure
 
 
 def _point(found: Comparison, row: QualityRow) -> Point | None:
@@ -135,6 +137,8 @@ def _point(found: Comparison, row: QualityRow) -> Point | None:
 
 
 def _draw_panel(axes: Any, panel: Panel) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     best = front(panel.points)
     axes.set_xscale("log")
     axes.plot(
@@ -152,19 +156,22 @@ def _draw_panel(axes: Any, panel: Panel) -> None:
             point.ms, point.psnr_db, s=style.area, marker=style.marker, color=face, edgecolor=style.colour, zorder=3
         )
     axes.axhline(panel.noisy_psnr_db, color=_FAINT, linewidth=1, linestyle=":")
-    axes.axvline(_REAL_TIME_MS, color=_FAINT, linewidth=1, linestyle=":")
     times = [point.ms for point in panel.points]
     axes.set_xlim(min(times) / 4, max(times) * 4)  # room for names
     reached = [panel.noisy_psnr_db, *(point.psnr_db for point in panel.points)]
     axes.set_ylim(min(reached) - 0.6, max(reached) + 1.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda ms, _position: f"{ms:,g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(f"PSNR (dB) at σ {panel.sigma_255:g}")
     axes.grid(alpha=0.18)
     axes.spines[["top", "right"]].set_visible(False)
     edge = axes.get_xlim()[1]
     axes.text(edge, panel.noisy_psnr_db, "noisy input", ha="right", va="bottom", fontsize=7.5, color="#777777")
-    top = axes.get_ylim()[1]
-    axes.text(_REAL_TIME_MS, top, " 30 frames/s", ha="left", va="top", fontsize=7.5, color="#777777")
+    if _REAL_TIME_MS < edge:
+        axes.axvline(_REAL_TIME_MS, color=_FAINT, linewidth=1, linestyle=":")
+        top = axes.get_ylim()[1]
+        axes.text(_REAL_TIME_MS, top, " 30 frames/s", ha="left", va="top", fontsize=7.5, color="#777777")
 
 
 def _draw_legend(figure: Figure) -> None:

@@ -1,9 +1,9 @@
-"""Results for people (tables) and for machines (one JSON document)."""
+"""Results for people (tables) and for machines (JSON Lines)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,11 @@ from quietframe.images import write_whole
 from quietframe_bench.image_quality import Drop, QualityRow
 from quietframe_bench.live_loop import LiveRow
 from quietframe_bench.machine import describe_commit, describe_file, describe_machine, describe_versions
-from quietframe_bench.speed import SpeedRow
+from quietframe_bench.rows import SCHEMA
+from quietframe_bench.speed import NOISY_SPREAD
 from quietframe_bench.startup import Startup
 from quietframe_bench.timing import PERCENTILES
 from quietframe_bench.video_quality import VideoRow
-
-SCHEMA = 1
-"""Version of the JSON document. Units are in the keys; `null` is what the system or the model does not tell."""
 
 _WIDTH = 140
 
@@ -38,28 +36,38 @@ class Report:
     def __init__(self, kind: str, settings: Mapping[str, Any]) -> None:
         self.kind = kind
         self.machine = describe_machine()
-        self._circumstances = {
+        self.circumstances: Mapping[str, Any] = {
             "settings": dict(settings),
             "machine": self.machine,
             "versions": describe_versions(),
             "commit": describe_commit(),
         }
 
-    def document(self, results: Sequence[tuple[Path | None, Mapping[str, Any]]], **more: Any) -> dict[str, Any]:
-        """The JSON document: each row describes itself wholly, so that rows of several runs can be mixed.
+    def lines(
+        self, results: Sequence[tuple[Path | None, Mapping[str, Any]]], **summary: Any
+    ) -> list[Mapping[str, Any]]:
+        """The rows for JSON: each describes itself wholly, so that rows of several runs can be mixed.
 
         results: a model's file (None for what is no model) and its figures, for each row.
+        summary: what belongs to no row in particular; where there is any, it becomes a last line of its own.
         """
         files = {model: describe_file(model) for model, _ in results if model}
-        rows = [
-            {"model": files[model] if model else None, **figures, **self._circumstances} for model, figures in results
-        ]
+        rows = [self._line(self.kind, {"model": files[model] if model else None, **row}) for model, row in results]
+        return [*rows, self._line(f"{self.kind}-summary", summary)] if summary else rows
+
+    def _line(self, kind: str, figures: Mapping[str, Any]) -> Mapping[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return {"schema": SCHEMA, "kind": self.kind, "finished_utc": now, "rows": rows, **more}
+        return {"schema": SCHEMA, "kind": kind, "finished_utc": now, **figures, **self.circumstances}
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON Lines; the file appears whole or not at all. Raises OutputError if it cannot be written."""
+    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+    write_whole(path, text.encode())
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write the document; the file appears whole or not at all. Raises OutputError if it cannot be written."""
+    """Write one JSON document, as `write_lines` writes many."""
     write_whole(path, (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -72,35 +80,42 @@ def print_results(*parts: RenderableType) -> None:
         console.print(part)
 
 
-def speed_tables(rows: Sequence[SpeedRow]) -> list[RenderableType]:
-    """Time of the stages, and what else a model costs, row by row."""
-    times = new_table("model", "size", "threads", "pre", "engine", "post", "total", "p95", "p99", "total/engine", "fps")
-    times.title = "milliseconds a frame: medians, and p95 and p99 of the total"
-    costs = new_table("model", "size", "threads", "load ms", "first ms", "peak MB", "file MB", "MMAC", "GMAC/s")
-    costs.title = "load and first frame in a fresh process, its peak memory, and the work of one frame"
-    for row in rows:
-        what = (row.model.name, _size(row.size_wh), str(row.threads or ""))
-        if not (figures := row.figures()):
+def speed_tables(lines: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Time of the stages, and what else a model costs, row by row, of the lines of a speed run."""
+    times = new_table(
+        "model", "size", "threads", "pre", "engine", "post", "total", "p95", "p99", "spread", "total/engine", "fps"
+    )
+    times.title = (
+        "milliseconds a frame: medians, and p95 and p99 of the total; spread: how far the medians of its rounds lie\n"
+        f"apart, marked above {NOISY_SPREAD:.0%}: other work, heat or a changing clock was measured, too"
+    )
+    costs = new_table(
+        "model", "size", "threads", "load ms", "first ms", "peak MB", "steady MB", "file MB", "MMAC", "GMAC/s"
+    )
+    costs.title = "load and first frame in a fresh process, its peak and last memory, and the work of one frame"
+    for row in lines:
+        what = (row["model"]["file"], _size(row["size_wh"]), str(row["threads"] or ""))
+        if row["error"]:
             times.add_row(*what, "failed")
             continue
-        stages = figures["stages"]
+        stages = row["stages"]
         total, engine = stages["total"], stages["engine"]
         times.add_row(
             *what,
             *(f"{stages[stage]['p50_ms']:.2f}" for stage in ("pre", "engine", "post", "total")),
             f"{total['p95_ms']:.2f}",
             f"{total['p99_ms']:.2f}",
-            f"{figures['total_over_engine_p50']:.3f}",
-            f"{figures['frames_per_s_p50']:.1f}",
+            f"{'! ' if row['noisy_machine'] else ''}{row['spread']:.1%}",
+            f"{row['total_over_engine_p50']:.3f}",
+            f"{row['frames_per_s_p50']:.1f}",
         )
         costs.add_row(
             *what,
-            f"{row.facts['load_ms']:.1f}",
-            f"{row.facts['first_frame_ms']:.1f}",
-            f"{row.facts['peak_rss_mb']:.0f}",
-            f"{row.model.stat().st_size / 1e6:.3f}",
-            f"{row.facts['macs'] / 1e6:.0f}",
-            f"{row.facts['macs'] / engine['p50_ms'] / 1e6:.1f}",
+            *(f"{row[name]:.1f}" for name in ("load_ms", "first_frame_ms")),
+            *(f"{row[name]:.0f}" for name in ("peak_rss_mb", "steady_rss_mb")),
+            f"{row['model']['file_bytes'] / 1e6:.3f}",
+            f"{row['macs'] / 1e6:.0f}",
+            f"{row['macs'] / engine['p50_ms'] / 1e6:.1f}",
         )
     return [times, costs] if costs.row_count else [times]
 
@@ -181,6 +196,43 @@ def _looking(clients: int | None) -> str:
     return "none" if clients is None else f"{clients} looking"
 
 
+def cold_start_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """What a model takes until its first frame is done, step by step."""
+    steps = ("process_ms", "import_ms", "load_ms", "first_frame_ms", "ready_ms")
+    table = new_table("model", "size", "threads", "process", "import", "load", "first frame", "sum", "MB then")
+    table.title = "cold start in fresh processes, medians in milliseconds"
+    for line in lines:
+        if "ready_ms" in line:
+            what = line["model"]["file"], _size(line["size_wh"]), str(line["threads"])
+            table.add_row(*what, *(f"{line[step]:.1f}" for step in steps), f"{line['rss_mb']:.0f}")
+        elif line.get("error"):
+            table.add_row(line["model"]["file"], "", "", "failed")
+    return table
+
+
+def sustained_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The first minute of a run without a pause, against its last."""
+    table = new_table("model", "size", "threads", "first", "last", "last/first", "°C first", "last", "throttled")
+    table.title = (
+        f"medians of the first and last {lines[0].get('ends_s', 0):g} seconds, in milliseconds" if lines else ""
+    )
+    for line in lines:
+        what = line["model"]["file"], _size(line["size_wh"]), str(line["threads"] or "")
+        if line["error"]:
+            table.add_row(*what, "failed")
+            continue
+        ends = [line["parts"][at]["temperature_c"] for at in (0, -1)]
+        throttled = [part["throttled"] for part in line["parts"]]
+        table.add_row(
+            *what,
+            *(f"{line[name]:.2f}" for name in ("first_p50_ms", "last_p50_ms")),
+            f"{line['last_over_first']:.3f}",
+            *("not told" if celsius is None else f"{celsius:.0f}" for celsius in ends),
+            "not told" if throttled[-1] is None else "yes" if any(throttled) else "no",
+        )
+    return table
+
+
 def startup_table(startup: Startup) -> RenderableType:
     """What starting costs, against what the libraries cost."""
     record = startup.as_record()
@@ -202,5 +254,5 @@ def new_table(first: str, *others: str) -> Table:
     return table
 
 
-def _size(size_wh: tuple[int, int] | None) -> str:
+def _size(size_wh: Sequence[int] | None) -> str:
     return f"{size_wh[0]}×{size_wh[1]}" if size_wh else ""

@@ -1,4 +1,9 @@
-"""The speed of models: every model at every size with every number of threads, interleaved."""
+"""The speed of models: every model at every size with every number of threads, interleaved in blocks.
+
+Rows of a block are measured in turn, round after round, each in a process of its own, so that a machine that grows slow
+or busy meanwhile hurts them alike. What is compared most, the models at one size, stands in a block together. Finished
+blocks are handed out, so that an interruption costs no more than the block under way.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from quietframe.live.health import Health
+from quietframe_bench.machine import clock_mhz
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.timing import Samples, percentiles_ms
 
 ROUNDS = 5
-"""Each row is measured in so many rounds, spread over the whole run."""
+"""Each row is measured in so many rounds, spread over its block."""
+BLOCK = 12
+"""So many rows are measured in turn; each holds a process with its model."""
+NOISY_SPREAD = 0.1
+"""Medians of rounds that lie further apart, as a share of the row's, say that the machine did other things, too."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class SpeedRow:
         facts: what the model says of itself, its load time, first frame and memory.
         samples: the raw times.
         round_runs: how many of the timed frames each round gave, in order.
+        round_health: after each round: `temperature_c`, `throttled` and `clock_mhz` where the system tells them.
         error: why the row failed.
     """
 
@@ -55,11 +69,15 @@ class SpeedRow:
     facts: dict[str, Any] = field(default_factory=dict)
     samples: Samples = field(default_factory=Samples)
     round_runs: list[int] = field(default_factory=list)
+    round_health: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
 
     def figures(self) -> dict[str, Any]:
-        """Percentiles of each stage, and the part of the time that is not the engine's; empty if it failed."""
-        return {} if self.error else figures_of(self.samples)
+        """Percentiles of each stage, what is not the engine's, and how the rounds differ; empty if it failed."""
+        if self.error:
+            return {}
+        spread = spread_of(self.samples.stages_ns["total"], self.round_runs)
+        return {**figures_of(self.samples), "spread": spread, "noisy_machine": spread > NOISY_SPREAD}
 
     def as_record(self) -> dict[str, Any]:
         """The row for JSON, with its raw samples."""
@@ -70,6 +88,7 @@ class SpeedRow:
             **self.facts,
             **self.figures(),
             "round_runs": self.round_runs,
+            "round_health": self.round_health,
             "warmup_ns": self.samples.warmup_ns,
             "samples_ns": self.samples.stages_ns,
         }
@@ -79,44 +98,54 @@ def measure_speed(
     models: Sequence[Path],
     settings: SpeedSettings,
     on_step: Callable[[str, int, int], None] = lambda text, step, steps: None,
+    on_block: Callable[[Sequence[SpeedRow]], None] = lambda rows: None,
+    is_done: Callable[[SpeedRow], bool] = lambda row: False,
 ) -> list[SpeedRow]:
-    """Measure models, each row in a process of its own, all rows in turn and over again.
-
-    A machine that grows slow or busy during the run so hurts all rows alike.
+    """Measure models, each row in a process of its own.
 
     Args:
         models: model files.
         settings: how to measure.
         on_step: told (what, step, steps) as it goes on.
+        on_block: given the rows of each block when it is finished.
+        is_done: which rows need not be measured; they are left out.
 
     Returns:
         A row for each model, size and number of threads, in that order; a model that cannot be opened gives one
         row with its error.
     """
-    rows = [row for model in models for row in _plan(model, settings)]
-    with ExitStack() as stack:
-        open_rows: list[tuple[SpeedRow, Child]] = []
-        steps = len(rows) * (ROUNDS + 1)
-        for step, row in enumerate(rows):
-            on_step(f"open {row.model.name}", step, steps)
-            if row.error is None:
-                child = stack.enter_context(Child())
-                if _open(row, child, settings):
-                    open_rows.append((row, child))
-        step = len(rows)
-        for runs, order in _rounds(open_rows, settings):
-            for row, child in order:
-                on_step(f"measure {row.model.name}", step, steps)
-                step += 1
-                if row.error is None:
-                    _measure_round(row, child, settings, runs)
-        for row, child in open_rows:
-            if row.error is None:
-                row.facts |= child.ask("memory")
+    rows = [row for model in models for row in plan_rows(model, settings) if not is_done(row)]
+    by_size = sorted(rows, key=lambda row: row.size_wh or (0, 0))
+    steps = len(rows) * (min(ROUNDS, settings.runs) + 1)
+    progress = iter(range(steps))
+    for start in range(0, len(by_size), BLOCK):
+        block = by_size[start : start + BLOCK]
+        _measure_block(block, settings, lambda text: on_step(text, next(progress), steps))
+        on_block(block)
     return rows
 
 
-def _plan(model: Path, settings: SpeedSettings) -> list[SpeedRow]:
+def _measure_block(rows: Sequence[SpeedRow], settings: SpeedSettings, on_step: Callable[[str], None]) -> None:
+    with ExitStack() as stack:
+        open_rows: list[tuple[SpeedRow, Child]] = []
+        for row in rows:
+            on_step(f"open {row.model.name}")
+            if row.error is None:
+                child = stack.enter_context(Child())
+                if open_row(row, child, settings):
+                    open_rows.append((row, child))
+        for runs, order in _rounds(open_rows, settings):
+            for row, child in order:
+                on_step(f"measure {row.model.name}")
+                if row.error is None:
+                    _measure_round(row, child, settings, runs)
+                    row.round_health.append(machine_now())
+        for row, child in open_rows:
+            if row.error is None:
+                row.facts |= child.ask("memory")
+
+
+def plan_rows(model: Path, settings: SpeedSettings) -> list[SpeedRow]:
     """The rows of one model: what it is says which sizes it runs at."""
     try:
         with Child() as child:
@@ -128,7 +157,8 @@ def _plan(model: Path, settings: SpeedSettings) -> list[SpeedRow]:
     return [SpeedRow(model, size_wh, threads, dict(facts)) for size_wh in sizes_wh for threads in settings.threads]
 
 
-def _open(row: SpeedRow, child: Child, settings: SpeedSettings) -> bool:
+def open_row(row: SpeedRow, child: Child, settings: SpeedSettings) -> bool:
+    """Load a row's model in a process; whether that worked. Its facts, or its error, go into the row."""
     try:
         row.facts |= child.ask(
             "open",
@@ -150,6 +180,18 @@ def figures_of(samples: Samples) -> dict[str, Any]:
     stages = {stage: percentiles_ms(times) for stage, times in samples.stages_ns.items()}
     total, engine = stages["total"]["p50_ms"], stages["engine"]["p50_ms"]
     return {"stages": stages, "total_over_engine_p50": total / engine, "frames_per_s_p50": 1000 / total}
+
+
+def machine_now() -> dict[str, Any]:
+    """`temperature_c`, `throttled` and `clock_mhz` at this moment; None for what the system does not tell."""
+    found = Health()()
+    return {"temperature_c": found["temperature_c"], "throttled": found["throttled"], "clock_mhz": clock_mhz()}
+
+
+def spread_of(samples_ns: Sequence[int], round_runs: Sequence[int]) -> float:
+    """How far the medians of the rounds lie apart, as a share of the median of all."""
+    rounds = np.split(np.asarray(samples_ns), np.cumsum(round_runs)[:-1])
+    return float(np.ptp([np.median(times) for times in rounds]) / np.median(samples_ns))
 
 
 def _rounds(

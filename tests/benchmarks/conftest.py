@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,12 +14,13 @@ import pytest
 
 pytest.importorskip("psutil", reason="benchmarks need the extra 'bench'")
 
-_TINY = Path(__file__).parents[1] / "runtime" / "tiny_models.py"
+_RUNTIME_TESTS = Path(__file__).parents[1] / "runtime"
 
 
-def _load_tiny() -> ModuleType:
-    """The runtime tests' builder of small real models, by its path: tests are no packages."""
-    spec = importlib.util.spec_from_file_location("tiny_models_of_benchmarks", _TINY)
+def _load(helper: str) -> ModuleType:
+    """A helper of the runtime's tests, by its path: tests are no packages."""
+    path = _RUNTIME_TESTS / helper
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_benchmarks", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -35,7 +36,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
 
 def _model_maker(folder: Path) -> Callable[..., Path]:
     """See `make_model`."""
-    tiny = _load_tiny()
+    tiny = _load("tiny_models.py")
 
     def make(name: str = "model", **fields: Any) -> Path:
         model = tiny.TinyModel(**fields)
@@ -44,6 +45,18 @@ def _model_maker(folder: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A Chromium; the test fails if a page of it reports an error. Skips where there is none."""
+    pytest.importorskip("websockets", reason="driving Chromium needs websockets")
+    chromium = _load("live/preview/chromium.py")
+    if chromium.PROGRAM is None:
+        pytest.skip("no Chromium is installed: apt install chromium")
+    with chromium.Browser() as running:
+        yield running
+        assert running.errors == []
 
 
 @pytest.fixture

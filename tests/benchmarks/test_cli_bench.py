@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 
@@ -8,6 +9,12 @@ import numpy as np
 import pytest
 
 from quietframe.cli import main
+
+
+def read(path):
+    """The lines of a file that `--json` wrote."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
 
 QUICK = ("--size", "64x48", "--threads", "1", "--runs", "10", "--min-secs", "0")
 
@@ -31,10 +38,8 @@ def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, de
     assert code == 0
     assert denoiser_file.name in out
     assert "total/engine" in out
-    document = json.loads(target.read_text())
-    assert document["schema"] == 1
-    assert document["kind"] == "speed"
-    (row,) = document["rows"]
+    (row,) = read(target)
+    assert (row["schema"], row["kind"]) == (2, "speed")
     assert row["model"]["sha256"] == hashlib.sha256(denoiser_file.read_bytes()).hexdigest()
     assert row["model"]["file_bytes"] == denoiser_file.stat().st_size
     assert row["settings"]["runs"] == 10
@@ -62,7 +67,7 @@ def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_pat
     assert code == 1
     assert "failed" in out
     assert err.count("bad.tflite") == 1
-    failed, good = json.loads(target.read_text())["rows"]
+    failed, good = read(target)
     assert "not a LiteRT model" in failed["error"]
     assert failed["model"]["file"] == "bad.tflite"
     assert good["error"] is None
@@ -78,14 +83,15 @@ def test_quality_prints_means_and_writes_each_picture(bench, make_model, picture
     assert code == 0
     assert "noisy input" in out
     assert "int8 - fp32" in out
-    document = json.loads(target.read_text())
-    assert document["kind"] == "quality"
-    assert len(document["rows"]) == 6
-    assert {row["images"] for row in document["rows"]} == {4}
-    assert document["rows"][0]["model"] is None
-    for row in document["rows"]:
+    *rows, summary = read(target)
+    assert {row["kind"] for row in rows} == {"quality"}
+    assert len(rows) == 6
+    assert {row["images"] for row in rows} == {4}
+    assert rows[0]["model"] is None
+    for row in rows:
         assert row["psnr_db"] == pytest.approx(np.mean([image["psnr_db"] for image in row["by_image"].values()]))
-    assert [drop["sigma_255"] for drop in document["int8_drops"]] == [15, 25]
+    assert summary["kind"] == "quality-summary"
+    assert [drop["sigma_255"] for drop in summary["int8_drops"]] == [15, 25]
 
 
 def test_quality_without_a_model_judges_the_built_in_ones_for_frames(bench, picture_folder):
@@ -121,18 +127,18 @@ def test_video_prints_means_and_writes_each_frame(bench, blur_file, video_folder
     )
     assert code == 0
     assert [out.count(name) for name in ("mean", "first", "second")] == [5, 4, 4]  # one in the title
-    document = json.loads(target.read_text())
-    assert document["kind"] == "video"
-    assert len(document["rows"]) == 4
-    assert document["rows"][0]["model"] is None
-    for row in document["rows"]:
+    rows = read(target)
+    assert {row["kind"] for row in rows} == {"video"}
+    assert len(rows) == 4
+    assert rows[0]["model"] is None
+    for row in rows:
         assert row["settings"]["limit"] == 2
         assert row["psnr_db"] == pytest.approx(np.mean([found["psnr_db"] for found in row["by_sequence"].values()]))
         for found in row["by_sequence"].values():
             assert list(found["by_frame"]) == ["0.png", "1.png"]
             assert found["flicker_255"] == found["by_frame"]["1.png"]["flicker_255"]
             assert f"{found['flicker_255']:.2f}" in out
-    assert {row["estimated_sigma_255"] is None for row in document["rows"] if row["model"]} == {True}
+    assert {row["estimated_sigma_255"] is None for row in rows if row["model"]} == {True}
 
 
 def test_video_with_a_broken_frame_names_it_and_is_exit_1(bench, blur_file, video_folder, tmp_path):
@@ -157,13 +163,13 @@ def test_peers_prints_tables_and_notes_and_writes_everything(bench, lasting, tmp
     for said in (blur_file.name, "bilateral, best setting", "NLM, textbook", "whole ms", "flatters", "--peer-weights"):
         assert said in out
     assert plot.read_bytes().startswith(b"\x89PNG")
-    document = json.loads(target.read_text())
-    assert (document["schema"], document["kind"]) == (1, "quality")
-    ours = next(row for row in document["rows"] if row["model"])
+    *rows, summary = read(target)
+    assert {(row["schema"], row["kind"]) for row in rows} == {(2, "quality")}
+    ours = next(row for row in rows if row["model"])
     assert ours["model"]["sha256"] == hashlib.sha256(blur_file.read_bytes()).hexdigest()
     assert len(ours["by_image"]) == 2
     assert ours["settings"]["speed"]["runs"] == 2
-    comparison = document["comparison"]
+    comparison = summary["comparison"]
     assert {grid["method"] for grid in comparison["grids"]} == {"bilateral", "median", "Gaussian", "NLM"}
     assert all(len(times["samples_ns"]["total"]) == 2 for times in comparison["times"])
     assert comparison["textbook"]["NLM"] == {"h": 10, "hColor": 10, "templateWindowSize": 7, "searchWindowSize": 21}
@@ -198,16 +204,16 @@ def test_pairs_prints_the_half_to_report_on_and_writes_the_split(bench, denoiser
     assert code == 0
     assert "noisy input" in out
     assert "constant level 0" in out  # there is no noise
-    document = json.loads(target.read_text())
-    assert document["kind"] == "pairs"
-    assert (document["pairs"]["choose"], document["pairs"]["report"]) == (["a"], ["b"])
-    assert [row["contender"] for row in document["rows"]] == [
+    *rows, summary = read(target)
+    assert {row["kind"] for row in rows} == {"pairs"}
+    assert (summary["pairs"]["choose"], summary["pairs"]["report"]) == (["a"], ["b"])
+    assert [row["contender"] for row in rows] == [
         "noisy input",
         denoiser_file.name,
         f"{denoiser_file.name}, constant level 0",
     ]
-    assert document["rows"][0]["settings"]["pair_suffixes"] == ["-noisy", "-clean"]
-    assert list(document["rows"][1]["by_image"]) == ["b"]
+    assert rows[0]["settings"]["pair_suffixes"] == ["-noisy", "-clean"]
+    assert list(rows[1]["by_image"]) == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +230,12 @@ def test_pairs_prints_the_half_to_report_on_and_writes_the_split(bench, denoiser
         (("{model}", "--quality"), "--data FOLDER"),
         (("{model}", "--data", "{folder}"), "--data does not go with"),
         (("{model}", "--quality", "--data", "{folder}", "--startup"), "one of them"),
-        (("{model}", "{model}", "--startup"), "one model"),
+        (("{model}", "--startup", "--threads", "1,2"), "one number of --threads"),
+        (("{model}", "--sustained", "20", "--startup"), "--startup and --sustained measure different things"),
+        (("{model}", "--sustained", "20", "--runs", "9"), "--runs does not go with"),
+        (("{model}", "--resume"), "--json FILE"),
+        (("{model}", "--startup", "--csv", "{folder}/a.csv"), "--csv does not go with"),
+        (("{model}", "--markdown", "{folder}/nowhere/a.md"), "no such folder"),
         (("{model}", "--video", "--quality", "--data", "{folder}"), "one of them"),
         (("{model}", "--video", "--data", "{folder}", "--startup"), "one of them"),
         (("{model}", "--video", "--data", "{folder}", "--threads", "2"), "--threads does not go with"),
@@ -259,10 +270,112 @@ def test_wrong_input_is_one_line_and_exit_2(bench, denoiser_file, picture_folder
     assert len(err.strip().splitlines()) == 1
 
 
-def test_startup_prints_the_ratio(bench, denoiser_file, tmp_path):
-    target = tmp_path / "rows.json"
-    code, out, _ = bench("--startup", denoiser_file, "--runs", 1, "--json", target)
-    (row,) = json.loads(target.read_text())["rows"]
-    assert f"{row['ratio']:.3f}" in out
-    assert row["ratio"] == pytest.approx(row["denoiser_ms"] / row["libraries_ms"])
-    assert code == (row["ratio"] > row["goal_ratio"])
+def test_startup_prints_the_ratio_and_each_step(bench, denoiser_file, classifier_file, tmp_path):
+    target = tmp_path / "rows.jsonl"
+    code, out, _ = bench("--startup", classifier_file, denoiser_file, "--runs", 1, "--size", "64x48", "--json", target)
+    *rows, ratio = read(target)
+    assert f"{ratio['ratio']:.3f}" in out
+    assert ratio["kind"] == "startup-summary"
+    assert ratio["ratio"] == pytest.approx(ratio["denoiser_ms"] / ratio["libraries_ms"])
+    assert code == (ratio["ratio"] > ratio["goal_ratio"])
+    assert [(row["model"]["file"], row["size_wh"]) for row in rows] == [
+        (classifier_file.name, [28, 28]),
+        (denoiser_file.name, [64, 48]),
+    ]
+    for row in rows:
+        steps = [row[f"{step}_ms"] for step in ("process", "import", "load", "first_frame")]
+        assert min(steps) > 0
+        assert row["ready_ms"] == pytest.approx(sum(steps))
+        assert f"{row['ready_ms']:.1f}" in out
+
+
+def test_startup_of_a_model_that_does_not_open(bench, denoiser_file, tmp_path):
+    bad = tmp_path / "bad.tflite"
+    bad.write_text("no model")
+    code, out, err = bench("--startup", bad, denoiser_file, "--runs", 1, "--size", "64x48")
+    assert code == 1
+    assert "failed" in out and denoiser_file.name in out
+    assert err.count("bad.tflite") == 1
+
+
+def test_a_sustained_run_tells_its_start_and_its_end(bench, denoiser_file, tmp_path):
+    target = tmp_path / "rows.jsonl"
+    code, out, _ = bench("--sustained", 10, denoiser_file, "--size", "64x48", "--threads", 1, "--json", target)
+    assert code == 0
+    (row,) = read(target)
+    assert [part["from_s"] for part in row["parts"]] == pytest.approx([0, 5], abs=0.5)
+    halves = [np.median(part["samples_ns"]) / 1e6 for part in row["parts"]]
+    assert [row["first_p50_ms"], row["last_p50_ms"]] == pytest.approx(halves)
+    assert f"{row['last_over_first']:.3f}" in out
+
+
+def test_csv_and_markdown_hold_the_same_figures(bench, denoiser_file, blur_file, tmp_path):
+    files = [tmp_path / name for name in ("rows.jsonl", "rows.csv", "rows.md")]
+    code, _, _ = bench(
+        *(denoiser_file, blur_file, *QUICK), *("--json", files[0], "--csv", files[1], "--markdown", files[2])
+    )
+    assert code == 0
+    lines, text = read(files[0]), files[2].read_text()
+    with files[1].open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    for line, row in zip(lines, rows, strict=True):
+        assert row["file"] == line["model"]["file"]
+        assert float(row["total_p95_ms"]) == line["stages"]["total"]["p95_ms"]
+        assert (row["width"], row["height"], row["threads"], row["runs"]) == ("64", "48", "1", "10")
+        assert f"| `{row['file']}` | 64×48 | 1 | {line['stages']['engine']['p50_ms']:.2f} |" in text
+    assert text.startswith(f"{lines[0]['machine']['cpu']}, ")
+
+
+def test_an_interrupted_run_goes_on_where_it_was(bench, denoiser_file, blur_file, tmp_path, monkeypatch):
+    from quietframe_bench import speed
+
+    target = tmp_path / "rows.jsonl"
+    monkeypatch.setattr(speed, "BLOCK", 1)
+    measure, opened = speed._measure_block, []
+
+    def measure_one(rows, *more):
+        opened.extend(row.model for row in rows)
+        if len(opened) == 2:
+            raise KeyboardInterrupt
+        measure(rows, *more)
+
+    monkeypatch.setattr(speed, "_measure_block", measure_one)
+    code, out, err = bench(denoiser_file, blur_file, *QUICK, "--json", target)
+    assert code not in (0, 1)
+    assert out == ""
+    assert "holds 1 row: --resume goes on with it" in err
+    (first,) = read(target)
+    code, out, _ = bench(denoiser_file, blur_file, *QUICK, "--json", target, "--resume")
+    assert code == 0
+    assert opened == [denoiser_file, blur_file, blur_file]
+    again, second = read(target)
+    assert again == first
+    assert second["model"]["file"] == blur_file.name
+    assert denoiser_file.name in out and blur_file.name in out
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ((*QUICK, "--runs", 11), "runs was 10 and is 11"),
+        (("--startup",), "--resume does not go with"),
+    ],
+)
+def test_rows_of_another_run_are_not_mixed_in(bench, denoiser_file, tmp_path, more, says):
+    target = tmp_path / "rows.jsonl"
+    assert bench(denoiser_file, *QUICK, "--json", target)[0] == 0
+    before = target.read_bytes()
+    code, out, err = bench(denoiser_file, *more, "--json", target, "--resume")
+    assert (code, out) == (2, "")
+    assert says in err
+    assert target.read_bytes() == before
+
+
+def test_failed_rows_are_measured_again(bench, denoiser_file, tmp_path):
+    target, model = tmp_path / "rows.jsonl", tmp_path / "model.tflite"
+    model.write_text("no model")
+    assert bench(model, *QUICK, "--json", target)[0] == 1
+    model.write_bytes(denoiser_file.read_bytes())
+    assert bench(model, *QUICK, "--json", target, "--resume")[0] == 0
+    (row,) = read(target)
+    assert row["error"] is None

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from quietframe_bench.speed import ROUNDS, SpeedSettings, measure_speed
+from quietframe_bench import speed
+from quietframe_bench.speed import ROUNDS, SpeedSettings, measure_speed, spread_of
 
 QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=10, min_secs=0, warmup=1)
 
@@ -82,3 +83,37 @@ def test_a_model_that_fails_only_while_it_runs_is_a_failed_row(make_model, denoi
     failed, good = measure_speed([broken, denoiser_file], settings)
     assert failed.error
     assert good.error is None
+
+
+def test_blocks_hold_the_models_at_one_size(denoiser_file, blur_file, monkeypatch):
+    monkeypatch.setattr(speed, "BLOCK", 2)
+    settings = SpeedSettings(sizes_wh=((64, 48), (32, 24)), threads=(1,), runs=1, min_secs=0, warmup=0)
+    blocks = []
+    rows = measure_speed([denoiser_file, blur_file], settings, on_block=blocks.append)
+    assert [[(row.model, row.size_wh) for row in block] for block in blocks] == [
+        [(denoiser_file, (32, 24)), (blur_file, (32, 24))],
+        [(denoiser_file, (64, 48)), (blur_file, (64, 48))],
+    ]
+    assert all(len(row.samples) == 1 for row in rows)
+
+
+def test_rows_that_are_done_are_left_out(denoiser_file, blur_file):
+    (row,) = measure_speed([denoiser_file, blur_file], QUICK, is_done=lambda row: row.model == denoiser_file)
+    assert row.model == blur_file
+
+
+def test_rounds_that_differ_are_called_noisy(denoiser_file):
+    assert spread_of([10, 10, 10, 11, 11], [3, 2]) == pytest.approx(0.1)
+    assert spread_of([10, 90, 10, 10], [4]) == 0  # one round has nothing to differ from
+    row = speed.SpeedRow(denoiser_file, round_runs=[2, 2])
+    for stage in row.samples.stages_ns:
+        row.samples.stages_ns[stage] += [100, 100, 130, 130]
+    assert row.figures()["noisy_machine"] is True
+    assert row.figures()["spread"] == pytest.approx(30 / 115)
+
+
+def test_each_round_tells_how_the_machine_was(denoiser_file):
+    (row,) = measure_speed([denoiser_file], QUICK)
+    assert len(row.round_health) == len(row.round_runs) == ROUNDS
+    assert {"temperature_c", "throttled", "clock_mhz"} == set(row.round_health[0])
+    assert 10 < row.facts["steady_rss_mb"] <= row.facts["peak_rss_mb"]

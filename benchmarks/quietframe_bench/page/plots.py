@@ -1,0 +1,164 @@
+"""The page's plots, as SVG. Each function draws lines of one kind; colours are per model file, the same everywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Line = Mapping[str, Any]
+
+_COLOURS = (
+    "#1f6fb4",
+    "#e07b1a",
+    "#3b8f4c",
+    "#a4487a",
+    "#6b5bb5",
+    "#8a6d3b",
+    "#2a9aa0",
+    "#b5483d",
+    "#5c6670",
+    "#9aa51f",
+)
+_INK, _FAINT = "#333a42", "#c9cfd6"
+_REAL_TIME_MS = 1000 / 30
+
+
+def colours(lines: Sequence[Line]) -> dict[str, str]:
+    """A colour for each model file, in the order in which they come."""
+    files = dict.fromkeys(line["model"]["file"] for line in lines if line["model"])
+    return {file: _COLOURS[index % len(_COLOURS)] for index, file in enumerate(files)}
+
+
+def latencies(lines: Sequence[Line]) -> str:
+    """A box for each row of total times: quartiles and median; a line from the 1st to the 99th percentile."""
+    figure = new_figure(7.6, 1.4 + 0.3 * len(lines))
+    axes = figure.subplots()
+    palette = colours(lines)
+    for place, line in enumerate(reversed(lines)):
+        times_ms = np.asarray(line["samples_ns"]["total"]) / 1e6
+        low, first, middle, third, high = np.percentile(times_ms, (1, 25, 50, 75, 99))
+        colour = palette[line["model"]["file"]]
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.3, solid_capstyle="butt")
+        axes.barh(place, third - first, left=first, height=0.5, color=colour, alpha=0.45)
+        axes.plot([middle, middle], [place - 0.32, place + 0.32], color=colour, linewidth=2)
+        axes.annotate(
+            f"{middle:.3g}", (high, place), (5, 0), textcoords="offset points", va="center", fontsize=8, color=_INK
+        )
+    axes.set_yticks(range(len(lines)), [label(line) for line in reversed(lines)], fontsize=8.5)
+    axes.set_ylim(-0.7, len(lines) - 0.3)
+    _time_axis(axes, "x", [time for line in lines for time in line["samples_ns"]["total"]])
+    return as_image(figure, "Distribution of the time of a frame, row by row")
+
+
+def growth(lines: Sequence[Line]) -> str:
+    """Median total time against pixels, both logarithmic; a line for each model and number of threads."""
+    figure = new_figure(7.6, 4.2)
+    axes = figure.subplots()
+    palette = colours(lines)
+    threads = sorted({line["threads"] for line in lines})
+    dashes = {count: ("-", "--", ":", "-.")[index % 4] for index, count in enumerate(threads)}
+    for file, count in dict.fromkeys((line["model"]["file"], line["threads"]) for line in lines):
+        rows = [line for line in lines if (line["model"]["file"], line["threads"]) == (file, count)]
+        points = sorted((line["size_wh"][0] * line["size_wh"][1], line["stages"]["total"]["p50_ms"]) for line in rows)
+        axes.plot(
+            *zip(*points, strict=True),
+            color=palette[file],
+            linestyle=dashes[count],
+            marker="o",
+            markersize=4,
+            label=f"{file}, {count} thread{'s' * (count > 1)}",
+        )
+    sizes = dict.fromkeys(tuple(line["size_wh"]) for line in lines)
+    axes.set_xscale("log")
+    axes.set_xticks([w * h for w, h in sizes], [f"{w}×{h}" for w, h in sizes], fontsize=8.5)
+    axes.minorticks_off()
+    _time_axis(axes, "y", [1e6 * line["stages"]["total"]["p50_ms"] for line in lines])
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
+    return as_image(figure, "Time of a frame against its pixels")
+
+
+def front(judged: Sequence[Line], times_ms: Mapping[str, float]) -> str:
+    """PSNR against time, for each noise level; nothing where there are no times."""
+    from quietframe_bench.pareto import Panel, Point, figure_of
+
+    panels = []
+    for sigma_255 in dict.fromkeys(line["sigma_255"] for line in judged):
+        at = [line for line in judged if line["sigma_255"] == sigma_255]
+        noisy = next(line["psnr_db"] for line in at if line["model"] is None)
+        points = [
+            Point(
+                line["model"]["file"].removesuffix(".tflite"),
+                times_ms[line["model"]["sha256"]],
+                line["psnr_db"],
+                "ours",
+            )
+            for line in at
+            if line["model"] and line["model"]["sha256"] in times_ms
+        ]
+        if points:
+            panels.append(Panel(sigma_255, noisy, points))
+    return as_image(figure_of(panels, "median of the total"), "PSNR against time") if panels else ""
+
+
+def label(line: Line) -> str:
+    """What a row is, in short."""
+    width, height = line["size_wh"]
+    threads = line["threads"]
+    return f"{line['model']['file']}  {width}×{height}  {threads} thread{'s' * (threads > 1)}"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, without a window."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def as_image(figure: Figure, says: str) -> str:
+    """An `img` element that holds the figure, and scrolls where there is no room; letters stay letters."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": says, "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    data = base64.b64encode(buffer.getvalue().encode()).decode()
+    image = f'<img class="plot" alt="{says}" src="data:image/svg+xml;base64,{data}">'
+    return f'<div class="scroll">{image}</div>'
+
+
+def _time_axis(axes: Any, which: str, times_ns: Sequence[float]) -> None:
+    """A logarithmic axis in milliseconds with plain numbers, and where video rate is, if it is near."""
+    low, high = min(times_ns) / 1e6 / 1.25, max(times_ns) / 1e6 * 1.6
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+    ticks = [step * 10.0**power for power in range(-3, 6) for step in (1, 2, 5)]
+    axis.set_ticks([tick for tick in ticks if low <= tick <= high], labels=None)
+    axis.set_major_formatter(lambda ms, _position: f"{ms:,g}")
+    axes.minorticks_off()
+    (axes.set_xlabel if which == "x" else axes.set_ylabel)("milliseconds a frame (logarithmic)", fontsize=9)
+    if low < _REAL_TIME_MS < high:
+        (axes.axvline if which == "x" else axes.axhline)(_REAL_TIME_MS, color=_FAINT, linewidth=1, linestyle="--")
+        place = (_REAL_TIME_MS, 1.0) if which == "x" else (1.0, _REAL_TIME_MS)
+        axes.annotate(
+            "30 frames/s",
+            place,
+            xycoords=("data", "axes fraction") if which == "x" else ("axes fraction", "data"),
+            ha="left" if which == "x" else "right",
+            va="bottom",
+            fontsize=7.5,
+            color="#777777",
+        )
+    axes.grid(axis=which, alpha=0.2)
+    axes.tick_params(colors=_INK, labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,207 @@
+"""The sections of the page: each is made of lines of some kinds, and is left out where there are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from quietframe_bench.formats import where
+from quietframe_bench.page import plots
+from quietframe_bench.page.tables import Cell, number, table
+from quietframe_bench.scaling import pixel_exponents, speedups
+from quietframe_bench.speed import NOISY_SPREAD
+
+Line = Mapping[str, Any]
+Section = Callable[[Sequence[Line]], str]
+
+
+def speed(lines: Sequence[Line]) -> str:
+    """Times and costs of each row."""
+    head = ("model", "size", "threads", "pre ms", "engine ms", "post ms", "total ms", "p95 ms", "fps", "total/engine")
+    rows = []
+    for line in _good(lines):
+        stages = line["stages"]
+        rows.append(
+            [
+                *_what(line),
+                *(number(stages[stage]["p50_ms"], ".2f") for stage in ("pre", "engine", "post", "total")),
+                number(stages["total"]["p95_ms"], ".2f"),
+                number(line["frames_per_s_p50"], ".1f"),
+                number(line["total_over_engine_p50"], ".3f"),
+                number(line["spread"], ".1%", marked=line["noisy_machine"]),
+            ]
+        )
+    times = table("Medians in milliseconds a frame.", [*head, "spread"], rows)
+    costs = table(
+        "Load and first frame in a process of its own, its memory, and the work of one frame.",
+        ("model", "size", "threads", "load ms", "first ms", "peak MB", "steady MB", "file MB", "MMAC", "GMAC/s"),
+        [
+            [
+                *_what(line),
+                *(number(line[name], ".1f") for name in ("load_ms", "first_frame_ms")),
+                *(number(line[name], ".0f") for name in ("peak_rss_mb", "steady_rss_mb")),
+                number(line["model"]["file_bytes"] / 1e6, ".3f"),
+                number(line["macs"] / 1e6, ".0f"),
+                number(line["macs"] / line["stages"]["engine"]["p50_ms"] / 1e6, ".1f"),
+            ]
+            for line in _good(lines)
+        ],
+    )
+    noisy = (
+        f'<p class="mark">Where the spread is above {NOISY_SPREAD:.0%}, the machine did other things meanwhile.</p>'
+        if any(line["noisy_machine"] for line in _good(lines))
+        else ""
+    )
+    failed = "".join(
+        f'<p class="mark">Failed: {escape(line["model"]["file"])}: {escape(line["error"])}</p>'
+        for line in lines
+        if line["kind"] == "speed" and line["error"]
+    )
+    return noisy + times + costs + failed
+
+
+def latency(lines: Sequence[Line]) -> str:
+    """Distributions of the total time."""
+    good = _good(lines)
+    return (
+        "<p>Boxes hold the middle half of all frames, the strong tick is the median, thin lines reach from the 1st to "
+        f"the 99th percentile.</p>{plots.latencies(good)}"
+        if good
+        else ""
+    )
+
+
+def growth(lines: Sequence[Line]) -> str:
+    """Time against pixels, and threads."""
+    good = _good(lines)
+    exponents, gains = pixel_exponents(good), speedups(good)
+    parts = []
+    if exponents:
+        rows: list[list[Cell | str]] = [
+            [model, str(threads), number(value, ".2f")] for (model, threads), value in exponents.items()
+        ]
+        parts += [
+            plots.growth([line for line in good if (line["model"]["file"], line["threads"]) in exponents]),
+            table("Time grows with pixels to this power; 1 is in proportion.", ("model", "threads", "exponent"), rows),
+        ]
+    if gains:
+        counts = sorted({count for by_threads in gains.values() for count in by_threads})
+        rows = [
+            [
+                model,
+                Cell(f"{width}×{height}", width * height),
+                *(number(by_threads.get(count), ".2f") for count in counts),
+            ]
+            for (model, (width, height)), by_threads in gains.items()
+        ]
+        head = ("model", "size", *(f"{count} threads" for count in counts))
+        parts.append(table("Times as fast as with the fewest threads.", head, rows))
+    return "".join(parts)
+
+
+def machine(lines: Sequence[Line]) -> str:
+    """What it was measured on, by each machine and version that took part."""
+    parts = []
+    for text, line in {where(line): line for line in lines}.items():
+        about = line["machine"]
+        told = {
+            "board": about["board"],
+            "processor": about["cpu"],
+            "cores": f"{about['physical_cores']} physical, {about['logical_cores']} logical, {about['architecture']}",
+            "memory": f"{about['memory_mb'] / 1000:.1f} GB" if about["memory_mb"] else None,
+            "clock, governor": ", ".join(str(about[name]) for name in ("clock_mhz", "governor") if about[name]) or None,
+            "system": about["system"],
+            "measured with": text.partition("; ")[2],
+            "load before": f"{about['load_1min']:g}",
+        }
+        items = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in told.items() if value)
+        parts.append(f"<dl>{items}</dl>")
+    return "".join(parts)
+
+
+def settings(lines: Sequence[Line]) -> str:
+    """How it was measured: every setting, by kind."""
+    parts = []
+    for kind, values in {line["kind"]: line["settings"] for line in lines if line["settings"]}.items():
+        told = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+        items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in told.items())
+        parts.append(f"<details><summary>{escape(kind)}</summary><dl>{items}</dl></details>")
+    return "".join(parts)
+
+
+def quality(lines: Sequence[Line]) -> str:
+    """PSNR and SSIM of each model at each noise level, beside its time, and what is both quick and good."""
+    judged = [line for line in lines if line["kind"] == "quality" and line.get("psnr_db") is not None]
+    if not judged:
+        return ""
+    times_ms = fastest_ms(lines)
+    rows: list[list[Cell | str]] = [
+        [
+            line["model"]["file"] if line["model"] else "noisy input",
+            number(line["sigma_255"], "g"),
+            number(line["images"], "d"),
+            number(line["psnr_db"], ".2f"),
+            number(line["ssim"], ".4f"),
+            number(times_ms.get(line["model"]["sha256"]) if line["model"] else None, ".2f"),
+        ]
+        for line in judged
+    ]
+    head = ("model", "sigma", "images", "PSNR dB", "SSIM", "ms a frame")
+    caption = (
+        "Means over the pictures with 8-bit noise; the models estimate its level. Times are those of the first size."
+    )
+    return table(caption, head, rows) + plots.front(judged, times_ms)
+
+
+def fastest_ms(lines: Sequence[Line]) -> dict[str, float]:
+    """By the hash of a model's file: its median total time at the first size, with the threads it is fastest with."""
+    times: dict[str, tuple[Any, float]] = {}
+    for line in lines:
+        if line["kind"] == "speed" and line["error"] is None:
+            sha256, size, ms = line["model"]["sha256"], line["size_wh"], line["stages"]["total"]["p50_ms"]
+            first_size, best = times.get(sha256, (size, ms))
+            times[sha256] = first_size, min(best, ms) if size == first_size else best
+    return {sha256: ms for sha256, (_, ms) in times.items()}
+
+
+def pictures(lines: Sequence[Line]) -> str:
+    """Before and after."""
+    shown = [line for line in lines if line["kind"] == "picture"]
+    figures = []
+    for line in shown:
+        name = line["model"]["file"] if line["model"] else "noisy" if line["sigma_255"] else "clean"
+        if line["error"]:
+            figures.append(
+                f'<figure><figcaption class="mark">{escape(name)}: {escape(line["error"])}</figcaption></figure>'
+            )
+            continue
+        of_psnr = "" if line["psnr_db"] is None else f", {line['psnr_db']:.2f} dB"
+        figures.append(
+            f'<figure><img alt="{escape(name)}" src="data:image/jpeg;base64,{line["jpeg_base64"]}">'
+            f"<figcaption>{escape(name)}{of_psnr}</figcaption></figure>"
+        )
+    level = max((line.get("sigma_255") or 0 for line in shown), default=0)
+    text = f"<p>A part of the bundled photograph with white noise, σ {level:g}; the models estimate it.</p>"
+    return f'{text}<div class="pictures">{"".join(figures)}</div>' if figures else ""
+
+
+def _what(line: Line) -> list[Cell | str]:
+    width, height = line["size_wh"]
+    size = Cell(f"{width}×{height}", width * height)
+    return [line["model"]["file"], size, number(line["threads"], "d")]
+
+
+def _good(lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if line["kind"] == "speed" and line["error"] is None]
+
+
+SECTIONS: Sequence[tuple[str, str, Section]] = (
+    ("speed", "Speed", speed),
+    ("latency", "How the times lie", latency),
+    ("growth", "Pixels and threads", growth),
+    ("quality", "Quality and time", quality),
+    ("pictures", "Before and after", pictures),
+)
+"""(anchor, title, what makes it of all lines), in their order."""
