@@ -168,7 +168,7 @@ def _draw_panel(axes: Any, panel: Panel) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     edge = axes.get_xlim()[1]
     axes.text(edge, panel.noisy_psnr_db, "noisy input", ha="right", va="bottom", fontsize=7.5, color="#777777")
-    if _REAL_TIME_MS < edge:
+    if edge > _REAL_TIME_MS:
         axes.axvline(_REAL_TIME_MS, color=_FAINT, linewidth=1, linestyle=":")
         top = axes.get_ylim()[1]
         axes.text(_REAL_TIME_MS, top, " 30 frames/s", ha="left", va="top", fontsize=7.5, color="#777777")

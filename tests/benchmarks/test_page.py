@@ -38,7 +38,7 @@ def lines(run_folder):
 def test_the_page_is_made_of_the_lines_and_loads_nothing(run_folder, lines):
     page = (run_folder / "page.html").read_text()
     assert page == to_html(lines)
-    addresses = re.findall(r"(?:src|href)=\"([^\"]*)\"|url\\(([^)]*)\\)", page)
+    addresses = re.findall(r"(?:src|href)=\"([^\"]*)\"|url\(([^)]*)\)", page)
     assert {re.match(r"#|data:", address or other) is not None for address, other in addresses} == {True}
     for svg in re.findall(r"data:image/svg\+xml;base64,([^\"]*)", page):
         assert "http" not in re.sub(r"xmlns(:\w+)?=\"[^\"]*\"|<!DOCTYPE[^>]*>|<metadata>.*?</metadata>", "",
