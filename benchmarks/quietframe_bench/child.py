@@ -44,6 +44,7 @@ class _Worker:
         self._denoiser: Denoiser | ClassicalDenoiser | None = None
         self._watch: Stopwatch | None = None
         self._follower: Follower | None = None
+        self._classifier: Classifier | None = None
 
     def describe(self, *, model: str) -> dict[str, Any]:
         """What the model says of itself."""
@@ -138,6 +139,24 @@ class _Worker:
         figures = {measure: compute[measure](reference, result) for measure in measures}
         return figures if contender else figures | {"estimated_sigma_255": estimate_noise(frame)}
 
+    def classifier(self, *, model: str) -> dict[str, Any]:
+        """Load a classifier; its name, labels and engine."""
+        from quietframe import Classifier
+
+        self._classifier = Classifier(model)
+        card = self._classifier.card
+        engine = type(self._classifier.engine).__name__
+        return {"name": card.name, "precision": card.precision, "engine": engine, "labels": list(card.labels)}
+
+    def classify(self, *, picture: str) -> dict[str, Any]:
+        """What the classifier says of a picture, and how long that takes; reading the file is not timed."""
+        if self._classifier is None:
+            raise UsageError("no classifier is loaded")
+        pixels = _read(picture)
+        begin = perf_counter_ns()
+        label = self._classifier(pixels).label
+        return {"label": label, "total_ns": perf_counter_ns() - begin}
+
     def picture(self, *, model: str | None, sigma_255: float) -> dict[str, Any]:
         """What a denoiser makes of a part of the bundled photograph with noise; without a model, the noisy part."""
         import cv2
@@ -217,6 +236,8 @@ def main() -> None:
         "follow": worker.follow,
         "live": worker.live,
         "picture": worker.picture,
+        "classifier": worker.classifier,
+        "classify": worker.classify,
     }
     for line in sys.stdin:
         request = json.loads(line)

@@ -93,10 +93,14 @@ def _level(text: str) -> float:
     "--quality", is_flag=True, help="PSNR and SSIM over the pictures of --data, with noise added, in place of speed."
 )
 @click.option(
+    "--accuracy", is_flag=True, help="How often classifiers are right on --data, which has one folder for each class."
+)
+@click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="With --quality and --html: clean pictures; with --pairs: pairs; with --video: folders of frames.",
+    help="With --quality and --html: clean pictures; with --pairs: pairs; with --video: folders of frames; with "
+    "--accuracy: a folder for each class.",
 )
 @click.option(
     "--video",
@@ -117,7 +121,7 @@ def _level(text: str) -> float:
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    help="With --quality, --pairs and --video: only the first so many pictures or frames.",
+    help="With --quality, --pairs and --video: only the first so many pictures or frames; with --accuracy: so many.",
 )
 @comparison_options
 @click.option(
@@ -190,7 +194,9 @@ def bench(ctx: click.Context, /, models: tuple[str, ...], **options: Any) -> int
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
     flags = {param.name: param.opts[0] for param in ctx.command.params}
-    asked = [kind for kind in ("quality", "pairs", "video", "live", "startup", "sustained_s") if options[kind]]
+    asked = [
+        kind for kind in ("quality", "accuracy", "pairs", "video", "live", "startup", "sustained_s") if options[kind]
+    ]
     if len(asked) > 1:
         first, second = (flags[kind] for kind in asked[:2])
         raise UsageError(f"{first} and {second} measure different things: give one of them")
@@ -199,6 +205,7 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
     of_page = {"data", "sigmas_255", "seed", "limit"} if options["html_path"] else set()
     mode, own = {
         "quality": (kinds.peers, of_quality | PEER_OPTIONS) if options["peers"] else (kinds.quality, of_quality),
+        "accuracy": (kinds.accuracy, {"accuracy", "data", "limit"}),
         "pairs": (kinds.pairs, PAIR_OPTIONS),
         "video": (kinds.video, {"video", "data", "sigmas_255", "seed", "limit"}),
         "live": (kinds.live, {"live", "fps", "secs", "preview", "sizes_wh", "threads"}),

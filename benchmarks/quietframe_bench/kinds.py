@@ -114,6 +114,25 @@ def quality(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     return lines, list(failures)
 
 
+def accuracy(models: Sequence[str], options: dict[str, Any]) -> Outcome:
+    """How often classifiers are right."""
+    from quietframe_bench.accuracy import measure_accuracy
+    from quietframe_bench.report import Report, accuracy_table, print_results
+
+    if not models:
+        raise UsageError("--accuracy needs a classifier whose labels are the folders' names: name its file")
+    folder, limit = options["data"], options["limit"]
+    paths = _paths(models)
+    report = Report("accuracy", {"folder": folder.name, "limit": limit})
+    with progress_bar() as on_step:
+        rows = measure_accuracy(paths, folder, limit, on_step)
+    lines = report.lines([(row.model, row.as_record()) for row in rows])
+    print_results(accuracy_table(lines))
+    failures = [_failure(row.model, row.error) for row in rows if row.error]
+    failures += dict.fromkeys(f"{picture}: {why}" for row in rows for picture, why in row.failed.items())
+    return lines, failures
+
+
 def video(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     """PSNR and flicker on videos with noise added."""
     from quietframe_bench.report import Report, print_results, video_table

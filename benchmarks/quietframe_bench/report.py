@@ -143,6 +143,27 @@ def quality_tables(rows: Sequence[QualityRow], drops: Sequence[Drop]) -> list[Re
     return [table, costs] if drops else [table]
 
 
+def accuracy_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """How often each classifier is right, and of which class least often."""
+    table = new_table("model", "pictures", "accuracy", "95 % interval", "worst class", "ms a picture")
+    table.title = "accuracy; the interval is Wilson's"
+    for line in lines:
+        if line["error"] or "accuracy" not in line:
+            table.add_row(line["model"]["file"], str(line["images"]), "failed")
+            continue
+        by_class = {name: share for name, share in line["accuracy_by_class"].items() if share is not None}
+        worst = min(by_class, key=lambda name: by_class[name])
+        table.add_row(
+            line["model"]["file"],
+            str(line["images"]),
+            f"{line['accuracy']:.4f}",
+            "{:.4f} to {:.4f}".format(*line["accuracy_95"]),
+            f"{worst} {by_class[worst]:.3f}",
+            f"{line['total_p50_ms']:.2f}",
+        )
+    return table
+
+
 def video_table(rows: Sequence[VideoRow]) -> RenderableType:
     """PSNR and flicker of the noisy input and of each model: over all sequences, and on each."""
     table = new_table("model", "sigma", "sequence", "frames", "PSNR dB", "flicker", "estimated sigma")
