@@ -22,7 +22,7 @@ READINGS = 20
 
 _LEVELS = 3  # of the pyramid: whole, half and quarter size
 _STRIP = 32  # rows; at quarter size still a block of 4 and its neighbours
-_STRIPS = 10
+_STRIPS = 5  # ten take twice as long: docs/camera-models.md
 _WIDTH = 1024
 _GOLDEN = 0.618
 _BLOCK = 16
@@ -67,7 +67,7 @@ def read_noise(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Readings from which the noise level can be told: (READINGS,) float32.
 
     All but two are the deviation of white noise, in 8-bit levels, that would read so by Immerkær's second-difference
-    mask (1996) over blocks of up to ten strips: three quantiles over the blocks, as texture fills some and spares
+    mask (1996) over blocks of up to five strips: three quantiles over the blocks, as texture fills some and spares
     others; at whole, half and quarter size, as noise that a camera has spread over its neighbourhood is small in fine
     detail; of green, and of red minus blue, where the picture's edges mostly cancel and noise does not (0 for gray
     frames). The last two are how many percent of the pixels are black and white: there noise is clipped.
