@@ -15,7 +15,7 @@ from quietframe_bench.cli_comparisons import PAIR_OPTIONS, PEER_OPTIONS, compari
 from quietframe_bench.kinds import Kind
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_SPEED_FILES = frozenset({"resume", "csv_path", "markdown_path", "html_path"})
+_WRITTEN = frozenset({"json_path", "csv_path", "markdown_path", "html_path"})
 
 
 class _List(click.ParamType[Any]):
@@ -152,8 +152,16 @@ def _level(text: str) -> float:
 )
 @click.option("--json", "json_path", type=_FILE, help="Write everything as JSON Lines: docs/benchmarks.md.")
 @click.option("--resume", is_flag=True, help="Go on with the rows that are in the --json file.")
-@click.option("--csv", "csv_path", type=_FILE, help="Write the figures of speed as a table, too.")
-@click.option("--markdown", "markdown_path", type=_FILE, help="Write the figures of speed for a README, too.")
+@click.option(
+    "--from",
+    "from_files",
+    type=_FILE,
+    multiple=True,
+    metavar="FILE",
+    help="Measure nothing: show what --json wrote. More than once: all of them, as for a page of several kinds.",
+)
+@click.option("--csv", "csv_path", type=_FILE, help="Write the rows of speed as a table, too.")
+@click.option("--markdown", "markdown_path", type=_FILE, help="Write the rows of speed for a README, too.")
 @click.option("--html", "html_path", type=_FILE, help="Write a page with tables, plots and pictures, too.")
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], **options: Any) -> int:
@@ -195,7 +203,9 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
     flags = {param.name: param.opts[0] for param in ctx.command.params}
     asked = [
-        kind for kind in ("quality", "accuracy", "pairs", "video", "live", "startup", "sustained_s") if options[kind]
+        kind
+        for kind in ("quality", "accuracy", "pairs", "video", "live", "startup", "sustained_s", "from_files")
+        if options[kind]
     ]
     if len(asked) > 1:
         first, second = (flags[kind] for kind in asked[:2])
@@ -211,12 +221,10 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
         "live": (kinds.live, {"live", "fps", "secs", "preview", "sizes_wh", "threads"}),
         "startup": (kinds.startup, {"startup", "runs", "sizes_wh", "threads"}),
         "sustained_s": (kinds.sustained, {"sustained_s", "sizes_wh", "threads", "frames"}),
-        "speed": (
-            kinds.speed,
-            {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames", *_SPEED_FILES} | of_page,
-        ),
+        "from_files": (kinds.from_files, {"from_files"}),
+        "speed": (kinds.speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames", "resume"} | of_page),
     }[chosen]
-    for name in options.keys() - own - {"json_path"}:
+    for name in options.keys() - own - _WRITTEN:
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"{flags[name]} does not go with this kind of measurement")
     if "data" in own - of_page and options["data"] is None:

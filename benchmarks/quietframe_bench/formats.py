@@ -21,7 +21,7 @@ _PLAIN = (
 
 def to_csv(lines: Sequence[Line]) -> str:
     """A row for each line, its figures in columns whose names hold the unit; raw samples are in JSON alone."""
-    table = [_flat(line) for line in lines]
+    table = [_flat(line) for line in lines if line["kind"] == "speed"]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(dict.fromkeys(name for row in table for name in row)), lineterminator="\n")
     writer.writeheader()
@@ -43,11 +43,14 @@ def _flat(line: Line) -> dict[str, Any]:
 
 def to_markdown(lines: Sequence[Line]) -> str:
     """A table with what matters most, under a line for each machine that it was measured on."""
-    measured = [line for line in lines if line["error"] is None]
+    of_speed = [line for line in lines if line["kind"] == "speed"]
+    measured = [line for line in of_speed if line["error"] is None]
     text = [*dict.fromkeys(map(where, measured))]
     if measured:
         text.append(table(list(_COLUMNS), [[cell(line) for cell in _COLUMNS.values()] for line in measured]))
-    text += [f"Failed: `{line['model']['file']}`: {' '.join(line['error'].split())}" for line in lines if line["error"]]
+    text += [
+        f"Failed: `{line['model']['file']}`: {' '.join(line['error'].split())}" for line in of_speed if line["error"]
+    ]
     return "\n\n".join(text) + "\n"
 
 

@@ -217,6 +217,27 @@ def sustained(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     return lines, [_failure(one.row.model, one.row.error) for one in rows if one.row.error]
 
 
+def from_files(models: Sequence[str], options: dict[str, Any]) -> Outcome:
+    """What was measured before, read from files."""
+    from quietframe_bench.page import to_html
+    from quietframe_bench.report import print_results, speed_tables
+    from quietframe_bench.rows import read_rows
+    from quietframe_bench.scaling import scaling_table
+
+    if models:
+        raise UsageError("--from measures nothing: name no model")
+    lines = [line for path in options["from_files"] for line in read_rows(path)]
+    speed_lines = [line for line in lines if line["kind"] == "speed"]
+    try:
+        to_html(lines)  # looks at every line
+        if speed_lines:
+            print_results(*speed_tables(speed_lines), *scaling_table(speed_lines))
+    except (KeyError, TypeError, ValueError) as exc:
+        names = ", ".join(map(str, options["from_files"]))
+        raise UsageError(f"{names}: a row lacks what its kind has ({exc!r}): measure again with this version") from exc
+    return lines, []
+
+
 def _one_size_and_threads(options: dict[str, Any], kind: str) -> tuple[tuple[int, int], int]:
     threads = options["threads"] or (physical_cores(),)
     if len(options["sizes_wh"]) > 1 or len(threads) > 1:

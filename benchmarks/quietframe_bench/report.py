@@ -53,7 +53,7 @@ class Report:
         """
         files = {model: describe_file(model) for model, _ in results if model}
         rows = [self._line(self.kind, {"model": files[model] if model else None, **row}) for model, row in results]
-        return [*rows, self._line(f"{self.kind}-summary", summary)] if summary else rows
+        return [*rows, self._line(f"{self.kind}-summary", {"model": None, **summary})] if summary else rows
 
     def _line(self, kind: str, figures: Mapping[str, Any]) -> Mapping[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="seconds")

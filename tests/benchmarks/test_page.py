@@ -96,3 +96,44 @@ def test_data_that_is_not_there_is_said_before_anything_is_measured(run_folder, 
     assert done.value.code == 2
     assert "nowhere" in capsys.readouterr().err
     assert not np.any([path.suffix == ".html" for path in tmp_path.iterdir()])
+
+
+def test_a_page_of_several_files_without_measuring(run_folder, lines, tmp_path, capsys):
+    target = tmp_path / "page.html"
+    with pytest.raises(SystemExit) as done:
+        main(["bench", "--from", str(run_folder / "rows.jsonl"), "--from", str(run_folder / "rows.jsonl"),
+              "--html", str(target)])  # fmt: skip
+    assert done.value.code == 0
+    assert target.read_text() == to_html([*lines, *lines])
+    assert lines[0]["model"]["file"] in capsys.readouterr().out
+
+
+def test_rows_that_lack_something_are_one_line(lines, tmp_path, capsys):
+    source = tmp_path / "rows.jsonl"
+    source.write_text(json.dumps({key: value for key, value in lines[0].items() if key != "stages"}) + "\n")
+    with pytest.raises(SystemExit) as done:
+        main(["bench", "--from", str(source), "--html", str(tmp_path / "page.html")])
+    assert done.value.code == 2
+    printed = capsys.readouterr()
+    assert "'stages'" in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_startup_sustained_live_and_accuracy_have_sections(denoiser_file, tmp_path, lines, capsys):
+    kinds = {
+        "startup": ["--startup", "--runs", "1", "--size", "64x48"],
+        "sustained": ["--sustained", "10", "--size", "64x48"],
+        "live": ["--live", "--secs", "2", "--size", "64x48"],
+    }
+    for name, options in kinds.items():
+        with pytest.raises(SystemExit):
+            main(["bench", str(denoiser_file), *options, "--json", str(tmp_path / name)])
+    found = [json.loads(line) for name in kinds for line in (tmp_path / name).read_text().splitlines()]
+    right = {"images": 10, "accuracy": 0.9, "accuracy_95": [0.6, 0.98], "total_p50_ms": 1.0}
+    found.append({**found[0], "kind": "accuracy", **right})
+    page = to_html(found)
+    for anchor in ("cold-start", "sustained", "live", "accuracy"):
+        assert f'id="{anchor}"' in page
+    assert f"{found[0]['ready_ms']:.1f}" in page
+    assert "0.6000 to 0.9800" in page

@@ -84,6 +84,25 @@ def growth(lines: Sequence[Line]) -> str:
     return as_image(figure, "Time of a frame against its pixels")
 
 
+def sustained(lines: Sequence[Line]) -> str:
+    """Median total time of every few seconds, as a share of the first minute's."""
+    figure = new_figure(7.6, 3.2)
+    axes = figure.subplots()
+    palette = colours(lines)
+    for line in lines:
+        at_s = [part["from_s"] for part in line["parts"]]
+        shares = [np.median(part["samples_ns"]) / 1e6 / line["first_p50_ms"] for part in line["parts"]]
+        axes.plot(at_s, shares, color=palette[line["model"]["file"]], linewidth=1.3, label=label(line))
+    axes.axhline(1, color=_FAINT, linewidth=1, linestyle="--")
+    axes.set_ylim(0, None)
+    axes.set_xlabel("seconds since the start", fontsize=9)
+    axes.set_ylabel("time of a frame against the start", fontsize=9)
+    axes.tick_params(colors=_INK, labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    return as_image(figure, "Time of a frame over a run without a pause")
+
+
 def front(judged: Sequence[Line], times_ms: Mapping[str, float]) -> str:
     """PSNR against time, for each noise level; nothing where there are no times."""
     from quietframe_bench.pareto import Panel, Point, figure_of

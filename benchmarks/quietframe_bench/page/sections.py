@@ -19,6 +19,8 @@ Section = Callable[[Sequence[Line]], str]
 
 def speed(lines: Sequence[Line]) -> str:
     """Times and costs of each row."""
+    if not any(line["kind"] == "speed" for line in lines):
+        return ""
     head = ("model", "size", "threads", "pre ms", "engine ms", "post ms", "total ms", "p95 ms", "fps", "total/engine")
     rows = []
     for line in _good(lines):
@@ -131,6 +133,76 @@ def settings(lines: Sequence[Line]) -> str:
     return "".join(parts)
 
 
+def cold_start(lines: Sequence[Line]) -> str:
+    """From nothing to the first frame."""
+    steps = ("process_ms", "import_ms", "load_ms", "first_frame_ms", "ready_ms")
+    rows = [
+        [*_what(line), *(number(line[step], ".1f") for step in steps), number(line["rss_mb"], ".0f")]
+        for line in lines
+        if line["kind"] == "startup" and line["error"] is None
+    ]
+    head = ("model", "size", "threads", "process ms", "import ms", "load ms", "first frame ms", "sum ms", "MB then")
+    return table("Medians over fresh processes.", head, rows) if rows else ""
+
+
+def sustained(lines: Sequence[Line]) -> str:
+    """The first minute of a run without a pause against its last."""
+    ran = [line for line in lines if line["kind"] == "sustained" and line["error"] is None]
+    rows = [
+        [*_what(line), *(number(line[name], digits) for name, digits in zip(_ENDS, (".2f", ".2f", ".3f"), strict=True))]
+        for line in ran
+    ]
+    caption = "Medians of the first and last minute, or of half the time where there are less than two."
+    head = ("model", "size", "threads", "first ms", "last ms", "last/first")
+    return table(caption, head, rows) + plots.sustained(ran) if ran else ""
+
+
+def live(lines: Sequence[Line]) -> str:
+    """The real-time loop behind a paced source."""
+    names = ("age_p50_ms", "age_p95_ms", "age_p99_ms", "engine_p50_ms", "busy_p50_ms", "overhead_mean_ms")
+    rows = [
+        [
+            line["model"]["file"],
+            "none" if line["preview_clients"] is None else f"{line['preview_clients']} looking",
+            *(number(line[name], "d") for name in ("captured", "dropped")),
+            *(number(line[name], ".1f") for name in names),
+            number(line["overhead_mean_of_engine"], ".1%"),
+        ]
+        for line in lines
+        if line["kind"] == "live" and line["error"] is None
+    ]
+    head = (
+        "model",
+        "preview",
+        "captured",
+        "dropped",
+        "age p50 ms",
+        "p95",
+        "p99",
+        "engine ms",
+        "loop ms",
+        "overhead ms",
+    )
+    return table("Ages from capture to sink; medians of engine and loop.", [*head, "of engine"], rows) if rows else ""
+
+
+def accuracy(lines: Sequence[Line]) -> str:
+    """How often classifiers are right."""
+    rows: list[list[Cell | str]] = [
+        [
+            line["model"]["file"],
+            number(line["images"], "d"),
+            number(line["accuracy"], ".4f"),
+            Cell("{:.4f} to {:.4f}".format(*line["accuracy_95"]), line["accuracy_95"][0]),
+            number(line["total_p50_ms"], ".2f"),
+        ]
+        for line in lines
+        if line["kind"] == "accuracy" and "accuracy" in line
+    ]
+    head = ("model", "pictures", "accuracy", "95 % interval", "ms a picture")
+    return table("Share of right answers, with Wilson's interval.", head, rows) if rows else ""
+
+
 def quality(lines: Sequence[Line]) -> str:
     """PSNR and SSIM of each model at each noise level, beside its time, and what is both quick and good."""
     judged = [line for line in lines if line["kind"] == "quality" and line.get("psnr_db") is not None]
@@ -197,11 +269,17 @@ def _good(lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if line["kind"] == "speed" and line["error"] is None]
 
 
+_ENDS = ("first_p50_ms", "last_p50_ms", "last_over_first")
+
 SECTIONS: Sequence[tuple[str, str, Section]] = (
     ("speed", "Speed", speed),
     ("latency", "How the times lie", latency),
     ("growth", "Pixels and threads", growth),
+    ("cold-start", "Cold start", cold_start),
+    ("sustained", "Without a pause", sustained),
+    ("live", "The real-time loop", live),
     ("quality", "Quality and time", quality),
+    ("accuracy", "Accuracy", accuracy),
     ("pictures", "Before and after", pictures),
 )
 """(anchor, title, what makes it of all lines), in their order."""
