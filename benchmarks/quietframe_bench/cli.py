@@ -18,6 +18,7 @@ from quietframe_bench.cli_comparisons import (
     comparison_options,
     judge_pairs,
 )
+from quietframe_bench.cli_operators import OPERATOR_OPTIONS, ROOF_OPTIONS, find_roof, operator_options, take_apart
 
 T = TypeVar("T")
 
@@ -124,6 +125,7 @@ def _level(text: str) -> float:
     help="With --quality, --pairs and --video: only the first so many pictures or frames.",
 )
 @comparison_options
+@operator_options
 @click.option(
     "--live", is_flag=True, help="The real-time loop behind a paced source: age, drops and overhead, in place of speed."
 )
@@ -147,7 +149,8 @@ def _level(text: str) -> float:
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], json_path: Path | None, **options: Any) -> int:
     """Measure models: speed, or with --quality and --video what they give, or with --startup how soon they are ready.
-    With --live: the real-time loop behind a camera's pace.
+    With --live: the real-time loop behind a camera's pace. With --ops: what each operator costs. With --roof: what the
+    machine can do at most, and how near the models come.
     With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --pairs: what
     they give on a camera's own noise.
 
@@ -174,7 +177,7 @@ Mode = Callable[[Sequence[str], dict[str, Any]], tuple[dict[str, Any], list[str]
 
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
-    kinds = [kind for kind in ("quality", "pairs", "video", "live", "startup") if options[kind]]
+    kinds = [kind for kind in ("quality", "pairs", "video", "live", "ops", "roof", "startup") if options[kind]]
     if len(kinds) > 1:
         raise UsageError(f"--{kinds[0]} and --{kinds[1]} measure different things: give one of them")
     chosen = kinds[0] if kinds else "speed"
@@ -184,6 +187,8 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Mode:
         "pairs": (_pairs, PAIR_OPTIONS),
         "video": (_video, {"video", "data", "sigmas_255", "seed", "limit"}),
         "live": (_live, {"live", "fps", "secs", "preview", "sizes_wh", "threads"}),
+        "ops": (_ops, OPERATOR_OPTIONS),
+        "roof": (_roof, ROOF_OPTIONS),
         "startup": (_startup, {"startup", "runs"}),
         "speed": (_speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames"}),
     }[chosen]
@@ -281,6 +286,14 @@ def _peers(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, An
 
 def _pairs(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return judge_pairs(_paths(models, frames=True), options, _progress)
+
+
+def _ops(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    return take_apart(_paths(models, frames=True), options, _progress, _warn_if_busy)
+
+
+def _roof(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    return find_roof(_paths(models, frames=True), options, _progress, _warn_if_busy)
 
 
 def _startup(models: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
