@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from quietframe.tasks import Classifier, Denoiser
     from quietframe_bench.classical import ClassicalDenoiser
     from quietframe_bench.follower import Follower
+    from quietframe_bench.operators.profile import Profile
     from quietframe_bench.timing import Stopwatch
 
 _ENGINE_PACKAGES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
@@ -45,6 +46,7 @@ class _Worker:
         self._watch: Stopwatch | None = None
         self._follower: Follower | None = None
         self._classifier: Classifier | None = None
+        self._profile: Profile | None = None
 
     def describe(self, *, model: str) -> dict[str, Any]:
         """What the model says of itself."""
@@ -98,6 +100,46 @@ class _Worker:
     def memory(self) -> dict[str, Any]:
         """The most memory that this process has held so far, and what it holds now."""
         return {"steady_rss_mb": rss_mb("VmRSS"), "peak_rss_mb": rss_mb("VmHWM")}
+
+    def profile(self, *, model: str, task: TaskName, size_wh: list[int], threads: int) -> dict[str, Any]:
+        """Put the model under its engine's profiler, with what its engine is given for a frame of that size."""
+        from quietframe_bench.operators.profile import open_for_frame
+
+        self._profile, facts = open_for_frame(import_kind(task, model), Path(model), (size_wh[0], size_wh[1]), threads)
+        return facts
+
+    def profile_block(self, *, warmup: int, runs: int) -> dict[str, Any]:
+        """Run the model under the profiler. See `Profile.run`."""
+        if self._profile is None:
+            raise UsageError("no model is under a profiler")
+        self._profile.run(warmup=warmup, runs=runs)
+        return {}
+
+    def profile_result(self) -> dict[str, Any]:
+        """What the profiler found. See `Profile.result`."""
+        if self._profile is None:
+            raise UsageError("no model is under a profiler")
+        profiled, self._profile = self._profile.result(), None
+        return profiled.as_record()
+
+    def copy_at_size(self, *, model: str, shapes: dict[str, list[int]], target: str) -> dict[str, Any]:
+        """Write the model with these shapes of inputs. See `operators.litert_file`."""
+        from quietframe_bench.operators.litert_file import copy_at_size
+
+        Path(target).write_bytes(copy_at_size(Path(model).read_bytes(), shapes))
+        return {}
+
+    def trials(self, *, suffix: str, precision: str, threads: int, secs: float) -> dict[str, Any]:
+        """How fast an engine multiplies. See `run_trials`."""
+        from quietframe_bench.roof.trial_runs import run_trials
+
+        return {"trials": run_trials(suffix, precision, threads, secs)}
+
+    def copies(self, *, threads: int, secs: float) -> dict[str, Any]:
+        """How fast memory is. See `copy_memory`."""
+        from quietframe_bench.roof.trial_runs import copy_memory
+
+        return {"levels": copy_memory(threads, secs)}
 
     def enter(self, *, contender: dict[str, Any], size_wh: list[int], threads: int, gray: bool) -> dict[str, Any]:
         """Make a contender of a comparison ready to be timed, and run its first frame."""
@@ -231,6 +273,12 @@ def main() -> None:
         "open": worker.open,
         "enter": worker.enter,
         "block": worker.block,
+        "profile": worker.profile,
+        "profile_block": worker.profile_block,
+        "profile_result": worker.profile_result,
+        "copy_at_size": worker.copy_at_size,
+        "trials": worker.trials,
+        "copies": worker.copies,
         "memory": worker.memory,
         "judge": worker.judge,
         "follow": worker.follow,

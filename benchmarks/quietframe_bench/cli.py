@@ -12,9 +12,12 @@ from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.errors import OutputError, UsageError
 from quietframe_bench import kinds
 from quietframe_bench.cli_comparisons import PAIR_OPTIONS, PEER_OPTIONS, comparison_options
+from quietframe_bench.cli_operators import OPERATOR_OPTIONS, ROOF_OPTIONS, operator_options
 from quietframe_bench.kinds import Kind
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_KINDS = ("quality", "accuracy", "pairs", "video", "live", "ops", "roof", "startup", "sustained_s", "from_files")
+"""Options that ask for something else than speed."""
 _WRITTEN = frozenset({"json_path", "csv_path", "markdown_path", "html_path"})
 
 
@@ -124,6 +127,7 @@ def _level(text: str) -> float:
     help="With --quality, --pairs and --video: only the first so many pictures or frames; with --accuracy: so many.",
 )
 @comparison_options
+@operator_options
 @click.option(
     "--live", is_flag=True, help="The real-time loop behind a paced source: age, drops and overhead, in place of speed."
 )
@@ -166,7 +170,8 @@ def _level(text: str) -> float:
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], **options: Any) -> int:
     """Measure models: speed, or with --quality and --video what they give, or with --startup how soon they are ready.
-    With --live: the real-time loop behind a camera's pace.
+    With --live: the real-time loop behind a camera's pace. With --ops: what each operator costs. With --roof: what the
+    machine can do at most, and how near the models come.
     With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --pairs: what
     they give on a camera's own noise.
 
@@ -202,11 +207,7 @@ def bench(ctx: click.Context, /, models: tuple[str, ...], **options: Any) -> int
 def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
     """The kind of measurement; options that only another kind uses are refused rather than ignored."""
     flags = {param.name: param.opts[0] for param in ctx.command.params}
-    asked = [
-        kind
-        for kind in ("quality", "accuracy", "pairs", "video", "live", "startup", "sustained_s", "from_files")
-        if options[kind]
-    ]
+    asked = [kind for kind in _KINDS if options[kind]]
     if len(asked) > 1:
         first, second = (flags[kind] for kind in asked[:2])
         raise UsageError(f"{first} and {second} measure different things: give one of them")
@@ -219,6 +220,8 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
         "pairs": (kinds.pairs, PAIR_OPTIONS),
         "video": (kinds.video, {"video", "data", "sigmas_255", "seed", "limit"}),
         "live": (kinds.live, {"live", "fps", "secs", "preview", "sizes_wh", "threads"}),
+        "ops": (kinds.operators, OPERATOR_OPTIONS),
+        "roof": (kinds.roof, ROOF_OPTIONS),
         "startup": (kinds.startup, {"startup", "runs", "sizes_wh", "threads"}),
         "sustained_s": (kinds.sustained, {"sustained_s", "sizes_wh", "threads", "frames"}),
         "from_files": (kinds.from_files, {"from_files"}),

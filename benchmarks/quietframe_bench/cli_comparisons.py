@@ -74,7 +74,7 @@ _OPTIONS = (
         "--plot",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="PNG",
-        help="With --peers: plot PSNR against time.",
+        help="With --peers: plot PSNR against time; with --roof: the rooflines.",
     ),
 )
 
@@ -105,7 +105,7 @@ def compare_with_peers(models: Sequence[Path], options: dict[str, Any], progress
     from quietframe_bench.report import Report, print_results
 
     if options["plot"]:
-        _check_plot(options["plot"])
+        check_plot(options["plot"])
     with _cache(options["peer_cache"], announce=options["peer_weights"] is not None) as cache:
         settings = _settings(options, cache)
         check_settings(settings)
@@ -199,7 +199,7 @@ def _cache(folder: Path | None, *, announce: bool) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _check_plot(path: Path) -> None:
+def check_plot(path: Path) -> None:
     """Say what is wrong with a plot now, not after minutes of measuring."""
     import importlib.util
 

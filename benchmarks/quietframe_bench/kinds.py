@@ -15,6 +15,7 @@ import click
 from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
 from quietframe_bench.cli_comparisons import compare_with_peers, judge_pairs
+from quietframe_bench.cli_operators import find_roof, take_apart
 
 Outcome = tuple[Sequence[Mapping[str, Any]], list[str]]
 """Lines for JSON, and what failed."""
@@ -178,6 +179,16 @@ def peers(models: Sequence[str], options: dict[str, Any]) -> Outcome:
 def pairs(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     """PSNR and SSIM on photographs with a camera's own noise."""
     return judge_pairs(_paths(models, frames=True), options, progress_bar)
+
+
+def operators(models: Sequence[str], options: dict[str, Any]) -> Outcome:
+    """What each operator costs."""
+    return take_apart(_paths(models, frames=True), options, progress_bar, _warn_if_busy)
+
+
+def roof(models: Sequence[str], options: dict[str, Any]) -> Outcome:
+    """What the machine can do at most, and how near the models come."""
+    return find_roof(_paths(models, frames=True), options, progress_bar, _warn_if_busy)
 
 
 def startup(models: Sequence[str], options: dict[str, Any]) -> Outcome:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quietframe.images import write_whole
 from quietframe_bench.contenders import NOISY_INPUT
+from quietframe_bench.labels import box_around, place_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 
 _REAL_TIME_MS = 1000 / 30
 _FAINT = "#bbbbbb"
-_PLACES = (
-    *((8, 0, "left"), (-8, 0, "right"), (0, 11, "center"), (0, -11, "center")),
-    *((7, 8, "left"), (7, -8, "left"), (-7, 8, "right"), (-7, -8, "right")),
-    *((12, 16, "left"), (12, -16, "left"), (-12, 16, "right"), (-12, -16, "right")),
-    *((0, 20, "center"), (0, -21, "center"), (16, 26, "left"), (16, -26, "left")),
-)
-"""Where a name may stand: (right, up) of its point in typographic points, and which end of it is there."""
 
 
 @dataclass(frozen=True)
@@ -186,55 +180,14 @@ def _draw_legend(figure: Figure) -> None:
 
 
 def _label(axes: Any, panel: Panel) -> None:
-    """Name every point where its name covers the least of what is there already."""
+    """Name every point, those on the front first."""
     on_front = front(panel.points)
-    taken = [_box(axes, (point, point), 7) for point in panel.points]
+    taken = [box_around(axes, [(point.ms, point.psnr_db)], 7) for point in panel.points]
     for left, right in pairwise(on_front):
-        corner = replace(left, ms=right.ms)
-        taken += [_box(axes, (left, corner), 2), _box(axes, (corner, right), 2)]
+        start, corner, end = (left.ms, left.psnr_db), (right.ms, left.psnr_db), (right.ms, right.psnr_db)
+        taken += [box_around(axes, [start, corner], 2), box_around(axes, [corner, end], 2)]
     for point in sorted(panel.points, key=lambda one: one not in on_front):
-        style = _STYLES[point.family]
-        attempts: list[tuple[float, int, Any, Any]] = []
-        for dx, dy, side in _PLACES:
-            text = axes.annotate(
-                point.name,
-                (point.ms, point.psnr_db),
-                (dx, dy),
-                textcoords="offset points",
-                ha=side,
-                va="center",
-                fontsize=8.5 if point.family == "ours" else 7.5,
-                fontweight="bold" if point.family == "ours" else "normal",
-                color=style.colour,
-                zorder=4,
-            )
-            text.set_in_layout(False)
-            box = text.get_window_extent()
-            text.remove()
-            attempts.append((_covered(box, taken) + _outside(box, axes.bbox), len(attempts), text, box))
-        _, _, text, box = min(attempts, key=lambda one: one[:2])
-        axes.add_artist(text)
-        taken.append(box)
-
-
-def _box(axes: Any, ends: tuple[Point, Point], margin: float) -> Any:
-    """What two points span on the canvas, and a margin in pixels."""
-    from matplotlib.transforms import Bbox
-
-    corners = axes.transData.transform([(point.ms, point.psnr_db) for point in ends])
-    return Bbox([corners.min(axis=0) - margin, corners.max(axis=0) + margin])
-
-
-def _covered(box: Any, others: Sequence[Any]) -> float:
-    """The area that a box shares with others, in pixels."""
-    total = 0.0
-    for other in others:
-        width = min(box.x1, other.x1) - max(box.x0, other.x0)
-        height = min(box.y1, other.y1) - max(box.y0, other.y0)
-        total += width * height if width > 0 and height > 0 else 0.0
-    return total
-
-
-def _outside(box: Any, frame: Any) -> float:
-    """The area of a box that leaves the frame, and as much again: a name that is cut is worse than one on another."""
-    return 2 * (box.width * box.height - _covered(box, [frame]))
+        ours = point.family == "ours"
+        style: dict[str, Any] = {"fontsize": 8.5 if ours else 7.5, "fontweight": "bold" if ours else "normal"}
+        colour = _STYLES[point.family].colour
+        place_label(axes, (point.ms, point.psnr_db), point.name, taken, color=colour, **style)

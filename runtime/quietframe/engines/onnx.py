@@ -49,12 +49,7 @@ class OnnxEngine:
         except ImportError as exc:
             raise MissingExtraError("ONNX Runtime", "onnx") from exc
         data = read_model_file(path)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_mem_pattern = False
-        options.log_severity_level = _FATAL
+        options = session_options(threads)
         self._path = path
         try:
             # The fallback would print to standard output and try the same again.
@@ -84,6 +79,19 @@ class OnnxEngine:
                 raise
             raise run_error(self._path, inputs, self.inputs, exc) from exc
         return dict(zip(self._output_names, results, strict=True))
+
+
+def session_options(threads: int) -> Any:
+    """ONNX Runtime's options as the engine uses them: an `onnxruntime.SessionOptions`."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False
+    options.log_severity_level = _FATAL
+    return options
 
 
 def _is_onnx_error(exc: Exception) -> bool:

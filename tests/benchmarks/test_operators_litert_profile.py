@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import importlib.metadata
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from quietframe.zoo import builtin_models
+from quietframe_bench.operators.litert_library import Event, ProfiledModel, ProfileUnavailableError, read_events
+from quietframe_bench.operators.litert_profile import match
+from quietframe_bench.operators.nodes import Node
+from quietframe_bench.operators.profile import WholeGraph, open_profile
+
+INPUTS = {"image": np.full((1, 96, 128, 3), 100, np.uint8), "sigma": np.full((1, 1, 1, 1), 20, np.uint8)}
+
+
+def node(index, kind, macs=0):
+    return Node(index, kind, f"layer {index}", (1,), macs, 10)
+
+
+def inside(kind, index=0):
+    return Event(kind, index, True, 1000)
+
+
+def outside(index, kind="QUANTIZE"):
+    return Event(kind, index, False, 1000)
+
+
+def test_the_profiler_tells_the_operators_inside_the_delegate():
+    path = builtin_models()["camera-nano"]
+    model = ProfiledModel(path, INPUTS, threads=1)
+    runs = [model.run() for _ in range(5)]
+    for whole_ns, events in runs:
+        assert 0 < sum(event.duration_ns for event in events) <= whole_ns + 1000 * len(events)
+    kinds = [[event.kind for event in events] for _, events in runs]
+    assert all(one == kinds[0] for one in kinds)
+    assert sum(kind.startswith("Convolution") for kind in kinds[0]) == 6  # the 1×1 ones are matrix products
+    assert any(event.inside for event in runs[0][1])
+
+
+def test_every_layer_that_multiplies_is_found():
+    for path in builtin_models().values():
+        if path.name.startswith("camera-nano"):
+            profile = open_profile(path, INPUTS, threads=1)
+        else:
+            profile = open_profile(path, {"image": np.zeros((1, 28, 28, 1), np.uint8)}, threads=1)
+        profile.run(warmup=1, runs=2)
+        found = profile.result()
+        assert found.notes == []
+        assert len(found.runs_ns) == 2
+        assert all(len(operator.samples_ns) == 2 for operator in found.operators)
+        assert sum(operator.macs or 0 for operator in found.operators) > 0
+        assert all(operator.bytes for operator in found.operators if operator.macs)
+
+
+def test_delegated_operators_are_matched_in_order():
+    nodes = [node(0, "QUANTIZE"), node(1, "CONV_2D", 5), node(2, "RESHAPE"), node(3, "FULLY_CONNECTED", 7)]
+    events = [outside(0), inside("Convolution (NHWC, QC8) IGEMM"), inside("Static Reshape (NC)")]
+    events += [inside("Static Reshape (NC)"), inside("Fully Connected (NC, QS8, QC8W) GEMM")]
+    found, complete = match(events, nodes)
+    assert [one and one.index for one in found] == [0, 1, 2, None, 3]
+    assert complete
+
+
+def test_an_operator_that_the_delegate_left_out_is_skipped_and_one_that_multiplies_is_not():
+    nodes = [node(0, "RELU"), node(1, "CONV_2D", 5), node(2, "ADD"), node(3, "CONV_2D", 9), node(4, "ADD")]
+    found, complete = match([inside("Convolution (NHWC)"), inside("Convolution (NHWC)"), inside("Add (ND)")], nodes)
+    assert [one and one.index for one in found] == [1, 3, 4]
+    assert complete
+    # An ADD before the second convolution cannot be the one behind it.
+    found, _ = match([inside("Convolution (NHWC)"), inside("Subtract (ND)"), inside("Convolution (NHWC)")], nodes)
+    assert [one and one.index for one in found] == [1, None, 3]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [inside("Convolution (NHWC)")],  # one is missing
+        [inside("Convolution (NHWC)")] * 3,  # one too many
+        [inside("Convolution (NHWC)"), inside("Deconvolution (NHWC)")],  # another type
+    ],
+)
+def test_no_work_is_stated_where_the_layers_do_not_come_out_even(events):
+    nodes = [node(0, "QUANTIZE"), node(1, "CONV_2D", 5), node(2, "CONV_2D", 9)]
+    found, complete = match([outside(0), *events], nodes)
+    assert not complete
+    assert [one and one.index for one in found] == [0] + [None] * len(events)
+
+
+def record(tag, kind, elapsed_us=1, node=0):
+    return SimpleNamespace(tag=tag, kind=kind, elapsed_us=elapsed_us, node=node)
+
+
+def test_a_delegate_is_not_counted_on_top_of_its_operators():
+    records = [
+        record(b"LiteRT::Run[buffer registration]", 1, 3),
+        record(b"Invoke", 1, 100),
+        record(b"QUANTIZE", 2, 10, node=0),
+        record(b"TfLiteXNNPackDelegate", 2, 80, node=7),
+        record(b"Convolution (NHWC)", 8, 70),
+        record(b"Invoke", 32, 2**32),  # telemetry
+    ]
+    whole_ns, events = read_events(records)
+    assert whole_ns == 100_000
+    assert events == [Event("QUANTIZE", 0, False, 10_000), Event("Convolution (NHWC)", 0, True, 70_000)]
+    # Where the delegate tells nothing, its time as one is all there is.
+    assert [event.kind for event in read_events(records[:4])[1]] == ["QUANTIZE", "TfLiteXNNPackDelegate"]
+
+
+def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
+    from quietframe_bench.operators import litert_library
+
+    litert_library._library.cache_clear()
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "2.1.6")
+    profile = open_profile(builtin_models()["camera-nano"], INPUTS, threads=1)
+    assert isinstance(profile, WholeGraph)
+    profile.run(warmup=1, runs=3)
+    found = profile.result()
+    (whole,) = found.operators
+    assert (whole.kind, whole.name) == ("whole graph", "20 operators as one")
+    assert len(whole.samples_ns) == 3
+    assert whole.samples_ns == found.runs_ns
+    assert whole.macs and whole.macs > 3000 * 96 * 128
+    assert found.notes == ["LiteRT 2.1.6 tells no times of single operators; 2.2 and later do"]
+
+
+def test_an_input_of_another_name_is_refused():
+    with pytest.raises(ProfileUnavailableError, match="another name"):
+        ProfiledModel(builtin_models()["camera-nano"], {"picture": INPUTS["image"]}, threads=1)

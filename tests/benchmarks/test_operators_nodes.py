@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from quietframe_bench.operators.nodes import convolution_macs, product_macs, short_name, transposed_macs
+
+
+def test_the_work_of_a_convolution():
+    # 3×3 from 12 to 16 channels over 240×320 pixels, in either layout.
+    assert convolution_macs((1, 240, 320, 16), (16, 3, 3, 12), 16) == 240 * 320 * 16 * 12 * 9
+    assert convolution_macs((1, 16, 240, 320), (16, 12, 3, 3), 16) == 240 * 320 * 16 * 12 * 9
+
+
+def test_the_work_of_a_depthwise_and_of_a_grouped_convolution():
+    assert convolution_macs((1, 10, 10, 8), (1, 3, 3, 8), 8) == 100 * 8 * 9
+    assert convolution_macs((1, 8, 10, 10), (8, 2, 3, 3), 8) == 100 * 8 * 2 * 9  # four groups
+
+
+def test_the_work_of_a_transposed_convolution_is_of_its_input_pixels():
+    assert transposed_macs((1, 7, 7, 64), (32, 3, 3, 64), 64) == 49 * 32 * 9 * 64
+
+
+def test_the_work_of_a_product():
+    assert product_macs((5, 784), (5, 10)) == 5 * 784 * 10
+    assert product_macs((2, 5, 784), (2, 5, 10)) == 2 * 5 * 784 * 10
+    assert product_macs((5, 784), ()) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("net_1/up0_1/convolution;net_1/up0_bn_1/batchnorm/sub1", "up0_1"),
+        ("net_1/up0_bn_1/batchnorm/sub1;net_1/up0_1/convolution", "up0_bn_1"),
+        ("net/convolution/merged_input:0_DequantizeLinear", "net"),
+        ("Conv__86", "Conv__86"),
+        ("convolution", "convolution"),
+        ("", ""),
+    ],
+)
+def test_names_are_shortened_to_the_layer(name, short):
+    assert short_name(name) == short

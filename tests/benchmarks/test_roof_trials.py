@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+
+from quietframe.engines import LiteRtEngine, OnnxEngine
+from quietframe_bench.operators.litert_file import tflite_nodes
+from quietframe_bench.roof.onnx_writer import OnnxGraph
+from quietframe_bench.roof.trials import LAYERS, TRIALS, Trial, litert_trial, onnx_trial
+
+SMALL = [Trial(16, (12, 20), kernel=3), Trial(24, (10, 14), kernel=1), Trial(32, (8, 0))]
+
+
+def real(values, dtype):
+    return values if dtype == "float32" else (values.astype(np.float32) - (128 if dtype == "uint8" else 0)) / 64
+
+
+def run(engine, trial, dtype, *, channels_first):
+    return real(engine.run({"in": trial.picture(dtype, channels_first=channels_first)})["out"], dtype)
+
+
+@pytest.mark.parametrize("trial", SMALL, ids=lambda trial: trial.name)
+def test_a_trial_computes_the_same_in_every_engine_and_precision(trial, tmp_path):
+    results = {}
+    for dtype in ("float32", "int8"):
+        path = tmp_path / "trial.tflite"
+        path.write_bytes(litert_trial(trial, dtype))
+        results["LiteRT", dtype] = run(LiteRtEngine(path, threads=1), trial, dtype, channels_first=False)
+    for dtype in ("float32", "uint8", "int8"):
+        path = tmp_path / "trial.onnx"
+        path.write_bytes(onnx_trial(trial, dtype))
+        found = run(OnnxEngine(path, threads=1), trial, dtype, channels_first=True)
+        results["ONNX", dtype] = found
+    # The layouts differ, and with them where each random number stands: compare within a format.
+    for (engine, dtype), found in results.items():
+        exact = results[engine, "float32"]
+        assert found.shape == exact.shape
+        assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.95, (engine, dtype)
+        assert 0.5 < found.std() < 2  # neither fading nor saturating from layer to layer
+
+
+@pytest.mark.parametrize("trial", [*SMALL, *TRIALS], ids=lambda trial: trial.name)
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_tflite_trial_is_what_it_says(trial, dtype):
+    shape = trial.picture(dtype, channels_first=False).shape
+    nodes = tflite_nodes(litert_trial(trial, dtype), {"in": shape})
+    assert [node.kind for node in nodes] == ["CONV_2D" if trial.kernel else "FULLY_CONNECTED"] * LAYERS
+    assert sum(node.macs for node in nodes) == trial.macs
+    assert {node.output_shape for node in nodes} == {shape}
+    width = 4 if dtype == "float32" else 1
+    assert nodes[0].bytes == 2 * np.prod(shape) * width + nodes[0].weights * width + 4 * trial.channels
+
+
+@pytest.mark.parametrize("trial", [*SMALL, *TRIALS], ids=lambda trial: trial.name)
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
+def test_an_onnx_trial_is_a_valid_model(trial, dtype):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(onnx_trial(trial, dtype))
+    onnx.checker.check_model(model, full_check=True)
+    kinds = {True: ("Conv", "QLinearConv"), False: ("MatMul", "QLinearMatMul")}[bool(trial.kernel)]
+    assert [node.op_type for node in model.graph.node] == [kinds[dtype != "float32"]] * LAYERS
+
+
+def test_the_writer_writes_what_the_onnx_package_reads():
+    onnx = pytest.importorskip("onnx")
+    from onnx import numpy_helper
+
+    graph = OnnxGraph()
+    values = np.arange(-300, 300, dtype=np.int32).reshape(2, 300)
+    graph.constant("c", values)
+    graph.node("Pad", ["in", "c"], "out", one=7, many=[1, 128, 70_000])
+    model = onnx.load_from_string(graph.to_bytes({"in": ("uint8", (1, 300))}, {"out": ("float32", (2,))}))
+    (constant,), (node,) = model.graph.initializer, model.graph.node
+    np.testing.assert_array_equal(numpy_helper.to_array(constant), values)
+    assert (constant.name, node.op_type, list(node.input), list(node.output)) == ("c", "Pad", ["in", "c"], ["out"])
+    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    assert attributes == {"one": 7, "many": [1, 128, 70_000]}
+    (image,) = model.graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [1, 300]
