@@ -282,7 +282,9 @@ def _denoises_frames(path: Path) -> bool:
 
 
 def _warn_if_busy(machine: dict[str, Any]) -> None:
-    if machine["load_1min"] > machine["physical_cores"] / 2:
+    from quietframe_bench.machine import is_busy
+
+    if is_busy(machine):
         click.echo(f"quietframe: the machine is busy (load {machine['load_1min']}): times will be too long", err=True)
 
 

@@ -36,6 +36,12 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def is_busy(machine: Mapping[str, Any]) -> bool:
+    """Whether a machine, as described, had so much else to do that times come out too long. Unknown figures: no."""
+    load, cores = machine.get("load_1min"), machine.get("physical_cores")
+    return isinstance(load, int | float) and isinstance(cores, int | float) and 2 * load > cores
+
+
 def describe_versions() -> dict[str, str]:
     """Versions of Python and of the packages that take part, where they are installed."""
     versions = {"python": platform.python_version()}

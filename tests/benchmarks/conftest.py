@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,3 +101,72 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(the blur model's file, a folder as `picture_folder`) for what is measured once for many tests: not to change."""
     folder = tmp_path_factory.mktemp("lasting")
     return _model_maker(folder)("blur.fp32", blur=True), _draw_pictures(folder / "pictures")
+
+
+@pytest.fixture(scope="session")
+def make_row() -> Callable[..., dict[str, Any]]:
+    """A function that makes a row of `quietframe bench --json`: `make_row(median_ms, seed=, rounds=, **fields)`.
+
+    Its samples lie 1 % around the median. Fields that hold an object are put into it, all others in place of what is.
+    """
+    return _make_row
+
+
+def _make_row(median_ms: float = 10.0, *, seed: int = 0, rounds: int = 5, **fields: Any) -> dict[str, Any]:
+    """See `make_row`."""
+    spread = 1 + 0.01 * np.random.default_rng(seed).standard_normal(4 * rounds)
+    shares = {"pre": 0.2, "engine": 0.7, "post": 0.1, "total": 1.0}
+    row = {
+        "schema": 2,
+        "kind": "speed",
+        "finished_utc": "2026-01-02T03:04:05+00:00",
+        "model": {"file": "nano.int8.tflite", "file_bytes": 5, "sha256": "aa"},
+        "name": "nano",
+        "precision": "int8",
+        "engine": "LiteRtEngine",
+        "task": "denoise",
+        "size_wh": [640, 480],
+        "threads": 2,
+        "error": None,
+        "settings": {
+            "sizes_wh": [[640, 480]],
+            "threads": [2],
+            "runs": 20,
+            "warmup": 3,
+            "frames": None,
+            "rounds": rounds,
+        },
+        "machine": {
+            "cpu": "Cortex-A76",
+            "board": "Raspberry Pi 5",
+            "architecture": "aarch64",
+            "physical_cores": 4,
+            "logical_cores": 4,
+            "governor": "performance",
+            "clock_mhz": 2400.0,
+            "load_1min": 0.2,
+        },
+        "versions": {"python": "3.11.7", "numpy": "2.4.6"},
+        "commit": {"sha": "d8854576257d98392f6806770f5c8dc14db766b0", "dirty": False},
+        "round_runs": [4] * rounds,
+        "samples_ns": {
+            stage: [round(share * median_ms * 1e6 * factor) for factor in spread] for stage, share in shares.items()
+        },
+        "warmup_ns": [],
+    }
+    for name, value in fields.items():
+        before = row.get(name)
+        row[name] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
+    return row
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes rows as JSON Lines and gives the file's path: `write_rows(name, *rows)`."""
+
+    def write(name: str, *rows: dict[str, Any]) -> Path:
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quietframe.errors import QuietFrameError, SourceError, UsageError
+from quietframe_bench.rows import SCHEMA, read_rows
+
+
+def make_row(**fields):
+    return {
+        "schema": SCHEMA,
+        "kind": "quality",
+        "finished_utc": "2026-01-02T03:04:05+00:00",
+        "model": {"file": "m.int8.tflite", "file_bytes": 5, "sha256": "ab"},
+        "settings": {},
+        "machine": {},
+        "versions": {},
+        "commit": {"sha": "d885457", "dirty": False},
+        **fields,
+    }
+
+
+def lines(*rows):
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write text or bytes to a file and read it."""
+
+    def write_and_read(content):
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_rows(path)
+
+    return write_and_read
+
+
+def test_rows_of_all_kinds_come_back_as_written_and_in_order(read):
+    rows = [make_row(), make_row(kind="speed", more=[1, 2.5]), make_row(model=None, commit=None)]
+    assert read(lines(*rows)) == rows
+
+
+def test_the_last_line_needs_no_end(read):
+    assert len(read(lines(make_row(), make_row()).rstrip("\n"))) == 2
+
+
+def test_windows_line_ends_are_taken(read):
+    assert len(read(lines(make_row(), make_row()).replace("\n", "\r\n"))) == 2
+
+
+def test_other_line_ends_inside_a_text_are_no_ends_of_rows(read):
+    (row,) = read(lines(make_row(note="a\u2028b\x85c")))
+    assert row["note"] == "a\u2028b\x85c"
+
+
+def test_a_line_that_is_cut_off_is_named(read):
+    with pytest.raises(UsageError, match=r"line 3 is cut off.*delete it"):
+        read(lines(make_row(), make_row()) + lines(make_row())[:-9])
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200])
+def test_a_first_line_that_is_cut_off_is_named(read, cut):
+    with pytest.raises(UsageError, match="line 1 is cut off"):
+        read(lines(make_row())[:cut])
+
+
+def test_a_broken_line_in_the_middle_is_not_called_cut_off(read):
+    with pytest.raises(UsageError, match="line 2 is no JSON object"):
+        read(lines(make_row()) + '{"schema": 2,\n' + lines(make_row()))
+
+
+def test_the_document_of_earlier_versions_is_told_by_its_schema(read):
+    document = json.dumps({"schema": 1, "kind": "speed", "rows": [make_row()]}, indent=1) + "\n"
+    with pytest.raises(UsageError, match=r"holds schema 1, and schema 2 was expected: run .* again"):
+        read(document)
+
+
+@pytest.mark.parametrize("schema", [1, 3, "2", 2.0, True, None, [2]])
+def test_another_schema_is_refused(read, schema):
+    with pytest.raises(UsageError, match=r"line 2: holds schema .*schema 2 was expected"):
+        read(lines(make_row(), make_row(schema=schema)))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "line 1 is no JSON object .*not UTF-8"),
+        (b"\xff\xfe{\x00}\x00\n", "not UTF-8"),
+        ("model,size\ncamera-nano,640\n", "line 1 is no JSON object"),
+        ("[]\n", r"expected an object. Received: \[\]"),
+        ("7\n", "expected an object. Received: 7"),
+        ("{}\n", "'schema' is missing"),
+        (lines(make_row()) + "\n" + lines(make_row()), "line 2 is no JSON object"),
+        ('{"schema": 2, "x": NaN}\n', "NaN is no JSON number"),
+        ('{"schema": 2, "x": -Infinity}\n', "-Infinity is no JSON number"),
+        ('{"schema": 2, "x": 1e999}\n', "1e999 is too large"),
+        ('{"schema": 2, "x": ' + "9" * 5000 + "}\n", "line 1 is no JSON object"),
+        ("[" * 100_000 + "\n", "nested too deep"),
+        (lines(make_row()).replace("quality", "\\ud800"), "not UTF-8"),
+        (lines(make_row(kind="a\nb")), "expected 'kind' to be text"),
+        (lines(make_row(kind="")), "expected 'kind' to be text"),
+        (lines(make_row(finished_utc=7)), "expected 'finished_utc' to be text. Received: 7"),
+        (lines(make_row(settings=None)), "expected 'settings' to be an object. Received: None"),
+        (lines(make_row(machine=[])), "expected 'machine' to be an object"),
+        (lines(make_row(versions="x" * 1000)), "Received: 'x{59}…$"),
+        (lines(make_row(model="m.tflite")), "expected 'model' to be an object or null"),
+        (lines(make_row(model={"file": "m"})), "model: 'sha256' is missing"),
+        (lines(make_row(model={"file": None, "sha256": "ab"})), "model: expected 'file' to be text"),
+        (lines(make_row(commit={"sha": "ab", "dirty": 1})), "commit: expected 'dirty' to be true or false"),
+        (lines({"schema": 2, "kind": "speed"}), "'finished_utc' is missing: run quietframe bench --json again"),
+    ],
+)
+def test_what_is_no_file_of_rows_is_refused_in_one_line(read, content, says):
+    with pytest.raises(UsageError, match=says) as refused:
+        read(content)
+    assert "rows.jsonl: line " in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \n\n"])
+def test_an_empty_file_says_how_to_write_one(read, content):
+    with pytest.raises(SourceError, match="the file is empty: quietframe bench --json FILE writes one"):
+        read(content)
+
+
+def test_what_cannot_be_opened_is_a_source_error(tmp_path):
+    for path in (tmp_path / "missing", tmp_path, "no\0path"):
+        with pytest.raises(SourceError, match="cannot be read"):
+            read_rows(path)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_any_bytes_give_one_of_our_errors(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(QuietFrameError):
+        read_rows(path)
