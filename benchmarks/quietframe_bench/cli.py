@@ -18,7 +18,7 @@ from quietframe_bench.kinds import Kind
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _KINDS = ("quality", "accuracy", "pairs", "video", "live", "ops", "roof", "startup", "sustained_s", "from_files")
 """Options that ask for something else than speed."""
-_WRITTEN = frozenset({"json_path", "csv_path", "markdown_path", "html_path"})
+_WRITTEN = frozenset({"json_path", "html_path"})
 
 
 class _List(click.ParamType[Any]):
@@ -214,6 +214,7 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
     chosen = asked[0] if asked else "speed"
     of_quality = {"quality", "data", "sigmas_255", "seed", "limit"}
     of_page = {"data", "sigmas_255", "seed", "limit"} if options["html_path"] else set()
+    tables = {"csv_path", "markdown_path"}
     mode, own = {
         "quality": (kinds.peers, of_quality | PEER_OPTIONS) if options["peers"] else (kinds.quality, of_quality),
         "accuracy": (kinds.accuracy, {"accuracy", "data", "limit"}),
@@ -224,12 +225,15 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
         "roof": (kinds.roof, ROOF_OPTIONS),
         "startup": (kinds.startup, {"startup", "runs", "sizes_wh", "threads"}),
         "sustained_s": (kinds.sustained, {"sustained_s", "sizes_wh", "threads", "frames"}),
-        "from_files": (kinds.from_files, {"from_files"}),
-        "speed": (kinds.speed, {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames", "resume"} | of_page),
+        "from_files": (kinds.from_files, {"from_files"} | tables),
+        "speed": (
+            kinds.speed,
+            {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames", "resume"} | tables | of_page,
+        ),
     }[chosen]
     for name in options.keys() - own - _WRITTEN:
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"{flags[name]} does not go with this kind of measurement")
-    if "data" in own - of_page and options["data"] is None:
+    if "data" in own and options["data"] is None and chosen != "speed":
         raise UsageError(f"--{chosen} needs pictures: name their folder with --data FOLDER")
     return mode

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from quietframe.cli import main
 from quietframe_bench import operators, roof
 from quietframe_bench.roof import measure
 from quietframe_bench.roof.measure import Bandwidth, Peak, Roof
+from quietframe_bench.rows import read_rows
 
 
 @pytest.fixture
@@ -44,9 +44,8 @@ def test_ops_prints_a_table_and_the_clocks_and_writes_rows(bench, denoiser_file,
     assert code == 0
     for said in (denoiser_file.name, "64×48", "stopwatch", "between operators", "share"):
         assert said in out
-    document = json.loads(target.read_text())
-    assert document["kind"] == "operators"
-    (row,) = document["rows"]
+    (row,) = read_rows(target)
+    assert row["kind"] == "operators"
     assert row["model"]["file"] == denoiser_file.name
     assert row["settings"]["runs"] == 3
     assert {len(one["samples_ns"]) for one in row["operators"]} == {3}
@@ -74,10 +73,10 @@ def test_roof_prints_peaks_and_shares_and_draws(bench, quick_roof, tmp_path):
     for said in ("a trial", "1000.0", "of the peak", "MAC/byte", "camera-nano"):
         assert said in out
     assert plot.read_bytes().startswith(b"\x89PNG")
-    document = json.loads(target.read_text())
-    assert document["kind"] == "roof"
-    assert [row["row"] for row in document["rows"]] == ["peak", "peak", "bandwidth", "model"]
-    model = document["rows"][-1]
+    rows = read_rows(target)
+    assert {row["kind"] for row in rows} == {"roof"}
+    assert [row["row"] for row in rows] == ["peak", "peak", "bandwidth", "model"]
+    model = rows[-1]
     assert model["reached"]["of_peak"] == pytest.approx(model["reached"]["gmacs_per_s"] / 1000)
     assert len(model["layers"]) == 7
 
