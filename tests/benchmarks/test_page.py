@@ -137,3 +137,20 @@ def test_startup_sustained_live_and_accuracy_have_sections(denoiser_file, tmp_pa
         assert f'id="{anchor}"' in page
     assert f"{found[0]['ready_ms']:.1f}" in page
     assert "0.6000 to 0.9800" in page
+
+
+def test_operators_and_the_roof_have_sections(denoiser_file, tmp_path):
+    pytest.importorskip("flatbuffers")
+    for name in ("ops", "roof"):
+        with pytest.raises(SystemExit) as done:
+            main(["bench", f"--{name}", "camera-nano", "--size", "96x64", "--threads", "1", "--runs", "3",
+                  "--json", str(tmp_path / name)])  # fmt: skip
+        assert done.value.code == 0
+    found = [json.loads(line) for name in ("ops", "roof") for line in (tmp_path / name).read_text().splitlines()]
+    page = to_html(found)
+    assert page.count('<section id="operators">') == page.count('<section id="roof">') == 1
+    slowest = max(found[0]["operators"], key=lambda one: one["median_ms"])
+    assert f">{slowest['median_ms']:.3f}<" in page
+    peak = next(line for line in found if line["kind"] == "roof" and line["row"] == "peak")
+    assert f">{peak['gmacs_per_s']:.0f}<" in page
+    assert page.count("data:image/svg+xml") == 2

@@ -84,6 +84,61 @@ def growth(lines: Sequence[Line]) -> str:
     return as_image(figure, "Time of a frame against its pixels")
 
 
+def operators(lines: Sequence[Line]) -> str:
+    """A bar for each row, cut into its operators in their order; by far the same kinds have the same colour."""
+    figure = new_figure(7.6, 1.6 + 0.4 * len(lines))
+    axes = figure.subplots()
+    totals: dict[str, float] = {}
+    for line in lines:
+        for one in line["operators"]:
+            totals[one["kind"]] = totals.get(one["kind"], 0.0) + one["median_ms"]
+    kinds = sorted(totals, key=lambda kind: -totals[kind])
+    palette = {kind: _COLOURS[index] if index < len(_COLOURS) - 1 else _FAINT for index, kind in enumerate(kinds)}
+    for place, line in enumerate(reversed(lines)):
+        left = 0.0
+        for one in line["operators"]:
+            axes.barh(
+                place,
+                one["median_ms"],
+                left=left,
+                height=0.62,
+                color=palette[one["kind"]],
+                edgecolor="white",
+                linewidth=0.6,
+            )
+            left += one["median_ms"]
+    for kind in kinds[: len(_COLOURS) - 1]:
+        axes.barh(0, 0, color=palette[kind], label=kind)
+    axes.set_yticks(range(len(lines)), [label(line) for line in reversed(lines)], fontsize=8.5)
+    axes.set_xlabel("milliseconds of a run, operator after operator", fontsize=9)
+    axes.tick_params(colors=_INK, labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside upper left")
+    return as_image(figure, "Time of each operator")
+
+
+def roofline(model: Line, lines: Sequence[Line]) -> str:
+    """The layers of a model under the roof of its engine, arithmetic and threads."""
+    from quietframe_bench.roof.measure import ENGINE_NAMES, Layer, Peak
+    from quietframe_bench.roof.plot import Panel, figure_of
+
+    bandwidths = {
+        line["level"]: line["gbytes_per_s"]
+        for line in lines
+        if line["row"] == "bandwidth" and line["threads"] == model["threads"]
+    }
+    if not model["layers"] or "memory" not in bandwidths:
+        return ""
+    gmacs_per_s = model["reached"]["gmacs_per_s"]
+    against = gmacs_per_s / model["reached"]["of_peak"]
+    line = min((one for one in lines if one["row"] == "peak"), key=lambda one: abs(one["gmacs_per_s"] - against))
+    suffix = next(suffix for suffix, name in ENGINE_NAMES.items() if name == line["engine"])
+    peak = Peak(suffix, line["precision"], line["threads"], line["trials"])
+    layers = [Layer(**layer) for layer in model["layers"]]
+    panel = Panel(label(model), peak, (bandwidths["memory"], bandwidths.get("cache")), layers, gmacs_per_s)
+    return as_image(figure_of([panel], model["machine"]["cpu"] or ""), f"Roofline of {label(model)}")
+
+
 def sustained(lines: Sequence[Line]) -> str:
     """Median total time of every few seconds, as a share of the first minute's."""
     figure = new_figure(7.6, 3.2)

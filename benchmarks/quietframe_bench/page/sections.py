@@ -133,6 +133,65 @@ def settings(lines: Sequence[Line]) -> str:
     return "".join(parts)
 
 
+def operators(lines: Sequence[Line]) -> str:
+    """Where the time of a frame goes, operator by operator."""
+    rows = [line for line in lines if line["kind"] in ("operators", "roof") and line.get("operators")]
+    parts = [plots.operators(rows)] if rows else []
+    head = ("#", "operator", "layer", "output", "ms", "share", "MMAC", "GMAC/s", "GB/s")
+    for line in rows:
+        cells: list[list[Cell | str]] = [
+            [
+                number(one["index"], "d"),
+                Cell(one["kind"], words=True),
+                Cell(one["name"], words=True),
+                "×".join(map(str, one["output_shape"])),
+                number(one["median_ms"], ".3f"),
+                number(one["share"], ".1%"),
+                number(one["macs"] / 1e6 if one["macs"] else None, ".2f"),
+                number(one["gmacs_per_s"], ".1f"),
+                number(one["gbytes_per_s"], ".1f"),
+            ]
+            for one in line["operators"]
+        ]
+        parts.append(
+            f"<details><summary>{escape(plots.label(line))}</summary>{table(line['profile_source'] or '', head, cells)}"
+            f"{''.join(f'<p>{escape(note)}</p>' for note in line['notes'])}</details>"
+        )
+    return "".join(parts)
+
+
+def roof(lines: Sequence[Line]) -> str:
+    """What the machine can do at most, and how much of it each model reaches."""
+    found = [line for line in lines if line["kind"] == "roof" and line["error"] is None]
+    peaks = [line for line in found if line["row"] == "peak"]
+    models = [line for line in found if line["row"] == "model" and line["reached"]]
+    if not peaks:
+        return ""
+    measured = table(
+        "The fastest that this machine multiplies, through the engines.",
+        ("engine", "precision", "threads", "GMAC/s", "best trial"),
+        [
+            [
+                one["engine"],
+                one["precision"],
+                number(one["threads"], "d"),
+                number(one["gmacs_per_s"], ".0f"),
+                one["best"],
+            ]
+            for one in peaks
+        ],
+    )
+    shares = table(
+        "Multiply-accumulates by engine time, against the peak of the same engine, arithmetic and threads.",
+        ("model", "size", "threads", "GMAC/s", "of the peak"),
+        [
+            [*_what(one), number(one["reached"]["gmacs_per_s"], ".0f"), number(one["reached"]["of_peak"], ".1%")]
+            for one in models
+        ],
+    )
+    return measured + shares + "".join(plots.roofline(one, found) for one in models)
+
+
 def cold_start(lines: Sequence[Line]) -> str:
     """From nothing to the first frame."""
     steps = ("process_ms", "import_ms", "load_ms", "first_frame_ms", "ready_ms")
@@ -275,6 +334,8 @@ SECTIONS: Sequence[tuple[str, str, Section]] = (
     ("speed", "Speed", speed),
     ("latency", "How the times lie", latency),
     ("growth", "Pixels and threads", growth),
+    ("operators", "Where the time goes", operators),
+    ("roof", "The roof", roof),
     ("cold-start", "Cold start", cold_start),
     ("sustained", "Without a pause", sustained),
     ("live", "The real-time loop", live),

@@ -62,15 +62,19 @@ def panels_of(roof: Roof, rows: Sequence[OperatorRow]) -> list[Panel]:
 
 
 def draw(panels: Sequence[Panel], path: Path, caption: str) -> None:
-    """Write the rooflines as PNG, a panel for each model, both axes logarithmic.
+    """Write `figure_of` as PNG. Raises UsageError if there is nothing to draw, OutputError if it cannot be written."""
+    if not panels:
+        raise UsageError("no roofline: none of the models has layers whose work and time are known")
+    buffer = io.BytesIO()
+    figure_of(panels, caption).savefig(buffer, format="png")
+    write_whole(path, buffer.getvalue())
 
-    caption: the machine. Raises UsageError if there is nothing to draw, OutputError if the file cannot be written.
-    """
+
+def figure_of(panels: Sequence[Panel], caption: str) -> Figure:
+    """The rooflines: a panel for each model, one or more, both axes logarithmic. caption: the machine."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not panels:
-        raise UsageError("no roofline: none of the models has layers whose work and time are known")
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
     size = _PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * lines + 0.7
@@ -86,9 +90,7 @@ def draw(panels: Sequence[Panel], path: Path, caption: str) -> None:
     figure.draw_without_rendering()
     for axes, panel in zip(every, panels, strict=False):
         _label(axes, panel)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_whole(path, buffer.getvalue())
+    return figure
 
 
 def _draw_panel(axes: Any, panel: Panel) -> None:
