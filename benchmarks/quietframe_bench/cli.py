@@ -150,7 +150,7 @@ def _level(text: str) -> float:
 @click.option(
     "--sustained",
     "sustained_s",
-    type=click.FloatRange(min=10),
+    type=click.FloatRange(min=2),
     metavar="SECONDS",
     help="Run each model for so long, without a pause: how it fares when the machine gets hot.",
 )

@@ -67,7 +67,7 @@ def test_the_command_prints_and_writes_it(denoiser_file, tmp_path):
     result = CliRunner().invoke(bench, arguments)
     assert result.exit_code == 0, result.output
     assert denoiser_file.name in result.output
-    (row,) = json.loads(out.read_text())["rows"]
+    (row,) = map(json.loads, out.read_text().splitlines())
     assert row["captured"] == 60
     assert row["settings"]["fps"] == 60
     assert {"age_p95_ms", "overhead_mean_of_engine", "samples_ms"} <= row.keys()

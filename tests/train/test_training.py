@@ -262,7 +262,7 @@ def test_real_mnist_is_learnt_in_one_epoch(real_data, tmp_path):
 def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     camera = RECIPES["camera-nano"]
     recipe = replace(camera, steps_per_epoch=250, optimizer=replace(camera.optimizer, ema_momentum=0.0))
-    run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=1, seed=1, limit=40)
+    run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=3, seed=1, limit=40)
     figures = run.metrics["sets"]["bsd432 validation"]
     assert figures["psnr_db_sigma50"] > figures["noisy_psnr_db_sigma50"] + 2
 
