@@ -146,15 +146,25 @@ def _measure_block(rows: Sequence[SpeedRow], settings: SpeedSettings, on_step: C
 
 
 def plan_rows(model: Path, settings: SpeedSettings) -> list[SpeedRow]:
-    """The rows of one model: what it is says which sizes it runs at."""
+    """The rows of one model; one with its error if it cannot be opened."""
     try:
-        with Child() as child:
-            facts = child.ask("describe", model=str(model))
+        return [SpeedRow(model, *cell) for cell in grid_of(model, settings.sizes_wh, settings.threads)]
     except ChildError as exc:
         return [SpeedRow(model, error=str(exc))]
+
+
+def grid_of(
+    model: Path, sizes_wh: Sequence[tuple[int, int]], threads: Sequence[int]
+) -> list[tuple[tuple[int, int], int, dict[str, Any]]]:
+    """(size_wh, threads, what the model says of itself) for each: a model of a fixed size runs at that one alone.
+
+    Raises ChildError if the model cannot be opened.
+    """
+    with Child() as child:
+        facts = child.ask("describe", model=str(model))
     own_wh = facts.pop("own_size_wh")
-    sizes_wh = ((own_wh[0], own_wh[1]),) if own_wh else settings.sizes_wh
-    return [SpeedRow(model, size_wh, threads, dict(facts)) for size_wh in sizes_wh for threads in settings.threads]
+    sizes = ((own_wh[0], own_wh[1]),) if own_wh else sizes_wh
+    return [(size_wh, count, dict(facts)) for size_wh in sizes for count in threads]
 
 
 def open_row(row: SpeedRow, child: Child, settings: SpeedSettings) -> bool:

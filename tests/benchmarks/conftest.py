@@ -49,6 +49,20 @@ def _model_maker(folder: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
+    """Run `quietframe bench …`; returns (exit code, standard output, standard error)."""
+    from quietframe.cli import main
+
+    def run(*args: object) -> tuple[Any, str, str]:
+        with pytest.raises(SystemExit) as done:
+            main(["bench", *map(str, args)])
+        printed = capsys.readouterr()
+        return done.value.code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
 def browser() -> Iterator[Any]:
     """A Chromium; the test fails if a page of it reports an error. Skips where there is none."""
     pytest.importorskip("websockets", reason="driving Chromium needs websockets")

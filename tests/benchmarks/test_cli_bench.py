@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from quietframe.cli import main
-
 
 def read(path):
     """The lines of a file that `--json` wrote."""
@@ -17,19 +15,6 @@ def read(path):
 
 
 QUICK = ("--size", "64x48", "--threads", "1", "--runs", "10", "--min-secs", "0")
-
-
-@pytest.fixture
-def bench(capsys):
-    """Run `quietframe bench …`; returns (exit code, standard output, standard error)."""
-
-    def run(*args):
-        with pytest.raises(SystemExit) as done:
-            main(["bench", *map(str, args)])
-        printed = capsys.readouterr()
-        return done.value.code, printed.out, printed.err
-
-    return run
 
 
 def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, denoiser_file, tmp_path):

@@ -6,24 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from quietframe.cli import main
 from quietframe_bench import operators, roof
 from quietframe_bench.roof import measure
 from quietframe_bench.roof.measure import Bandwidth, Peak, Roof
 from quietframe_bench.rows import read_rows
-
-
-@pytest.fixture
-def bench(capsys):
-    """Run `quietframe bench …`; returns (exit code, standard output, standard error)."""
-
-    def run(*args):
-        with pytest.raises(SystemExit) as done:
-            main(["bench", *map(str, args)])
-        printed = capsys.readouterr()
-        return done.value.code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

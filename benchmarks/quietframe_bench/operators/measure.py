@@ -13,6 +13,7 @@ import numpy as np
 
 from quietframe_bench.operators.own_tool import LITERT_BENCHMARK, ToolError, run_litert_benchmark
 from quietframe_bench.process import Child, ChildError
+from quietframe_bench.speed import grid_of
 from quietframe_bench.timing import Samples, percentiles_ms
 
 ROUNDS = 3
@@ -174,15 +175,11 @@ def engines_own_time(
 
 
 def _plan(model: Path, settings: OperatorSettings) -> list[OperatorRow]:
-    """The rows of one model: what it is says which sizes it runs at."""
+    """The rows of one model; one with its error if it cannot be opened."""
     try:
-        with Child() as child:
-            facts = child.ask("describe", model=str(model))
+        return [OperatorRow(model, *cell) for cell in grid_of(model, settings.sizes_wh, settings.threads)]
     except ChildError as exc:
         return [OperatorRow(model, error=str(exc))]
-    own_wh = facts.pop("own_size_wh")
-    sizes_wh = ((own_wh[0], own_wh[1]),) if own_wh else settings.sizes_wh
-    return [OperatorRow(model, size_wh, threads, dict(facts)) for size_wh in sizes_wh for threads in settings.threads]
 
 
 def _measure(row: OperatorRow, settings: OperatorSettings) -> None:
