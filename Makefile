@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 UV := $(shell command -v uv 2>/dev/null)
 LOCK := requirements-dev.lock
 BIN := .venv/bin
+# For tests that measure no time: a file to a core.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
 # $(call make_venv,FOLDER) and $(call install,FOLDER) do the same with uv and without.
 ifdef UV
@@ -34,7 +36,8 @@ demo: .venv/.base  ## Install the base package into .venv and run `quietframe de
 install: .venv/.dev  ## Install everything for development into .venv, in the versions of requirements-dev.lock
 
 test: install test-wheel  ## Run the tests: the base wheel's in a clean environment, then all in .venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) tests/train tests/export
+	$(BIN)/python -m pytest --ignore tests/train --ignore tests/export
 
 test-wheel: .venv/.dev  ## Build the wheel and run tests/runtime on it, with its base dependencies alone
 	rm -rf dist .venv-wheel
