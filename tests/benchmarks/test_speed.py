@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from quietframe.tasks.base import open_model
 from quietframe_bench import speed
 from quietframe_bench.speed import ROUNDS, SpeedSettings, measure_speed, spread_of
 
@@ -72,6 +73,13 @@ def test_a_model_that_fails_is_a_failed_row(denoiser_file, make_model, tmp_path)
     assert "bad.tflite" in first.error
     assert "carries no model card" in second.error
     assert first.figures() == second.figures() == {}
+
+
+def test_a_file_whose_card_lies_beside_it_is_timed(denoiser_file, make_model):
+    model = make_model("mine", carries_card=False)
+    model.with_suffix(".card.json").write_text(open_model(make_model("other"))[1].to_json(), encoding="utf-8")
+    (row,) = measure_speed([model], QUICK)
+    assert row.error is None
 
 
 def test_a_model_that_fails_only_while_it_runs_is_a_failed_row(make_model, denoiser_file):

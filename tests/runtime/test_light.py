@@ -27,7 +27,8 @@ def modules_after(code: str, path: Path | None = None) -> set[str]:
     """The top-level modules that a fresh Python holds after running `code`, with `path` first on its search path."""
     listing = "import sys; print('MODULES', *{name.partition('.')[0] for name in sys.modules})"
     script = f"import atexit; atexit.register(exec, {listing!r}, {{}})\n{code}"
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    first = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | ({"PYTHONPATH": first} if path else {})
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("MODULES ")]
     return set(line.split()[1:])

@@ -145,6 +145,14 @@ def test_info_of_a_file_without_a_card(run: Run, make_model: Callable[..., Path]
     assert json.loads(out)["card"] is None
 
 
+def test_info_of_a_file_whose_card_lies_beside_it(run: Run, make_model: Callable[..., Path]) -> None:
+    card = open_model(make_model("other"))[1]
+    model = make_model("mine", carries_card=False)
+    model.with_suffix(".card.json").write_text(card.to_json(), encoding="utf-8")
+    code, out, _ = run("info", str(model), "--json")
+    assert (code, json.loads(out)["card"]) == (0, json.loads(card.to_json()))
+
+
 def test_info_with_a_card_of_its_own(
     run: Run, make_model: Callable[..., Path], blur_file: Path, tmp_path: Path
 ) -> None:

@@ -475,6 +475,15 @@ def test_models_that_do_not_denoise(make_model: MakeModel, model: dict[str, Any]
         qf.Denoiser(make_model(**model))
 
 
+def test_a_card_beside_a_file_that_carries_none_is_its_card(make_model: MakeModel) -> None:
+    model, beside = make_model("mine", carries_card=False), make_model("other")
+    card = qf.Denoiser(beside).card
+    model.with_suffix(".card.json").write_text(card.to_json(), encoding="utf-8")
+    assert qf.Denoiser(model).card == card
+    beside.with_suffix(".card.json").write_text("{}", encoding="utf-8")  # that one says for itself what it is
+    assert qf.Denoiser(beside).card == card
+
+
 @pytest.mark.parametrize(
     ("file", "card", "says"),
     [

@@ -54,12 +54,14 @@ def models(as_json: bool) -> int:
 def info(model: str, card: Path | None, as_json: bool) -> None:
     """Show what MODEL, a built-in name or a .tflite or .onnx file, says of itself."""
     from quietframe.cli.terminal import quiet_libraries
-    from quietframe.tasks.base import open_engine, open_model
+    from quietframe.tasks.base import card_beside, open_engine, open_model
     from quietframe.zoo import find_model
 
     path = find_model(model)
     with quiet_libraries():
         engine = open_engine(path, threads=1)
+    if card is None and engine.card_json is None:
+        card = card_beside(path)
     found = None if card is None and engine.card_json is None else open_model(engine, card=card)[1]
     if as_json:
         record = {

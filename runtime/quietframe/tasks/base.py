@@ -11,6 +11,7 @@ from quietframe.errors import ModelLoadError, UsageError
 from quietframe.zoo import find_model
 
 _MOST_THREADS = 1024
+_CARD = ".card.json"
 
 
 def open_model(
@@ -21,7 +22,8 @@ def open_model(
     Args:
         model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
         threads: CPU threads; None: as many as there are physical cores. An engine that is given has its own.
-        card: a card, or the JSON file of one, in place of the card in the file.
+        card: a card, or the JSON file of one, in place of the card in the file. None: the one in the file, or else one
+            beside it, `mine.card.json` of `mine.tflite`.
 
     Raises:
         ModelLoadError: no such model, a file that is not one, no card, or a card that does not fit the file.
@@ -39,14 +41,26 @@ def open_model(
     if isinstance(model, (str, Path)):
         path = find_model(model)
         engine, origin = open_engine(path, threads=threads), str(path)
+        beside = card_beside(path)
     else:
-        engine, origin = model, type(model).__name__
-    if card is None:
-        if engine.card_json is None:
-            raise ModelLoadError(f"{origin}: carries no model card: state one with --card FILE (docs/model-card.md)")
+        engine, origin, beside = model, type(model).__name__, None
+    if card is None and engine.card_json is not None:
         card = parse_card(engine.card_json, origin=origin)
+    elif card is None and beside:
+        card = read_card_file(beside)
+    elif card is None:
+        beside_it = f", or lay it beside as {Path(origin).with_suffix(_CARD).name}" if engine is not model else ""
+        raise ModelLoadError(
+            f"{origin}: carries no model card: state one with --card FILE{beside_it} (docs/model-card.md)"
+        )
     _check_fit(engine, card, origin)
     return engine, card
+
+
+def card_beside(model: Path) -> Path | None:
+    """Where the card of a model file lies that carries none: `mine.card.json` beside `mine.tflite`; None: nowhere."""
+    path = model.with_suffix(_CARD)
+    return path if path.is_file() else None
 
 
 def open_engine(path: Path, *, threads: int | None = None) -> Engine:
