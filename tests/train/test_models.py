@@ -2,14 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit, TrainedSteps
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit, TrainedSteps, ZeroMean
 from quietframe_train.macs import count_macs
 from quietframe_train.models import BUILDERS
 from quietframe_train.models.camera import camera_unet, camera_unet_geometry
 from quietframe_train.models.digits import latent_autoencoder
 from quietframe_train.recipes import RECIPES
 
-NANO = {"widths": (16, 32), "encoder_convs": (1, 3), "decoder_convs": (1,)}
+NANO = {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,)}
 DIGIT, COLOUR = (28, 28, 1), (256, 256, 3)
 
 
@@ -36,9 +36,9 @@ def built(name):
         ("digit-cnn", None, DIGIT, [(10,)]),
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
-        ("camera-nano", 32_204, (None, None, 3), [(None, None, 3)]),
-        ("camera-small", 378_844, (None, None, 3), [(None, None, 3)]),
-        ("camera-base", 1_912_204, (None, None, 3), [(None, None, 3)]),
+        ("camera-nano", 36_012, (None, None, 3), [(None, None, 3)]),
+        ("camera-small", 379_388, (None, None, 3), [(None, None, 3)]),
+        ("camera-base", 1_913_020, (None, None, 3), [(None, None, 3)]),
     ],
 )
 def test_each_recipe_builds_the_model_that_it_is_known_for(name, parameters, taken, given):
@@ -149,6 +149,31 @@ def test_a_camera_model_heeds_the_level_it_is_told():
     assert not np.allclose(low, high)
 
 
+def test_the_level_sets_what_the_skip_carries():
+    model = camera_unet(**NANO)
+    skip = keras.Model(model.inputs, [model.get_layer("gated").output, model.get_layer("down0_0_calm").output])
+    image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+    for sigma in (0.02, 0.2):
+        gated, features = skip([image, np.full((1, 1, 1, 1), sigma, np.float32)])
+        share = np.asarray(gated) / np.asarray(features)
+        assert np.ptp(share, axis=(0, 1, 2)).max() < 1e-4
+        assert share.min() >= 0
+    _, gate = model.get_layer("gated").input
+    gates = keras.Model(model.inputs, gate)
+    low, high = (np.asarray(gates([image, np.full((1, 1, 1, 1), sigma, np.float32)])) for sigma in (0.02, 0.2))
+    assert not np.allclose(low, high)
+
+
+def test_most_first_filters_see_no_even_colour():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 12, 16)).astype(np.float32)
+    bound = np.asarray(ZeroMean()(kernel))
+    answers = PixelUnshuffle(2)(np.full((1, 6, 6, 3), [0.2, 0.5, 0.9], np.float32))
+    centre = np.asarray(keras.ops.conv(answers, bound, padding="valid"))[0, 0, 0]
+    assert np.abs(centre[:12]).max() < 1e-5
+    assert np.array_equal(bound[..., 12:], kernel[..., 12:])
+    np.testing.assert_allclose(ZeroMean()(bound), bound, atol=1e-6)
+
+
 @pytest.mark.parametrize("block", [2, 3])
 def test_unshuffling_and_shuffling_give_the_frame_back(block):
     frames = np.random.default_rng(0).random((2, 2 * block, 3 * block, 3), dtype=np.float32)
@@ -204,6 +229,7 @@ def test_a_camera_models_outliers_are_a_part_of_its_loss(tmp_path):
 @pytest.mark.parametrize(
     ("widths", "encoder_convs", "decoder_convs", "multiple", "halo"),
     [
+        ((16, 48), (1, 2), (0,), 4, 13),
         ((16, 32), (1, 3), (1,), 4, 19),
         ((32, 48, 64, 80), (1, 2, 2, 2), (1, 2, 2), 16, 87),
         ((4, 4, 4, 4), (1, 3, 3, 3), (1, 2, 2), 16, 115),

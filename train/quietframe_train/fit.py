@@ -14,6 +14,7 @@ from quietframe_train.checkpoint import BEST, Checkpoint, resume, should_stop
 from quietframe_train.feeding import FixedBatches, feed
 from quietframe_train.losses import LOSSES
 from quietframe_train.models import BUILDERS
+from quietframe_train.optimizers import build_optimizer
 from quietframe_train.quantization import choose_ranges, fake_quantized, read_ranges, write_ranges
 from quietframe_train.recipe import Recipe, WarmupCosine
 from quietframe_train.run_folder import RANGES
@@ -50,13 +51,7 @@ def build(recipe: Recipe, steps: int) -> keras.Model:
             warmup_steps=warmup,
         )
     momentum = min(config.ema_momentum, 1 - _EMA_SPANS / steps)  # a short trial would keep its first weights
-    optimizer = keras.optimizers.Adam(
-        rate,
-        clipnorm=config.clipnorm,
-        use_ema=momentum > 0,
-        ema_momentum=momentum if momentum > 0 else 0.99,
-    )
-    _compile(model, recipe, optimizer)
+    _compile(model, recipe, build_optimizer(config, rate, ema_momentum=max(0.0, momentum)))
     return model
 
 

@@ -1,4 +1,4 @@
-"""Keras layers and a regularizer that the models are built from. Only `keras.ops`, so they run under every backend."""
+"""What the models are built from beside Keras' own. Only `keras.ops`, so it runs under every backend."""
 
 from __future__ import annotations
 
@@ -118,3 +118,29 @@ class TrainedSteps(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"limit": self.limit}
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class ZeroMean(keras.constraints.Constraint):
+    """A kernel constraint: most filters answer nothing to an even colour, so that their outputs hold detail alone.
+
+    8 bits that also carry how bright a pixel is have few steps left for the noise on it. The last quarter of the
+    filters is free: near black and white, where noise is clipped, brightness tells.
+
+    The kernel is one of (height, width, planes · colours, filters) on a frame that `PixelUnshuffle` took apart.
+
+    Args:
+        colours: channels of the frame.
+    """
+
+    def __init__(self, colours: int = 3) -> None:
+        self.colours = colours
+
+    def __call__(self, kernel: Any) -> Any:
+        bound = kernel.shape[-1] * 3 // 4
+        planes = ops.reshape(kernel[..., :bound], (-1, self.colours, bound))
+        centred = planes - ops.mean(planes, axis=0, keepdims=True)
+        return ops.concatenate([ops.reshape(centred, (*kernel.shape[:-1], bound)), kernel[..., bound:]], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"colours": self.colours}

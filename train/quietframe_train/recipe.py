@@ -82,13 +82,22 @@ class PictureData:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam. `ema_momentum` above 0 keeps a moving average of the weights, which is what is measured and saved at the
-    end; the validation figures of each epoch are those of the weights themselves.
+    """How weights move.
+
+    Attributes:
+        name: `adam`, or `muon` for the kernels and Adam for the rest: see `optimizers.ConvMuon`.
+        learning_rate: of both, the highest of a schedule.
+        clipnorm: gradients of a variable longer than this are made shorter; None: none are.
+        ema_momentum: above 0 keeps a moving average of the weights, which is what is measured and saved at the end;
+            the validation figures of each epoch are those of the weights themselves.
+        adam_layers: under `muon`, patterns in the paths of layers whose kernels are Adam's all the same.
     """
 
+    name: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-3
     clipnorm: float | None = None
     ema_momentum: float = 0.0
+    adam_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def train_command(entry: Entry) -> str:
 
 def _training(entry: Entry) -> str:
     run, recipe = entry.run, entry.run.recipe
-    how = f"loss {recipe.loss}, Adam {recipe.optimizer.learning_rate:g}, batch {recipe.batch}"
+    optimizer = f"{recipe.optimizer.name.capitalize()} {recipe.optimizer.learning_rate:g}"
+    how = f"loss {recipe.loss}, {optimizer}, batch {recipe.batch}"
     if recipe.parts:
         how = f"composed of {' and '.join(recipe.parts)}"
     counts, took = "", ""

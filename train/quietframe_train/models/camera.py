@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, ZeroMean
 from quietframe_train.models.unet import calmed, conv, unet
 
 _FIRST = 6.0  # the first features reach about so far, in deviations
@@ -20,7 +20,8 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     from the identity, and its result is added to the frame.
 
     The noise level passes two 1×1 convolutions and is added to the first features of the second level: the same as a
-    constant input plane, without the plane, and without another rounding of what the skip carries.
+    constant input plane, without the plane. By another convolution it sets how much the skip of the first level
+    carries: what is to be taken away from a frame is nearly a filtered frame, more of it where there is more noise.
 
     Args:
         widths: channels of each level, from the first (half size) down; at least two.
@@ -35,12 +36,14 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     """
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
-    level = layers.Conv2D(16, 1, activation="relu6", name="level_hidden")(sigma)
-    level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(level)
+    steep = keras.initializers.RandomUniform(0.0, 4.0)  # a level is a small number
+    hidden = layers.Conv2D(16, 1, activation="relu6", kernel_initializer=steep, name="level_hidden")(sigma)
+    level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(hidden)
+    gate = layers.Conv2D(widths[0], 1, activation="relu6", bias_initializer="ones", name="level_gate")(hidden)
 
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
-    x = calmed(conv(frame, widths[0], "down0_0", activate=False), _FIRST, "down0_0")
-    x = unet(x, widths, encoder_convs, decoder_convs, calm=True, level=level)
+    x = calmed(conv(frame, widths[0], "down0_0", activate=False, constraint=ZeroMean()), _FIRST, "down0_0")
+    x = unet(x, widths, encoder_convs, decoder_convs, calm=True, level=level, gate=gate)
     x = layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
     x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
     x = PixelShuffle(2, dtype="float32", name="denoised")(x)

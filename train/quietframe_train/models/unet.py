@@ -21,6 +21,7 @@ def unet(
     *,
     calm: bool = False,
     level: Any = None,
+    gate: Any = None,
 ) -> Any:
     """Features of an image at its own size, from the first linear features of it.
 
@@ -39,6 +40,7 @@ def unet(
             the scale of a sum is free, as normalization follows, and grows if nothing holds it, but what the skip
             carries needs the finer steps.
         level: what the network is told, (1, 1, 1, widths[1]): added to the first features of the second level.
+        gate: how much of each of its channels the first level's skip carries, (1, 1, 1, widths[0]).
 
     Returns (batch, height, width, widths[0]).
     """
@@ -50,7 +52,7 @@ def unet(
             x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1)
             if level is not None and depth == 1 and index == 0:
                 x = layers.Add(name="told")([x, level])
-        skips.append(x)
+        skips.append(layers.Multiply(name="gated")([x, gate]) if gate is not None and depth == 0 else x)
     for depth in range(len(widths) - 2, -1, -1):
         x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
         x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
@@ -68,8 +70,10 @@ def calmed(x: Any, limit: float, name: str) -> Any:
     return TrainedSteps(limit, activity_regularizer=RangeLimit(limit), name=f"{name}_calm")(x)
 
 
-def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True) -> Any:
+def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True, constraint: Any = None) -> Any:
     """A 3×3 convolution with batch normalization and, unless told otherwise, ReLU6."""
-    x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False, name=name)(x)
+    x = layers.Conv2D(
+        width, 3, strides=strides, padding="same", use_bias=False, kernel_constraint=constraint, name=name
+    )(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activate else x
