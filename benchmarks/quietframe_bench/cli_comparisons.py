@@ -16,6 +16,7 @@ from quietframe.errors import OutputError, UsageError
 OnStep = Callable[[str, int, int], None]
 Progress = Callable[[], AbstractContextManager[OnStep]]
 Outcome = tuple[Sequence[Mapping[str, Any]], list[str]]
+"""Lines for JSON, and what failed."""
 
 _OPTIONS = (
     click.option(
@@ -95,6 +96,11 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def failure(model: Path | None, error: str) -> str:
+    """The error with the model in front, once."""
+    return error if error.startswith(f"{model}: ") else f"{model}: {error}"
 
 
 def compare_with_peers(models: Sequence[Path], options: dict[str, Any], progress: Progress) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from quietframe_bench.cli_comparisons import Outcome, Progress, check_plot
+from quietframe_bench.cli_comparisons import Outcome, Progress, check_plot, failure
 
 Warn = Callable[[dict[str, Any]], None]
 
@@ -48,7 +48,7 @@ def take_apart(models: Sequence[Path], options: dict[str, Any], progress: Progre
         rows = measure_operators(models, settings, on_step)
     print_results(*operator_tables(rows))
     lines = report.lines([(row.model, row.as_record()) for row in rows])
-    return lines, [_failure(row.model, row.error) for row in rows if row.error]
+    return lines, [failure(row.model, row.error) for row in rows if row.error]
 
 
 def find_roof(models: Sequence[Path], options: dict[str, Any], progress: Progress, warn: Warn) -> Outcome:
@@ -79,7 +79,7 @@ def find_roof(models: Sequence[Path], options: dict[str, Any], progress: Progres
         under = {"reached": reached(row, roof), "layers": [vars(layer) for layer in layers_of(row, roof)]}
         results.append((row.model, {"row": "model", **row.as_record(), **under}))
     lines = report.lines(results)
-    return lines, [*roof.errors, *(_failure(row.model, row.error) for row in rows if row.error)]
+    return lines, [*roof.errors, *(failure(row.model, row.error) for row in rows if row.error)]
 
 
 def _settings(options: dict[str, Any], *, own_tool: bool = True) -> Any:
@@ -88,8 +88,3 @@ def _settings(options: dict[str, Any], *, own_tool: bool = True) -> Any:
 
     threads = options["threads"] or (physical_cores(),)
     return OperatorSettings(options["sizes_wh"], threads, options["runs"], options["warmup"], own_tool)
-
-
-def _failure(model: Path, error: str) -> str:
-    """The error with the model in front, once."""
-    return error if error.startswith(f"{model}: ") else f"{model}: {error}"

@@ -14,11 +14,9 @@ import click
 
 from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
-from quietframe_bench.cli_comparisons import compare_with_peers, judge_pairs
+from quietframe_bench.cli_comparisons import Outcome, compare_with_peers, failure, judge_pairs
 from quietframe_bench.cli_operators import find_roof, take_apart
 
-Outcome = tuple[Sequence[Mapping[str, Any]], list[str]]
-"""Lines for JSON, and what failed."""
 Kind = Callable[[Sequence[str], dict[str, Any]], Outcome]
 
 
@@ -61,15 +59,19 @@ def speed(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         raise
     lines.sort(key=_grid_order(paths))
     print_results(*speed_tables(lines), *scaling_table(lines))
+    failures = [failure(row.model, row.error) for row in rows if row.error]
     if options["html_path"]:
-        lines += _for_the_page(paths, options)
+        failed = {row.model for row in rows if row.error}
+        more, troubles = _for_the_page([path for path in paths if path not in failed], options)
+        lines += more
+        failures += troubles
     if noisy := [line["model"]["file"] for line in lines if line.get("noisy_machine")]:
         click.echo(f"quietframe: noisy machine: rounds differ in {', '.join(dict.fromkeys(noisy))}", err=True)
-    return lines, [_failure(row.model, row.error) for row in rows if row.error]
+    return lines, failures
 
 
-def _for_the_page(paths: Sequence[Path], options: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """What the page shows beside the speed: pictures, and with --data the quality."""
+def _for_the_page(paths: Sequence[Path], options: dict[str, Any]) -> Outcome:
+    """What the page shows beside the speed: operators and the roof at the first size, pictures, with --data quality."""
     from quietframe_bench.image_quality import QualitySettings, measure_quality
     from quietframe_bench.image_quality import settings_record as quality_record
     from quietframe_bench.pictures import before_and_after
@@ -77,12 +79,19 @@ def _for_the_page(paths: Sequence[Path], options: dict[str, Any]) -> Sequence[Ma
 
     for_frames = [path for path in paths if _denoises_frames(path)]
     lines = [*Report("picture", {}).lines(before_and_after(for_frames))]
+    failures: list[str] = []
+    if for_frames:
+        at_one_size = {**options, "sizes_wh": options["sizes_wh"][:1], "plot": None}
+        for measure in (take_apart, find_roof):
+            more, failed = measure(for_frames, at_one_size, progress_bar, lambda machine: None)
+            lines += more
+            failures += failed
     if options["data"]:
         quality = QualitySettings(options["data"], *(options[name] for name in ("sigmas_255", "seed", "limit")))
         with progress_bar() as on_step:
             rows = measure_quality(for_frames, quality, on_step)
         lines += Report("quality", quality_record(quality)).lines([(row.model, row.as_record()) for row in rows])
-    return lines
+    return lines, failures
 
 
 def _grid_order(paths: Sequence[Path]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
@@ -110,7 +119,7 @@ def quality(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     drops = int8_drops(rows)
     print_results(*quality_tables(rows, drops))
     lines = report.lines([(row.model, row.as_record()) for row in rows], int8_drops=[vars(d) for d in drops])
-    failures = {_failure(row.model, row.error): None for row in rows if row.error}
+    failures = {failure(row.model, row.error): None for row in rows if row.error}
     failures |= {f"{row.name}: {picture}: {why}": None for row in rows for picture, why in row.failed.items()}
     return lines, list(failures)
 
@@ -129,7 +138,7 @@ def accuracy(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         rows = measure_accuracy(paths, folder, limit, on_step)
     lines = report.lines([(row.model, row.as_record()) for row in rows])
     print_results(accuracy_table(lines))
-    failures = [_failure(row.model, row.error) for row in rows if row.error]
+    failures = [failure(row.model, row.error) for row in rows if row.error]
     failures += dict.fromkeys(f"{picture}: {why}" for row in rows for picture, why in row.failed.items())
     return lines, failures
 
@@ -146,7 +155,7 @@ def video(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         rows = measure_video(paths, settings, on_step)
     print_results(video_table(rows))
     lines = report.lines([(row.model, row.as_record()) for row in rows])
-    failures = {_failure(row.model, row.error): None for row in rows if row.error}
+    failures = {failure(row.model, row.error): None for row in rows if row.error}
     failures |= {f"{row.name}: {sequence}: {why}": None for row in rows for sequence, why in row.failed.items()}
     return lines, list(failures)
 
@@ -168,7 +177,7 @@ def live(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         rows = measure_live(paths, settings, on_step)
     print_results(live_table(rows))
     lines = report.lines([(row.model, row.as_record()) for row in rows])
-    return lines, [_failure(row.model, row.error) for row in rows if row.error]
+    return lines, [failure(row.model, row.error) for row in rows if row.error]
 
 
 def peers(models: Sequence[str], options: dict[str, Any]) -> Outcome:
@@ -206,7 +215,7 @@ def startup(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         ratio = measure_startup(good, runs=options["runs"], on_step=on_step) if good else None
     lines = report.lines([(start.model, start.as_record()) for start in starts], **(ratio.as_record() if ratio else {}))
     print_results(cold_start_table(lines), *([startup_table(ratio)] if ratio else []))
-    failures = [_failure(start.model, start.error) for start in starts if start.error]
+    failures = [failure(start.model, start.error) for start in starts if start.error]
     return lines, failures if ratio is None or ratio.reached else [*failures, "a goal of the start-up was missed"]
 
 
@@ -225,7 +234,7 @@ def sustained(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         rows = measure_sustained(paths, settings, seconds, on_step)
     lines = report.lines([(one.row.model, one.as_record()) for one in rows])
     print_results(sustained_table(lines))
-    return lines, [_failure(one.row.model, one.row.error) for one in rows if one.row.error]
+    return lines, [failure(one.row.model, one.row.error) for one in rows if one.row.error]
 
 
 def from_files(models: Sequence[str], options: dict[str, Any]) -> Outcome:
@@ -254,11 +263,6 @@ def _one_size_and_threads(options: dict[str, Any], kind: str) -> tuple[tuple[int
     if len(options["sizes_wh"]) > 1 or len(threads) > 1:
         raise UsageError(f"{kind} runs at one --size and one number of --threads")
     return options["sizes_wh"][0], threads[0]
-
-
-def _failure(model: Path | None, error: str) -> str:
-    """The error with the model in front, once."""
-    return error if error.startswith(f"{model}: ") else f"{model}: {error}"
 
 
 def _paths(models: Sequence[str], *, frames: bool = False) -> list[Path]:

@@ -20,12 +20,15 @@ CELLS = "[...document.querySelectorAll('#speed tbody')[0].rows].map((row) => row
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, lasting):
     """What a small run over two sizes wrote: `rows.jsonl` and `page.html`."""
+    from quietframe_bench.roof import measure
+
     model, pictures = lasting
     folder = tmp_path_factory.mktemp("run")
     files = ("--json", folder / "rows.jsonl", "--html", folder / "page.html")
     grid = ("--size", "64x48,320x240", "--threads", "1", "--runs", "6", "--min-secs", "0")
     quality = ("--data", pictures, "--sigma", "25")
-    with pytest.raises(SystemExit) as done:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as done:
+        patch.setattr(measure, "measure_roof", partial(measure.measure_roof, secs=0.02))
         main(["bench", str(model), *grid, *map(str, (*quality, *files))])
     assert done.value.code == 0
     return folder
@@ -48,7 +51,7 @@ def test_the_page_is_made_of_the_lines_and_loads_nothing(run_folder, lines):
 
 def test_every_kind_of_line_has_its_section(run_folder, lines):
     page = (run_folder / "page.html").read_text()
-    assert {line["kind"] for line in lines} == {"speed", "picture", "quality"}
+    assert {line["kind"] for line in lines} == {"speed", "picture", "quality", "operators", "roof"}
     for anchor in ("speed", "latency", "growth", "quality", "pictures", "settings"):
         assert page.count(f'<section id="{anchor}">') == page.count(f'href="#{anchor}"') == 1
     judged = next(line for line in lines if line["kind"] == "quality" and line["model"])
@@ -140,20 +143,12 @@ def test_startup_sustained_live_and_accuracy_have_sections(denoiser_file, tmp_pa
     assert "0.6000 to 0.9800" in page
 
 
-def test_operators_and_the_roof_have_sections(tmp_path, monkeypatch):
-    from quietframe_bench.roof import measure
-
-    monkeypatch.setattr(measure, "measure_roof", partial(measure.measure_roof, secs=0.02))
-    for name in ("ops", "roof"):
-        with pytest.raises(SystemExit) as done:
-            main(["bench", f"--{name}", "camera-nano", "--size", "96x64", "--threads", "1", "--runs", "3",
-                  "--json", str(tmp_path / name)])  # fmt: skip
-        assert done.value.code == 0
-    found = [json.loads(line) for name in ("ops", "roof") for line in (tmp_path / name).read_text().splitlines()]
-    page = to_html(found)
+def test_operators_and_the_roof_have_sections(run_folder, lines):
+    page = (run_folder / "page.html").read_text()
+    of_operators = [line for line in lines if line["kind"] == "operators"]
+    assert {tuple(line["size_wh"]) for line in of_operators} == {(64, 48)}
     assert page.count('<section id="operators">') == page.count('<section id="roof">') == 1
-    slowest = max(found[0]["operators"], key=lambda one: one["median_ms"])
+    slowest = max(of_operators[0]["operators"], key=lambda one: one["median_ms"])
     assert f">{slowest['median_ms']:.3f}<" in page
-    peak = next(line for line in found if line["kind"] == "roof" and line["row"] == "peak")
+    peak = next(line for line in lines if line["kind"] == "roof" and line["row"] == "peak")
     assert f">{peak['gmacs_per_s']:.0f}<" in page
-    assert page.count("data:image/svg+xml") == 2
