@@ -16,7 +16,6 @@ from quietframe.card import ModelCard
 from quietframe.errors import ModelLoadError, SourceError, UsageError
 from quietframe.noise import add_gaussian
 from quietframe.tasks import Classifier, Denoiser
-from quietframe_export.bias import correct_biases
 from quietframe_export.cards import card_for_run, versions
 from quietframe_export.frames import (
     CALIBRATION_PATCHES,
@@ -32,6 +31,7 @@ from quietframe_export.frames import (
 )
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
+from quietframe_export.weights import round_weights
 from quietframe_train.image_set import ImageSplits
 from quietframe_train.photos import cut_patches
 from quietframe_train.run_folder import Run, load_run
@@ -71,7 +71,7 @@ class Subject:
         """The model for files with 8-bit weights: its biases expect the rounding, where there are frames."""
         if not self.examples:
             return self.engine
-        return KerasEngine(correct_biases(self.engine.model, self.examples), self.card)
+        return KerasEngine(round_weights(self.engine.model, self.examples), self.card)
 
 
 def subject_from_run(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -411,13 +412,18 @@ def test_a_folder_without_permission(
 
 def interrupt(args: list[str], out: Path) -> tuple[int, str]:
     """Start a process, send it Ctrl-C when it has begun to write beside `out`; its exit code and stderr."""
-    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not any(path.stat().st_size > 1000 for path in out.parent.glob(".*.part.*")):
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+    heeding = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore Ctrl-C
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(args, preexec_fn=heeding, **pipes) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not any(path.stat().st_size > 1000 for path in out.parent.glob(".*.part.*")):
+                assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, errors
 
 
