@@ -56,7 +56,9 @@ class _Met:
         self._layer, self._patches = layer, patches
         self._rng = np.random.default_rng(0)
         self._means: list[NDArray[np.float32]] = []
-        self._sum, self._products, self._count = np.float64(0), np.float64(0), 0
+        self._count = 0
+        self._sum: NDArray[np.float64] = np.zeros(())
+        self._products: NDArray[np.float64] = np.zeros(())
 
     def add(self, frames: NDArray[np.float32]) -> None:
         """frames: (batch, height, width, channels)."""

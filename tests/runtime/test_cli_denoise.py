@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -412,9 +411,7 @@ def test_a_folder_without_permission(
 
 def interrupt(args: list[str], out: Path) -> tuple[int, str]:
     """Start a process, send it Ctrl-C when it has begun to write beside `out`; its exit code and stderr."""
-    heeding = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore Ctrl-C
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(args, preexec_fn=heeding, **pipes) as process:
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             deadline = time.monotonic() + 60
             while not any(path.stat().st_size > 1000 for path in out.parent.glob(".*.part.*")):
@@ -423,7 +420,7 @@ def interrupt(args: list[str], out: Path) -> tuple[int, str]:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         finally:
-            process.kill()
+            process.kill()  # in a job in the background, which ignores Ctrl-C, it would go on
     return process.returncode, errors
 
 
