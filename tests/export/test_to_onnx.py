@@ -35,8 +35,9 @@ def test_names_and_free_axes(fp32: bytes) -> None:
 
 def test_batch_normalization_is_folded(fp32: bytes) -> None:
     types = [operation.type for operation in onnx_operations(fp32)]
-    assert types.count("Conv") == 9
-    assert not {"BatchNormalization", "Mul", "Sub"} & set(types)
+    assert types.count("Conv") == 8
+    assert types.count("Mul") == 1  # the gate
+    assert not {"BatchNormalization", "Sub"} & set(types)
 
 
 def test_fp32_equals_keras(camera: Subject, fp32: bytes, tmp_path: Path) -> None:

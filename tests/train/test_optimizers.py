@@ -58,7 +58,9 @@ def test_without_a_moving_average_there_is_none() -> None:
 
 def test_a_saved_model_brings_its_optimizer_back(tmp_path) -> None:
     model = network()
-    model.compile(build_optimizer(MUON, 0.01, ema_momentum=0.9), loss="mse")
+    model.compile(build_optimizer(MUON, 0.01, ema_momentum=0.9), loss="mse", jit_compile=False)
+    x = np.zeros((1, 16, 16, 8), np.float32)
+    model.train_on_batch(x, x)
     model.save(tmp_path / "model.keras")
     found = keras.saving.load_model(tmp_path / "model.keras").optimizer
     assert isinstance(found, ConvMuon)
