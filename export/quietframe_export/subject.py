@@ -68,7 +68,7 @@ class Subject:
 
     @cached_property
     def corrected(self) -> KerasEngine:
-        """The model for files with 8-bit weights: its biases expect the rounding, where there are frames."""
+        """The model for files with 8-bit weights: on the steps that they have, where there are frames."""
         if not self.examples:
             return self.engine
         return KerasEngine(round_weights(self.engine.model, self.examples), self.card)

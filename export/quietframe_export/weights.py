@@ -106,11 +106,12 @@ def _round(layer: Any, norm: Any, met: _Met) -> None:
     rounded = rounded * steps
     shift = _response(layer, rounded - folded, met.mean)
     alive = scale != 0
-    layer.set_weights([np.divide(rounded, scale.reshape(shape), out=kernel.copy(), where=alive.reshape(shape)), *rest])
+    kernel = np.divide(rounded, scale.reshape(shape), out=kernel.copy(), where=alive.reshape(shape))
+    if norm is None and rest:
+        rest = [rest[0] - shift]
+    layer.set_weights([kernel, *rest])
     if norm is not None:
         norm.moving_mean.assign(norm.moving_mean + np.divide(shift, scale, out=np.zeros_like(shift), where=alive))
-    elif rest:
-        layer.set_weights([layer.get_weights()[0], rest[0] - shift])
 
 
 def round_for(weights: NDArray[np.floating[Any]], covariance: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

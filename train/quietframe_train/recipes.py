@@ -296,7 +296,6 @@ _ALL: tuple[Recipe, ...] = (
         noise=CameraNoise(),
         batch=8,
         epochs=150,
-        optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.999),
         dtype_policy="mixed_bfloat16",
     ),
 )
