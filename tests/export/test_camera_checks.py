@@ -103,7 +103,7 @@ def run(function: Filter) -> dict[str, Check]:
 
 def test_a_good_filter_passes() -> None:
     found = run(smooth)
-    assert len(found) == 7
+    assert len(found) == 9
     assert {name: check.value for name, check in found.items() if not check.passed} == {}
 
 
@@ -121,12 +121,19 @@ def test_a_nan_does_not_pass() -> None:
 def test_small_models_may_leave_a_little_more() -> None:
     small = replace(CARD, macs_per_pixel=3000.0)
     limits: dict[float, Any] = {
-        card.macs_per_pixel: next(
-            check.limit for check in check_camera(FilterEngine(smooth), card, []) if "residual" in check.name
-        )
+        card.macs_per_pixel: {check.name: check.limit for check in check_camera(FilterEngine(smooth), card, [])}
         for card in (CARD, small)
     }
-    assert limits[3000.0] > limits[1e5] == 2.0
+    assert (
+        limits[3000.0]["flat, sigma 25: residual deviation, levels"]
+        > limits[1e5]["flat, sigma 25: residual deviation, levels"]
+        == 2.0
+    )
+    middle, others = (
+        f"flat, sigma 25, {where}: shift of the mean, levels" for where in ("middle gray", "dark and bright")
+    )
+    assert limits[3000.0][middle] == limits[1e5][middle] == limits[1e5][others] == 0.5
+    assert limits[3000.0][others] > 0.5
 
 
 def test_which_models_are_held_to_it() -> None:

@@ -50,7 +50,7 @@ def photo_folder(tmp_path_factory) -> Path:
     (folder / "below").mkdir()
     for index in range(6):
         path = folder / ("below" if index > 3 else "") / f"{index}.png"
-        cv2.imwrite(str(path), drawn_photo(rng, 112 + 8 * index, 130))
+        cv2.imwrite(str(path), drawn_photo(rng, 130 + 8 * index, 140))
     return folder
 
 

@@ -49,8 +49,8 @@ def test_white_noise_is_told_its_level_within_the_error():
     assert 28 < measured.max() < 31
 
 
-def test_a_sensors_noise_is_told_as_an_estimate_may_read_it():
-    noise = CameraNoise(sensor_share=1.0, level_error=0.3, least_told=0.15)
+def test_a_sensors_noise_is_told_as_less_than_it_is():
+    noise = CameraNoise(sensor_share=1.0, told_share=(0.15, 1.3))
     clean, noisy, told = noise.apply(photos(300, noise.source_side(48)), 48, rng())
     ratio = told / np.std(noisy.astype(float) - clean, axis=(1, 2, 3))
     assert 0.15 <= ratio.min() < 0.2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quietframe_train.batches import loss_weights
-from quietframe_train.losses import mae_and_means
+from quietframe_train.losses import log_mse_and_means, mae_and_means
 
 
 def noise(deviation: float, count: int = 1) -> np.ndarray:
@@ -27,6 +27,21 @@ def test_no_error_costs_nothing_and_each_image_has_its_own() -> None:
     truth = np.full((2, 32, 48, 3), 0.5, np.float32)
     found = np.asarray(mae_and_means(truth, truth + np.array([0, 0.1], np.float32)[:, None, None, None]))
     assert found == pytest.approx([0, 0.2], abs=1e-6)
+
+
+def test_a_logarithmic_loss_takes_a_tenth_less_error_alike_at_every_level() -> None:
+    truth = np.full((2, 64, 64, 3), 0.5, np.float32)
+    noisy = np.concatenate([noise(5 / 255), noise(20 / 255)])
+    before, after = (np.asarray(log_mse_and_means(truth, truth + share * noisy)) for share in (1, 0.9))
+    assert before[0] < before[1]
+    assert before - after == pytest.approx([-0.02 * np.log(0.9)] * 2, rel=0.05)
+
+
+def test_a_logarithmic_loss_counts_an_even_error_nine_times_and_ends_at_no_error() -> None:
+    truth = np.full((1, 64, 64, 3), 0.5, np.float32)
+    even = float(np.asarray(log_mse_and_means(truth, truth + 0.1))[0])
+    assert even == pytest.approx(0.01 * np.log(9 * 0.1**2), rel=1e-3)
+    assert np.isfinite(np.asarray(log_mse_and_means(truth, truth))).all()
 
 
 def test_patches_with_little_noise_count_more() -> None:

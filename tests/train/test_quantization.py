@@ -16,6 +16,7 @@ from quietframe_train.quantization import (
     choose_ranges,
     fake_quantized,
     least_error_range,
+    norms_still,
     read_ranges,
     round_values,
     write_ranges,
@@ -113,6 +114,23 @@ def test_gradients_pass_and_normalization_stands_still() -> None:
     assert losses[-1] < losses[0]
     assert np.abs(model.get_layer("conv").kernel.numpy() - kernel).max() > 0
     np.testing.assert_array_equal(model.get_layer("norm").moving_mean.numpy(), before)
+
+
+def test_norms_stand_still_in_training_and_learn_their_scale() -> None:
+    model = small_model()
+    example = np.random.default_rng(0).standard_normal((4, 96, 96, 3)).astype(np.float32)
+    in_use = np.asarray(model(example, training=False))
+    norm = model.get_layer("norm")
+    kept = norm.get_weights()
+    mean, scale = norm.moving_mean.numpy().copy(), norm.gamma.numpy().copy()
+    assert np.abs(np.asarray(model(example, training=True)) - in_use).max() > 0.1
+    norm.set_weights(kept)
+    model.compile(keras.optimizers.Adam(1e-3), loss="mse", jit_compile=False)
+    with norms_still(model):
+        np.testing.assert_allclose(np.asarray(model(example, training=True)), in_use, atol=1e-4)
+        model.train_on_batch(example, np.zeros((4, 96, 96, 3), np.float32))
+    np.testing.assert_array_equal(norm.moving_mean.numpy(), mean)
+    assert np.abs(norm.gamma.numpy() - scale).max() > 0
 
 
 def test_ranges_go_through_a_file(tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ ARTEFACTS = {
 SHORT_CAMERA = replace(RECIPES["camera-nano"], steps_per_epoch=6, batch=4, quantization=QuantizationPhase())
 
 
+def phases(run):
+    """Those behind the first one, by name."""
+    return {name for name in ("settling", "quantization") if getattr(run.recipe, name)}
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory, mnist_npz):
     return train("digit-classifier", data=mnist_npz, out=tmp_path_factory.mktemp("runs") / "c", epochs=12, seed=1)
@@ -49,8 +54,7 @@ def run(request):
 
 
 def test_a_run_folder_holds_the_artefacts_and_no_half_ones(run):
-    phase = {"quantization"} if run.recipe.quantization else set()
-    assert {path.name for path in run.folder.iterdir()} == ARTEFACTS | phase
+    assert {path.name for path in run.folder.iterdir()} == ARTEFACTS | phases(run)
     for name in ("loss.png", "samples.png"):
         picture = cv2.imread(str(run.folder / name))
         assert min(picture.shape[:2]) > 200
@@ -70,8 +74,11 @@ def test_history_has_a_row_for_each_epoch(run):
     assert [row["epoch"] for row in rows] == list(range(1, run.epochs + 1))
     assert {"loss", "val_loss", "seconds"} <= rows[0].keys()
     assert run.metrics["epochs_run"] == run.epochs
-    added = read_history(run.folder / "quantization" / "history.csv") if run.recipe.quantization else []
-    assert run.metrics["quantization_epochs_run"] == len(added) == (1 if run.recipe.quantization else 0)
+    added = []
+    for phase in ("settling", "quantization"):
+        history = read_history(run.folder / phase / "history.csv") if phase in phases(run) else []
+        assert run.metrics[f"{phase}_epochs_run"] == len(history) == (1 if phase in phases(run) else 0)
+        added += history
     assert run.metrics["training_seconds"] == pytest.approx(sum(row["seconds"] for row in [*rows, *added]), abs=0.1)
 
 
@@ -137,7 +144,7 @@ def test_photographs_of_any_size_keep_it(camera, size_hw):
 
 def test_the_moving_average_is_what_is_saved(tmp_path, photo_folder):
     """The camera recipe's weights are averaged; the last step's own are in the state, beside the average."""
-    recipe = replace(SHORT_CAMERA, quantization=None)
+    recipe = replace(SHORT_CAMERA, settling=None, quantization=None)
     camera = train(recipe, data=photo_folder, out=tmp_path / "run", epochs=2, seed=1)
     model = build(recipe, 2 * 6)
     resume(model, camera.folder, 6)
@@ -178,7 +185,7 @@ def test_a_state_and_history_alone_can_be_finished(tmp_path, camera, photo_folde
     lines = (camera.folder / "history.csv").read_text().splitlines()
     (out / "history.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
     run = train(SHORT_CAMERA, data=photo_folder, out=out, epochs=2, seed=1, resume=True)
-    assert {path.name for path in out.iterdir()} == ARTEFACTS | {"quantization"}
+    assert {path.name for path in out.iterdir()} == ARTEFACTS | {"settling", "quantization"}
     for name, figures in camera.metrics["sets"].items():
         assert run.metrics["sets"][name] == pytest.approx(figures, abs=0.01)
     assert run.metrics["training_seconds"] is None, "not known, so not said"
@@ -267,10 +274,15 @@ def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     assert figures["psnr_db_sigma50"] > figures["noisy_psnr_db_sigma50"] + 2
 
 
-def test_a_quantization_phase_goes_on_where_it_was_killed(camera, photo_folder, tmp_path):
-    """Killed behind the main epochs, in the phase and behind it: the result is the same."""
+def test_further_phases_go_on_where_they_were_killed(camera, photo_folder, tmp_path):
+    """Killed behind the main epochs, in a phase and behind it: the result is the same."""
     expected = keras.models.load_model(camera.model_path).get_weights()
-    for lost in (["quantization"], ["quantization/state.weights.h5", "quantization/history.csv"], ["model.keras"]):
+    for lost in (
+        ["settling", "quantization"],
+        ["quantization"],
+        ["quantization/state.weights.h5", "quantization/history.csv"],
+        ["model.keras"],
+    ):
         folder = tmp_path / lost[0].replace("/", "-")
         shutil.copytree(camera.folder, folder)
         for name in lost:

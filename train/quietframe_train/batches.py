@@ -92,7 +92,7 @@ class PhotoBatches(SeededBatches):
 
     Inputs: `image` (batch, side, side, 3) float32 in [0, 1] and `sigma` (batch, 1, 1, 1), told level / 255.
     Targets: the clean patches, float32 in [0, 1].
-    Weights: (batch,), `loss_weights`.
+    Weights: (batch,), `loss_weights`, or 1 where not `weighed`.
     """
 
     def __init__(
@@ -104,10 +104,11 @@ class PhotoBatches(SeededBatches):
         batch: int,
         steps: int,
         seed: int,
+        weighed: bool = True,
     ) -> None:
         super().__init__(seed)
         self.photos, self.data, self.noise = photos, data, noise
-        self.batch, self.steps = batch, steps
+        self.batch, self.steps, self.weighed = batch, steps, weighed
         self.source = min(noise.source_side(data.patch), *(min(photo.shape[:2]) for photo in photos))
 
     def __len__(self) -> int:
@@ -118,6 +119,8 @@ class PhotoBatches(SeededBatches):
         source = cut_patches(self.photos, self.batch, self.source, rng)
         clean, noisy, told_255 = self.noise.apply(source, self.data.patch, rng)
         inputs, targets = _camera_batch(noisy, told_255, clean)
+        if not self.weighed:
+            return inputs, targets, np.ones(self.batch, np.float32)
         return inputs, targets, loss_weights(255 * (inputs["image"] - targets))
 
 

@@ -41,8 +41,9 @@ class NoisyFrames(NamedTuple):
 class CameraNoise:
     """Noise of a random kind and level on 8-bit frames, and a told level that is a bit wrong.
 
-    Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels
-    often reads as less than it is: it is told so, and the model must see by itself.
+    Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels is
+    told as less than it is: so the model learns to take more of it away than of white noise of that level. It is harder
+    to tell from texture, and a cautious model would leave much of it.
 
     Attributes:
         max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
@@ -51,7 +52,7 @@ class CameraNoise:
         quiet_share: share of frames without noise, half of them compressed.
         smooth_share, resize_share, jpeg_share: shares of the sensor's frames whose noise the camera has smoothed, that
             are made smaller, by up to `max_shrink`, and compressed, with a quality from `jpeg_quality`.
-        least_told: the least that a sensor's noise is told as, as a share of what it is.
+        told_share: the least and the most that a sensor's noise is told as, as a share of what it is.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
         flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
     """
@@ -67,7 +68,7 @@ class CameraNoise:
     flat_share: float = 0.08
     max_shrink: float = 1.6
     jpeg_quality: tuple[int, int] = (50, 95)
-    least_told: float = 0.6
+    told_share: tuple[float, float] = (0.35, 0.8)
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
@@ -85,11 +86,12 @@ class CameraNoise:
     def describe(self) -> str:
         """One line for the model card."""
         low, high = self.jpeg_quality
+        least, most = self.told_share
         return (
             f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
             f"{self.sensor_share:.0%} of the frames with shot and read noise of a sensor, demosaiced, "
             f"{self.jpeg_share:.0%} of those as JPEG of quality {low} to {high}; {self.quiet_share:.0%} without noise; "
-            f"told level up to {self.level_error:.0%} wrong, of a sensor's noise down to {self.least_told:.0%}"
+            f"told level up to {self.level_error:.0%} wrong, of a sensor's noise {least:.0%} to {most:.0%}"
         )
 
     def _one(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
@@ -108,7 +110,7 @@ class CameraNoise:
         sigma_255 = rng.uniform(0, self.max_sigma_255)
         noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
         noisy = np.broadcast_to(noisy, clean.shape)
-        return clean, noisy, self._told(sigma_255, 1 - self.level_error, rng)
+        return clean, noisy, _told(sigma_255, 1 - self.level_error, 1 + self.level_error, rng)
 
     def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0
@@ -124,11 +126,12 @@ class CameraNoise:
         top, left = rng.integers(2, _MARGIN - 1, 2)
         clean, noisy = (image[top : top + side, left : left + side] for image in (clean, noisy))
         sigma_255 = float(np.std(noisy.astype(np.float32) - clean))
-        return clean, noisy, self._told(sigma_255, self.least_told, rng)
+        return clean, noisy, _told(sigma_255, *self.told_share, rng)
 
-    def _told(self, sigma_255: float, least: float, rng: np.random.Generator) -> float:
-        """The level that is told: off by a factor from `least` to what `level_error` allows."""
-        return float(sigma_255 * np.exp(rng.uniform(np.log(least), np.log(1 + self.level_error))))
+
+def _told(sigma_255: float, least: float, most: float, rng: np.random.Generator) -> float:
+    """The level that is told: that of the noise, times a factor from `least` to `most`."""
+    return float(sigma_255 * np.exp(rng.uniform(np.log(least), np.log(most))))
 
 
 def compress(frame: Frame, quality: int) -> Frame:

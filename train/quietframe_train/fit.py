@@ -15,7 +15,7 @@ from quietframe_train.feeding import FixedBatches, feed
 from quietframe_train.losses import LOSSES
 from quietframe_train.models import BUILDERS
 from quietframe_train.optimizers import build_optimizer
-from quietframe_train.quantization import choose_ranges, fake_quantized, read_ranges, write_ranges
+from quietframe_train.quantization import choose_ranges, fake_quantized, norms_still, read_ranges, write_ranges
 from quietframe_train.recipe import Recipe, WarmupCosine
 from quietframe_train.run_folder import RANGES
 
@@ -39,6 +39,11 @@ def build(recipe: Recipe, steps: int) -> keras.Model:
         model = BUILDERS[recipe.model.builder](**recipe.model.options)
     finally:
         keras.config.set_dtype_policy("float32")
+    _compile(model, recipe, _optimizer(recipe, steps))
+    return model
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     config = recipe.optimizer
     rate: Any = config.learning_rate
     if isinstance(recipe.schedule, WarmupCosine):
@@ -51,8 +56,7 @@ def build(recipe: Recipe, steps: int) -> keras.Model:
             warmup_steps=warmup,
         )
     momentum = min(config.ema_momentum, 1 - _EMA_SPANS / steps)  # a short trial would keep its first weights
-    _compile(model, recipe, build_optimizer(config, rate, ema_momentum=max(0.0, momentum)))
-    return model
+    return build_optimizer(config, rate, ema_momentum=max(0.0, momentum))
 
 
 def in_float32(recipe: Recipe, trained: keras.Model) -> keras.Model:
@@ -96,6 +100,38 @@ def fit(
     if recipe.early_stopping and recipe.early_stopping.restore_best:
         model.load_weights(folder / BEST)
     return model, rows
+
+
+def fit_settled(
+    recipe: Recipe,
+    model: keras.Model,
+    training: SeededBatches,
+    validation: Batch,
+    folder: Path,
+    *,
+    epochs: int,
+    resume_run: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> list[dict[str, float]]:
+    """Train a trained model on while its batch normalization stands still, as the recipe's settling phase says.
+
+    Args:
+        recipe: that phase, `Recipe.settled`.
+        model: changed in place; left compiled for the phase.
+        training, validation, folder, epochs, resume_run, callbacks: as of `fit_quantized`.
+
+    Returns the phase's history rows.
+    """
+    steps = len(training)
+    _compile(model, recipe, _optimizer(recipe, steps * epochs))
+    rows = resume(model, folder, steps) if resume_run else []
+    if len(rows) < epochs:
+        with norms_still(model):
+            checkpoint = Checkpoint(folder, rows, None)
+            _run_epochs(model, training, validation, range(len(rows), epochs), [checkpoint, *callbacks])
+    else:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    return rows
 
 
 def fit_quantized(

@@ -24,7 +24,7 @@ from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.photos import cut_patches, load_photos
 
 _NOISE = CameraNoise(
-    level_error=0.0, least_told=1.0, sensor_share=0.4, quiet_share=0.0, gray_share=0.25, flat_share=0.03
+    level_error=0.0, told_share=(1.0, 1.0), sensor_share=0.4, quiet_share=0.0, gray_share=0.25, flat_share=0.03
 )
 _EXAMPLES = 16_000
 _SIDES = (160, 320)

@@ -120,9 +120,6 @@ def fake_quantized(model: keras.Model, ranges: Mapping[str, Range]) -> Iterator[
         outputs = outputs + layer.bias if layer.use_bias else outputs
         return layer.activation(outputs)
 
-    def stand_still(inner: Any, inputs: Any, **_training: Any) -> Any:
-        return inner(inputs, training=False)
-
     def bound(span: Range, call: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args, **kwargs: round_values(call(*args, **kwargs), span)
 
@@ -132,10 +129,23 @@ def fake_quantized(model: keras.Model, ranges: Mapping[str, Range]) -> Iterator[
             if type(layer) is layers.Conv2D:
                 call = partial(convolve, layer, call)
             elif _is_norm(layer):
-                call = partial(stand_still, call)
+                call = partial(_stand_still, call)
             if layer.name in ranges:
                 call = bound(ranges[layer.name], call)
             stack.enter_context(patched(layer, partial(_instead, call)))
+        yield
+
+
+@contextmanager
+def norms_still(model: keras.Model) -> Iterator[None]:
+    """While this lasts, batch normalization uses what it has seen before, in training, too; its scale and offset learn.
+
+    What was traced before is not changed: compile anew inside.
+    """
+    with ExitStack() as stack:
+        for layer in leaves(model):
+            if _is_norm(layer):
+                stack.enter_context(patched(layer, _stand_still))
         yield
 
 
@@ -179,6 +189,10 @@ def _maker(tensor: Any) -> Any:
 
 def _instead(call: Callable[..., Any], _inner: Any, *args: Any, **kwargs: Any) -> Any:
     return call(*args, **kwargs)
+
+
+def _stand_still(inner: Any, inputs: Any, **_training: Any) -> Any:
+    return inner(inputs, training=False)
 
 
 def _is_norm(layer: Any) -> bool:

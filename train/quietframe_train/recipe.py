@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from quietframe.card import Task
@@ -123,6 +123,26 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class SettlingPhase:
+    """More epochs behind the first ones, in which batch normalization stands still, as it does in use.
+
+    A batch's own mean and deviation are a noise on every feature, which helps a model to find its way and keeps it
+    from the last of its accuracy.
+
+    Attributes:
+        epochs: of as many steps as the others.
+        learning_rate: the highest of the recipe's optimizer and schedule, begun anew.
+        loss: in place of the recipe's.
+        patch: side in pixels; the batch has as many pixels as before.
+    """
+
+    epochs: int
+    learning_rate: float
+    loss: str
+    patch: int
+
+
+@dataclass(frozen=True)
 class QuantizationPhase:
     """More epochs at the end, in which the model feels the rounding of its int8 file.
 
@@ -149,6 +169,7 @@ class Recipe:
         epochs: passes over the data; for photographs, of `steps_per_epoch` steps each.
         steps_per_epoch: None: as many as the data gives.
         early_stopping: None: never.
+        settling: None: none.
         quantization: None: the exporter quantizes what the epochs above gave.
         test_noises: what the test images are measured with; empty: `noise` alone.
         parts: recipes whose models this one is composed of, by layers of their names; nothing is trained then but
@@ -172,11 +193,27 @@ class Recipe:
     schedule: Constant | WarmupCosine = Constant()
     steps_per_epoch: int | None = None
     early_stopping: EarlyStopping | None = None
+    settling: SettlingPhase | None = None
     quantization: QuantizationPhase | None = None
     test_noises: tuple[ImageCorruption, ...] = ()
     parts: tuple[str, ...] = ()
     dtype_policy: str = "float32"
     limits: str = ""
+
+    @property
+    def settled(self) -> Recipe:
+        """The settling phase as a recipe of its own: the rest of this one applies to it."""
+        phase = self.settling
+        assert phase is not None and isinstance(self.data, PhotoData)
+        return replace(
+            self,
+            loss=phase.loss,
+            epochs=phase.epochs,
+            data=replace(self.data, patch=phase.patch),
+            batch=max(1, self.batch * self.data.patch**2 // phase.patch**2),
+            optimizer=replace(self.optimizer, learning_rate=phase.learning_rate),
+            settling=None,
+        )
 
     @property
     def kind(self) -> Literal["digits", "photos", "pictures"]:

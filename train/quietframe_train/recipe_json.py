@@ -22,6 +22,7 @@ _KINDS: Mapping[str, type] = {
         recipe.Constant,
         recipe.WarmupCosine,
         recipe.EarlyStopping,
+        recipe.SettlingPhase,
         recipe.QuantizationPhase,
         corruption.NoNoise,
         corruption.UniformNoise,

@@ -24,6 +24,7 @@ from quietframe_train.recipe import (
     PictureData,
     QuantizationPhase,
     Recipe,
+    SettlingPhase,
     WarmupCosine,
 )
 
@@ -82,13 +83,14 @@ _CAMERA = Recipe(
     model=ModelConfig("camera_unet", {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,)}),
     data=PhotoData(),
     # of its few weights, twice as many of each of these took 0.1 dB on white noise
-    noise=CameraNoise(sensor_share=0.1, flat_share=0.05, gray_share=0.05),
+    noise=CameraNoise(sensor_share=0.15, flat_share=0.05, gray_share=0.05),
     loss="mae_and_means",
     batch=16,
     epochs=80,
     steps_per_epoch=1000,
     optimizer=_MUON,
     schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
+    settling=SettlingPhase(epochs=20, learning_rate=5e-3, loss="log_mse_and_means", patch=128),
     limits="trained on photographs with noise made by formulas: white, and of a simulated sensor with JPEG",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
@@ -276,26 +278,24 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-small",
-        summary="379k-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="651k-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
-            "camera_unet", {"widths": (32, 48, 64, 80), "encoder_convs": (1, 2, 2, 2), "decoder_convs": (1, 2, 2)}
+            "camera_unet", {"widths": (16, 64, 96, 128), "encoder_convs": (1, 2, 2, 2), "decoder_convs": (0, 1, 1)}
         ),
         data=PhotoData(patch=96),
         noise=CameraNoise(),
-        batch=8,
-        epochs=150,
+        steps_per_epoch=500,
     ),
     replace(
         _CAMERA,
         name="camera-base",
-        summary="1913k-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="2884k-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
-            "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 3, 3), "decoder_convs": (1, 2, 2)}
+            "camera_unet", {"widths": (32, 96, 160, 224), "encoder_convs": (1, 3, 3, 3), "decoder_convs": (0, 2, 2)}
         ),
         data=PhotoData(patch=96),
         noise=CameraNoise(),
-        batch=8,
-        epochs=150,
+        steps_per_epoch=500,
         dtype_policy="mixed_bfloat16",
     ),
 )

@@ -18,6 +18,8 @@ from quietframe_train.recipe import DigitData, PictureData, Recipe
 
 Splits: TypeAlias = ImageSplits | PhotoSet
 
+_SMALLEST_PHOTO = 96  # side in pixels
+
 UNKNOWN_TERMS = "unknown: not stated when the model was trained"
 
 
@@ -46,7 +48,8 @@ def load_splits(
         raise UsageError(f"{recipe.name} trains on pictures of yours: pass --data FOLDER{of_classes}")
     if isinstance(recipe.data, PictureData):
         return load_pictures(data_path, recipe.data, fold=fold, classify="classify" in recipe.task, limit=limit)
-    return load_photos(data_path, validation_share=share, limit=limit)
+    largest = max(recipe.data.patch, recipe.settling.patch if recipe.settling else 0)
+    return load_photos(data_path, validation_share=share, limit=limit, smallest=max(_SMALLEST_PHOTO, largest))
 
 
 def describe_data(splits: Splits, data_path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:

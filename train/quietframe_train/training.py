@@ -27,8 +27,9 @@ from quietframe_train.composition import compose, find_parts
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.evaluate import evaluate, image_figures
 from quietframe_train.figures import loss_figure, samples_figure, save_figure
-from quietframe_train.fit import fit, fit_quantized, in_float32
+from quietframe_train.fit import fit, fit_quantized, fit_settled, in_float32
 from quietframe_train.image_set import ImageSplits
+from quietframe_train.losses import LOGARITHMIC
 from quietframe_train.macs import macs_per_pixel
 from quietframe_train.photos import PhotoSet
 from quietframe_train.recipe import PhotoData, PictureData, Recipe
@@ -37,6 +38,7 @@ from quietframe_train.run_folder import Run, load_run
 from quietframe_train.splits import Splits, describe_data, fingerprint, load_splits
 
 _LOG = logging.getLogger("quietframe_train")
+_FIRST = "training"
 _NAMED = 20  # unreadable files named in the log; metrics.json has all
 
 
@@ -63,7 +65,7 @@ def train(
         recipe: the name of one of `RECIPES`, or a recipe.
         data: an `.npz` file or folder for digits (None: Keras downloads MNIST), a folder of pictures for the others.
         out: the run folder, new or empty; None: `runs/NAME`.
-        epochs: in place of the recipe's; a quantization phase changes in proportion.
+        epochs: in place of the recipe's; further phases change in proportion.
         limit: use only so many training images (of pictures: those that test included), for a fast trial.
         seed: of the weights, the split, the order and the noise; None: 0.
         resume: go on with the training in `out`.
@@ -126,10 +128,10 @@ def train(
     try:
         if parts:
             extra: dict[str, Any] = {"parts": {part.recipe.name: part.metrics["training_seconds"] for part in parts}}
-            return _finish(run, splits, compose(recipe, parts), [], [], extra)
-        trained, rows, added = _fit(run, splits, folder, resume=resume, callbacks=callbacks)
+            return _finish(run, splits, compose(recipe, parts), {}, extra)
+        trained, phases = _fit(run, splits, folder, resume=resume, callbacks=callbacks)
         extra = {"cross_validation": _cross_validate(run, trained, splits, resume=resume, callbacks=callbacks)}
-        return _finish(run, splits, trained, rows, added, extra)
+        return _finish(run, splits, trained, phases, extra)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
 
@@ -148,24 +150,41 @@ def _of_classes(recipe: Recipe, splits: Splits) -> Recipe:
 
 def _fit(
     run: Run, splits: Splits, folder: Path, *, resume: bool, callbacks: Sequence[keras.callbacks.Callback]
-) -> tuple[keras.Model, list[dict[str, float]], list[dict[str, float]]]:
-    """The trained model, its history, and that of its quantization phase; with checkpoints in `folder`."""
+) -> tuple[keras.Model, dict[str, list[dict[str, float]]]]:
+    """The trained model, and the history of each phase by its name; with checkpoints in `folder`."""
     recipe = run.recipe
+    share = run.epochs / max(1, recipe.epochs)
     training, validation = batches(recipe, splits, seed=run.seed)
     model, rows = fit(
         recipe, training, validation, folder, epochs=run.epochs, resume_run=resume, callbacks=list(callbacks)
     )
-    if not recipe.quantization:
-        return model, rows, []
-    model = in_float32(recipe, model)
-    phase = folder / run_folder.QUANTIZATION
-    phase.mkdir(exist_ok=True)
-    more = max(1, round(recipe.quantization.epochs * run.epochs / recipe.epochs))
-    _LOG.info("quantization phase: %d epochs", more)
-    added = fit_quantized(
-        recipe, model, training, validation, phase, epochs=more, resume_run=resume, callbacks=list(callbacks)
-    )
-    return model, rows, added
+    phases = {_FIRST: rows}
+    for name, config, train_on in (
+        (run_folder.SETTLING, recipe.settling, fit_settled),
+        (run_folder.QUANTIZATION, recipe.quantization, fit_quantized),
+    ):
+        if not config:
+            continue
+        phase, phase_recipe = folder / name, recipe
+        phase.mkdir(exist_ok=True)
+        epochs = max(1, round(config.epochs * share))
+        _LOG.info("%s phase: %d epochs", name, epochs)
+        if name == run_folder.SETTLING:
+            phase_recipe = recipe.settled
+            training, _ = batches(phase_recipe, splits, seed=run.seed + 1)
+        else:
+            model = in_float32(recipe, model)
+        phases[name] = train_on(
+            phase_recipe,
+            model,
+            training,
+            validation,
+            phase,
+            epochs=epochs,
+            resume_run=resume,
+            callbacks=list(callbacks),
+        )
+    return model, phases
 
 
 def _cross_validate(
@@ -188,7 +207,7 @@ def _cross_validate(
         others = load_splits(recipe, run.data_path, seed=run.seed, limit=run.limit, fold=fold)
         assert isinstance(others, ImageSplits)
         keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
-        model, _, _ = _fit(run, others, folder, resume=resume, callbacks=callbacks)
+        model, _ = _fit(run, others, folder, resume=resume, callbacks=callbacks)
         every.append(image_figures(model, recipe, others.test))
     return {name: [figures[name] for figures in every] for name in every[0]}
 
@@ -215,7 +234,15 @@ def batches(recipe: Recipe, splits: Splits, *, seed: int) -> tuple[SeededBatches
     if isinstance(splits, PhotoSet) and isinstance(noise, CameraNoise) and isinstance(data, PhotoData):
         steps = recipe.steps_per_epoch or math.ceil(len(splits.training) / recipe.batch)
         return (
-            PhotoBatches(splits.training, data, noise, batch=recipe.batch, steps=steps, seed=seed),
+            PhotoBatches(
+                splits.training,
+                data,
+                noise,
+                batch=recipe.batch,
+                steps=steps,
+                seed=seed,
+                weighed=recipe.loss not in LOGARITHMIC,
+            ),
             photo_validation(splits.validation, noise, seed=seed),
         )
     raise UsageError(f"{recipe.name}: noise {type(noise).__name__} does not fit data {type(recipe.data).__name__}")
@@ -225,25 +252,25 @@ def _finish(
     run: Run,
     splits: Splits,
     trained: keras.Model,
-    rows: list[dict[str, float]],
-    added: list[dict[str, float]],
+    phases: Mapping[str, Sequence[dict[str, float]]],
     extra: Mapping[str, Any],
 ) -> Run:
     """Save the model without its optimizer, measure it, draw it.
 
-    `rows` are the history, `added` the quantization phase's, `extra` further entries of metrics.json.
+    `phases` are the history of each, by its name, `extra` further entries of metrics.json.
     """
     recipe, folder = run.recipe, run.folder
     model = in_float32(recipe, trained)
     part = folder / f"part-{run_folder.MODEL}"
     model.save(part)
     part.replace(run.model_path)
-    seconds = [row.get(SECONDS) for row in (*rows, *added)]
+    seconds = [row.get(SECONDS) for rows in phases.values() for row in rows]
     metrics: dict[str, Any] = {
         "parameters": model.count_params(),
         "macs_per_pixel": macs_per_pixel(model),
-        "epochs_run": len(rows),
-        "quantization_epochs_run": len(added),
+        "epochs_run": len(phases.get(_FIRST, ())),
+        "settling_epochs_run": len(phases.get(run_folder.SETTLING, ())),
+        "quantization_epochs_run": len(phases.get(run_folder.QUANTIZATION, ())),
         "training_seconds": None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
         "training_images": len(splits.training),
         "validation_images": len(splits.validation),
@@ -253,11 +280,23 @@ def _finish(
         **extra,
     }
     run_folder.write_json(folder / run_folder.METRICS, metrics)
-    whole = [*rows, *({**row, "epoch": len(rows) + row["epoch"]} for row in added)]
+    whole = _one_history(phases)
     if whole:
         save_figure(loss_figure(whole, recipe.name), folder / run_folder.LOSS)
     save_figure(samples_figure(model, recipe, splits), folder / run_folder.SAMPLES)
     return replace(run, metrics=metrics)
+
+
+def _one_history(phases: Mapping[str, Sequence[dict[str, float]]]) -> list[dict[str, float]]:
+    """The phases' rows one behind the other; the losses of settling are of another kind and left out."""
+    whole: list[dict[str, float]] = []
+    for name, rows in phases.items():
+        before = len(whole)
+        left_out = {"loss", "val_loss"} if name == run_folder.SETTLING else set()
+        for row in rows:
+            kept = {key: value for key, value in row.items() if key not in left_out}
+            whole.append(kept | {"epoch": before + row["epoch"]})
+    return whole
 
 
 def _log_skipped(splits: Splits) -> None:

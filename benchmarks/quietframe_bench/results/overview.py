@@ -160,9 +160,9 @@ def _epochs(entry: Entry) -> str:
     if entry.run.recipe.parts:
         return NONE
     run = entry.run.metrics.get("epochs_run", len(entry.history))
-    more = entry.run.metrics.get("quantization_epochs_run")
+    phases = [entry.run.metrics.get(f"{phase}_epochs_run") for phase in ("settling", "quantization")]
     limit = f", {entry.run.limit:,} images only" if entry.run.limit else ""
-    return f"{run}{f' + {more}' if more else ''} of {entry.run.recipe.epochs}{limit}"
+    return f"{run}{''.join(f' + {more}' for more in phases if more)} of {entry.run.recipe.epochs}{limit}"
 
 
 def _source_row(reported: Reported, runs: Sequence[Entry], findings: Findings) -> list[str]:
