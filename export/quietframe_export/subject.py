@@ -37,7 +37,7 @@ from quietframe_train.photos import cut_patches
 from quietframe_train.run_folder import Run, load_run
 from quietframe_train.splits import Splits, load_splits
 
-EXAMPLES = 32
+EXAMPLES = 128
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from quietframe.assets import photo_bgr
 from quietframe.noise import MAX_SIGMA_255
 from quietframe.noise_level import read_noise
 from quietframe_train import sensor
-from quietframe_train.camera_noise import CameraNoise, compress, flat_frame
+from quietframe_train.camera_noise import CameraNoise, compress, flat_frame, smoothed
 
 WHITE = {"sensor_share": 0.0, "quiet_share": 0.0, "gray_share": 0.0, "flat_share": 0.0}
 
@@ -87,6 +87,23 @@ def test_frames_that_are_too_small_for_a_shrunk_photograph_still_do():
 def test_it_describes_itself_in_one_line():
     assert "sigma 0 to 60 of 255" in CameraNoise().describe()
     assert "\n" not in CameraNoise().describe()
+
+
+def test_smoothing_spreads_noise_of_colour_further_than_that_of_brightness():
+    clean = shades(1, 256)[0]
+    noisy = np.clip(np.rint(clean + rng().normal(0, 20, clean.shape)), 0, 255).astype(np.uint8)
+    noise = smoothed(clean, noisy, 0.6, 3.0, 1.5) - clean.astype(np.float32)
+    assert np.abs(noise.mean(axis=(0, 1))).max() < 0.5
+
+    def alike(plane, pixels):
+        return float(np.corrcoef(plane[:, :-pixels].ravel(), plane[:, pixels:].ravel())[0, 1])
+
+    bright, red_less_green = noise @ np.array([0.114, 0.587, 0.299]), noise[..., 2] - noise[..., 1]
+    assert alike(bright, 1) > 0.3
+    assert abs(alike(bright, 4)) < 0.1
+    assert alike(red_less_green, 4) > 0.3
+    stronger = smoothed(clean, noisy, 0.6, 3.0, 3.0) - clean.astype(np.float32)
+    assert stronger.std() == pytest.approx(2 * noise.std(), rel=0.05)
 
 
 def test_a_flat_frame_changes_evenly_from_edge_to_edge():

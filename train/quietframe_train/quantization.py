@@ -29,6 +29,7 @@ SHRINKS = np.geomspace(1.0, 0.02, 40)
 """Shares of the half-ranges below and above the mean that are tried."""
 
 _VALUES = 100_000
+_LEAST_VARIANCE = 0.3  # of the mean of the examples'
 
 # What the converters make one operation of: a linear layer, its normalization, its activation.
 _LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense, layers.Add)
@@ -42,7 +43,8 @@ def choose_ranges(
 
     A converter takes the least and the greatest value that it has seen. A few outliers then cost every other value
     its precision. Here the range is the one whose 256 steps give the least mean squared error over the examples,
-    clipping included. The model's outputs are left out, and so are tensors of zeros.
+    clipping included, the error in each example as a share of how much its values vary: what is little in a frame with
+    much noise is much in one with little. The model's outputs are left out, and so are tensors of zeros.
 
     Args:
         model: a functional Keras model.
@@ -51,13 +53,13 @@ def choose_ranges(
     """
     outputs = {_maker(tensor) for tensor in model.outputs}
     seen: dict[str, list[NDArray[np.float32]]] = {}
-    rng = np.random.default_rng(0)
 
     def watch(layer: Any, inner: Any, *args: Any, **kwargs: Any) -> Any:
         result = inner(*args, **kwargs)
         values = np.ravel(ops.convert_to_numpy(result))
-        count = min(len(values), _VALUES // len(examples))
-        seen.setdefault(layer.name, []).append(rng.choice(values, count, replace=False))
+        of_layer = seen.setdefault(layer.name, [])
+        rng = np.random.default_rng(len(of_layer))
+        of_layer.append(rng.choice(values, min(len(values), _VALUES // len(examples)), replace=False))
         return result
 
     with ExitStack() as stack:
@@ -66,14 +68,18 @@ def choose_ranges(
                 stack.enter_context(patched(layer, partial(watch, layer)))
         for inputs in examples:
             model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
-    found = {name: least_error_range(np.concatenate(values), deviations) for name, values in seen.items()}
+    found = {
+        name: least_error_range(np.concatenate(values), deviations, _weights_of(values)) for name, values in seen.items()
+    }
     return {name: span for name, span in found.items() if span is not None}
 
 
-def least_error_range(values: NDArray[np.float32], deviations: float = math.inf) -> Range | None:
+def least_error_range(
+    values: NDArray[np.float32], deviations: float = math.inf, weights: NDArray[np.float64] | None = None
+) -> Range | None:
     """The range whose 256 steps represent the values with the least squared error; None for zeros alone.
 
-    values: any shape. deviations: see `choose_ranges`.
+    values: any shape. deviations: see `choose_ranges`. weights: what each value's error counts, of the same shape.
     """
     middle, furthest = float(values.mean()), deviations * float(values.std())
     low, high = max(float(values.min()), middle - furthest), min(float(values.max()), middle + furthest)
@@ -84,10 +90,17 @@ def least_error_range(values: NDArray[np.float32], deviations: float = math.inf)
             step = (span[1] - span[0]) / 255
             if step <= 0:
                 continue
-            error = float(np.mean((values - np.clip(values, *span)) ** 2)) + step**2 / 12
+            error = float(np.average((values - np.clip(values, *span)) ** 2, weights=weights)) + step**2 / 12
             if error < least:
                 best, least = (float(span[0]), float(span[1])), error
     return best
+
+
+def _weights_of(examples: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """For each value the inverse of its example's variance; examples without much count no more than others."""
+    variances = np.array([float(values.var()) for values in examples])
+    weights = 1 / (variances + _LEAST_VARIANCE * variances.mean() + 1e-12)
+    return np.repeat(weights, [len(values) for values in examples])
 
 
 def write_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
