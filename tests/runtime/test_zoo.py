@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def test_built_in_models_say_what_they_are(name: str) -> None:
         answer = qf.Classifier(name, threads=1)(frame)
         assert list(answer.scores) == list(card.labels)
         assert 0 <= answer.score <= 1
+
+
+def test_onnx_files_are_built_in_where_they_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert builtin_models()
+    assert not any(path.suffix == ".onnx" for path in builtin_models().values())
+    assert find_model("camera-nano.fp32.onnx").is_file(), "still found by name, so that the error says what to install"
 
 
 def test_built_in_models_are_small() -> None:

@@ -14,15 +14,20 @@ _SUFFIXES = (".tflite", ".onnx")
 
 
 def builtin_models() -> dict[str, Path]:
-    """Names of the built-in models and their files, sorted.
+    """Names of the built-in models that can run here and their files, sorted.
 
-    A bare name stands for the int8 TFLite file; others are named in full (`camera-nano.fp32.onnx`).
+    A bare name stands for the int8 TFLite file; others are named in full (`camera-nano.fp32.onnx`). ONNX files are left
+    out where ONNX Runtime is not installed.
     """
-    found = {}
-    for path in sorted(path for path in _FOLDER.iterdir() if path.suffix in _SUFFIXES):
-        name = path.name.removesuffix(".int8.tflite")
-        found[name] = path
-    return found
+    import importlib.util  # only here: opening a model should be quick
+
+    has_onnx = importlib.util.find_spec("onnxruntime") is not None
+    return {name: path for name, path in _files().items() if path.suffix != ".onnx" or has_onnx}
+
+
+def _files() -> dict[str, Path]:
+    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in _SUFFIXES)
+    return {path.name.removesuffix(".int8.tflite"): path for path in paths}
 
 
 def camera_models() -> list[str]:
@@ -43,7 +48,7 @@ def find_model(model: str | Path) -> Path:
         raise ModelLoadError(f"{model}: cannot be read ({exc.strerror})") from exc
     if is_file and path.suffix.lower() in _SUFFIXES:
         return path  # a file is meant, even if a built-in one has the same name
-    known = builtin_models()
+    known = _files()
     name = ALIASES.get(str(model), str(model))
     if name in known:
         return known[name]
