@@ -117,7 +117,7 @@ def test_each_noise_level_has_to_pass(camera: Subject, tmp_path: Path) -> None:
     assert re.match(r"drops -?[\d.]+ dB", report.files[0].reason)
 
 
-@pytest.mark.parametrize(("drop_db", "passes"), [(0.3, True), (0.4, False), (float("nan"), False)])
+@pytest.mark.parametrize(("drop_db", "passes"), [(0.3, True), (0.4, False)])
 def test_the_faintest_noise_has_a_limit_of_its_own(
     camera: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_db: float, passes: bool
 ) -> None:
