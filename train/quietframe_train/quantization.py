@@ -69,7 +69,8 @@ def choose_ranges(
         for inputs in examples:
             model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
     found = {
-        name: least_error_range(np.concatenate(values), deviations, _weights_of(values)) for name, values in seen.items()
+        name: least_error_range(np.concatenate(values), deviations, _weights_of(values))
+        for name, values in seen.items()
     }
     return {name: span for name, span in found.items() if span is not None}
 
