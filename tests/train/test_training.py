@@ -275,9 +275,10 @@ def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
 
 
 def test_further_phases_go_on_where_they_were_killed(camera, photo_folder, tmp_path):
-    """Killed behind the main epochs and in the last phase: the result is the same."""
+    """Killed behind the main epochs, in a phase and behind it: the result is the same."""
     expected = keras.models.load_model(camera.model_path).get_weights()
-    for lost in (["settling", "quantization"], ["quantization/state.weights.h5", "quantization/history.csv"]):
+    within = ["quantization/state.weights.h5", "quantization/history.csv"]
+    for lost in (["settling", "quantization"], ["quantization"], within, ["model.keras"]):
         folder = tmp_path / lost[0].replace("/", "-")
         shutil.copytree(camera.folder, folder)
         for name in lost:
