@@ -6,13 +6,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from quietframe.engines import LiteRtEngine
 from quietframe.zoo import builtin_models
+from quietframe_bench.operators.litert_file import tflite_nodes
 from quietframe_bench.operators.litert_library import Event, ProfiledModel, ProfileUnavailableError, read_events
 from quietframe_bench.operators.litert_profile import match
 from quietframe_bench.operators.nodes import Node
 from quietframe_bench.operators.profile import WholeGraph, open_profile
 
-INPUTS = {"image": np.full((1, 96, 128, 3), 100, np.uint8), "sigma": np.full((1, 1, 1, 1), 20, np.uint8)}
+SHAPES = {"image": (1, 96, 128, 3), "sigma": (1, 1, 1, 1)}
+
+
+def inputs_of(path):
+    """Inputs of a camera model, in its own 8-bit type."""
+    return {name: np.full(SHAPES[name], 20, info.dtype) for name, info in LiteRtEngine(path, threads=1).inputs.items()}
 
 
 def node(index, kind, macs=0):
@@ -29,22 +36,26 @@ def outside(index, kind="QUANTIZE"):
 
 def test_the_profiler_tells_the_operators_inside_the_delegate():
     path = builtin_models()["camera-nano"]
-    model = ProfiledModel(path, INPUTS, threads=1)
+    model = ProfiledModel(path, inputs_of(path), threads=1)
     runs = [model.run() for _ in range(5)]
     for whole_ns, events in runs:
         assert 0 < sum(event.duration_ns for event in events) <= whole_ns + 1000 * len(events)
     kinds = [[event.kind for event in events] for _, events in runs]
     assert all(one == kinds[0] for one in kinds)
-    assert sum(kind.startswith("Convolution") for kind in kinds[0]) == 6  # the 1×1 ones are matrix products
+    # The 1×1 ones are matrix products.
+    multiply = sum(node.macs > 0 for node in tflite_nodes(path.read_bytes(), SHAPES))
+    assert sum(kind.startswith(("Convolution", "Fully Connected")) for kind in kinds[0]) == multiply
+    assert any(kind.startswith("Convolution") for kind in kinds[0])
     assert any(event.inside for event in runs[0][1])
 
 
 def test_every_layer_that_multiplies_is_found():
     for path in builtin_models().values():
-        if path.name.startswith("camera-nano"):
-            profile = open_profile(path, INPUTS, threads=1)
-        else:
-            profile = open_profile(path, {"image": np.zeros((1, 28, 28, 1), np.uint8)}, threads=1)
+        if path.suffix != ".tflite":
+            continue
+        camera = path.name.startswith("camera-")
+        inputs = inputs_of(path) if camera else {"image": np.zeros((1, 28, 28, 1), np.uint8)}
+        profile = open_profile(path, inputs, threads=1)
         profile.run(warmup=1, runs=2)
         found = profile.result()
         assert found.notes == []
@@ -113,18 +124,20 @@ def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
 
     litert_library._library.cache_clear()
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "2.1.6")
-    profile = open_profile(builtin_models()["camera-nano"], INPUTS, threads=1)
+    path = builtin_models()["camera-nano"]
+    profile = open_profile(path, inputs_of(path), threads=1)
     assert isinstance(profile, WholeGraph)
     profile.run(warmup=1, runs=3)
     found = profile.result()
     (whole,) = found.operators
-    assert (whole.kind, whole.name) == ("whole graph", "20 operators as one")
+    nodes = tflite_nodes(path.read_bytes(), SHAPES)
+    assert (whole.kind, whole.name) == ("whole graph", f"{len(nodes)} operators as one")
     assert len(whole.samples_ns) == 3
     assert whole.samples_ns == found.runs_ns
-    assert whole.macs and whole.macs > 3000 * 96 * 128
+    assert whole.macs == sum(node.macs for node in nodes) > 2000 * 96 * 128
     assert found.notes == ["LiteRT 2.1.6 tells no times of single operators; 2.2 and later do"]
 
 
 def test_an_input_of_another_name_is_refused():
     with pytest.raises(ProfileUnavailableError, match="another name"):
-        ProfiledModel(builtin_models()["camera-nano"], {"picture": INPUTS["image"]}, threads=1)
+        ProfiledModel(builtin_models()["camera-nano"], {"picture": np.zeros(SHAPES["image"], np.int8)}, threads=1)

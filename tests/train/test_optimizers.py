@@ -45,6 +45,16 @@ def test_a_kernels_step_goes_equally_far_in_all_directions() -> None:
     assert of_adam.max() > 3 * of_adam.min()
 
 
+@pytest.mark.parametrize("shape", [(72, 24), (24, 72), (24, 24)])
+def test_the_short_way_to_an_orthogonal_step_ends_where_keras_way_does(shape) -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.diag(10.0 ** rng.uniform(-4, 0, 24))  # as unlike each other as those of a real gradient
+    x = (rng.normal(size=(shape[0], 24)) @ lengths @ rng.normal(size=(24, shape[1]))).astype(np.float32)
+    expected = keras.optimizers.Muon().zeropower_via_newtonschulz5(keras.ops.array(x), 5)
+    found = ConvMuon().zeropower_via_newtonschulz5(keras.ops.array(x), 5)
+    assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
+
+
 def test_vectors_and_named_layers_take_adams_step() -> None:
     muon, adam = (first_steps(replace(MUON, name=name)) for name in ("muon", "adam"))
     for path in ("first/bias", "last/kernel", "last/bias"):

@@ -30,6 +30,22 @@ class ConvMuon(keras.optimizers.Muon):
         step = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
         self.assign_sub(variable, ops.reshape(step, variable.shape))
 
+    def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+        """Keras' iteration, carried out on the smaller of x·xᵀ and xᵀ·x: x itself is multiplied but twice.
+
+        Kernels are many times as tall as wide, and for large models Keras' own way took a quarter of a training step.
+        """
+        tall = x.shape[-2] > x.shape[-1]
+        x = x / (ops.norm(x) + 1e-7)
+        square = ops.transpose(x) @ x if tall else x @ ops.transpose(x)
+        whole = ops.eye(square.shape[0], dtype=x.dtype)
+        factors = whole
+        for _ in range(steps):
+            factor = self.muon_a * whole + self.muon_b * square + self.muon_c * (square @ square)
+            factors = factors @ factor
+            square = factor @ square @ factor
+        return x @ factors if tall else factors @ x
+
 
 def build_optimizer(config: OptimizerConfig, rate: Any, *, ema_momentum: float) -> keras.optimizers.Optimizer:
     """What `config` names. rate: a learning rate or a schedule. ema_momentum: 0 for no moving average."""
