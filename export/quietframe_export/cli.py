@@ -49,6 +49,12 @@ if TYPE_CHECKING:
     default=True,
     help="Hold camera models to limits on flat, slowly changing and clean frames.  [default: yes]",
 )
+@click.option(
+    "--weight-bits",
+    default=24,
+    show_default=True,
+    help="Significant bits that weights of onnx-fp32 keep: with 9 it is half as large in an archive.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files of the same names.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def export(
@@ -62,6 +68,7 @@ def export(
     max_psnr_drop: float | None,
     max_accuracy_drop: float,
     hold_to_checks: bool,
+    weight_bits: int,
     overwrite: bool,
     as_json: bool,
 ) -> int:
@@ -104,6 +111,7 @@ def export(
             max_psnr_drop_db=max_psnr_drop,
             max_accuracy_drop_percent=max_accuracy_drop,
             hold_to_checks=hold_to_checks,
+            weight_bits=weight_bits,
             overwrite=overwrite,
             progress=say,
         )

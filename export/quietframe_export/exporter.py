@@ -25,7 +25,7 @@ from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
 from quietframe_export.targets import Target
 from quietframe_export.test_set import measure
-from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx
+from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx, shorten_weights
 from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
 from quietframe_export.verify import Answers, Comparison, answer, compare
 from quietframe_train.quantization import choose_ranges
@@ -33,6 +33,8 @@ from quietframe_train.quantization import choose_ranges
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
 EIGHT_BIT_WEIGHTS = ("dynamic", "int8", "int16x8")
+LEAST_BITS, ALL_BITS = 8, 24
+"""Significant bits of a float32 number."""
 MAX_PSNR_DROP_DB = 0.3
 MAX_PSNR_DROP_CAMERA_DB = 0.12
 """The gates of denoisers, unless told otherwise."""
@@ -125,6 +127,7 @@ def export_model(
     max_psnr_drop_db: float | None = None,
     max_accuracy_drop_percent: float = 0.5,
     hold_to_checks: bool = True,
+    weight_bits: int = ALL_BITS,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ExportReport:
@@ -141,14 +144,17 @@ def export_model(
             those at sigma 5, 0.3 else.
         max_accuracy_drop_percent: the gate of classifiers, in percentage points.
         hold_to_checks: whether camera models also have to pass `camera_checks`; they are measured in any case.
+        weight_bits: significant bits, 8 to 24, that the weights of `onnx-fp32` keep: see `shorten_weights`.
         overwrite: replace files of the same names.
         progress: called with one line before each step.
 
     Raises:
         OutputError: a file exists and `overwrite` is off, or the folder takes no file.
-        UsageError: a target needs calibration frames and there are none.
+        UsageError: a target needs calibration frames and there are none, or `weight_bits` is out of range.
     """
     out = Path(out)
+    if not LEAST_BITS <= weight_bits <= ALL_BITS:
+        raise UsageError(f"Expected {LEAST_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
     _check_output(subject.card, targets, out, overwrite=overwrite)
     if not subject.calibration and (needy := [target.name for target in targets if target.calibrated]):
         raise UsageError(f"{needy[0]} needs calibration frames: name a folder of pictures with --calibrate")
@@ -165,7 +171,7 @@ def export_model(
     files = []
     for target in targets:
         progress(target.name)
-        files.append(_export_one(subject, target, out, reference, gate))
+        files.append(_export_one(subject, target, out, reference, gate, weight_bits))
     ranges: Sequence[TensorRange] = ()
     if subject.calibration and any(target.calibrated for target in targets):
         progress("tensor ranges")
@@ -190,7 +196,7 @@ def export_model(
     return report
 
 
-def convert(subject: Subject, target: Target) -> bytes:
+def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) -> bytes:
     """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
     card = subject.card
     engine = subject.corrected if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
@@ -199,12 +205,14 @@ def convert(subject: Subject, target: Target) -> bytes:
         with bounded(engine.model, ranges):
             return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)
-    return fp32 if target.precision == "fp32" else quantize_onnx(fp32, subject.calibration)
+    return shorten_weights(fp32, weight_bits) if target.precision == "fp32" else quantize_onnx(fp32, subject.calibration)
 
 
-def _export_one(subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate) -> FileReport:
+def _export_one(
+    subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate, weight_bits: int
+) -> FileReport:
     try:
-        bare = convert(subject, target)
+        bare = convert(subject, target, weight_bits=weight_bits)
     except RefusedTargetError as exc:
         return FileReport(target.name, "refused", reason=exc.reason)
     card = replace(subject.card, precision=target.precision)

@@ -48,6 +48,22 @@ def convert_to_onnx_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def shorten_weights(fp32: bytes, bits: int) -> bytes:
+    """A float32 ONNX file whose weights keep so many significant bits, the rest zero: it is as large, and packs smaller.
+
+    In a wheel or an archive, weights of 9 bits take about half as much, and each is right to 0.2 %.
+
+    bits: 1 to 24; 24 leaves the file as it is.
+    """
+    model = onnx.load_from_string(fp32)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            mantissas, exponents = np.frexp(onnx.numpy_helper.to_array(tensor))
+            shortened = np.ldexp(np.rint(np.ldexp(mantissas, bits)), exponents - bits).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(shortened, tensor.name))
+    return bytes(model.SerializeToString())
+
+
 def quantize_onnx(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> bytes:
     """Quantize a float32 ONNX file: static, QDQ, signed 8-bit activations and weights, weights by channel.
 

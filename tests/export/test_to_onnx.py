@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import quietframe as qf
 from quietframe.card import CARD_KEY
 from quietframe_export.graph import onnx_operations
 from quietframe_export.subject import Subject
-from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx
+from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx, shorten_weights
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,23 @@ def test_fp32_equals_keras(camera: Subject, fp32: bytes, tmp_path: Path) -> None
         (expected,) = camera.engine.run(inputs).values()
         (found,) = session.run(None, dict(inputs))
         np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_weights_of_fewer_bits_pack_smaller_and_are_as_near(fp32: bytes) -> None:
+    def weights(data: bytes) -> dict[str, np.ndarray]:
+        graph = onnx.load_from_string(data).graph
+        return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+    short = shorten_weights(fp32, 9)
+    assert len(short) == len(fp32)
+    assert len(zlib.compress(short)) < 0.65 * len(zlib.compress(fp32))
+    before, after = weights(fp32), weights(short)
+    assert before.keys() == after.keys()
+    for name, values in before.items():
+        assert after[name].dtype == values.dtype
+        np.testing.assert_allclose(after[name], values, rtol=2.0**-9)
+    for name, values in weights(shorten_weights(fp32, 24)).items():
+        np.testing.assert_array_equal(values, before[name])
 
 
 def test_int8_is_quantized_and_runs_at_any_size(camera: Subject, fp32: bytes, tmp_path: Path) -> None:
