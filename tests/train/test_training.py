@@ -14,12 +14,12 @@ import keras
 import numpy as np
 import pytest
 
-from quietframe.errors import OutputError, SourceError, UsageError
+from quietframe.errors import OutputError, UsageError
 from quietframe_train import RECIPES, load_run, train
 from quietframe_train.checkpoint import read_history, resume
-from quietframe_train.evaluate import denoise_photo, evaluate, image_figures, noisy_images, predict
+from quietframe_train.evaluate import denoise_photo, evaluate, noisy_images, predict
 from quietframe_train.fit import build
-from quietframe_train.recipe import Augmentation, ModelConfig, PictureData, QuantizationPhase
+from quietframe_train.recipe import QuantizationPhase
 from quietframe_train.splits import load_splits
 
 ARTEFACTS = {
@@ -290,121 +290,13 @@ def test_further_phases_go_on_where_they_were_killed(camera, photo_folder, tmp_p
             np.testing.assert_allclose(new, old, atol=1e-3)
 
 
-FOLDS = 3
-SMALL_CLASSIFIER = replace(
-    RECIPES["image-classifier"],
-    model=ModelConfig("small_cnn", {"side": 32, "channels": 3, "widths": (8, 16)}),
-    data=replace(RECIPES["image-classifier"].data, side=32, folds=FOLDS),
-    batch=8,
-    optimizer=replace(RECIPES["image-classifier"].optimizer, ema_momentum=0.5),
-    quantization=None,  # the folds are what is tested
-)
-
-
-@pytest.fixture(scope="module")
-def crossed(tmp_path_factory, picture_folder):
-    return train(SMALL_CLASSIFIER, data=picture_folder, out=tmp_path_factory.mktemp("runs") / "i", epochs=4, seed=1)
-
-
-def test_cross_validation_measures_every_fold_with_a_model_of_its_own(crossed, picture_folder):
-    assert {path.name for path in crossed.folder.iterdir()} == ARTEFACTS | {f"fold-{fold}" for fold in (2, 3)}
-    found = crossed.metrics["cross_validation"]
-    assert found.keys() == {"accuracy"}
-    assert len(found["accuracy"]) == FOLDS
-    assert found["accuracy"][0] == crossed.metrics["sets"][f"{picture_folder.name} test"]["accuracy"]
-    assert np.mean(found["accuracy"]) > 0.6, "dark and light"
-    for fold in range(1, FOLDS):
-        model = build(crossed.recipe, 4 * 2)
-        assert len(resume(model, crossed.folder / f"fold-{fold + 1}", 2)) == 4
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        test = load_splits(crossed.recipe, picture_folder, seed=1, fold=fold).test
-        assert found["accuracy"][fold] == image_figures(model, crossed.recipe, test)["accuracy"]
-
-
-def test_a_run_of_pictures_knows_its_classes(crossed):
-    assert load_run(crossed.folder).classes == ("dark", "light")
-    assert crossed.recipe.model.options["classes"] == 2
-    assert keras.models.load_model(crossed.model_path).output_shape == (None, 2)
-
-
 def test_a_run_of_digits_knows_its_classes(classifier, autoencoder):
     assert classifier.classes == tuple("0123456789")
     assert autoencoder.classes == ()
 
 
-class InterruptFold(keras.callbacks.Callback):
-    """Ctrl-C in the second epoch of the second fold."""
-
-    def __init__(self):
-        super().__init__()
-        self.trainings = 0
-
-    def on_train_begin(self, logs=None):
-        self.trainings += 1
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self.trainings == 2 and epoch == 1:
-            raise KeyboardInterrupt
-
-
-def test_a_killed_cross_validation_keeps_its_folds_and_ends_as_an_uninterrupted_one(crossed, tmp_path, picture_folder):
-    out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        train(SMALL_CLASSIFIER, data=picture_folder, out=out, epochs=4, seed=1, callbacks=[InterruptFold()])
-    assert [len(read_history(out / name / "history.csv")) for name in (".", "fold-2")] == [4, 1]
-    assert not (out / "model.keras").exists()
-    first = (out / "history.csv").read_bytes()
-    resumed = train(SMALL_CLASSIFIER, out=out, resume=True)
-    assert (out / "history.csv").read_bytes() == first, "what was done is not done again"
-    for name in (".", "fold-2", "fold-3"):
-        ours, theirs = (read_history(folder / name / "history.csv") for folder in (out, crossed.folder))
-        assert [row["loss"] for row in ours] == pytest.approx([row["loss"] for row in theirs], rel=1e-3), name
-    assert resumed.metrics["cross_validation"] == crossed.metrics["cross_validation"]
-
-
 def test_what_is_not_cross_validated_says_so(classifier):
     assert not classifier.metrics["cross_validation"]
-
-
-def test_other_classes_are_another_training(crossed, tmp_path, picture_folder):
-    folder = shutil.copytree(picture_folder, tmp_path / "pictures")
-    (folder / "middling").mkdir()
-    for path in (folder / "dark").iterdir():
-        cv2.imwrite(str(folder / "middling" / path.name), cv2.imread(str(path)) + 60)
-    out = shutil.copytree(crossed.folder, tmp_path / "run")
-    with pytest.raises(UsageError, match=r"holds another training.*classes 2.*now .*classes 3"):
-        train(SMALL_CLASSIFIER, data=folder, out=out, resume=True)
-
-
-SMALL_COLOUR = replace(
-    RECIPES["color-autoencoder"],
-    model=ModelConfig("color_autoencoder", {"side": 32}),
-    data=PictureData(side=32, augmentation=Augmentation(flip=True)),
-    batch=8,
-)
-SMALL_UNET = replace(
-    RECIPES["color-unet"],
-    model=ModelConfig("color_unet", {"side": 32, "widths": (8, 16), "encoder_convs": (1, 1), "decoder_convs": (1,)}),
-    data=replace(RECIPES["color-unet"].data, side=32),
-    batch=8,
-)
-
-
-def test_a_mixed_policy_trains_resumes_and_leaves_a_float32_model(tmp_path, picture_folder):
-    assert SMALL_COLOUR.dtype_policy == "mixed_bfloat16"
-    model = build(SMALL_COLOUR, 10)
-    assert {layer.compute_dtype for layer in model.layers[1:-1]} == {"bfloat16"}
-    out = tmp_path / "run"
-    train(SMALL_COLOUR, data=picture_folder, out=out, epochs=8, seed=1)
-    run = train(SMALL_COLOUR, out=out, resume=True)
-    assert keras.config.dtype_policy().name == "float32"
-    saved = keras.models.load_model(run.model_path)
-    assert {layer.dtype_policy.name for layer in saved.layers} == {"float32"}
-    assert {str(weight.dtype) for weight in saved.weights} == {"float32"}
-    losses = [row["loss"] for row in read_history(out / "history.csv")]
-    assert min(losses) < 0.95 * losses[0]
-    splits = load_splits(run.recipe, picture_folder, seed=1)
-    assert evaluate(saved, run.recipe, splits, run.data) == run.metrics["sets"]
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float32"])
@@ -417,23 +309,3 @@ def test_compute_takes_the_place_of_the_recipes_policy(tmp_path, mnist_npz, poli
     assert keras.config.dtype_policy().name == "float32"
     with pytest.raises(UsageError, match="holds another training"):
         train("conv-autoencoder", out=out, resume=True, compute="float32" if policy != "float32" else "mixed_bfloat16")
-
-
-def test_a_model_that_cannot_be_built_leaves_the_policy_as_it_was():
-    with pytest.raises(TypeError):
-        build(replace(SMALL_COLOUR, model=ModelConfig("color_autoencoder", {"sides": 3})), 1)
-    assert keras.config.dtype_policy().name == "float32"
-
-
-def test_the_color_unet_learns(tmp_path, picture_folder):
-    run = train(SMALL_UNET, data=picture_folder, out=tmp_path / "run", epochs=6, seed=1)
-    losses = [row["loss"] for row in read_history(run.folder / "history.csv")]
-    assert losses[-1] < 0.9 * losses[0]
-
-
-def test_pictures_that_cannot_be_read_are_named_before_anything_is_written(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.jpg").write_text("not a picture")
-    with pytest.raises(SourceError, match=r"0 different pictures \(1 files skipped\)"):
-        train(SMALL_UNET, data=tmp_path / "pictures", out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
