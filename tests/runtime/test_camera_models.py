@@ -81,7 +81,8 @@ def test_a_bit_more_strength_changes_the_picture_a_bit(denoise, photo):
 def test_a_level_that_is_told_a_bit_higher_changes_the_picture_a_bit(denoise, photo):
     frame = noisy(photo, 20)
     results = [denoise(frame, sigma_255=float(level)) for level in np.arange(0, 75.1, 0.5)]
-    assert max(rms(one, other) for one, other in itertools.pairwise(results)) < 2
+    changes = [rms(one, other) for one, other in itertools.pairwise(results)]
+    assert max(changes) < 3, "of the 20 that a switch would change"
 
 
 def test_gray_frames_go_through_the_same_model(denoise, photo):

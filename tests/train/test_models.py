@@ -37,7 +37,7 @@ def built(name):
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
         ("camera-nano", 36_012, (None, None, 3), [(None, None, 3)]),
-        ("camera-small", 650_684, (None, None, 3), [(None, None, 3)]),
+        ("camera-small", 559_612, (None, None, 3), [(None, None, 3)]),
         ("camera-base", 2_883_756, (None, None, 3), [(None, None, 3)]),
     ],
 )
