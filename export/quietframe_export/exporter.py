@@ -205,7 +205,9 @@ def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) ->
         with bounded(engine.model, ranges):
             return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)
-    return shorten_weights(fp32, weight_bits) if target.precision == "fp32" else quantize_onnx(fp32, subject.calibration)
+    if target.precision == "fp32":
+        return shorten_weights(fp32, weight_bits)
+    return quantize_onnx(fp32, subject.calibration)
 
 
 def _export_one(

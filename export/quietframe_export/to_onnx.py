@@ -49,9 +49,10 @@ def convert_to_onnx_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
 
 
 def shorten_weights(fp32: bytes, bits: int) -> bytes:
-    """A float32 ONNX file whose weights keep so many significant bits, the rest zero: it is as large, and packs smaller.
+    """A float32 ONNX file whose weights keep so many significant bits, the rest zero.
 
-    In a wheel or an archive, weights of 9 bits take about half as much, and each is right to 0.2 %.
+    It is as large as before, but in a wheel or an archive weights of 9 bits take about half as much; each is right to
+    0.2 %.
 
     bits: 1 to 24; 24 leaves the file as it is.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import quietframe as qf
@@ -52,6 +53,24 @@ def test_cards_of_the_files(camera: Subject, tmp_path: Path) -> None:
         assert len(card.source_sha256) == 64
         (figures,) = card.metrics.values()
         assert {"psnr_db", "drop_psnr_db", "psnr_db_sigma25"} <= figures.keys()
+
+
+def test_weights_of_fewer_bits_reach_the_file(camera: Subject, tmp_path: Path) -> None:
+    export_model(camera, parse_targets("onnx-fp32"), tmp_path, hold_to_checks=False, weight_bits=9)
+    graph = onnx.load(tmp_path / "camera-nano.fp32.onnx").graph
+    weights = np.concatenate(
+        [onnx.numpy_helper.to_array(t).ravel() for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    )
+    steps = np.ldexp(np.frexp(weights)[0], 9)
+    assert len(weights) > 30_000
+    np.testing.assert_array_equal(steps, np.rint(steps))
+
+
+@pytest.mark.parametrize("bits", [0, 7, 25])
+def test_bits_out_of_range_are_refused_before_anything_is_written(camera: Subject, tmp_path: Path, bits: int) -> None:
+    with pytest.raises(UsageError, match=rf"Expected 8 to 24 weight bits. Received: {bits}"):
+        export_model(camera, parse_targets("onnx-fp32"), tmp_path / "out", weight_bits=bits)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
