@@ -155,6 +155,8 @@ def export_model(
     out = Path(out)
     if not LEAST_BITS <= weight_bits <= ALL_BITS:
         raise UsageError(f"Expected {LEAST_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
+    if weight_bits != ALL_BITS and not any(target.name == "onnx-fp32" for target in targets):
+        raise UsageError("weight bits are those of onnx-fp32, which is not among the targets")
     _check_output(subject.card, targets, out, overwrite=overwrite)
     if not subject.calibration and (needy := [target.name for target in targets if target.calibrated]):
         raise UsageError(f"{needy[0]} needs calibration frames: name a folder of pictures with --calibrate")
@@ -205,9 +207,9 @@ def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) ->
         with bounded(engine.model, ranges):
             return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)
-    if target.precision == "fp32":
-        return shorten_weights(fp32, weight_bits)
-    return quantize_onnx(fp32, subject.calibration)
+    if target.precision != "fp32":
+        return quantize_onnx(fp32, subject.calibration)
+    return fp32 if weight_bits == ALL_BITS else shorten_weights(fp32, weight_bits)
 
 
 def _export_one(

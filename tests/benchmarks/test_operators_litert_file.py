@@ -62,7 +62,11 @@ def test_a_copy_has_the_size_and_computes_the_same(tmp_path):
     assert {name: info.shape for name, info in theirs.inputs.items()} == shapes
     assert theirs.card_json == ours.card_json
     rng = np.random.default_rng(0)
-    inputs = {name: rng.integers(0, 127, shape).astype(ours.inputs[name].dtype) for name, shape in shapes.items()}
+    dtypes = {name: np.dtype(info.dtype) for name, info in ours.inputs.items()}
+    inputs = {
+        name: rng.integers(np.iinfo(dtypes[name]).min, np.iinfo(dtypes[name]).max + 1, shape, dtypes[name])
+        for name, shape in shapes.items()
+    }
     (expected,), (found,) = ours.run(inputs).values(), theirs.run(inputs).values()
     assert found.shape == (1, 48, 64, 3)
     np.testing.assert_array_equal(found, expected)

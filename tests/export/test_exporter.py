@@ -73,6 +73,11 @@ def test_bits_out_of_range_are_refused_before_anything_is_written(camera: Subjec
     assert not (tmp_path / "out").exists()
 
 
+def test_bits_without_a_file_that_has_them_are_refused(camera: Subject, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="onnx-fp32, which is not among the targets"):
+        export_model(camera, parse_targets("tflite-int8"), tmp_path / "out", weight_bits=10)
+
+
 @pytest.fixture(scope="module")
 def collapsing(collapsing_keras: tuple[Path, Path], photo_folder: Path) -> Subject:
     path, card = collapsing_keras

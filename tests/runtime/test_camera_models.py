@@ -80,9 +80,11 @@ def test_a_bit_more_strength_changes_the_picture_a_bit(denoise, photo):
 
 def test_a_level_that_is_told_a_bit_higher_changes_the_picture_a_bit(denoise, photo):
     frame = noisy(photo, 20)
-    results = [denoise(frame, sigma_255=float(level)) for level in np.arange(0, 75.1, 0.5)]
-    changes = [rms(one, other) for one, other in itertools.pairwise(results)]
-    assert max(changes) < 3, "of the 20 that a switch would change"
+    levels = np.arange(0, 75.1, 0.5)
+    results = [denoise(frame, sigma_255=float(level)) for level in levels]
+    changes = np.array([rms(one, other) for one, other in itertools.pairwise(results)])
+    told_far_too_little = levels[:-1] < 4  # a fifth of what it is: models that see the noise themselves are steep there
+    assert np.all(changes < np.where(told_far_too_little, 3, 2))
 
 
 def test_gray_frames_go_through_the_same_model(denoise, photo):

@@ -76,6 +76,13 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def artefacts() -> frozenset[str]:
+    """The files of a finished run folder."""
+    names = "model.keras recipe.json history.csv metrics.json loss.png samples.png state.weights.h5"
+    return frozenset(names.split())
+
+
 @pytest.fixture
 def run_cli(capfd):
     """Run the command line in this process: (exit code, stdout, stderr)."""

@@ -22,9 +22,6 @@ from quietframe_train.fit import build
 from quietframe_train.recipe import QuantizationPhase
 from quietframe_train.splits import load_splits
 
-ARTEFACTS = {
-    "model.keras", "recipe.json", "history.csv", "metrics.json", "loss.png", "samples.png", "state.weights.h5",
-}  # fmt: skip
 SHORT_CAMERA = replace(RECIPES["camera-nano"], steps_per_epoch=6, batch=4, quantization=QuantizationPhase())
 UNSETTLED = replace(SHORT_CAMERA, settling=None, quantization=None)
 
@@ -54,8 +51,8 @@ def run(request):
     return request.getfixturevalue(request.param)
 
 
-def test_a_run_folder_holds_the_artefacts_and_no_half_ones(run):
-    assert {path.name for path in run.folder.iterdir()} == ARTEFACTS | phases(run)
+def test_a_run_folder_holds_the_artefacts_and_no_half_ones(run, artefacts):
+    assert {path.name for path in run.folder.iterdir()} == artefacts | phases(run)
     for name in ("loss.png", "samples.png"):
         picture = cv2.imread(str(run.folder / name))
         assert min(picture.shape[:2]) > 200
@@ -177,7 +174,7 @@ def test_limit_and_stated_terms_reach_the_folder(tmp_path, mnist_npz):
     assert (renamed.data.name, renamed.data.terms) == ("drawn", "CC0 1.0"), "terms may be mended later"
 
 
-def test_a_state_and_history_alone_can_be_finished(tmp_path, camera, photo_folder):
+def test_a_state_and_history_alone_can_be_finished(tmp_path, camera, photo_folder, artefacts):
     """As a training that was begun by hand leaves them: without recipe.json, without times in the history."""
     out = tmp_path / "run"
     out.mkdir()
@@ -185,7 +182,7 @@ def test_a_state_and_history_alone_can_be_finished(tmp_path, camera, photo_folde
     lines = (camera.folder / "history.csv").read_text().splitlines()
     (out / "history.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
     run = train(SHORT_CAMERA, data=photo_folder, out=out, epochs=2, seed=1, resume=True)
-    assert {path.name for path in out.iterdir()} == ARTEFACTS | {"settling", "quantization"}
+    assert {path.name for path in out.iterdir()} == artefacts | {"settling", "quantization"}
     for name, figures in camera.metrics["sets"].items():
         assert run.metrics["sets"][name] == pytest.approx(figures, abs=0.01)
     assert run.metrics["training_seconds"] is None, "not known, so not said"
