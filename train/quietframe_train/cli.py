@@ -34,6 +34,11 @@ _MEASURES += ("accuracy",)
     type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
     help="Number format of the training, in place of the recipe's; the saved model is float32 always.",
 )
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path),
+    help="Begin with the weights of another training of the same model: a run folder, or a .keras or packed .npz file.",
+)
 @click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:

@@ -18,6 +18,7 @@ from quietframe_train.optimizers import build_optimizer
 from quietframe_train.quantization import choose_ranges, fake_quantized, norms_still, read_ranges, write_ranges
 from quietframe_train.recipe import Recipe, WarmupCosine
 from quietframe_train.run_folder import RANGES
+from quietframe_train.weights import Start, set_start
 
 _VALIDATION_BATCH = 32
 _EMA_SPANS = 5  # a training is at least so many times as long as its moving average looks back
@@ -32,11 +33,17 @@ def psnr_db(y_true: Any, y_pred: Any) -> Any:
     return -10.0 * ops.log10(ops.maximum(error, 1e-10))
 
 
+def build_model(recipe: Recipe) -> keras.Model:
+    """The recipe's model with random weights, not compiled."""
+    model: keras.Model = BUILDERS[recipe.model.builder](**recipe.model.options)
+    return model
+
+
 def build(recipe: Recipe, steps: int) -> keras.Model:
     """The recipe's model, compiled for a training of so many steps."""
     keras.config.set_dtype_policy(recipe.dtype_policy)
     try:
-        model = BUILDERS[recipe.model.builder](**recipe.model.options)
+        model = build_model(recipe)
     finally:
         keras.config.set_dtype_policy("float32")
     _compile(model, recipe, _optimizer(recipe, steps))
@@ -61,7 +68,7 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
 
 def in_float32(recipe: Recipe, trained: keras.Model) -> keras.Model:
     """The recipe's model with the weights of a trained one, without its optimizer and in float32 throughout."""
-    model = BUILDERS[recipe.model.builder](**recipe.model.options)
+    model = build_model(recipe)
     model.set_weights(trained.get_weights())
     return model
 
@@ -74,6 +81,7 @@ def fit(
     *,
     epochs: int,
     resume_run: bool = False,
+    start: Start | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[keras.Model, list[dict[str, float]]]:
     """Train, with a checkpoint in `folder` after every epoch.
@@ -85,12 +93,15 @@ def fit(
         folder: an existing folder for the checkpoint and history.
         epochs: total, those before a resume included.
         resume_run: go on from the state in `folder`.
+        start: weights to begin with; None: random ones.
         callbacks: further Keras callbacks, such as a progress bar.
 
     Returns the model (the moving average or the best weights where the recipe says so) and its history rows.
     """
     steps = len(training)
     model = build(recipe, steps * epochs)
+    if start:
+        set_start(model, start)
     rows = resume(model, folder, steps) if resume_run else []
     if len(rows) < epochs and not should_stop(rows, recipe.early_stopping):
         checkpoint = Checkpoint(folder, rows, recipe.early_stopping)

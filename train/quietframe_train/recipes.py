@@ -278,14 +278,11 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-small",
-        summary="560k-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="323k-parameter colour camera denoiser, told the noise level, any frame size",
         model=ModelConfig(
-            "camera_unet", {"widths": (16, 64, 80, 128), "encoder_convs": (1, 2, 2, 2), "decoder_convs": (0, 1, 1)}
+            "camera_unet", {"widths": (32, 48, 64, 96), "encoder_convs": (1, 2, 1, 2), "decoder_convs": (1, 1, 1)}
         ),
-        data=PhotoData(patch=96),
-        noise=CameraNoise(),
-        steps_per_epoch=500,
-        dtype_policy="mixed_bfloat16",
+        noise=CameraNoise(flat_share=0.12, told_share=(0.27, 0.65)),
     ),
     replace(
         _CAMERA,

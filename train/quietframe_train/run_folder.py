@@ -51,6 +51,7 @@ class Run:
         classes: the classes' names, in the order of the scores; empty where there are none.
         versions: of Python and the packages that decide the result, and the Keras backend.
         created: when the training began, ISO 8601.
+        started_from: the file whose weights it began with, and its content; empty: it began with random ones.
         metrics: what metrics.json holds; empty until the training is done.
     """
 
@@ -64,6 +65,7 @@ class Run:
     data_sha256: str
     versions: Mapping[str, str]
     created: str
+    started_from: str = ""
     classes: tuple[str, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -101,6 +103,7 @@ def load_run(folder: str | Path) -> Run:
             data_sha256=data["sha256"],
             versions=record["versions"],
             created=record["created"],
+            started_from=record.get("started_from", ""),
             classes=tuple(record.get("classes", ())),
             metrics=metrics,
         )
@@ -124,6 +127,7 @@ def write_recipe(run: Run) -> None:
         },
         "versions": dict(run.versions),
         "created": run.created,
+        "started_from": run.started_from,
         "classes": list(run.classes),
     }
     write_json(run.folder / RECIPE, record)
@@ -181,7 +185,7 @@ def differences(earlier: Run, now: Run) -> list[str]:
     for key in new:
         if key not in _PROSE and old.get(key) != new[key]:
             found.append(f"recipe {key}: {_short(old.get(key))}, now {_short(new[key])}")
-    for key in ("seed", "epochs", "limit"):
+    for key in ("seed", "epochs", "limit", "started_from"):
         before, after = getattr(earlier, key), getattr(now, key)
         if before != after:
             found.append(f"{key}: {before}, now {after}")

@@ -27,7 +27,7 @@ from quietframe_train.composition import compose, find_parts
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.evaluate import evaluate, image_figures
 from quietframe_train.figures import loss_figure, samples_figure, save_figure
-from quietframe_train.fit import fit, fit_quantized, fit_settled, in_float32
+from quietframe_train.fit import build_model, fit, fit_quantized, fit_settled, in_float32
 from quietframe_train.image_set import ImageSplits
 from quietframe_train.losses import LOGARITHMIC
 from quietframe_train.macs import macs_per_pixel
@@ -36,6 +36,7 @@ from quietframe_train.recipe import PhotoData, PictureData, Recipe
 from quietframe_train.recipes import find_recipe
 from quietframe_train.run_folder import Run, load_run
 from quietframe_train.splits import Splits, describe_data, fingerprint, load_splits
+from quietframe_train.weights import Start, find_start, set_start
 
 _LOG = logging.getLogger("quietframe_train")
 _FIRST = "training"
@@ -54,6 +55,7 @@ def train(
     data_name: str | None = None,
     data_terms: str | None = None,
     compute: str | None = None,
+    start_from: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Train a recipe, measure the result, and leave everything in a run folder.
@@ -71,10 +73,12 @@ def train(
         resume: go on with the training in `out`.
         data_name, data_terms: what the model card is to say of the data, where the content does not tell.
         compute: Keras' policy while training, in place of the recipe's: `float32`, `mixed_bfloat16`, `mixed_float16`.
+        start_from: begin with the weights of another training of the same model, not with random ones: a finished run
+            folder, a `.keras` file, or what `python -m quietframe_train.pack_weights` wrote.
         callbacks: further Keras callbacks, such as a progress bar.
 
     Raises:
-        SourceError: the data or the state to resume cannot be read.
+        SourceError: the data, the weights to start from or the state to resume cannot be read.
         UsageError: unknown recipe, values out of range, a folder with something else in it.
         OutputError: the folder or disk takes no file.
     """
@@ -93,9 +97,15 @@ def train(
     epochs, seed = _first(epochs, recipe.epochs), _first(seed, 0)
     if (epochs < 1 and not recipe.parts) or seed < 0 or (limit is not None and limit < 2):
         raise UsageError(f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2. Received: {epochs=}, {seed=}, {limit=}")
+    if recipe.parts and start_from:
+        raise UsageError(f"{recipe.name} is composed of {' and '.join(recipe.parts)}: pass --start-from to those")
+    start = find_start(start_from) if start_from is not None else None
     splits = load_splits(recipe, data, seed=seed, limit=limit)
     _log_skipped(splits)
     recipe = _of_classes(recipe, splits)
+    if start:
+        set_start(build_model(recipe), start)  # or an error, before anything is written
+    described = describe_data(splits, data, data_name, data_terms)
     run = Run(
         folder=folder,
         recipe=recipe,
@@ -103,10 +113,11 @@ def train(
         epochs=epochs,
         limit=limit,
         data_path=None if data is None else Path(data).resolve(),
-        data=describe_data(splits, data, data_name, data_terms),
+        data=start.with_its_data(described) if start and not earlier else described,
         data_sha256=fingerprint(splits),
         versions=run_folder.current_versions(),
         created=earlier.created if earlier else run_folder.now(),
+        started_from=start.identity if start else earlier.started_from if earlier else "",
         classes=splits.classes if isinstance(splits, ImageSplits) and "classify" in recipe.task else (),
     )
     parts = [
@@ -129,8 +140,8 @@ def train(
         if parts:
             extra: dict[str, Any] = {"parts": {part.recipe.name: part.metrics["training_seconds"] for part in parts}}
             return _finish(run, splits, compose(recipe, parts), {}, extra)
-        trained, phases = _fit(run, splits, folder, resume=resume, callbacks=callbacks)
-        extra = {"cross_validation": _cross_validate(run, trained, splits, resume=resume, callbacks=callbacks)}
+        trained, phases = _fit(run, splits, folder, start, resume=resume, callbacks=callbacks)
+        extra = {"cross_validation": _cross_validate(run, trained, splits, start, resume=resume, callbacks=callbacks)}
         return _finish(run, splits, trained, phases, extra)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
@@ -149,14 +160,27 @@ def _of_classes(recipe: Recipe, splits: Splits) -> Recipe:
 
 
 def _fit(
-    run: Run, splits: Splits, folder: Path, *, resume: bool, callbacks: Sequence[keras.callbacks.Callback]
+    run: Run,
+    splits: Splits,
+    folder: Path,
+    start: Start | None,
+    *,
+    resume: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[keras.Model, dict[str, list[dict[str, float]]]]:
     """The trained model, and the history of each phase by its name; with checkpoints in `folder`."""
     recipe = run.recipe
     share = run.epochs / max(1, recipe.epochs)
     training, validation = batches(recipe, splits, seed=run.seed)
     model, rows = fit(
-        recipe, training, validation, folder, epochs=run.epochs, resume_run=resume, callbacks=list(callbacks)
+        recipe,
+        training,
+        validation,
+        folder,
+        epochs=run.epochs,
+        resume_run=resume,
+        start=start,
+        callbacks=list(callbacks),
     )
     phases = {_FIRST: rows}
     for name, config, train_on in (
@@ -191,6 +215,7 @@ def _cross_validate(
     run: Run,
     trained: keras.Model,
     splits: Splits,
+    start: Start | None,
     *,
     resume: bool,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -207,7 +232,7 @@ def _cross_validate(
         others = load_splits(recipe, run.data_path, seed=run.seed, limit=run.limit, fold=fold)
         assert isinstance(others, ImageSplits)
         keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
-        model, _ = _fit(run, others, folder, resume=resume, callbacks=callbacks)
+        model, _ = _fit(run, others, folder, start, resume=resume, callbacks=callbacks)
         every.append(image_figures(model, recipe, others.test))
     return {name: [figures[name] for figures in every] for name in every[0]}
 
