@@ -107,7 +107,7 @@ class NoiseTracker:
         fps: frames a second; None: not known, every frame is looked at.
     """
 
-    _LOOKS_PER_SECOND = 10.0
+    _LOOKS_PER_SECOND = 5.0  # a jump is followed within a fifth of a second
     _SHARE = 0.3  # of a new estimate in the level
     _JUMP = math.log(1.3)  # an estimate that is further off is a change of light or gain, not an error
 

@@ -561,6 +561,16 @@ def test_results_may_hold_names_in_any_order(make_model: MakeModel) -> None:
     assert np.array_equal(denoise.finish(frame, results), denoise.finish(frame, turned))
 
 
+def test_results_are_the_callers_and_a_call_makes_the_same_of_its_own() -> None:
+    denoise = qf.Denoiser("camera-nano", threads=1)
+    frame = random_frame((32, 48, 3))
+    results = [denoise.engine.run(inputs) for inputs in denoise.prepare(frame)]
+    before = results[0]["denoised"].copy()
+    finished = denoise.finish(frame, results)
+    assert np.array_equal(results[0]["denoised"], before)
+    assert np.array_equal(denoise(frame), finished)
+
+
 def test_a_frame_that_fits_reaches_the_engine_without_a_copy(make_model: MakeModel) -> None:
     frame = random_frame((16, 16, 3))
     (inputs,) = qf.Denoiser(make_model(dtype="uint8", multiple=8)).prepare(frame)

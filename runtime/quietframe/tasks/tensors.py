@@ -36,10 +36,13 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
     return tensor[None, :, :, None] if tensor.ndim == 2 else tensor[None]
 
 
-def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDArray[np.uint8]:
+def decode_image(
+    tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo, *, in_place: bool = False
+) -> NDArray[np.uint8]:
     """Turn a model's picture back into 8 bits, rounded and clipped: the inverse of `encode_image`.
 
-    tensor: of batch size 1. Returns (H, W, 3) uint8 BGR or (H, W) uint8 gray.
+    tensor: of batch size 1. in_place: it may be written to, and may hold the result, where that saves a copy. Returns
+    (H, W, 3) uint8 BGR or (H, W) uint8 gray.
     """
     image = tensor[0]
     if spec.layout == "NCHW":
@@ -50,7 +53,7 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> ND
     scale = 255 / (high - low)
     if np.issubdtype(info.dtype, np.integer):
         if info.dtype.itemsize == 1:
-            image = _recoded(image.view(np.uint8), _decoding(low, high, info))
+            image = _recoded(image.view(np.uint8), _decoding(low, high, info), in_place=in_place)
         else:
             image = _to_8bit(dequantize(image, info), scale, low)
     else:
@@ -100,10 +103,11 @@ def _as_key(table: NDArray[Any]) -> int | NDArray[Any]:
     return int(table[0]) if bool((table == np.arange(256) ^ table[0]).all()) else table
 
 
-def _recoded(image: NDArray[np.uint8], code: int | NDArray[Any]) -> NDArray[Any]:
+def _recoded(image: NDArray[np.uint8], code: int | NDArray[Any], *, in_place: bool = False) -> NDArray[Any]:
     """`code[image]`, or `image ^ code`, which takes a tenth of the time. The image itself, uncopied, for 0."""
     if isinstance(code, int):
-        return np.bitwise_xor(image, np.uint8(code)) if code else image
+        out = image if in_place and image.flags.writeable else None
+        return np.bitwise_xor(image, np.uint8(code), out=out) if code else image
     if code.dtype.itemsize > 1:
         return code[image]
     return cv2.LUT(image, code)  # ten times as fast as NumPy's indexing
