@@ -89,21 +89,38 @@ def test_it_describes_itself_in_one_line():
     assert "\n" not in CameraNoise().describe()
 
 
+def brightness(noise):
+    return noise @ np.array([0.114, 0.587, 0.299])
+
+
 def test_smoothing_spreads_noise_of_colour_further_than_that_of_brightness():
     clean = shades(1, 256)[0]
     noisy = np.clip(np.rint(clean + rng().normal(0, 20, clean.shape)), 0, 255).astype(np.uint8)
-    noise = smoothed(clean, noisy, 0.6, 3.0, 1.5) - clean.astype(np.float32)
+    noise = smoothed(clean, noisy, 0.6, 3.0, 0.8, 2.0) - clean.astype(np.float32)
     assert np.abs(noise.mean(axis=(0, 1))).max() < 0.5
 
     def alike(plane, pixels):
         return float(np.corrcoef(plane[:, :-pixels].ravel(), plane[:, pixels:].ravel())[0, 1])
 
-    bright, red_less_green = noise @ np.array([0.114, 0.587, 0.299]), noise[..., 2] - noise[..., 1]
-    assert alike(bright, 1) > 0.3
-    assert abs(alike(bright, 4)) < 0.1
-    assert alike(red_less_green, 4) > 0.3
-    stronger = smoothed(clean, noisy, 0.6, 3.0, 3.0) - clean.astype(np.float32)
+    assert alike(brightness(noise), 1) > 0.3
+    assert abs(alike(brightness(noise), 4)) < 0.1
+    assert alike(noise[..., 2] - noise[..., 1], 4) > 0.5
+    stronger = smoothed(clean, noisy, 0.6, 3.0, 0.8, 4.0) - clean.astype(np.float32)
     assert stronger.std() == pytest.approx(2 * noise.std(), rel=0.05)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_smoothing_leaves_so_much_noise_of_colour(share):
+    clean = np.full((256, 256, 3), 120, np.uint8)
+    noisy = np.clip(np.rint(clean + rng().normal(0, 20, clean.shape)), 0, 255).astype(np.uint8)
+    noise = smoothed(clean, noisy, 0.6, 3.0, share, 3.0) - clean.astype(np.float32)
+    colour = noise - brightness(noise)[..., None]
+    assert colour.std() == pytest.approx(share * brightness(noise).std(), rel=0.05)
+
+
+def test_smoothing_of_a_frame_without_noise_changes_nothing():
+    photo = photo_bgr()[:64, :64]
+    assert np.array_equal(smoothed(photo, photo, 0.6, 3.0, 0.8, 2.0), photo)
 
 
 def test_a_flat_frame_changes_evenly_from_edge_to_edge():

@@ -22,6 +22,7 @@ _MARGIN = 12  # so much wider is what a sensor sees: borders of the demosaic and
 _SOFTNESS = 1.5  # pixels of a sensor to one of a photograph, which was sharpened and made smaller: else its edges
 # would come out of the mosaic with false colours, and the model would learn to keep them
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR
+_FAINT_255 = 0.1
 _QUIET_255 = 2.0  # what an estimate may read in frames without noise
 
 
@@ -43,8 +44,8 @@ class CameraNoise:
     """Noise of a random kind and level on 8-bit frames, and a told level that is a bit wrong.
 
     Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels is
-    told as less than it is: so the model learns to take more of it away than of white noise of that level. It is harder
-    to tell from texture, and a cautious model would leave much of it.
+    mostly told as less than it is: so the model learns to take more of it away than of white noise of that level. It is
+    harder to tell from texture, and a cautious model would leave much of it.
 
     Attributes:
         max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
@@ -69,7 +70,7 @@ class CameraNoise:
     flat_share: float = 0.08
     max_shrink: float = 1.6
     jpeg_quality: tuple[int, int] = (50, 95)
-    told_share: tuple[float, float] = (0.35, 0.8)
+    told_share: tuple[float, float] = (0.5, 1.0)
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
@@ -119,7 +120,8 @@ class CameraNoise:
         scene = _cut(frame, min(round(seen / _SOFTNESS), *frame.shape[:2]), rng)
         clean, noisy = sensor.photograph(_enlarged(scene, seen), rng)
         if rng.random() < self.smooth_share:
-            noisy = smoothed(clean, noisy, rng.uniform(0.4, 1.2), rng.uniform(1.0, 4.0), rng.uniform(1.0, 2.0))
+            radii = rng.uniform(0.5, 1.3), rng.uniform(1.5, 4.5)
+            noisy = smoothed(clean, noisy, *radii, rng.uniform(0.3, 0.9), rng.uniform(1.0, 2.5))
         if factor > 1:
             clean, noisy = (sensor.shrink(image, side + _MARGIN) for image in (clean, noisy))
         if rng.random() < self.jpeg_share:
@@ -141,18 +143,24 @@ def compress(frame: Frame, quality: int) -> Frame:
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
-def smoothed(clean: Frame, noisy: Frame, radius: float, colour_radius: float, gain: float) -> Frame:
+def smoothed(
+    clean: Frame, noisy: Frame, radius: float, colour_radius: float, colour_share: float, gain: float
+) -> Frame:
     """A noisy frame whose noise was smoothed and made stronger: as a camera's own denoising leaves it, in blotches.
 
-    Cameras smooth colour more than brightness, as the eye does: of real JPEG photographs (`polyu`), noise of colour
-    is as alike four pixels away (0.5) as that of brightness is one pixel away (0.6).
+    Cameras take more of the noise of colour than of that of brightness, as the eye does: of real JPEG photographs
+    (`polyu`), noise of colour (blue minus brightness) is 0.8 times as strong as that of brightness, and as alike four
+    pixels away (0.5) as the other is one pixel away (0.6). Straight from a sensor it is twice as strong.
 
-    radius, colour_radius: of the Gaussians, in pixels. gain: on what is left of the noise.
+    radius, colour_radius: of the Gaussians, in pixels. colour_share: deviation of the noise of colour, all channels
+    together, as a share of that of brightness. gain: on what is left of the noise.
     """
     noise = noisy.astype(np.float32) - clean
     bright = cv2.transform(noise, _LUMA)
     colour = cv2.GaussianBlur(noise - bright[:, :, None], (0, 0), colour_radius)
-    return to_uint8(clean + gain * (cv2.GaussianBlur(bright, (0, 0), radius)[:, :, None] + colour))
+    bright = cv2.GaussianBlur(bright, (0, 0), radius)
+    colour *= colour_share * np.std(bright) / max(float(np.std(colour)), _FAINT_255)
+    return to_uint8(clean + gain * (bright[:, :, None] + colour))
 
 
 def flat_frame(height: int, width: int, rng: np.random.Generator) -> Frame:

@@ -15,14 +15,15 @@ from quietframe.assets import photo_bgr
 from quietframe.images import Image, write_image
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe_train import sensor
-from quietframe_train.camera_noise import compress, flat_frame
+from quietframe_train.camera_noise import compress, flat_frame, smoothed
 
 Panel = tuple[str, NDArray[np.uint8]]
 
 _TOP_LEFT, _SIDE = (30, 150), 160
 _SHOT, _READ = 6e-3, 1e-4
 _SIGMA_255, _QUALITY, _SHRINK = 25.0, 60, 1.5
-_COLUMNS = 4
+_SMOOTHED = {"radius": 0.9, "colour_radius": 3.0, "colour_share": 0.6, "gain": 2.0}
+_COLUMNS = 5
 
 
 def noise_panels(seed: int = 0) -> list[Panel]:
@@ -37,6 +38,8 @@ def noise_panels(seed: int = 0) -> list[Panel]:
     noisy_raw = sensor.add_shot_read(raw, _SHOT, _READ, rng)
     colours = sensor.demosaic(noisy_raw)
     frame = sensor.to_display(sensor.from_sensor(colours, camera))
+    developed = sensor.to_display(sensor.from_sensor(sensor.demosaic(raw), camera))
+    blotches = smoothed(developed, frame, **_SMOOTHED)
     smaller = sensor.shrink(frame, round(_SIDE / _SHRINK))
     gray = cv2.cvtColor(cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     noisy_gray = np.broadcast_to(add_gaussian(gray[:, :, :1], _SIGMA_255, rng), gray.shape)
@@ -53,11 +56,14 @@ def noise_panels(seed: int = 0) -> list[Panel]:
         ("from_sensor, to_display", frame),
         (f"shrink: {_SHRINK:g} times", smaller),
         (f"compress: JPEG of quality {_QUALITY}", compress(frame, _QUALITY)),
+        ("smoothed: a camera's denoising", blotches),
+        ("smoothed, compress", compress(blotches, _QUALITY)),
+        (f"no noise, compress: {_QUALITY}", compress(clean, _QUALITY)),
     ]
 
 
 def noise_figure(panels: list[Panel]) -> Figure:
-    """The panels in rows of four."""
+    """The panels in rows of five."""
     rows = -(-len(panels) // _COLUMNS)
     figure = Figure(figsize=(2.6 * _COLUMNS, 2.85 * rows), dpi=90, layout="constrained")
     for axes, (title, image) in zip(figure.subplots(rows, _COLUMNS).ravel(), panels, strict=False):
