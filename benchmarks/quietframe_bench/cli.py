@@ -91,6 +91,9 @@ def _level(text: str) -> float:
     show_default=True,
     help="Frames before each round of timed ones; kept apart.",
 )
+@click.option(
+    "--as-video", is_flag=True, help="Estimate the noise as in a video of --fps frames a second, not in every frame."
+)
 @click.option("--frames", metavar="FOLDER|VIDEO", help="Your own frames.  [default: a photograph with noise]")
 @click.option(
     "--quality", is_flag=True, help="PSNR and SSIM over the pictures of --data, with noise added, in place of speed."
@@ -136,7 +139,7 @@ def _level(text: str) -> float:
     type=click.FloatRange(min=0.1, max=1000),
     default=30.0,
     show_default=True,
-    help="With --live: frames a second of the source.",
+    help="With --live and --as-video: frames a second of the source.",
 )
 @click.option(
     "--secs", type=click.FloatRange(min=1), default=20.0, show_default=True, help="With --live: how long to run."
@@ -228,7 +231,10 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
         "from_files": (kinds.from_files, {"from_files"} | tables),
         "speed": (
             kinds.speed,
-            {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames", "resume"} | tables | of_page,
+            {"sizes_wh", "threads", "runs", "min_secs", "warmup", "frames", "resume", "as_video"}
+            | ({"fps"} if options["as_video"] else set())
+            | tables
+            | of_page,
         ),
     }[chosen]
     for name in options.keys() - own - _WRITTEN:

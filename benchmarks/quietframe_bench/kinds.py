@@ -35,6 +35,7 @@ def speed(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         min_secs=options["min_secs"],
         warmup=options["warmup"],
         frames=options["frames"],
+        video_fps=options["fps"] if options["as_video"] else None,
     )
     paths, target = _paths(models), options["json_path"]
     if options["data"]:  # looked at now, not after minutes of measuring

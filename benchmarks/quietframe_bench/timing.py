@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.engines import Engine
+from quietframe.noise_level import NoiseTracker
+from quietframe.tasks import Denoiser
 
 STAGES = ("pre", "engine", "post", "total")
 PERCENTILES = (50, 95, 99)
@@ -29,6 +31,29 @@ class Task(Protocol):
     def __call__(self, frame: NDArray[np.uint8], /) -> Any:
         """The result for a frame."""
         ...
+
+
+class AsVideo:
+    """A denoiser as the real-time loop calls it: the noise level is followed from frame to frame.
+
+    fps: frames a second of the video, which say how often the noise is looked at.
+    """
+
+    def __init__(self, denoiser: Denoiser, fps: float) -> None:
+        self._denoiser, self._tracker = denoiser, NoiseTracker(fps)
+
+    @property
+    def engine(self) -> Engine:
+        """The denoiser's."""
+        return self._denoiser.engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self._denoiser.engine = engine
+
+    def __call__(self, frame: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        """The frame, the next one of the video, denoised."""
+        return self._denoiser(frame, sigma_255=self._tracker(frame))
 
 
 @dataclass

@@ -44,6 +44,18 @@ def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, de
     assert min(row[key] for key in ("load_ms", "first_frame_ms", "peak_rss_mb")) > 0
 
 
+def test_as_a_video_the_ratio_to_the_engine_is_of_means(bench, denoiser_file, tmp_path):
+    target = tmp_path / "rows.json"
+    code, out, _ = bench(denoiser_file, *QUICK, "--as-video", "--fps", 60, "--json", target)
+    assert code == 0
+    assert "ratio of means" in out
+    (row,) = read(target)
+    assert row["settings"]["video_fps"] == 60
+    means = {stage: np.mean(row["samples_ns"][stage]) for stage in ("total", "engine")}
+    assert row["total_over_engine_mean"] == pytest.approx(means["total"] / means["engine"])
+    assert f"{row['total_over_engine_mean']:.3f}" in out
+
+
 def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_path):
     bad = tmp_path / "bad.tflite"
     bad.write_text("no model")
@@ -209,6 +221,8 @@ def test_pairs_prints_the_half_to_report_on_and_writes_the_split(bench, denoiser
         (("{model}", "--size", "0x10"), "640x480"),
         (("{model}", "--threads", "two"), "1,2"),
         (("{model}", "--sigma", "15"), "--sigma does not go with"),
+        (("{model}", "--fps", "15"), "--fps does not go with"),
+        (("{model}", "--as-video", "--live"), "--as-video does not go with"),
         (("{model}", "--quality", "--data", "{folder}", "--threads", "2"), "--threads does not go with"),
         (("{model}", "--quality", "--data", "{folder}", "--sigma", "-1"), "15,25,50"),
         (("{model}", "--quality", "--data", "{folder}/nowhere"), "no such folder"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietframe_bench.timing import STAGES, Samples, Stopwatch, percentiles_ms
+from quietframe import Denoiser
+from quietframe_bench.timing import STAGES, AsVideo, Samples, Stopwatch, percentiles_ms
 
 
 def busy_wait(duration_ns: int) -> int:
@@ -54,6 +55,19 @@ class ClockedTask:
             busy_wait(self.between_ns)
         busy_wait(self.durations_ns[1])
         return results
+
+
+def test_as_a_video_few_frames_are_looked_at_and_all_are_timed(denoiser_file, monkeypatch):
+    looked = []
+    monkeypatch.setattr("quietframe.noise_level.estimate_noise", lambda frame: looked.append(1) or 10.0)
+    denoiser = Denoiser(denoiser_file, threads=1)
+    frame = np.full((48, 64, 3), 90, np.uint8)
+    watch = Stopwatch(AsVideo(denoiser, 30), lambda index: frame)
+    samples = watch.run(warmup=0, runs=12, min_secs=0)
+    assert len(looked) == 2
+    assert len(samples) == 12
+    assert min(samples.stages_ns["engine"]) > 0
+    assert np.array_equal(AsVideo(denoiser, 30)(frame), denoiser(frame, sigma_255=10.0))
 
 
 def test_the_engine_time_is_the_engines_own():

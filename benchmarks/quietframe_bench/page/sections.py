@@ -31,7 +31,7 @@ def speed(lines: Sequence[Line]) -> str:
                 *(number(stages[stage]["p50_ms"], ".2f") for stage in ("pre", "engine", "post", "total")),
                 number(stages["total"]["p95_ms"], ".2f"),
                 number(line["frames_per_s_p50"], ".1f"),
-                number(line["total_over_engine_p50"], ".3f"),
+                number(line[f"total_over_engine_{'mean' if line['settings'].get('video_fps') else 'p50'}"], ".3f"),
                 number(line["spread"], ".1%", marked=line["noisy_machine"]),
             ]
         )
