@@ -73,7 +73,7 @@ class _Worker:
         size_wh: list[int],
         threads: int,
         frames: str | None,
-        video_fps: float | None,
+        video_fps: float | None = None,
     ) -> dict[str, Any]:
         """Import, load, and run the first frame, each timed apart."""
         begin = perf_counter_ns()

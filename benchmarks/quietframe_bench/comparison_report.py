@@ -75,8 +75,14 @@ def comparison_record(found: Comparison, settings: ComparisonSettings) -> dict[s
 
 
 def document_rows(found: Comparison) -> list[tuple[Path | None, Mapping[str, Any]]]:
-    """The rows for `Report.document`; of a model whose file could not be made, without it."""
-    return [(row.model if row.model and row.model.is_file() else None, row.as_record()) for row in found.rows]
+    """The rows for `Report.lines`, each with its time; of a model whose file could not be made, without it."""
+    return [
+        (
+            row.model if row.model and row.model.is_file() else None,
+            {**row.as_record(), "total_p50_ms": times.p50_ms("total") if (times := found.time_of(row)) else None},
+        )
+        for row in found.rows
+    ]
 
 
 def settings_of(settings: ComparisonSettings) -> dict[str, Any]:

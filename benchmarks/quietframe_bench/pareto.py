@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from quietframe_bench.comparison import Comparison
-    from quietframe_bench.image_quality import QualityRow
 
 
 _REAL_TIME_MS = 1000 / 30
@@ -83,7 +82,12 @@ def panels_of(found: Comparison) -> list[Panel]:
     for sigma_255 in dict.fromkeys(row.sigma_255 for row in found.rows):
         rows = [row for row in found.rows if row.sigma_255 == sigma_255]
         noisy = next((row.mean("psnr_db") for row in rows if row.contender == NOISY_INPUT), None)
-        points = [point for row in rows if (point := _point(found, row))]
+        times = [found.time_of(row) for row in rows]
+        drawn = [
+            point_of(row.as_record(), one.p50_ms("total") if one else None, found.pictures)
+            for row, one in zip(rows, times, strict=True)
+        ]
+        points = [point for point in drawn if point]
         if sigma_255 is not None and noisy is not None and points:
             panels.append(Panel(sigma_255, noisy, points))
     return panels
@@ -113,21 +117,23 @@ def figure_of(panels: Sequence[Panel], caption: str) -> Figure:
     return figure
 
 
-def _point(found: Comparison, row: QualityRow) -> Point | None:
-    times, psnr_db = found.time_of(row), row.mean("psnr_db")
-    ms = times.p50_ms("total") if times else None
-    if psnr_db is None or ms is None or row.contender.told_255 is not None:
+def point_of(record: Mapping[str, Any], ms: float | None, pictures: int) -> Point | None:
+    """The point of a quality row in JSON (`QualityRow.as_record`); None if it has no figure or time, or was told.
+
+    ms: of a frame. pictures: how many there are; a row that was judged on fewer says so.
+    """
+    if record["psnr_db"] is None or ms is None or record["told_sigma_255"] is not None:
         return None
-    family = "ours"
-    if row.contender.method:
-        family = "textbook" if row.name.endswith("textbook") else "classical"
-    elif row.name.startswith("FFDNet"):
+    name, family = record["contender"], "ours"
+    if record["method"]:
+        family = "textbook" if name.endswith("textbook") else "classical"
+    elif name.startswith("FFDNet"):
         family = "network"
-    name = row.name.removesuffix(".tflite").removesuffix(", best setting").replace(".", " ")
-    partly = row.contender.every > 1
+    name = name.removesuffix(".tflite").removesuffix(", best setting").replace(".", " ")
+    partly = record["every"] > 1
     if partly:
-        name += f" ({len(row.figures)} of {found.pictures} images)"
-    return Point(name, ms, psnr_db, family, partly)
+        name += f" ({record['images']} of {pictures} images)"
+    return Point(name, ms, record["psnr_db"], family, partly)
 
 
 def _draw_panel(axes: Any, panel: Panel) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import importlib.util
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,9 +19,11 @@ from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe_bench.classical import METHODS, ClassicalDenoiser
 from quietframe_bench.comparison import ComparisonSettings, Networks, check_settings, compare, make_networks
-from quietframe_bench.comparison_report import comparison_record, document_rows, notes
+from quietframe_bench.comparison_report import comparison_record, document_rows, notes, settings_of
 from quietframe_bench.contenders import Contender
 from quietframe_bench.image_quality import QualityRow, QualitySettings, find_pictures
+from quietframe_bench.page import to_html
+from quietframe_bench.report import Report
 from quietframe_bench.speed import ROUNDS, SpeedSettings
 
 HAS_BM3D = importlib.util.find_spec("bm3d") is not None
@@ -99,6 +103,20 @@ def test_everything_is_timed_once_by_the_same_watch(measured, lasting):
     assert ours.facts["macs"] == 9 * 64 * 48
     assert ours.gmacs_per_s == pytest.approx(9 * 64 * 48 / ours.p50_ms("engine") / 1e6)
     assert all(one.gmacs_per_s is None for one in found.times if one is not ours)
+
+
+def test_the_page_names_every_contender_with_its_time_and_draws_them(measured, lasting):
+    found, settings = measured
+    lines = Report("quality", settings_of(settings)).lines(document_rows(found), **comparison_record(found, settings))
+    page = to_html(lines)
+    for row in found.rows:
+        assert f">{row.name}<" in page
+        if times := found.time_of(row):
+            assert f">{times.p50_ms('total'):.2f}<" in page
+    (plot,) = re.findall(r'alt="PSNR against time" src="data:image/svg\+xml;base64,([^"]*)"', page)
+    drawn = base64.b64decode(plot).decode()
+    assert "blur fp32" in drawn
+    assert "bilateral" in drawn
 
 
 def test_what_is_not_measured_says_what_it_takes(measured):

@@ -158,26 +158,21 @@ def sustained(lines: Sequence[Line]) -> str:
     return as_image(figure, "Time of a frame over a run without a pause")
 
 
-def front(judged: Sequence[Line], times_ms: Mapping[str, float]) -> str:
-    """PSNR against time, for each noise level; nothing where there are no times."""
-    from quietframe_bench.pareto import Panel, Point, figure_of
+def front(judged: Sequence[Line], times_ms: Sequence[float | None]) -> str:
+    """PSNR against time, for each noise level; nothing where there are no times.
+
+    times_ms: of a frame, for each of the rows.
+    """
+    from quietframe_bench.contenders import NOISY_INPUT
+    from quietframe_bench.pareto import Panel, figure_of, point_of
 
     panels = []
     for sigma_255 in dict.fromkeys(line["sigma_255"] for line in judged):
-        at = [line for line in judged if line["sigma_255"] == sigma_255]
-        noisy = next(line["psnr_db"] for line in at if line["model"] is None)
-        points = [
-            Point(
-                line["model"]["file"].removesuffix(".tflite"),
-                times_ms[line["model"]["sha256"]],
-                line["psnr_db"],
-                "ours",
-            )
-            for line in at
-            if line["model"] and line["model"]["sha256"] in times_ms
-        ]
+        at = [(line, ms) for line, ms in zip(judged, times_ms, strict=True) if line["sigma_255"] == sigma_255]
+        noisy = next(line for line, _ in at if line["contender"] == NOISY_INPUT.name)
+        points = [point for line, ms in at if (point := point_of(line, ms, noisy["images"]))]
         if points:
-            panels.append(Panel(sigma_255, noisy, points))
+            panels.append(Panel(sigma_255, noisy["psnr_db"], points))
     return as_image(figure_of(panels, "median of the total"), "PSNR against time") if panels else ""
 
 
