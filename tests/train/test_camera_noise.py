@@ -129,6 +129,13 @@ def test_a_flat_frame_changes_evenly_from_edge_to_edge():
         assert np.ptp(steps, axis=1).max() <= 1
 
 
+def test_half_of_the_flat_frames_are_near_gray():
+    means = np.array([flat_frame(4, 4, rng(seed)).mean(axis=(0, 1)) for seed in range(400)])
+    near = np.ptp(means, axis=1) < 60
+    assert 0.45 < near.mean() < 0.75, "half on purpose, and a few by chance"
+    assert means.mean(axis=1).min() < 30 and means.mean(axis=1).max() > 225
+
+
 @pytest.mark.parametrize("quality", [50, 95])
 def test_jpeg_of_lower_quality_loses_more(quality):
     photo = photo_bgr()[:128, :128]

@@ -164,6 +164,17 @@ def test_the_level_sets_what_the_skip_carries():
     assert not np.allclose(low, high)
 
 
+def test_the_last_features_have_steps_in_training():
+    model = camera_unet(widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(1,))
+    last = keras.Model(model.inputs, model.get_layer("out0_0_calm").output)
+    inputs = [np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32), np.full((2, 1, 1, 1), 0.1, np.float32)]
+    steps = np.asarray(last(inputs, training=True)) * 255 / 6
+    assert np.abs(steps - np.rint(steps)).max() < 1e-3
+    assert len(np.unique(np.rint(steps))) > 50
+    finer = np.asarray(last(inputs, training=False)) * 255 / 6
+    assert np.abs(finer - np.rint(finer)).max() > 0.1
+
+
 def test_most_first_filters_see_no_even_colour():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 12, 16)).astype(np.float32)
     bound = np.asarray(ZeroMean()(kernel))

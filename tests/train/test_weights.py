@@ -143,6 +143,24 @@ def test_a_run_that_is_not_done_is_no_start(first, mnist_npz, tmp_path):
         train("digit-classifier", data=mnist_npz, out=tmp_path / "run", epochs=1, start_from=folder)
 
 
+def test_a_rate_of_ones_own_is_kept_and_scales_the_settling_phase(mnist_npz, tmp_path):
+    settled = RECIPES["camera-nano"].with_learning_rate(2e-3)
+    assert settled.optimizer.learning_rate == 2e-3
+    assert settled.settling.learning_rate == pytest.approx(1e-3)
+    begin = {"data": mnist_npz, "epochs": 3, "limit": 64, "learning_rate": 4e-4}
+    with pytest.raises(KilledError):
+        train(DIGITS, out=tmp_path / "run", callbacks=[Kill()], **begin)
+    resumed = train(DIGITS, out=tmp_path / "run", resume=True)
+    assert resumed.recipe.optimizer.learning_rate == 4e-4
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-3, 1.0, float("nan")])
+def test_a_rate_out_of_range_is_refused(mnist_npz, tmp_path, rate):
+    with pytest.raises(UsageError, match="learning rate above 0"):
+        train(DIGITS, data=mnist_npz, out=tmp_path / "run", epochs=1, learning_rate=rate)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_composed_recipe_has_no_start(first, mnist_npz, tmp_path):
     with pytest.raises(UsageError, match="pass --start-from to those"):
         train("denoise-and-classify", data=mnist_npz, out=tmp_path / "run", start_from=first.folder)

@@ -164,8 +164,12 @@ def smoothed(
 
 
 def flat_frame(height: int, width: int, rng: np.random.Generator) -> Frame:
-    """One colour that changes evenly into a similar one from edge to edge, or does not change."""
-    start = rng.uniform(0, 255, 3)
+    """One colour that changes evenly into a similar one from edge to edge, or does not change.
+
+    Half of the colours are near gray, as walls and skies are.
+    """
+    near_gray = rng.random() < 0.5
+    start = rng.uniform(0, 255) + rng.normal(0, 15, 3) if near_gray else rng.uniform(0, 255, 3)
     end = start + rng.uniform(-30, 30, 3) * (rng.random() < 0.5)
     slope = np.linspace(0, 1, width)[None, :, None]
     return np.broadcast_to(np.clip(np.rint(start + (end - start) * slope), 0, 255).astype(np.uint8), (height, width, 3))

@@ -39,6 +39,11 @@ _MEASURES += ("accuracy",)
     type=click.Path(path_type=Path),
     help="Begin with the weights of another training of the same model: a run folder, or a .keras or packed .npz file.",
 )
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    help="The highest, in place of the recipe's: a smaller one with --start-from.",
+)
 @click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:

@@ -200,6 +200,14 @@ class Recipe:
     dtype_policy: str = "float32"
     limits: str = ""
 
+    def with_learning_rate(self, rate: float) -> Recipe:
+        """This recipe at another highest learning rate, its settling phase's in proportion."""
+        settling = self.settling
+        if settling is not None:
+            share = rate / self.optimizer.learning_rate
+            settling = replace(settling, learning_rate=settling.learning_rate * share)
+        return replace(self, optimizer=replace(self.optimizer, learning_rate=rate), settling=settling)
+
     @property
     def settled(self) -> Recipe:
         """The settling phase as a recipe of its own: the rest of this one applies to it."""

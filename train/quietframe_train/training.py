@@ -56,6 +56,7 @@ def train(
     data_terms: str | None = None,
     compute: str | None = None,
     start_from: str | Path | None = None,
+    learning_rate: float | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Train a recipe, measure the result, and leave everything in a run folder.
@@ -75,6 +76,7 @@ def train(
         compute: Keras' policy while training, in place of the recipe's: `float32`, `mixed_bfloat16`, `mixed_float16`.
         start_from: begin with the weights of another training of the same model, not with random ones: a finished run
             folder, a `.keras` file, or what `python -m quietframe_train.pack_weights` wrote.
+        learning_rate: the highest, in place of the recipe's; that of a settling phase changes in proportion.
         callbacks: further Keras callbacks, such as a progress bar.
 
     Raises:
@@ -92,6 +94,10 @@ def train(
         data_name, data_terms = data_name or earlier.data.name, data_terms or earlier.data.terms
     policy = compute or (earlier.recipe if earlier else recipe).dtype_policy
     recipe = replace(recipe, dtype_policy=policy)
+    if learning_rate is not None and not 0 < learning_rate < 1:
+        raise UsageError(f"Expected a learning rate above 0 and below 1. Received: {learning_rate}")
+    rate = learning_rate or (earlier.recipe.optimizer.learning_rate if earlier else None)
+    recipe = recipe.with_learning_rate(rate) if rate else recipe
     if recipe.parts and epochs:
         raise UsageError(f"{recipe.name} is composed of {' and '.join(recipe.parts)}: pass --epochs to those")
     epochs, seed = _first(epochs, recipe.epochs), _first(seed, 0)
@@ -193,8 +199,9 @@ def _fit(
         phase.mkdir(exist_ok=True)
         epochs = max(1, round(config.epochs * share))
         _LOG.info("%s phase: %d epochs", name, epochs)
-        if name == run_folder.SETTLING:
+        if recipe.settling:  # what follows goes on with its loss and patches
             phase_recipe = recipe.settled
+        if name == run_folder.SETTLING:
             training, _ = batches(phase_recipe, splits, seed=run.seed + 1)
         else:
             model = in_float32(recipe, model)

@@ -11,6 +11,7 @@ from quietframe_train.layers import PixelShuffle, RangeLimit, TrainedSteps
 
 _WAY_UP = 2.5
 _SUM = 6.0
+_LAST = 6.0  # what ReLU6 lets through
 
 
 def unet(
@@ -38,7 +39,8 @@ def unet(
         decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
         calm: train the linear tensors for their 8 bits from the start: see `calmed`. On the ways up the limit is low:
             the scale of a sum is free, as normalization follows, and grows if nothing holds it, but what the skip
-            carries needs the finer steps.
+            carries needs the finer steps. What ReLU6 gives at the first level's size on the way up feels its steps,
+            too: a tenth of the noise is a tenth of these features, and nothing else keeps them above a step.
         level: what the network is told, (1, 1, 1, widths[1]): added to the first features of the second level.
         gate: how much of each of its channels the first level's skip carries, (1, 1, 1, widths[0]).
 
@@ -62,6 +64,8 @@ def unet(
         x = calmed(x, _SUM, f"up{depth}_add") if calm else x
         for index in range(decoder_convs[depth]):
             x = conv(x, widths[depth], f"out{depth}_{index}")
+            if calm and depth == 0:
+                x = TrainedSteps(_LAST / 2, name=f"out{depth}_{index}_calm")(x)
     return x
 
 
