@@ -20,7 +20,7 @@ from quietframe_export.graph import (
     tensor_ranges,
     tflite_operations,
 )
-from quietframe_export.ranges import bounded
+from quietframe_export.ranges import bounded, in_whole_levels
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
 from quietframe_export.targets import Target
@@ -28,7 +28,7 @@ from quietframe_export.test_set import measure
 from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx, shorten_weights
 from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
 from quietframe_export.verify import Answers, Comparison, answer, compare
-from quietframe_train.quantization import choose_ranges
+from quietframe_train.quantization import Range, choose_ranges
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
@@ -203,7 +203,9 @@ def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) ->
     card = subject.card
     engine = subject.corrected if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
     if target.format == "tflite":
-        ranges = choose_ranges(engine.model, subject.examples) if target.precision == "int8" else {}
+        ranges: Mapping[str, Range] = {}
+        if target.precision == "int8":
+            ranges = in_whole_levels(engine.model, choose_ranges(engine.model, subject.examples))
         with bounded(engine.model, ranges):
             return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)

@@ -51,7 +51,7 @@ def choose_ranges(
         examples: inputs in the model's order, of any batch size.
         deviations: keep within so many standard deviations of the mean: for a model that can still learn to.
     """
-    outputs = {_maker(tensor) for tensor in model.outputs}
+    outputs = {maker(tensor) for tensor in model.outputs}
     seen: dict[str, list[NDArray[np.float32]]] = {}
 
     def watch(layer: Any, inner: Any, *args: Any, **kwargs: Any) -> Any:
@@ -191,13 +191,13 @@ def leaves(model: keras.Model) -> Iterator[Any]:
             yield layer
 
 
-def _maker(tensor: Any) -> Any:
+def maker(tensor: Any) -> Any:
     """The layer that computes a tensor: inside a model that is a layer, and before what only moves values about."""
     layer, node, index = tensor._keras_history
     if isinstance(layer, keras.Model):
-        return _maker(layer.outputs[index])
+        return maker(layer.outputs[index])
     if isinstance(layer, (layers.Reshape, layers.Flatten, PixelShuffle)):
-        return _maker(layer._inbound_nodes[node].input_tensors[0])
+        return maker(layer._inbound_nodes[node].input_tensors[0])
     return layer
 
 
