@@ -12,14 +12,14 @@ import tensorflow as tf
 
 from quietframe_train.quantization import Range, leaves, maker, patched
 
-_LEVELS = 255  # of a frame in [0, 1]
+_STEPS = 255  # from the lowest of 256 values to the highest
 
 
 def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]:
     """The ranges, with steps of one 8-bit level for what a model adds to its frame at the end, if they nearly are so.
 
     The sum is rounded to whole levels. Steps of 1.1 of them before that are a second rounding, which costs 0.06 dB at
-    sigma 5; of what was to be taken away at sigma 50, a bit more is clipped.
+    sigma 5; of what was to be taken away at sigma 50, a bit more is clipped. Frames are in [0, 1].
 
     ranges: by layer name, from `quietframe_train.quantization.choose_ranges`.
     """
@@ -28,8 +28,10 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
         last = maker(output)
         for tensor in last.input if isinstance(last, keras.layers.Add) else ():
             name = maker(tensor).name
-            if name in found and 0.7 < (found[name][1] - found[name][0]) * _LEVELS / 255 < 1.4:
-                found[name] = -128 / _LEVELS, 127 / _LEVELS
+            low, high = found.get(name, (0.0, 0.0))
+            step_255 = 255 * (high - low) / _STEPS
+            if 0.7 < step_255 < 1.4:
+                found[name] = -128 / 255, 127 / 255
     return found
 
 
