@@ -14,6 +14,7 @@ from quietframe.errors import SourceError, UsageError
 from quietframe_train import RECIPES, load_run, train
 from quietframe_train.pack_weights import trained_model
 from quietframe_train.recipe import Constant, OptimizerConfig
+from quietframe_train.weights import pack
 
 DIGITS = RECIPES["digit-cnn"]
 STILL = replace(DIGITS, schedule=Constant(), optimizer=OptimizerConfig(learning_rate=1e-12))
@@ -77,6 +78,15 @@ def test_packed_weights_take_half_the_room_and_say_what_they_were_trained_on(fir
     assert run.data.terms.startswith("unknown") and run.data.terms.endswith("; CC0")
 
 
+@pytest.mark.parametrize(("name", "weight", "message"), [("w.bin", 1.0, "suffix"), ("w.npz", 1e6, "half precision")])
+def test_what_cannot_be_packed_is_refused(tmp_path, name, weight, message):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.set_weights([np.full((2, 1), weight), np.zeros(1)])
+    with pytest.raises(UsageError, match=message):
+        pack(model, None, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_data_is_named_once_where_it_is_the_same(first, packed, go_on):
     assert go_on(packed, **KNOWN).data == first.data
 
@@ -123,7 +133,7 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(packed,
     [
         ("none.keras", None, "no such file or folder; start from"),
         ("torn.npz", b"PK\x03\x04torn", "not packed weights, cannot be read"),
-        ("torn.keras", b"torn", "not weights of this recipe's model"),
+        ("torn.keras", b"torn", "not a Keras model that can be read"),
         ("empty.npz", b"", "not packed weights, cannot be read"),
     ],
 )
