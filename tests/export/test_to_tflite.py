@@ -56,7 +56,8 @@ def test_int8_frames_pass_unchanged(camera: Subject, int8: bytes, tmp_path: Path
     path = tmp_path / "m.tflite"
     path.write_bytes(int8)
     engine = LiteRtEngine(path, threads=1)
-    image, sigma, denoised = engine.inputs["image"], engine.inputs["sigma"], engine.outputs["denoised"]
+    tensors = engine.inputs["image"], engine.inputs["sigma"], engine.outputs["denoised"]
+    image, sigma, denoised = (tensor.declared for tensor in tensors)
     for info in (image, denoised):
         assert (info.dtype, info.zero_point) == (np.int8, -128)
         assert info.scale == pytest.approx(1 / 255, rel=1e-4)

@@ -235,10 +235,26 @@ def test_the_card_is_read_from_the_file(make_model: MakeModel, suffix: str, tiny
 
 def test_quantization_is_read_from_the_file(make_model: MakeModel) -> None:
     for dtype, scale, zero_point in [("uint8", 1 / 255, 0), ("int8", 1 / 255, -128), ("int16", 1 / 32767, 0)]:
-        info = open_engine(make_model(dtype, dtype=dtype)).inputs["image"]
+        info = open_engine(make_model(dtype, dtype=dtype)).inputs["image"].declared
         assert (info.dtype, info.zero_point) == (np.dtype(dtype), zero_point)
         assert info.scale == pytest.approx(scale)
     assert open_engine(make_model("float32")).inputs["image"].scale == 0
+
+
+def test_signed_bytes_go_in_and_out_as_unsigned_ones(make_model: MakeModel) -> None:
+    engine = open_engine(make_model(dtype="int8", offset_255=3))
+    for info in (engine.inputs["image"], engine.outputs["denoised"]):
+        assert (info.dtype, info.zero_point, info.declared.dtype) == (np.uint8, 0, np.int8)
+    levels = np.arange(252, dtype=np.uint8)[::-1].reshape(1, 7, 12, 3)
+    levels.setflags(write=False)
+    first = engine.run({"image": levels})["denoised"]
+    second = engine.run({"image": levels[:, ::-1, ::2]})["denoised"]  # not contiguous, and of another size
+    assert np.array_equal(first, levels + 3)
+    assert np.array_equal(second, levels[:, ::-1, ::2] + 3)
+    for wrong in (levels.view(np.int8), levels.astype(np.float32)):
+        with pytest.raises(ModelLoadError, match=r"cannot run on image .*takes image uint8"):
+            engine.run({"image": wrong})
+    assert np.array_equal(engine.inputs["image"].as_declared(levels), levels.astype(np.int16) - 128)
 
 
 def test_files_that_are_no_models(tmp_path: Path, suffix: str, make_model: MakeModel) -> None:

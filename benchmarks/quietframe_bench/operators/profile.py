@@ -167,7 +167,9 @@ def open_profile(path: Path, inputs: Inputs, *, threads: int) -> Profile:
     from quietframe_bench.operators.litert_profile import LiteRtProfile
 
     nodes = tflite_nodes(path.read_bytes(), {name: array.shape for name, array in inputs.items()})
+    engine = ENGINES[path.suffix.lower()](path, threads=threads)
+    declared = {name: engine.inputs[name].as_declared(array) for name, array in inputs.items()}
     try:
-        return LiteRtProfile(path, inputs, nodes, threads=threads)
+        return LiteRtProfile(path, declared, nodes, threads=threads)
     except ProfileUnavailableError as exc:
-        return WholeGraph(ENGINES[path.suffix.lower()](path, threads=threads), inputs, nodes, str(exc))
+        return WholeGraph(engine, inputs, nodes, str(exc))

@@ -184,7 +184,7 @@ def _print_tensors(engine: Engine, card: ModelCard | None) -> None:
         ("output", engine.outputs, card.outputs if card else ()),
     ):
         by_name = {spec.name: spec for spec in specs}
-        for tensor in tensors.values():
+        for tensor in (tensor.declared for tensor in tensors.values()):
             quantized = f"{tensor.scale:.6g} · (q − {tensor.zero_point})" if tensor.scale else ""
             meaning = _meaning(by_name.get(tensor.name))
             rows.append((side, tensor.name, _shape(tensor), tensor.dtype.name, quantized, meaning))
@@ -204,6 +204,7 @@ def _shape(tensor: TensorInfo) -> str:
 
 
 def _tensor_record(tensor: TensorInfo) -> dict[str, Any]:
+    tensor = tensor.declared
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),

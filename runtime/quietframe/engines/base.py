@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,17 +12,22 @@ from numpy.typing import NDArray
 
 from quietframe.errors import ModelLoadError
 
+SIGN = 128
+"""The bit, and the difference, between a signed byte and an unsigned one that stands for the same."""
+
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor as the file declares it.
+    """A tensor as its engine takes or gives it.
 
     Attributes:
         name: its name in the signature.
         shape: its axes; None where the size is free.
-        dtype: what it holds in the file.
+        dtype: of its arrays.
         scale, zero_point: of an integer tensor, real = scale · (stored − zero_point); scale 0 if it is not
             quantized.
+        turned: the file holds int8, and the engine takes or gives uint8, all 128 higher, as 8-bit pictures are: it
+            turns them round while it copies them, which costs no pass of its own.
     """
 
     name: str
@@ -30,6 +35,18 @@ class TensorInfo:
     dtype: np.dtype[Any]
     scale: float = 0.0
     zero_point: int = 0
+    turned: bool = False
+
+    @property
+    def declared(self) -> TensorInfo:
+        """The tensor as the file declares it."""
+        if not self.turned:
+            return self
+        return replace(self, dtype=np.dtype(np.int8), zero_point=self.zero_point - SIGN, turned=False)
+
+    def as_declared(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array of this tensor as the file would hold it."""
+        return (array ^ np.uint8(SIGN)).view(np.int8) if self.turned else array
 
 
 class Engine(Protocol):
@@ -54,7 +71,7 @@ class Engine(Protocol):
         """Run the model once.
 
         inputs: an array for each input tensor, by name, of that tensor's dtype; a free axis may have any size
-        and may change from call to call. Returns arrays of the file's dtypes, by name. They belong to the
+        and may change from call to call. Returns arrays of the output tensors' dtypes, by name. They belong to the
         caller: a later call does not change them. Threads may share an engine: their calls take turns.
         Raises ModelLoadError if the file does not take these inputs.
         """

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.descriptors import STDERR, diverted
-from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
+from quietframe.engines.base import SIGN, TensorInfo, first_line, read_model_file, run_error
 from quietframe.engines.flatbuffer import open_flatbuffer, read_card, refuse_absurd_tensors
 from quietframe.errors import ModelLoadError
 
@@ -29,6 +29,8 @@ class LiteRtEngine:
     prepared when its first inputs come: at the size that is stored in it, which need not even be a possible one,
     the work would be for nothing. When much smaller inputs come, the interpreter is made anew: LiteRT keeps up to two
     thirds of the memory that its largest inputs took, and a new one costs hardly more than resizing it.
+
+    Quantized int8 tensors are taken and given as uint8 (`TensorInfo.turned`).
 
     Args:
         path: the file.
@@ -86,11 +88,27 @@ class LiteRtEngine:
             self._allocate()
             self._most_elements = max(self._most_elements, elements)
             self._shapes.update({name: array.shape for name, array in inputs.items()})
-        interpreter = self._interpreter
         for name, index in self._input_indices.items():
-            interpreter.set_tensor(index, inputs[name])
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in self._output_indices.items()}
+            self._put(index, inputs[name], self.inputs[name])
+        self._interpreter.invoke()
+        return {name: self._get(index, self.outputs[name]) for name, index in self._output_indices.items()}
+
+    def _put(self, index: int, array: NDArray[Any], info: TensorInfo) -> None:
+        if not info.turned:
+            self._interpreter.set_tensor(index, array)
+        elif array.dtype != info.dtype:
+            raise ValueError(f"{array.dtype} for {info.dtype}")
+        else:
+            np.bitwise_xor(array, np.uint8(SIGN), out=self._bytes(index))
+
+    def _get(self, index: int, info: TensorInfo) -> NDArray[Any]:
+        if info.turned:
+            return np.bitwise_xor(self._bytes(index), np.uint8(SIGN))
+        return np.asarray(self._interpreter.get_tensor(index))
+
+    def _bytes(self, index: int) -> NDArray[np.uint8]:
+        """The interpreter's own memory of an int8 tensor: it refuses to run while anybody holds this array."""
+        return np.asarray(self._interpreter.tensor(index)()).view(np.uint8)
 
     def _open(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter
@@ -154,10 +172,12 @@ def _info(name: str, detail: Mapping[str, Any]) -> TensorInfo:
     scale, zero_point = detail["quantization"]
     shape = detail.get("shape_signature", ())
     shape = shape if len(shape) else detail["shape"]
+    turned = bool(scale) and detail["dtype"] == np.int8
     return TensorInfo(
         name=name,
         shape=tuple(None if size < 0 else int(size) for size in shape),
-        dtype=np.dtype(detail["dtype"]),
+        dtype=np.dtype(np.uint8 if turned else detail["dtype"]),
         scale=float(scale),
-        zero_point=int(zero_point),
+        zero_point=int(zero_point) + (SIGN if turned else 0),
+        turned=turned,
     )

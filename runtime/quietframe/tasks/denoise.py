@@ -80,8 +80,7 @@ class Denoiser:
         levels, where the caller knows it; in place of the denoiser's own, or of an estimate. Returns the frame's
         shape and dtype. Raises FrameError if the array is not a frame.
         """
-        results = map(self.engine.run, self.prepare(frame, sigma_255=sigma_255))
-        return self._finish(frame, results, in_place=True)
+        return self.finish(frame, map(self.engine.run, self.prepare(frame, sigma_255=sigma_255)))
 
     def level_255(self, frame: NDArray[np.uint8]) -> float | None:
         """The noise level that a frame has, in 8-bit levels: as stated, or else estimated; None if nobody asks."""
@@ -138,11 +137,8 @@ class Denoiser:
 
     def finish(self, frame: NDArray[np.uint8], results: Iterable[Inputs]) -> NDArray[np.uint8]:
         """The denoised frame, from the frame and the engine's results for `prepare(frame)`, taken one by one."""
-        return self._finish(frame, results, in_place=False)
-
-    def _finish(self, frame: NDArray[np.uint8], results: Iterable[Inputs], *, in_place: bool) -> NDArray[np.uint8]:
         placement = self.placement(frame.shape[0], frame.shape[1])
-        parts = (self._decode(result, placement.part_hw, in_place=in_place) for result in results)
+        parts = (self._decode(result, placement.part_hw) for result in results)
         clean = self._join(parts, placement, frame)
         if self.strength < 1:
             return cv2.addWeighted(clean, self.strength, frame, 1 - self.strength, 0)
@@ -157,9 +153,9 @@ class Denoiser:
         else:
             yield from (cv2.extractChannel(frame, channel) for channel in range(3))
 
-    def _decode(self, result: Inputs, part_hw: tuple[int, int], *, in_place: bool) -> NDArray[np.uint8]:
+    def _decode(self, result: Inputs, part_hw: tuple[int, int]) -> NDArray[np.uint8]:
         name = self._image_out.name
-        part = decode_image(result[name], self._image_out, self.engine.outputs[name], in_place=in_place)
+        part = decode_image(result[name], self._image_out, self.engine.outputs[name])
         if part.shape[:2] != part_hw:
             raise ModelLoadError(
                 f"{self.card.name}: the model made {part.shape[:2]} pixels of {part_hw}: a denoiser keeps the size"

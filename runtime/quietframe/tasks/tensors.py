@@ -36,13 +36,11 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
     return tensor[None, :, :, None] if tensor.ndim == 2 else tensor[None]
 
 
-def decode_image(
-    tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo, *, in_place: bool = False
-) -> NDArray[np.uint8]:
+def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDArray[np.uint8]:
     """Turn a model's picture back into 8 bits, rounded and clipped: the inverse of `encode_image`.
 
-    tensor: of batch size 1. in_place: it may be written to, and may hold the result, where that saves a copy. Returns
-    (H, W, 3) uint8 BGR or (H, W) uint8 gray.
+    tensor: of batch size 1. Returns (H, W, 3) uint8 BGR or (H, W) uint8 gray: a part of the tensor itself, without a
+    copy, where that already fits.
     """
     image = tensor[0]
     if spec.layout == "NCHW":
@@ -53,7 +51,7 @@ def decode_image(
     scale = 255 / (high - low)
     if np.issubdtype(info.dtype, np.integer):
         if info.dtype.itemsize == 1:
-            image = _recoded(image.view(np.uint8), _decoding(low, high, info), in_place=in_place)
+            image = _recoded(image.view(np.uint8), _decoding(low, high, info))
         else:
             image = _to_8bit(dequantize(image, info), scale, low)
     else:
@@ -80,37 +78,30 @@ def dequantize(codes: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=32)
-def _encoding(low: float, high: float, info: TensorInfo) -> int | NDArray[Any]:
+def _encoding(low: float, high: float, info: TensorInfo) -> NDArray[Any] | None:
     """The integer that stands for each 8-bit level, for `_recoded`."""
-    return _as_key(quantize(np.linspace(low, high, 256), info))
+    return _unless_same(quantize(np.linspace(low, high, 256), info))
 
 
 @lru_cache(maxsize=32)
-def _decoding(low: float, high: float, info: TensorInfo) -> int | NDArray[Any]:
+def _decoding(low: float, high: float, info: TensorInfo) -> NDArray[Any] | None:
     """The 8-bit level of each one-byte integer, seen as uint8, for `_recoded`."""
     codes = np.arange(256).astype(np.uint8).view(info.dtype)
-    return _as_key(_to_8bit(dequantize(codes, info), 255 / (high - low), low))
+    return _unless_same(_to_8bit(dequantize(codes, info), 255 / (high - low), low))
 
 
-def _as_key(table: NDArray[Any]) -> int | NDArray[Any]:
-    """The number that does what the table does when it is XORed with an index, if there is one; else the table.
+def _unless_same(table: NDArray[Any]) -> NDArray[Any] | None:
+    """None for a table of levels that stand for themselves."""
+    return None if table.dtype == np.uint8 and bool((table == np.arange(256)).all()) else table
 
-    0 for uint8 that stands for itself, 128 for int8 that stands for a level 128 higher.
-    """
+
+def _recoded(image: NDArray[np.uint8], table: NDArray[Any] | None) -> NDArray[Any]:
+    """`table[image]`; the image itself, uncopied, without a table."""
+    if table is None:
+        return image
     if table.dtype.itemsize > 1:
-        return table
-    table = table.view(np.uint8)
-    return int(table[0]) if bool((table == np.arange(256) ^ table[0]).all()) else table
-
-
-def _recoded(image: NDArray[np.uint8], code: int | NDArray[Any], *, in_place: bool = False) -> NDArray[Any]:
-    """`code[image]`, or `image ^ code`, which takes a tenth of the time. The image itself, uncopied, for 0."""
-    if isinstance(code, int):
-        out = image if in_place and image.flags.writeable else None
-        return np.bitwise_xor(image, np.uint8(code), out=out) if code else image
-    if code.dtype.itemsize > 1:
-        return code[image]
-    return cv2.LUT(image, code)  # ten times as fast as NumPy's indexing
+        return table[image]
+    return cv2.LUT(image, table.view(np.uint8))  # ten times as fast as NumPy's indexing
 
 
 def _to_8bit(values: NDArray[np.float32], scale: float, low: float) -> NDArray[np.uint8]:
