@@ -16,15 +16,15 @@ def camera() -> keras.Model:
 
 @pytest.mark.parametrize("span", [(-0.53, 0.52), (-0.45, 0.4), (0.0, 1.1)])
 def test_what_is_added_to_the_frame_has_steps_of_one_level(camera: keras.Model, span: tuple[float, float]) -> None:
-    ranges = {"residual": span, "up0_add": (-6.0, 5.0)}
+    ranges = {"scaled": span, "residual": (-0.5, 0.5)}
     found = in_whole_levels(camera, ranges)
-    assert found == {"residual": (-128 / 255, 127 / 255), "up0_add": (-6.0, 5.0)}
-    assert ranges["residual"] == span, "what was given stays as it was"
+    assert found == {"scaled": (-128 / 255, 127 / 255), "residual": (-0.5, 0.5)}
+    assert ranges["scaled"] == span, "what was given stays as it was"
 
 
 @pytest.mark.parametrize("span", [(-0.2, 0.2), (-1.0, 1.0)])
 def test_a_range_that_is_far_from_that_stays(camera: keras.Model, span: tuple[float, float]) -> None:
-    assert in_whole_levels(camera, {"residual": span}) == {"residual": span}
+    assert in_whole_levels(camera, {"scaled": span}) == {"scaled": span}
 
 
 def test_a_model_without_such_a_sum_keeps_its_ranges() -> None:

@@ -10,7 +10,7 @@ from quietframe.noise_level import read_noise
 from quietframe_train import sensor
 from quietframe_train.camera_noise import CameraNoise, compress, flat_frame, smoothed
 
-WHITE = {"sensor_share": 0.0, "quiet_share": 0.0, "gray_share": 0.0, "flat_share": 0.0}
+WHITE = {"sensor_share": 0.0, "quiet_share": 0.0, "gray_share": 0.0, "flat_share": 0.0, "understated_share": 0.0}
 
 
 def rng(seed=0):
@@ -47,6 +47,14 @@ def test_white_noise_is_told_its_level_within_the_error():
     assert np.all((ratio > 0.77) & (ratio < 1.24))
     assert np.min(ratio) < 0.85 < 1.15 < np.max(ratio)
     assert 28 < measured.max() < 31
+
+
+def test_some_white_noise_is_told_as_far_less_than_it_is():
+    noise = CameraNoise(**{**WHITE, "understated_share": 0.25})
+    clean, noisy, told = noise.apply(shades(400, 32), 32, rng())
+    ratio = told / np.std(noisy.astype(float) - clean, axis=(1, 2, 3))
+    assert 0.15 < np.mean(ratio < 0.65) < 0.3
+    assert ratio.min() < 0.05
 
 
 def test_a_sensors_noise_is_told_as_less_than_it_is():

@@ -47,9 +47,13 @@ class CameraNoise:
     mostly told as less than it is: so the model learns to take more of it away than of white noise of that level. It is
     harder to tell from texture, and a cautious model would leave much of it.
 
+    A few white frames are told as hardly noisy: a model that only saw clean ones told so would ignore what it sees,
+    from one told level to the next.
+
     Attributes:
         max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
         level_error: the told level is wrong by up to this share, so that an estimate may be, too.
+        understated_share: share of white frames that are told as anything from nothing to what that error leaves.
         sensor_share: share of frames with a sensor's noise: `sensor.random_sensor`, mosaic, shot and read noise.
         quiet_share: share of frames without noise, half of them compressed.
         smooth_share, resize_share, jpeg_share: shares of the sensor's frames whose noise the camera has smoothed, that
@@ -61,6 +65,7 @@ class CameraNoise:
 
     max_sigma_255: float = 60.0
     level_error: float = 0.3
+    understated_share: float = 0.02
     sensor_share: float = 0.3
     quiet_share: float = 0.05
     smooth_share: float = 0.7
@@ -93,7 +98,8 @@ class CameraNoise:
             f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
             f"{self.sensor_share:.0%} of the frames with shot and read noise of a sensor, demosaiced, "
             f"{self.jpeg_share:.0%} of those as JPEG of quality {low} to {high}; {self.quiet_share:.0%} without noise; "
-            f"told level up to {self.level_error:.0%} wrong, of a sensor's noise {least:.0%} to {most:.0%}"
+            f"told level up to {self.level_error:.0%} wrong (of {self.understated_share:.0%} of the white frames "
+            f"anything less), of a sensor's noise {least:.0%} to {most:.0%}"
         )
 
     def _one(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
@@ -112,6 +118,8 @@ class CameraNoise:
         sigma_255 = rng.uniform(0, self.max_sigma_255)
         noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
         noisy = np.broadcast_to(noisy, clean.shape)
+        if rng.random() < self.understated_share:
+            return clean, noisy, sigma_255 * rng.uniform(0, 1 - self.level_error)
         return clean, noisy, _told(sigma_255, 1 - self.level_error, 1 + self.level_error, rng)
 
     def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:

@@ -11,6 +11,7 @@ from quietframe_train.layers import PixelShuffle, PixelUnshuffle, ZeroMean
 from quietframe_train.models.unet import calmed, conv, unet
 
 _FIRST = 6.0  # the first features reach about so far, in deviations
+_RESIDUAL = 4.0  # and what is taken away, in what the noise level makes the unit of it
 
 
 def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]) -> keras.Model:
@@ -20,8 +21,10 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     from the identity, and its result is added to the frame.
 
     The noise level passes two 1×1 convolutions and is added to the first features of the second level: the same as a
-    constant input plane, without the plane. By another convolution it sets how much the skip of the first level
-    carries: what is to be taken away from a frame is nearly a filtered frame, more of it where there is more noise.
+    constant input plane, without the plane. By two others it sets one factor for the first features and one for what is
+    taken away from the frame. So the network works in units of the noise, and 8 bits are as fine beside faint noise as
+    beside strong noise. One number each, as integer kernels multiply by those four times as fast as by one for each
+    channel.
 
     Args:
         widths: channels of each level, from the first (half size) down; at least two.
@@ -37,14 +40,23 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
     steep = keras.initializers.RandomUniform(0.0, 4.0)  # a level is a small number
-    hidden = layers.Conv2D(16, 1, activation="relu6", kernel_initializer=steep, name="level_hidden")(sigma)
+    later = keras.initializers.RandomUniform(-0.6, 0.1)  # so that it bends at levels of its own
+    hidden = layers.Conv2D(
+        16, 1, activation="relu6", kernel_initializer=steep, bias_initializer=later, name="level_hidden"
+    )(sigma)
     level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(hidden)
-    gate = layers.Conv2D(widths[0], 1, activation="relu6", bias_initializer="ones", name="level_gate")(hidden)
+    gate = layers.Conv2D(1, 1, activation="relu6", bias_initializer="ones", name="level_gate")(hidden)
+    weak, faint = keras.initializers.RandomUniform(0.0, 1 / 8), keras.initializers.Constant(0.01)
+    scale = layers.Conv2D(
+        1, 1, activation="relu6", kernel_initializer=weak, bias_initializer=faint, name="level_scale"
+    )(hidden)
 
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
     x = calmed(conv(frame, widths[0], "down0_0", activate=False, constraint=ZeroMean()), _FIRST, "down0_0")
-    x = unet(x, widths, encoder_convs, decoder_convs, calm=True, level=level, gate=gate)
+    x = calmed(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
+    x = unet(x, widths, encoder_convs, decoder_convs, calm=True, level=level)
     x = layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
+    x = layers.Multiply(name="scaled")([calmed(x, _RESIDUAL, "residual"), scale])
     x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
     x = PixelShuffle(2, dtype="float32", name="denoised")(x)
     return keras.Model([image, sigma], x, name="camera_unet")

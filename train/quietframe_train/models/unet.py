@@ -22,7 +22,6 @@ def unet(
     *,
     calm: bool = False,
     level: Any = None,
-    gate: Any = None,
 ) -> Any:
     """Features of an image at its own size, from the first linear features of it.
 
@@ -42,7 +41,6 @@ def unet(
             carries needs the finer steps. What ReLU6 gives at the first level's size on the way up feels its steps,
             too: a tenth of the noise is a tenth of these features, and nothing else keeps them above a step.
         level: what the network is told, (1, 1, 1, widths[1]): added to the first features of the second level.
-        gate: how much of each of its channels the first level's skip carries, (1, 1, 1, widths[0]).
 
     Returns (batch, height, width, widths[0]).
     """
@@ -54,7 +52,7 @@ def unet(
             x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1)
             if level is not None and depth == 1 and index == 0:
                 x = layers.Add(name="told")([x, level])
-        skips.append(layers.Multiply(name="gated")([x, gate]) if gate is not None and depth == 0 else x)
+        skips.append(x)
     for depth in range(len(widths) - 2, -1, -1):
         x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
         x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
