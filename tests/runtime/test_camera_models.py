@@ -83,9 +83,9 @@ def test_a_level_that_is_told_a_bit_higher_changes_the_picture_a_bit(denoise, ph
     levels = np.arange(0, 75.1, 0.5)
     results = [denoise(frame, sigma_255=float(level)) for level in levels]
     changes = np.array([rms(one, other) for one, other in itertools.pairwise(results)])
-    # Told less than a fifth of what there is, models are steep: docs/camera-models.md.
     assert np.all(changes[levels[:-1] >= 4] < 2)
-    assert np.all(changes < 6)
+    # Told less than a fifth of what there is, camera-small is steep: docs/camera-models.md.
+    assert np.all(changes < (6 if denoise.card.name == "camera-small" else 2))
 
 
 def test_gray_frames_go_through_the_same_model(denoise, photo):

@@ -32,7 +32,7 @@ _VALUES = 100_000
 _LEAST_VARIANCE = 0.3  # of the mean of the examples'
 
 # What the converters make one operation of: a linear layer, its normalization, its activation.
-_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense, layers.Add)
+_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense, layers.Add, layers.Multiply)
 _FUSED = (layers.BatchNormalization, layers.ReLU, layers.Activation, layers.LeakyReLU)
 
 
