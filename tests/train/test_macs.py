@@ -31,7 +31,7 @@ def test_the_camera_model_by_hand():
     quarter = 9 * 16 * 48 + 9 * 48 * 48 + 48 * 64
     model = built("camera-nano")
     assert macs_per_pixel(model) == half / 4 + quarter / 16
-    once = 16 + 16 * 48 + 16 * 16  # the noise level's layers
+    once = 16 + 16 * 48 + 16 + 16  # the noise level's layers
     assert count_macs(model, (32, 48)) == 32 * 48 * (half / 4 + quarter / 16) + once
 
 
