@@ -102,7 +102,7 @@ def test_files_do_what_the_network_does_at_any_size(colour, weights_folder, pict
         assert (card.precision, card.conditioning, card.spatial.multiple) == (precision, "sigma", 2)
         assert card.macs_per_pixel == sum(array.size for array in arrays(even.shape[2]).values() if array.ndim == 4) / 4
         assert "FFDNet" in card.license
-    assert denoise.engine.inputs["image"].dtype == np.int8
+    assert denoise.engine.inputs["image"].declared.dtype == np.int8
 
 
 def test_files_are_made_once_for_the_same_weights_and_pictures(weights_folder, picture_folder, tmp_path):
