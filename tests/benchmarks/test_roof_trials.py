@@ -18,7 +18,8 @@ def real(values, dtype):
 
 
 def run(engine, trial, dtype, *, channels_first):
-    found = engine.run({"in": trial.picture(dtype, channels_first=channels_first)})["out"]
+    picture = engine.inputs["in"].from_declared(trial.picture(dtype, channels_first=channels_first))
+    found = engine.run({"in": picture})["out"]
     return real(engine.outputs["out"].as_declared(found), dtype)
 
 

@@ -1,18 +1,11 @@
 import numpy as np
 import pytest
 
-from quietframe_train.batches import (
-    VALIDATION_SIGMAS_255,
-    ImageBatches,
-    PhotoBatches,
-    image_validation,
-    loss_weights,
-    photo_validation,
-)
+from quietframe_train.batches import ImageBatches, PhotoBatches, image_validation
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.corruption import NoNoise, NormalNoise
 from quietframe_train.digits import ImageSet
-from quietframe_train.recipe import PhotoData
+from quietframe_train.photo_batches import VALIDATION_SIGMAS_255, PhotoDraws, loss_weights, photo_validation
 from quietframe_train.recipes import RECIPES
 from quietframe_train.splits import load_splits
 
@@ -32,7 +25,7 @@ def denoising(digits, seed=1):
 
 
 def camera(photos, seed=1):
-    return PhotoBatches(photos.training, PhotoData(patch=32), CameraNoise(), batch=4, steps=3, seed=seed)
+    return PhotoBatches(PhotoDraws(photos.training, CameraNoise(), patch=32, batch=4), steps=3, seed=seed)
 
 
 def test_an_epoch_shows_each_digit_once_with_its_label(digits):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quietframe_train.batches import loss_weights
 from quietframe_train.losses import log_mse_and_means, mae_and_means
+from quietframe_train.photo_batches import loss_weights
 
 
 def noise(deviation: float, count: int = 1) -> np.ndarray:

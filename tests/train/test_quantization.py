@@ -89,6 +89,16 @@ def test_only_ends_of_fused_operations_have_a_range() -> None:
     assert choose_ranges(small_model(), [[example]]).keys() == {"relu", "linear", "sum"}
 
 
+def test_what_is_joined_to_others_has_no_range_of_its_own() -> None:
+    """A converter gives all of them that of one: a small noise level's would clip the picture beside it."""
+    image = keras.Input((96, 96, 3))
+    level = layers.Multiply(name="level")([image, image])
+    x = layers.Concatenate(name="joined")([layers.Conv2D(4, 1, name="features")(image), level])
+    model = keras.Model(image, layers.Conv2D(3, 1, name="last")(layers.Conv2D(4, 1, name="next")(x)))
+    example = np.random.default_rng(0).standard_normal((1, 96, 96, 3)).astype(np.float32)
+    assert choose_ranges(model, [[example]]).keys() == {"next"}
+
+
 def test_every_tensor_that_a_camera_model_computes_has_a_range() -> None:
     """One that has none gets the converter's, least to greatest: of what is taken away that cost 0.2 dB at sigma 5."""
     keras.utils.set_random_seed(0)

@@ -44,6 +44,12 @@ _MEASURES += ("accuracy",)
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
     help="The highest, in place of the recipe's: a smaller one with --start-from.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes that make the batches of a camera recipe: more than 1 where a GPU waits for them.  [default: 1]",
+)
 @click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:

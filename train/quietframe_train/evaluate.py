@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from quietframe.card import DataTerms
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe.quality import mean_psnr_db, ssim
-from quietframe_train.batches import VALIDATION_SIGMAS_255
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.image_set import ImageSet, ImageSplits
 from quietframe_train.models.camera import camera_unet_geometry
+from quietframe_train.photo_batches import VALIDATION_SIGMAS_255
 from quietframe_train.recipe import Recipe
 from quietframe_train.splits import Splits
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from quietframe_train.batches import Batch, WeightedBatch
+from quietframe_train.photo_batches import Batch, WeightedBatch
 
 _AHEAD = 2  # batches made while the model computes
 
@@ -30,19 +30,22 @@ class FixedBatches(keras.utils.PyDataset):
         return cut, targets[part]
 
 
-def feed(batches: keras.utils.PyDataset) -> Any:
+def feed(batches: keras.utils.PyDataset, made: Iterator[Batch | WeightedBatch] | None = None) -> Any:
     """What `fit` is given in place of the batches: with TensorFlow a data set of ours, else they themselves.
+
+    made: where they come from, epoch after epoch, if others make them. If that is what comes back, `fit` needs
+        `steps_per_epoch`.
 
     Keras, too, makes a `tf.data.Dataset` of them, but one that tunes itself: its tuning thread sleeps longer and
     longer, up to a minute, and at the end of each epoch TensorFlow waits for it to wake.
     """
     if keras.backend.backend() != "tensorflow":
-        return batches
+        return made or batches
     import tensorflow as tf
 
     def each() -> Iterator[Batch | WeightedBatch]:
         for index in range(len(batches)):
-            yield batches[index]
+            yield next(made) if made else batches[index]
 
     def spec(values: Any) -> Any:
         return tf.TensorSpec((None, *values.shape[1:]), values.dtype)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import ops
 
-from quietframe_train.batches import Batch, SeededBatches
+from quietframe_train.batches import PhotoBatches, SeededBatches
 from quietframe_train.checkpoint import BEST, Checkpoint, resume, should_stop
 from quietframe_train.feeding import FixedBatches, feed
 from quietframe_train.losses import LOSSES
+from quietframe_train.makers import Order, made_by_processes
 from quietframe_train.models import BUILDERS
 from quietframe_train.optimizers import build_optimizer
+from quietframe_train.photo_batches import Batch, WeightedBatch
 from quietframe_train.quantization import choose_ranges, fake_quantized, norms_still, read_ranges, write_ranges
 from quietframe_train.recipe import Recipe, WarmupCosine
 from quietframe_train.run_folder import RANGES
@@ -82,6 +85,7 @@ def fit(
     epochs: int,
     resume_run: bool = False,
     start: Start | None = None,
+    workers: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[keras.Model, list[dict[str, float]]]:
     """Train, with a checkpoint in `folder` after every epoch.
@@ -94,6 +98,7 @@ def fit(
         epochs: total, those before a resume included.
         resume_run: go on from the state in `folder`.
         start: weights to begin with; None: random ones.
+        workers: processes that make the batches of photographs; 1: they are made beside the training, in this one.
         callbacks: further Keras callbacks, such as a progress bar.
 
     Returns the model (the moving average or the best weights where the recipe says so) and its history rows.
@@ -105,7 +110,7 @@ def fit(
     rows = resume(model, folder, steps) if resume_run else []
     if len(rows) < epochs and not should_stop(rows, recipe.early_stopping):
         checkpoint = Checkpoint(folder, rows, recipe.early_stopping)
-        _run_epochs(model, training, validation, range(len(rows), epochs), [checkpoint, *callbacks])
+        _run_epochs(model, training, validation, range(len(rows), epochs), workers, [checkpoint, *callbacks])
     else:
         model.optimizer.finalize_variable_values(model.trainable_variables)
     if recipe.early_stopping and recipe.early_stopping.restore_best:
@@ -122,6 +127,7 @@ def fit_settled(
     *,
     epochs: int,
     resume_run: bool = False,
+    workers: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, float]]:
     """Train a trained model on while its batch normalization stands still, as the recipe's settling phase says.
@@ -129,7 +135,7 @@ def fit_settled(
     Args:
         recipe: that phase, `Recipe.settled`.
         model: changed in place; left compiled for the phase.
-        training, validation, folder, epochs, resume_run, callbacks: as of `fit_quantized`.
+        training, validation, folder, epochs, resume_run, workers, callbacks: as of `fit_quantized`.
 
     Returns the phase's history rows.
     """
@@ -139,7 +145,7 @@ def fit_settled(
     if len(rows) < epochs:
         with norms_still(model):
             checkpoint = Checkpoint(folder, rows, None)
-            _run_epochs(model, training, validation, range(len(rows), epochs), [checkpoint, *callbacks])
+            _run_epochs(model, training, validation, range(len(rows), epochs), workers, [checkpoint, *callbacks])
     else:
         model.optimizer.finalize_variable_values(model.trainable_variables)
     return rows
@@ -154,6 +160,7 @@ def fit_quantized(
     *,
     epochs: int,
     resume_run: bool = False,
+    workers: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, float]]:
     """Train a trained model on with the rounding of its int8 file, as the recipe's quantization phase says.
@@ -168,6 +175,7 @@ def fit_quantized(
         folder: an existing folder of the phase's own.
         epochs: total, those before a resume included.
         resume_run: go on from the state in `folder`.
+        workers: as of `fit`.
         callbacks: further Keras callbacks.
 
     Returns the phase's history rows.
@@ -190,8 +198,8 @@ def fit_quantized(
     rows = resume(model, folder, len(training)) if resume_run else []
     with fake_quantized(model, ranges):
         if len(rows) < epochs:
-            remaining = range(len(rows), epochs)
-            _run_epochs(model, training, validation, remaining, [Checkpoint(folder, rows, None), *callbacks])
+            checkpoint = Checkpoint(folder, rows, None)
+            _run_epochs(model, training, validation, range(len(rows), epochs), workers, [checkpoint, *callbacks])
     return rows
 
 
@@ -200,18 +208,31 @@ def _run_epochs(
     training: SeededBatches,
     validation: Batch,
     epochs: range,
+    workers: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: setattr(training, "epoch", epoch))
-    model.fit(
-        feed(training),
-        validation_data=feed(FixedBatches(validation, _VALIDATION_BATCH)),
-        initial_epoch=epochs.start,
-        epochs=epochs.stop,
-        shuffle=False,  # the batches are shuffled, and Keras' order of them would not outlive a resume
-        callbacks=[count, *callbacks],
-        verbose=0,
-    )
+    with _made(training, epochs, workers) as made:
+        source = feed(training, made)
+        model.fit(
+            source,
+            validation_data=feed(FixedBatches(validation, _VALIDATION_BATCH)),
+            steps_per_epoch=len(training) if source is made else None,
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            shuffle=False,  # the batches are shuffled, and Keras' order of them would not outlive a resume
+            callbacks=[count, *callbacks],
+            verbose=0,
+        )
+
+
+def _made(
+    training: SeededBatches, epochs: range, workers: int
+) -> contextlib.AbstractContextManager[Iterator[WeightedBatch] | None]:
+    """The batches from processes of their own; None where the training makes them itself."""
+    if workers == 1 or not isinstance(training, PhotoBatches):
+        return contextlib.nullcontext()
+    return made_by_processes(Order(training.draws, training.seed, epochs, len(training)), workers)
 
 
 def _compile(model: keras.Model, recipe: Recipe, optimizer: keras.optimizers.Optimizer) -> None:

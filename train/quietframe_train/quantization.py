@@ -231,6 +231,6 @@ def _ends_an_operation(layer: Any) -> bool:
     if not isinstance(layer, (*_LINEAR, *_FUSED)):
         return False
     readers = [node.operation for node in layer._outbound_nodes]
-    if isinstance(layer, layers.Multiply) and any(isinstance(reader, layers.Concatenate) for reader in readers):
+    if any(isinstance(reader, layers.Concatenate) for reader in readers):
         return False  # what is joined has one range: a noise level's would be the picture's, too
     return not (len(readers) == 1 and isinstance(readers[0], _FUSED))

@@ -14,12 +14,10 @@ import keras
 from quietframe.errors import OutputError, UsageError
 from quietframe_train import run_folder
 from quietframe_train.batches import (
-    Batch,
     ImageBatches,
     PhotoBatches,
     SeededBatches,
     image_validation,
-    photo_validation,
 )
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.checkpoint import SECONDS
@@ -31,6 +29,7 @@ from quietframe_train.fit import build_model, fit, fit_quantized, fit_settled, i
 from quietframe_train.image_set import ImageSplits
 from quietframe_train.losses import LOGARITHMIC
 from quietframe_train.macs import macs_per_pixel
+from quietframe_train.photo_batches import Batch, PhotoDraws, photo_validation
 from quietframe_train.photos import PhotoSet
 from quietframe_train.recipe import PhotoData, PictureData, Recipe
 from quietframe_train.recipes import find_recipe
@@ -57,6 +56,7 @@ def train(
     compute: str | None = None,
     start_from: str | Path | None = None,
     learning_rate: float | None = None,
+    workers: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Train a recipe, measure the result, and leave everything in a run folder.
@@ -77,6 +77,8 @@ def train(
         start_from: begin with the weights of another training of the same model, not with random ones: a finished run
             folder, a `.keras` file, or what `python -m quietframe_train.pack_weights` wrote.
         learning_rate: the highest, in place of the recipe's; that of a settling phase changes in proportion.
+        workers: processes that make the batches of a camera recipe: on an accelerator a step takes less time than one
+            core needs for a batch. They change nothing of the result.
         callbacks: further Keras callbacks, such as a progress bar.
 
     Raises:
@@ -98,6 +100,8 @@ def train(
         raise UsageError(f"Expected a learning rate above 0 and below 1. Received: {learning_rate}")
     rate = learning_rate or (earlier.recipe.optimizer.learning_rate if earlier else None)
     recipe = recipe.with_learning_rate(rate) if rate else recipe
+    if workers < 1 or (workers > 1 and recipe.kind != "photos"):
+        raise UsageError(f"{recipe.name}: expected 1 worker, or more for a camera recipe. Received: {workers}")
     if recipe.parts and epochs:
         raise UsageError(f"{recipe.name} is composed of {' and '.join(recipe.parts)}: pass --epochs to those")
     epochs, seed = _first(epochs, recipe.epochs), _first(seed, 0)
@@ -146,7 +150,7 @@ def train(
         if parts:
             extra: dict[str, Any] = {"parts": {part.recipe.name: part.metrics["training_seconds"] for part in parts}}
             return _finish(run, splits, compose(recipe, parts), {}, extra)
-        trained, phases = _fit(run, splits, folder, start, resume=resume, callbacks=callbacks)
+        trained, phases = _fit(run, splits, folder, start, resume=resume, workers=workers, callbacks=callbacks)
         extra = {"cross_validation": _cross_validate(run, trained, splits, start, resume=resume, callbacks=callbacks)}
         return _finish(run, splits, trained, phases, extra)
     except OSError as exc:
@@ -172,6 +176,7 @@ def _fit(
     start: Start | None,
     *,
     resume: bool,
+    workers: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[keras.Model, dict[str, list[dict[str, float]]]]:
     """The trained model, and the history of each phase by its name; with checkpoints in `folder`."""
@@ -186,6 +191,7 @@ def _fit(
         epochs=run.epochs,
         resume_run=resume,
         start=start,
+        workers=workers,
         callbacks=list(callbacks),
     )
     phases = {_FIRST: rows}
@@ -213,6 +219,7 @@ def _fit(
             phase,
             epochs=epochs,
             resume_run=resume,
+            workers=workers,
             callbacks=list(callbacks),
         )
     return model, phases
@@ -239,7 +246,7 @@ def _cross_validate(
         others = load_splits(recipe, run.data_path, seed=run.seed, limit=run.limit, fold=fold)
         assert isinstance(others, ImageSplits)
         keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
-        model, _ = _fit(run, others, folder, start, resume=resume, callbacks=callbacks)
+        model, _ = _fit(run, others, folder, start, resume=resume, workers=1, callbacks=callbacks)
         every.append(image_figures(model, recipe, others.test))
     return {name: [figures[name] for figures in every] for name in every[0]}
 
@@ -267,13 +274,9 @@ def batches(recipe: Recipe, splits: Splits, *, seed: int) -> tuple[SeededBatches
         steps = recipe.steps_per_epoch or math.ceil(len(splits.training) / recipe.batch)
         return (
             PhotoBatches(
-                splits.training,
-                data,
-                noise,
-                batch=recipe.batch,
+                PhotoDraws(splits.training, noise, data.patch, recipe.batch, weighed=recipe.loss not in LOGARITHMIC),
                 steps=steps,
                 seed=seed,
-                weighed=recipe.loss not in LOGARITHMIC,
             ),
             photo_validation(splits.validation, noise, seed=seed),
         )

@@ -49,8 +49,9 @@ def run_trials(suffix: str, precision: str, threads: int, secs: float) -> list[d
             for dtype in _DTYPES[suffix, precision]:
                 path = Path(folder) / f"trial{suffix}"
                 path.write_bytes((onnx_trial if suffix == ".onnx" else litert_trial)(trial, dtype))
-                inputs = {"in": trial.picture(dtype, channels_first=suffix == ".onnx")}
                 engine = ENGINES[suffix](path, threads=threads)
+                picture = trial.picture(dtype, channels_first=suffix == ".onnx")
+                inputs = {"in": engine.inputs["in"].from_declared(picture)}
                 samples_ns = [_time(engine, inputs) for _ in range(_WARMUP)][-1:]
                 if trial.macs / samples_ns[0] > best / _HOPELESS:
                     samples_ns.clear()

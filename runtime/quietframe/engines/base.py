@@ -48,6 +48,10 @@ class TensorInfo:
         """An array of this tensor as the file would hold it."""
         return (array ^ np.uint8(SIGN)).view(np.int8) if self.turned else array
 
+    def from_declared(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `as_declared`."""
+        return array.view(np.uint8) ^ np.uint8(SIGN) if self.turned else array
+
 
 class Engine(Protocol):
     """Runs one model. Engines move tensors; what the numbers mean is the tasks' business."""

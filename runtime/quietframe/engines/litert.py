@@ -30,7 +30,7 @@ class LiteRtEngine:
     the work would be for nothing. When much smaller inputs come, the interpreter is made anew: LiteRT keeps up to two
     thirds of the memory that its largest inputs took, and a new one costs hardly more than resizing it.
 
-    Quantized int8 tensors are taken and given as uint8 (`TensorInfo.turned`); taken as they are declared, too.
+    Quantized int8 tensors are taken and given as uint8 (`TensorInfo.turned`).
 
     Args:
         path: the file.
@@ -94,7 +94,7 @@ class LiteRtEngine:
         return {name: self._get(index, self.outputs[name]) for name, index in self._output_indices.items()}
 
     def _put(self, index: int, array: NDArray[Any], info: TensorInfo) -> None:
-        if not info.turned or array.dtype == np.int8:
+        if not info.turned:
             self._interpreter.set_tensor(index, array)
         elif array.dtype != info.dtype:
             raise ValueError(f"{array.dtype} for {info.dtype}")

@@ -23,8 +23,7 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     The noise level passes two 1×1 convolutions and is added to the first features of the second level: the same as a
     constant input plane, without the plane. By two others it sets one factor for the first features and one for what is
     taken away from the frame. So the network works in units of the noise, and 8 bits are as fine beside faint noise as
-    beside strong noise. One number each, as integer kernels multiply by those four times as fast as by one for each
-    channel.
+    beside strong noise. One number each: integer kernels multiply faster by one than by one for each channel.
 
     Args:
         widths: channels of each level, from the first (half size) down; at least two.
