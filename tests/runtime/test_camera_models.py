@@ -84,8 +84,7 @@ def test_a_level_that_is_told_a_bit_higher_changes_the_picture_a_bit(denoise, ph
     results = [denoise(frame, sigma_255=float(level)) for level in levels]
     changes = np.array([rms(one, other) for one, other in itertools.pairwise(results)])
     assert np.all(changes[levels[:-1] >= 4] < 2)
-    # Told less than a fifth of what there is, camera-small is steep: docs/camera-models.md.
-    assert np.all(changes < (6 if denoise.card.name == "camera-small" else 2))
+    assert np.all(changes < 2)
 
 
 def test_gray_frames_go_through_the_same_model(denoise, photo):

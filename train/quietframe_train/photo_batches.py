@@ -67,7 +67,12 @@ def loss_weights(noise_255: NDArray[np.float32]) -> NDArray[np.float32]:
 
     noise_255: (batch, side, side, channels), in 8-bit levels.
     """
-    return (_USUAL_ERROR / (_LEAST_NOISE_255 + np.std(noise_255, axis=(1, 2, 3))) ** _ERROR_POWER).astype(np.float32)
+    return weight_under(np.std(noise_255, axis=(1, 2, 3))).astype(np.float32)
+
+
+def weight_under(deviation_255: Any) -> Any:
+    """The same from the deviations of the noise, in 8-bit levels: an array of NumPy or JAX."""
+    return _USUAL_ERROR / (_LEAST_NOISE_255 + deviation_255) ** _ERROR_POWER
 
 
 def photo_validation(photos: Sequence[NDArray[np.uint8]], noise: CameraNoise, *, seed: int) -> Batch:

@@ -149,10 +149,10 @@ def train(
     try:
         if parts:
             extra: dict[str, Any] = {"parts": {part.recipe.name: part.metrics["training_seconds"] for part in parts}}
-            return _finish(run, splits, compose(recipe, parts), {}, extra)
+            return finish(run, splits, compose(recipe, parts), {}, extra)
         trained, phases = _fit(run, splits, folder, start, resume=resume, workers=workers, callbacks=callbacks)
         extra = {"cross_validation": _cross_validate(run, trained, splits, start, resume=resume, callbacks=callbacks)}
-        return _finish(run, splits, trained, phases, extra)
+        return finish(run, splits, trained, phases, extra)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
 
@@ -283,7 +283,7 @@ def batches(recipe: Recipe, splits: Splits, *, seed: int) -> tuple[SeededBatches
     raise UsageError(f"{recipe.name}: noise {type(noise).__name__} does not fit data {type(recipe.data).__name__}")
 
 
-def _finish(
+def finish(
     run: Run,
     splits: Splits,
     trained: keras.Model,

@@ -14,10 +14,12 @@ _FIRST = 6.0  # the first features reach about so far, in deviations
 _RESIDUAL = 4.0  # and what is taken away, in what the noise level makes the unit of it
 
 
-def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]) -> keras.Model:
+def camera_unet(
+    widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int], last_kernel: int = 3
+) -> keras.Model:
     """A residual U-Net on pixel-unshuffled frames, told the noise level.
 
-    The frame is unshuffled by 2 and passes `unet`. The last 3×3 convolution starts at zero, so that training starts
+    The frame is unshuffled by 2 and passes `unet`. The last convolution starts at zero, so that training starts
     from the identity, and its result is added to the frame.
 
     The noise level passes two 1×1 convolutions and is added to the first features of the second level: the same as a
@@ -29,6 +31,7 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
         widths: channels of each level, from the first (half size) down; at least two.
         encoder_convs: 3×3 convolutions of each level on the way down, the first or strided one included.
         decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
+        last_kernel: side of the last convolution, 1 or 3.
 
     Input shape:
         image: (batch, height, width, 3), [0, 1], BGR; height and width multiples of 2^len(widths).
@@ -54,7 +57,7 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
     x = calmed(conv(frame, widths[0], "down0_0", activate=False, constraint=ZeroMean()), _FIRST, "down0_0")
     x = calmed(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
     x = unet(x, widths, encoder_convs, decoder_convs, calm=True, level=level)
-    x = layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
+    x = layers.Conv2D(12, last_kernel, padding="same", kernel_initializer="zeros", name="residual")(x)
     x = layers.Multiply(name="scaled")([calmed(x, _RESIDUAL, "residual"), scale])
     x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
     x = PixelShuffle(2, dtype="float32", name="denoised")(x)
@@ -62,7 +65,7 @@ def camera_unet(widths: Sequence[int], encoder_convs: Sequence[int], decoder_con
 
 
 def camera_unet_geometry(
-    widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int]
+    widths: Sequence[int], encoder_convs: Sequence[int], decoder_convs: Sequence[int], last_kernel: int = 3
 ) -> tuple[int, int]:
     """(multiple, halo) in pixels of a `camera_unet`: what sizes it takes, and how far it sees.
 
@@ -73,4 +76,5 @@ def camera_unet_geometry(
     down = sum(size[depth] * count for depth, count in enumerate(encoder_convs))
     strided = sum(size[depth - 1] - size[depth] for depth in range(1, len(widths)))
     up = sum(size[depth] * count for depth, count in enumerate(decoder_convs))
-    return size[-1], down + strided + up + size[0] + size[-1] - 1
+    last = size[0] * (last_kernel // 2)
+    return size[-1], down + strided + up + last + size[-1] - 1
