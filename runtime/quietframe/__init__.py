@@ -1,7 +1,7 @@
 """QuietFrame: clean camera frames, in real time, on small computers.
 
 >>> import quietframe as qf
->>> denoise = qf.Denoiser("camera-nano")
+>>> denoise = qf.Denoiser("camera-small")
 >>> clean_bgr = denoise(frame_bgr)  # (H, W, 3) uint8 in, the same out
 """
 

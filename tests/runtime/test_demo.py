@@ -50,7 +50,7 @@ def decibels(text: str) -> float:
 
 def test_the_camera_model_cleans_the_photograph_and_the_clip(result: Demo) -> None:
     for row in result.rows[:2]:
-        assert row.model == "camera-nano int8"
+        assert row.model == "camera-small int8"
         assert decibels(row.after) > decibels(row.before) + 5
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from quietframe.errors import ModelLoadError
 
-ALIASES = {"camera": "camera-nano", "digits": "digit-cnn", "digit-denoiser": "digit-unet"}
+ALIASES = {"camera": "camera-small", "digits": "digit-cnn", "digit-denoiser": "digit-unet"}
 """Names of jobs, and the built-in model that is best at each: commands, defaults and the demonstration use these."""
 
 _FOLDER = Path(__file__).parent
