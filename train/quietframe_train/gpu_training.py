@@ -169,7 +169,7 @@ class _Phase:
         self.rate_at = next(i for i, each in enumerate(variables) if each is self.optimizer._learning_rate)
 
     def lower(self, key: Any, stock: SensorStock) -> Any:
-        """The traced call: (state, key, learning rate, frames of the stock) to (state, the losses of its steps)."""
+        """The traced call: (state, key, learning rate, photographs, stock) to (state, the losses of its steps)."""
         recipe = self.recipe
         assert isinstance(recipe.data, PhotoData) and isinstance(recipe.noise, CameraNoise)
         noise, patch = recipe.noise, recipe.data.patch
@@ -181,18 +181,18 @@ class _Phase:
             error = jnp.mean(weights * self.loss(clean, result))
             return error + sum(extra), (others, error)
 
-        def step(state: Any, key: Any, rate: Any, frames: Any) -> Any:
+        def step(state: Any, key: Any, rate: Any, bank: Any, frames: Any) -> Any:
             trained, others, optimizer = state
-            batch = draw_batch(key, self.bank, frames, noise, recipe.batch, patch, weighed=self.weighed)
+            batch = draw_batch(key, bank, frames, noise, recipe.batch, patch, weighed=self.weighed)
             (_, (others, error)), gradients = jax.value_and_grad(cost, has_aux=True)(trained, others, *batch)
             optimizer = [*optimizer[: self.rate_at], rate, *optimizer[self.rate_at + 1 :]]
             trained, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trained)
             return (trained, others, optimizer), error
 
-        def call(state: Any, key: Any, rate: Any, frames: Any) -> Any:
-            return jax.lax.scan(lambda s, k: step(s, k, rate, frames), state, jax.random.split(key, self.steps))
+        def call(state: Any, key: Any, rate: Any, bank: Any, frames: Any) -> Any:
+            return jax.lax.scan(lambda s, k: step(s, k, rate, bank, frames), state, jax.random.split(key, self.steps))
 
-        return jax.jit(call, donate_argnums=(0,)).lower(self._state(), key, jnp.float32(0), stock.frames)
+        return jax.jit(call, donate_argnums=(0,)).lower(self._state(), key, jnp.float32(0), self.bank, stock.frames)
 
     def run(self, call: Callable[..., Any], key: Any, stock: SensorStock, until: float) -> list[dict[str, float]]:
         """Train until that moment of the monotonic clock, at least one call. Returns the history."""
@@ -206,7 +206,7 @@ class _Phase:
             stock.renew()
             key, of_call = jax.random.split(key)
             rate = self._rate(min(1.0, (now - begun) / max(until - begun, 1e-9)), steps)
-            state, errors = call(state, of_call, jnp.float32(rate), stock.frames)
+            state, errors = call(state, of_call, jnp.float32(rate), self.bank, stock.frames)
             losses.append(errors)
             steps += self.steps
             if len(losses) > 1:
