@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import statistics
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -370,3 +373,21 @@ def test_a_hidden_page_asks_for_no_pictures(browser: Any, loop: Loop) -> None:
     time.sleep(0.3)
     assert browser.run("canvas.dataset.index") == held
     assert "message" not in vars(loop.preview._pictures.newest)
+
+
+def test_the_first_picture_is_on_the_page_within_2_s_of_the_command(browser: Any, serve: None) -> None:
+    scene = "test:?size=640x480&fps=30&frames=0"
+    command = [sys.executable, "-m", "quietframe", "denoise", scene, "--serve", "127.0.0.1:0"]
+    took_s = []
+    for _ in range(3):
+        start_s = time.monotonic()
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr is not None
+                browser.open(process.stderr.readline().split()[-1])
+                wait_for(lambda: browser.run("document.getElementById('canvas').dataset.index"), 10)
+                took_s.append(time.monotonic() - start_s)
+            finally:
+                process.kill()
+    print(f"first picture on the page: {statistics.median(took_s):.2f} s after the command")
+    assert statistics.median(took_s) <= 2
