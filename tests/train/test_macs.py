@@ -27,7 +27,7 @@ def test_the_classifier_by_hand():
 
 
 def test_the_camera_model_by_hand():
-    half = 9 * 12 * 16 + 16 * 12  # per pixel of the unshuffled frame
+    half = 9 * 12 * 16 + 9 * 16 * 12  # per pixel of the unshuffled frame
     quarter = 9 * 16 * 48 + 9 * 48 * 48 + 48 * 64
     model = built("camera-nano")
     assert macs_per_pixel(model) == half / 4 + quarter / 16

@@ -36,7 +36,7 @@ def built(name):
         ("digit-cnn", None, DIGIT, [(10,)]),
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
-        ("camera-nano", 34_238, (None, None, 3), [(None, None, 3)]),
+        ("camera-nano", 35_774, (None, None, 3), [(None, None, 3)]),
         ("camera-small", 319_422, (None, None, 3), [(None, None, 3)]),
         ("camera-base", 1_616_302, (None, None, 3), [(None, None, 3)]),
     ],

@@ -78,11 +78,9 @@ _MUON = OptimizerConfig(
 )
 _CAMERA = Recipe(
     name="camera-nano",
-    summary="34k-parameter colour camera denoiser, told the noise level, any frame size",
+    summary="36k-parameter colour camera denoiser, told the noise level, any frame size",
     task="denoise",
-    model=ModelConfig(
-        "camera_unet", {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,), "last_kernel": 1}
-    ),
+    model=ModelConfig("camera_unet", {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,)}),
     data=PhotoData(),
     # of its few weights, twice as many of each of these took 0.1 dB on white noise
     noise=CameraNoise(sensor_share=0.2, flat_share=0.05, gray_share=0.05),
