@@ -344,12 +344,11 @@ def test_a_page_that_talks_out_of_turn_is_shown_the_door(loop: Loop, words: list
     from websockets.exceptions import ConnectionClosed
 
     loop.controls.change(paused=True)
-    with watch(loop) as client:
-        with pytest.raises(ConnectionClosed) as caught:  # perhaps before the last word
-            for word in words:
-                client.send(word)
-            for _ in range(9):
-                client.recv(10)
+    with watch(loop) as client, pytest.raises(ConnectionClosed) as caught:  # perhaps before the last word
+        for word in words:
+            client.send(word)
+        for _ in range(9):
+            client.recv(10)
     assert caught.value.rcvd is not None and caught.value.rcvd.code == 1008
 
 
