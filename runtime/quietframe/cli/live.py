@@ -150,10 +150,23 @@ def stats_writer(path: str | None, *, overwrite: bool) -> Iterator[TextIO | None
 
 
 @contextlib.contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM, which stops a service, end a run as Ctrl-C does: a video is finished."""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C, or SIGTERM as from a service's manager, call `stop`; the second of them interrupts at once.
+
+    What is ignored, as Ctrl-C in a job in the background, stays so.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+
+    def first(_number: int, _frame: Any) -> None:
+        for number in earlier:
+            signal.signal(number, signal.default_int_handler)
+        stop()
+
+    for number in earlier:
+        signal.signal(number, first)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from quietframe.cli.live import (
     openers,
     say_step,
     stats_writer,
-    terminated_like_interrupted,
+    stopped_by_signals,
 )
 from quietframe.cli.runs import DetailWarning, Outcome, open_model, open_outputs, say_problem, written
 from quietframe.cli.service import Service
@@ -76,12 +76,10 @@ def run_moving(source: Source, outs: Sequence[str], options: Mapping[str, Any]) 
         if preview:
             preview.start()
             say(f"preview: {preview.url}")
-        try:
-            with terminated_like_interrupted():
-                loop.run(limit, tick)
-        except KeyboardInterrupt:
-            if not ((source.endless or not outs) and loop.stats.processed):
-                raise
+        with stopped_by_signals(loop.stop):
+            loop.run(limit, tick)
+        if loop.stopped and not ((source.endless or not outs) and loop.stats.processed):
+            raise KeyboardInterrupt
         service.stopping()
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "dropped", "damaged", "reconnects")}

@@ -21,7 +21,7 @@ class Capture:
             recording is then read as fast as its frames are taken.
 
     Attributes:
-        captured: frames that the source gave so far.
+        captured: frames that the source gave so far; not the one that still waits when the reading is stopped.
         dropped: those of them that a newer one replaced before they were taken.
     """
 
@@ -60,16 +60,18 @@ class Capture:
         self._source.cancel()
         self._slot.close()
         self._thread.join(_JOIN_S)
+        if self._slot.take(0) is not None:
+            self.captured -= 1
 
     def _run(self) -> None:
         try:
             for frame in self._frames():
                 if self._stopped.is_set():
                     return
+                if self._every_frame and not self._slot.put_when_empty(frame):
+                    return
                 self.captured += 1
-                if self._every_frame:
-                    self._slot.put_when_empty(frame)
-                elif self._slot.put(frame):
+                if not self._every_frame and self._slot.put(frame):
                     self.dropped += 1
         except BaseException as exc:  # noqa: BLE001  whoever takes frames gets it
             self._error = exc

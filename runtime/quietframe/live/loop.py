@@ -36,6 +36,7 @@ class Live:
     Attributes:
         stats: the figures so far.
         model: the card's name of the model that ran last.
+        stopped: whether `stop` was called.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Live:
     ) -> None:
         self.stats = Stats()
         self.model: str | None = None
+        self.stopped = False
         self._source, self._models, self._sink, self._controls = source, models, sink, controls
         self._capture = Capture(source, every_frame=every_frame)
         self._on_frame = on_frame
@@ -59,7 +61,7 @@ class Live:
         self._size_changes = -1
 
     def run(self, limit: int | None = None, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Go on until the source ends, so many frames are done, or a sink wants no more.
+        """Go on until the source ends, so many frames are done, a sink wants no more, or `stop` is called.
 
         on_tick: called about four times a second, with or without frames.
         Raises what the source, the model or the sink raised.
@@ -67,13 +69,17 @@ class Live:
         if self._source.size_wh is not None:
             self._models.prepare(self._controls.settings, self._source.size_wh)
         with self._capture:
-            while self._sink.wants_more and self.stats.processed != limit:
+            while self._sink.wants_more and self.stats.processed != limit and not self.stopped:
                 frame = self._capture.take(_TICK_S)
                 self._tick(on_tick)
                 if frame is not None:
                     self._process(frame)
                 elif self._capture.ended:
                     return
+
+    def stop(self) -> None:
+        """Let `run` end when the frame in work is done: a signal's handler or another thread may ask for it."""
+        self.stopped = True
 
     def record(self) -> dict[str, Any]:
         """The state for JSON: counts, rates, ages and stages with units in the keys, and what runs."""

@@ -24,13 +24,17 @@ class Latest(Generic[T]):
             self._changed.notify_all()
             return lost
 
-    def put_when_empty(self, value: T) -> None:
-        """Wait until what is there is taken, then put: nothing is lost, and whoever puts is as slow as who takes."""
+    def put_when_empty(self, value: T) -> bool:
+        """Wait until what is there is taken, then put: nothing is lost, and whoever puts is as slow as who takes.
+
+        Returns whether it was put: not where it is closed.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._value is None or self._closed)
             if not self._closed:
                 self._value = value
                 self._changed.notify_all()
+            return not self._closed
 
     def take(self, timeout_s: float | None = None) -> T | None:
         """The value, once: wait for one for so long at most (None: for ever). None: there was none, or it is closed."""

@@ -57,6 +57,18 @@ def test_every_frame_means_every_frame(live, slow):
     assert sink.indices == list(range(30))
 
 
+@pytest.mark.parametrize("every_frame", [True, False])
+def test_the_frame_that_waits_when_the_reading_is_stopped_counts_for_nothing(live, slow, every_frame):
+    """Neither as captured, which would leave one unaccounted for, nor as dropped, which blames the model."""
+    source = open_source("test:?size=16x16&fps=100")
+    loop = live(source, Noted(), {"slow": slow(25)}, every_frame=every_frame)
+    loop.run(limit=4)  # meanwhile the next frame has come
+    record = loop.record()
+    assert record["processed"] == 4
+    assert record["processed"] + record["dropped"] == record["captured"]
+    assert (record["dropped"] == 0) == every_frame
+
+
 def test_a_recording_is_played_at_its_own_pace(live):
     sink = Noted()
     start = time.monotonic()
