@@ -11,7 +11,7 @@ import quietframe
 from quietframe.card import Colour, ModelCard, Spatial, TensorSpec
 from quietframe.noise import MAX_SIGMA_255
 from quietframe_train.macs import macs_per_pixel
-from quietframe_train.models.camera import camera_unet_geometry
+from quietframe_train.models import GEOMETRIES
 from quietframe_train.run_folder import Run
 
 _UNIT = (0.0, 1.0)
@@ -33,7 +33,7 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Se
     inputs = [TensorSpec("image", "image", "NHWC", channels, _UNIT, colour)]
     if camera:
         inputs.append(TensorSpec("sigma", "sigma", "N111", 1, (0.0, MAX_SIGMA_255 / 255)))
-        multiple, halo = camera_unet_geometry(**recipe.model.options)
+        multiple, halo = GEOMETRIES[recipe.model.builder](**recipe.model.options)
         spatial = Spatial("any", multiple=multiple, halo=halo)
     else:
         height, width = model.inputs[0].shape[1:3]

@@ -6,11 +6,13 @@ import keras
 import pytest
 
 from quietframe_export.ranges import in_whole_levels
-from quietframe_train.models.camera import camera_unet
+from quietframe_train.models.camera import camera_nano, camera_unet
 
 
-@pytest.fixture(scope="module")
-def camera() -> keras.Model:
+@pytest.fixture(scope="module", params=["unet", "nano"])
+def camera(request: pytest.FixtureRequest) -> keras.Model:
+    if request.param == "nano":
+        return camera_nano(width=16, deep_width=32, deep_convs=1)
     return camera_unet(widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(0,))
 
 

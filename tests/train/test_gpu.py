@@ -141,7 +141,7 @@ def test_a_training_takes_its_time_and_leaves_a_run(photo_folder, tmp_path):
     assert np.isfinite([row["loss"] for row in first + settling]).all()
     assert run.metrics["training_seconds"] < 30
     model = keras.models.load_model(run.model_path)
-    moved = model.get_layer("residual").get_weights()[0]
+    moved = model.get_layer("residual_fine").get_weights()[0]
     assert np.abs(moved).max() > 0, "it began at zero"
     assert json.loads((run.folder / "recipe.json").read_text())["recipe"]["name"] == "camera-nano"
 

@@ -4,18 +4,36 @@ import pytest
 
 from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit, TrainedSteps, ZeroMean
 from quietframe_train.macs import count_macs
-from quietframe_train.models import BUILDERS
-from quietframe_train.models.camera import camera_unet, camera_unet_geometry
+from quietframe_train.models import BUILDERS, GEOMETRIES
 from quietframe_train.models.digits import latent_autoencoder
 from quietframe_train.recipes import RECIPES
 
-NANO = {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,)}
+CAMERAS = {
+    "camera_nano": {"width": 16, "deep_width": 48, "deep_convs": 2},
+    "camera_unet": {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,)},
+}
 DIGIT, COLOUR = (28, 28, 1), (256, 256, 3)
 
 
 def built(name):
     config = RECIPES[name].model
     return BUILDERS[config.builder](**config.options)
+
+
+@pytest.fixture(params=CAMERAS)
+def camera(request):
+    """A new camera model of each builder."""
+    return BUILDERS[request.param](**CAMERAS[request.param])
+
+
+def begun(model):
+    """The model with something in the convolutions that begin at zero."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D) and not layer.get_weights()[0].any():
+            kernel, bias = layer.get_weights()
+            layer.set_weights([rng.normal(size=kernel.shape), bias])
+    return model
 
 
 @pytest.mark.parametrize(
@@ -36,7 +54,7 @@ def built(name):
         ("digit-cnn", None, DIGIT, [(10,)]),
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
-        ("camera-nano", 35_774, (None, None, 3), [(None, None, 3)]),
+        ("camera-nano", 32_302, (None, None, 3), [(None, None, 3)]),
         ("camera-small", 319_422, (None, None, 3), [(None, None, 3)]),
         ("camera-base", 1_616_302, (None, None, 3), [(None, None, 3)]),
     ],
@@ -110,7 +128,7 @@ def test_the_parts_of_the_composite_are_layers_of_their_own_names():
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("name", sorted(set(BUILDERS) - {"camera_unet"}))
+@pytest.mark.parametrize("name", sorted(set(BUILDERS) - set(CAMERAS)))
 def test_outputs_stay_float32_under_a_mixed_policy(name, policy):
     """Else losses near 0 and 1 would round to what has no logarithm."""
     keras.config.set_dtype_policy(policy)
@@ -133,27 +151,23 @@ def test_encoder_and_decoder_are_models_that_can_be_saved(tmp_path):
     assert np.allclose(decoder.predict(latents, verbose=0), model.predict(images, verbose=0), atol=1e-6)
 
 
-def test_a_new_camera_model_is_the_identity():
+def test_a_new_camera_model_is_the_identity(camera):
     image = np.random.default_rng(0).random((1, 16, 24, 3), dtype=np.float32)
     for sigma in (0.0, 0.3):
-        result = camera_unet(**NANO)({"image": image, "sigma": np.full((1, 1, 1, 1), sigma, np.float32)})
+        result = camera({"image": image, "sigma": np.full((1, 1, 1, 1), sigma, np.float32)})
         assert np.allclose(result, image, atol=1e-6)
 
 
-def test_a_camera_model_heeds_the_level_it_is_told():
-    model = camera_unet(**NANO)
-    kernel, bias = model.get_layer("residual").get_weights()
-    model.get_layer("residual").set_weights([np.random.default_rng(0).normal(size=kernel.shape), bias])
+def test_a_camera_model_heeds_the_level_it_is_told(camera):
+    model = begun(camera)
     image = np.full((1, 16, 16, 3), 0.5, np.float32)
     low, high = (np.asarray(model([image, np.full((1, 1, 1, 1), sigma, np.float32)])) for sigma in (0.0, 0.2))
     assert not np.allclose(low, high)
 
 
 @pytest.mark.parametrize(("product", "factor_of"), [("gated", "down0_0_calm"), ("scaled", "residual_calm")])
-def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(product, factor_of):
-    model = camera_unet(**NANO)
-    kernel, bias = model.get_layer("residual").get_weights()
-    model.get_layer("residual").set_weights([np.random.default_rng(0).normal(size=kernel.shape), bias])
+def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(camera, product, factor_of):
+    model = begun(camera)
     both = keras.Model(model.inputs, [model.get_layer(product).output, model.get_layer(factor_of).output])
     image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
     factors = []
@@ -167,7 +181,7 @@ def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(p
 
 
 def test_the_last_features_have_steps_in_training():
-    model = camera_unet(widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(1,))
+    model = BUILDERS["camera_unet"](widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(1,))
     last = keras.Model(model.inputs, model.get_layer("out0_0_calm").output)
     inputs = [np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32), np.full((2, 1, 1, 1), 0.1, np.float32)]
     steps = np.asarray(last(inputs, training=True)) * 255 / 6
@@ -227,9 +241,8 @@ def test_the_gradient_passes_steps_of_8_bits_unchanged():
     assert tape.gradient(result, values).numpy().tolist() == [[1.0, 2.0, 3.0]]
 
 
-def test_a_camera_models_outliers_are_a_part_of_its_loss(tmp_path):
-    model = camera_unet(**NANO)
-    model.save(tmp_path / "m.keras")
+def test_a_camera_models_outliers_are_a_part_of_its_loss(camera, tmp_path):
+    camera.save(tmp_path / "m.keras")
     model = keras.models.load_model(tmp_path / "m.keras")
     calm, wild = (np.full((1, 16, 16, 3), level, np.float32) for level in (0.0, 1e3))
     sigma = np.zeros((1, 1, 1, 1), np.float32)
@@ -239,31 +252,38 @@ def test_a_camera_models_outliers_are_a_part_of_its_loss(tmp_path):
     assert float(sum(model.losses)) > 1
 
 
+def unet(widths, encoder_convs, decoder_convs, last_kernel):
+    options = {"widths": widths, "encoder_convs": encoder_convs, "decoder_convs": decoder_convs}
+    return "camera_unet", options | {"last_kernel": last_kernel}
+
+
+def nano(deep_convs):
+    return "camera_nano", {"width": 16, "deep_width": 48, "deep_convs": deep_convs}
+
+
 @pytest.mark.parametrize(
-    ("widths", "encoder_convs", "decoder_convs", "last_kernel", "multiple", "halo"),
+    ("shape", "multiple", "halo"),
     [
-        ((16, 48), (1, 2), (0,), 3, 4, 13),
-        ((16, 48), (1, 2), (0,), 1, 4, 11),
-        ((16, 32), (1, 3), (1,), 3, 4, 19),
-        ((32, 48, 64, 80), (1, 2, 2, 2), (1, 2, 2), 3, 16, 87),
-        ((4, 4, 4, 4), (1, 3, 3, 3), (1, 2, 2), 3, 16, 115),
-        ((4, 4, 4), (2, 1, 4), (3, 0), 1, 8, 47),
+        (nano(1), 4, 6),
+        (nano(2), 4, 10),
+        (nano(4), 4, 18),
+        (unet((16, 48), (1, 2), (0,), 3), 4, 13),
+        (unet((16, 48), (1, 2), (0,), 1), 4, 11),
+        (unet((16, 32), (1, 3), (1,), 3), 4, 19),
+        (unet((32, 48, 64, 80), (1, 2, 2, 2), (1, 2, 2), 3), 16, 87),
+        (unet((4, 4, 4, 4), (1, 3, 3, 3), (1, 2, 2), 3), 16, 115),
+        (unet((4, 4, 4), (2, 1, 4), (3, 0), 1), 8, 47),
     ],
 )
-def test_the_halo_is_how_far_a_pixel_sees(widths, encoder_convs, decoder_convs, last_kernel, multiple, halo):
+def test_the_halo_is_how_far_a_pixel_sees(shape, multiple, halo):
     """Enough, and not a pixel more: a touched pixel, wherever it lies in a multiple, changes nothing further away.
 
     Weights are positive, and all that depends on the frame is zero but for what the touched pixel causes: so nothing
     cancels, and the least trace at the edge of what is seen stands alone, where a float can hold it.
     """
-    shape = {
-        "widths": widths,
-        "encoder_convs": encoder_convs,
-        "decoder_convs": decoder_convs,
-        "last_kernel": last_kernel,
-    }
-    assert camera_unet_geometry(**shape) == (multiple, halo)
-    model = camera_unet(**shape)
+    builder, options = shape
+    assert GEOMETRIES[builder](**options) == (multiple, halo)
+    model = BUILDERS[builder](**options)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             layer.set_weights([np.full(w.shape, (w.ndim == 4) / w[..., 0].size) for w in layer.get_weights()])

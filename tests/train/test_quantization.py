@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from quietframe.errors import SourceError
-from quietframe_train.models.camera import camera_unet
+from quietframe_train.models.camera import camera_nano, camera_unet
 from quietframe_train.quantization import (
     choose_ranges,
     fake_quantized,
@@ -99,16 +101,31 @@ def test_what_is_joined_to_others_has_no_range_of_its_own() -> None:
     assert choose_ranges(model, [[example]]).keys() == {"next"}
 
 
-def test_every_tensor_that_a_camera_model_computes_has_a_range() -> None:
+UNET = {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (1,)}
+
+
+@pytest.mark.parametrize(
+    ("model", "computed"),
+    [
+        (partial(camera_unet, **UNET), {"up0_bn", "up0_add", "out0_0_relu"}),
+        (partial(camera_nano, width=16, deep_width=32, deep_convs=2), {"down1_1_relu", "up0", "residual_fine"}),
+    ],
+    ids=["unet", "nano"],
+)
+def test_every_tensor_that_a_camera_model_computes_has_a_range(
+    model: Callable[[], keras.Model], computed: set[str]
+) -> None:
     """One that has none gets the converter's, least to greatest: of what is taken away that cost 0.2 dB at sigma 5."""
     keras.utils.set_random_seed(0)
-    model = camera_unet(widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(1,))
-    residual = model.get_layer("residual")
-    residual.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in residual.get_weights()])
+    built = model()
+    rng = np.random.default_rng(0)
+    for layer in built.layers:
+        if isinstance(layer, layers.Conv2D) and not layer.get_weights()[0].any():
+            layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
     example = [np.random.default_rng(0).random((1, 32, 32, 3)).astype(np.float32), np.full((1, 1, 1, 1), 0.1, "f")]
-    computed = {"down0_0_bn", "gated", "down1_0_relu", "told", "up0_bn", "up0_add", "out0_0_relu", "residual", "scaled"}
+    of_both = {"down0_0_bn", "gated", "down1_0_relu", "told", "residual", "scaled"}
     of_level = {"level_hidden", "level", "level_gate", "level_scale"}
-    assert choose_ranges(model, [example]).keys() == computed | of_level
+    assert choose_ranges(built, [example]).keys() == computed | of_both | of_level
 
 
 def test_fake_quantized_rounds_weights_and_tensors_and_leaves_no_trace() -> None:

@@ -19,8 +19,6 @@ Frame = NDArray[np.uint8]
 """(height, width, 3) uint8 BGR."""
 
 _MARGIN = 12  # so much wider is what a sensor sees: borders of the demosaic and the blocks of JPEG fall anywhere
-_SOFTNESS = 1.5  # pixels of a sensor to one of a photograph, which was sharpened and made smaller: else its edges
-# would come out of the mosaic with false colours, and the model would learn to keep them
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR
 _FAINT_255 = 0.1
 _QUIET_255 = 2.0  # what an estimate may read in frames without noise
@@ -58,6 +56,9 @@ class CameraNoise:
         quiet_share: share of frames without noise, half of them compressed.
         smooth_share, resize_share, jpeg_share: shares of the sensor's frames whose noise the camera has smoothed, that
             are made smaller, by up to `max_shrink`, and compressed, with a quality from `jpeg_quality`.
+        softness: the least and the most pixels of a sensor to one of a photograph, which was sharpened and made
+            smaller: else its edges would come out of the mosaic with false colours, and the model would learn to keep
+            them.
         told_share: the least and the most that a sensor's noise is told as, as a share of what it is.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
         flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
@@ -75,11 +76,12 @@ class CameraNoise:
     flat_share: float = 0.08
     max_shrink: float = 1.6
     jpeg_quality: tuple[int, int] = (50, 95)
+    softness: tuple[float, float] = (1.5, 1.5)
     told_share: tuple[float, float] = (0.5, 1.0)
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
-        return int(np.ceil((side + _MARGIN) * max(1, self.max_shrink / _SOFTNESS)))
+        return int(np.ceil((side + _MARGIN) * max(1, self.max_shrink / self.softness[0])))
 
     def apply(self, frames: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NoisyFrames:
         """frames: (N, height, width, 3) uint8 BGR, clean, at least `side` in height and width."""
@@ -125,7 +127,7 @@ class CameraNoise:
     def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0
         seen = int((side + _MARGIN) * factor) // 2 * 2
-        scene = _cut(frame, min(round(seen / _SOFTNESS), *frame.shape[:2]), rng)
+        scene = _cut(frame, min(round(seen / rng.uniform(*self.softness)), *frame.shape[:2]), rng)
         clean, noisy = sensor.photograph(_enlarged(scene, seen), rng)
         if rng.random() < self.smooth_share:
             radii = rng.uniform(0.5, 1.3), rng.uniform(1.5, 4.5)

@@ -15,7 +15,7 @@ from quietframe.noise import add_gaussian, to_uint8
 from quietframe.quality import mean_psnr_db, ssim
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.image_set import ImageSet, ImageSplits
-from quietframe_train.models.camera import camera_unet_geometry
+from quietframe_train.models import GEOMETRIES
 from quietframe_train.photo_batches import VALIDATION_SIGMAS_255
 from quietframe_train.recipe import Recipe
 from quietframe_train.splits import Splits
@@ -94,7 +94,7 @@ def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], 
 
     noisy: (H, W, 3) uint8 BGR. told_255: noise level in 8-bit levels. Returns the same shape and dtype.
     """
-    multiple, _ = camera_unet_geometry(**recipe.model.options)
+    multiple, _ = GEOMETRIES[recipe.model.builder](**recipe.model.options)
     height, width = noisy.shape[:2]
     padded = np.pad(noisy, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
     inputs = {

@@ -78,9 +78,9 @@ _MUON = OptimizerConfig(
 )
 _CAMERA = Recipe(
     name="camera-nano",
-    summary="36k-parameter colour camera denoiser, told the noise level, any frame size",
+    summary="32k-parameter colour camera denoiser, told the noise level, any frame size",
     task="denoise",
-    model=ModelConfig("camera_unet", {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,)}),
+    model=ModelConfig("camera_nano", {"width": 16, "deep_width": 48, "deep_convs": 2}),
     data=PhotoData(),
     # of its few weights, twice as many of each of these took 0.1 dB on white noise
     noise=CameraNoise(sensor_share=0.2, flat_share=0.05, gray_share=0.05),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -41,18 +42,7 @@ def camera_unet(
     """
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
-    steep = keras.initializers.RandomUniform(0.0, 4.0)  # a level is a small number
-    later = keras.initializers.RandomUniform(-0.6, 0.1)  # so that it bends at levels of its own
-    hidden = layers.Conv2D(
-        16, 1, activation="relu6", kernel_initializer=steep, bias_initializer=later, name="level_hidden"
-    )(sigma)
-    level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(hidden)
-    gate = layers.Conv2D(1, 1, activation="relu6", bias_initializer="ones", name="level_gate")(hidden)
-    weak, faint = keras.initializers.RandomUniform(0.0, 1 / 8), keras.initializers.Constant(0.01)
-    scale = layers.Conv2D(
-        1, 1, activation="relu6", kernel_initializer=weak, bias_initializer=faint, name="level_scale"
-    )(hidden)
-
+    level, gate, scale = _conditions(sigma, widths[1])
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
     x = calmed(conv(frame, widths[0], "down0_0", activate=False, constraint=ZeroMean()), _FIRST, "down0_0")
     x = calmed(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
@@ -62,6 +52,49 @@ def camera_unet(
     x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
     x = PixelShuffle(2, dtype="float32", name="denoised")(x)
     return keras.Model([image, sigma], x, name="camera_unet")
+
+
+def camera_nano(width: int, deep_width: int, deep_convs: int) -> keras.Model:
+    """A `camera_unet` of two levels that moves less about: in one so small that took more than a third of the time.
+
+    The first convolution, 4×4 with stride 2, takes the frame as it is. What a last convolution of 1×1 would make of the
+    sum of the skip and the way up is made of each alone, and added then: the same, with fewer channels to move.
+
+    Conditioned and initialised as `camera_unet` is.
+
+    Args:
+        width: channels at half size.
+        deep_width: channels at quarter size.
+        deep_convs: 3×3 convolutions at quarter size, the strided one included.
+
+    Input and output shapes: those of `camera_unet`; height and width multiples of 4.
+    """
+    image = keras.Input((None, None, 3), name="image")
+    sigma = keras.Input((1, 1, 1), name="sigma")
+    level, gate, scale = _conditions(sigma, deep_width)
+    first = layers.Conv2D(
+        width, 4, strides=2, padding="same", use_bias=False, kernel_constraint=ZeroMean(), name="down0_0"
+    )(image)
+    x = calmed(layers.BatchNormalization(name="down0_0_bn")(first), _FIRST, "down0_0")
+    fine = calmed(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
+    x = conv(fine, deep_width, "down1_0", strides=2)
+    x = layers.Add(name="told")([x, level])
+    for index in range(1, deep_convs):
+        x = conv(x, deep_width, f"down1_{index}")
+    coarse = layers.Conv2D(4 * 12, 1, kernel_initializer="zeros", name="up0")(x)
+    coarse = PixelShuffle(2, name="up0_shuffle")(calmed(coarse, _RESIDUAL, "up0"))
+    fine = layers.Conv2D(12, 1, kernel_initializer="zeros", name="residual_fine")(fine)
+    x = layers.Add(name="residual")([coarse, calmed(fine, _RESIDUAL, "residual_fine")])
+    x = layers.Multiply(name="scaled")([calmed(x, _RESIDUAL, "residual"), scale])
+    x = PixelShuffle(2, dtype="float32", name="removed")(x)
+    x = layers.Add(dtype="float32", name="denoised")([x, image])  # a frame in bfloat16 is rounded to 8 bits
+    return keras.Model([image, sigma], x, name="camera_nano")
+
+
+def camera_nano_geometry(width: int, deep_width: int, deep_convs: int) -> tuple[int, int]:
+    """(multiple, halo) in pixels of a `camera_nano`: see `camera_unet_geometry`."""
+    first, strided, deep = 1, 2, 4 * (deep_convs - 1)
+    return 4, first + strided + deep + 4 - 1
 
 
 def camera_unet_geometry(
@@ -78,3 +111,21 @@ def camera_unet_geometry(
     up = sum(size[depth] * count for depth, count in enumerate(decoder_convs))
     last = size[0] * (last_kernel // 2)
     return size[-1], down + strided + up + last + size[-1] - 1
+
+
+def _conditions(sigma: Any, width: int) -> tuple[Any, Any, Any]:
+    """What a noise level gives: `width` numbers for the second level, a factor for the first features, and one for what
+    is taken away.
+    """
+    steep = keras.initializers.RandomUniform(0.0, 4.0)  # a level is a small number
+    later = keras.initializers.RandomUniform(-0.6, 0.1)  # so that it bends at levels of its own
+    hidden = layers.Conv2D(
+        16, 1, activation="relu6", kernel_initializer=steep, bias_initializer=later, name="level_hidden"
+    )(sigma)
+    level = layers.Conv2D(width, 1, activation="relu6", name="level")(hidden)
+    gate = layers.Conv2D(1, 1, activation="relu6", bias_initializer="ones", name="level_gate")(hidden)
+    weak, faint = keras.initializers.RandomUniform(0.0, 1 / 8), keras.initializers.Constant(0.01)
+    scale = layers.Conv2D(
+        1, 1, activation="relu6", kernel_initializer=weak, bias_initializer=faint, name="level_scale"
+    )(hidden)
+    return level, gate, scale
