@@ -65,6 +65,32 @@ def test_a_sensors_noise_is_told_as_less_than_it_is():
     assert 1.1 < ratio.max() <= 1.3001
 
 
+def test_a_sensors_frames_are_as_soft_as_asked_for():
+    def detail(softness):
+        noise = CameraNoise(sensor_share=1.0, flat_share=0.0, resize_share=0.0, softness=(softness, softness))
+        clean = noise.apply(photos(20, noise.source_side(48)), 48, rng()).clean.astype(float)
+        return np.abs(np.diff(clean, axis=2)).mean()
+
+    assert detail(1.5) > 1.5 * detail(3.0) > 2 * detail(6.0)
+
+
+def test_a_sensors_noise_is_smoothed_as_asked_for():
+    """Of neighbours, noise of brightness is alike where it was smoothed; noise of colour is so in any case."""
+    always = {"sensor_share": 1.0, "flat_share": 0.0, "resize_share": 0.0, "jpeg_share": 0.0, "smooth_share": 1.0}
+
+    def alike(radius):
+        noise = CameraNoise(**always, radius=radius, colour_radius=(3, 4))
+        clean, noisy, _ = noise.apply(shades(30, noise.source_side(48)), 48, rng())
+        left = noisy.astype(float) - clean
+        bright = brightness(left)
+        planes = bright, left[..., 2] - bright
+        return [np.corrcoef(plane[:, :, 1:].ravel(), plane[:, :, :-1].ravel())[0, 1] for plane in planes]
+
+    (bright, colour), (bright_smooth, colour_smooth) = alike((0.0, 0.1)), alike((1.2, 1.3))
+    assert bright < 0.5 < 0.7 < bright_smooth
+    assert min(colour, colour_smooth) > 0.8
+
+
 def test_quiet_frames_are_clean_or_compressed_and_told_little():
     clean, noisy, told = CameraNoise(sensor_share=0, quiet_share=1.0, gray_share=0).apply(photos(40, 80), 64, rng())
     same = [np.array_equal(*pair) for pair in zip(clean, noisy, strict=True)]

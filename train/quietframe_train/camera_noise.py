@@ -56,6 +56,7 @@ class CameraNoise:
         quiet_share: share of frames without noise, half of them compressed.
         smooth_share, resize_share, jpeg_share: shares of the sensor's frames whose noise the camera has smoothed, that
             are made smaller, by up to `max_shrink`, and compressed, with a quality from `jpeg_quality`.
+        radius, colour_radius, colour_share, gain: the least and the most of what `smoothed` takes.
         softness: the least and the most pixels of a sensor to one of a photograph, which was sharpened and made
             smaller: else its edges would come out of the mosaic with false colours, and the model would learn to keep
             them.
@@ -76,6 +77,10 @@ class CameraNoise:
     flat_share: float = 0.08
     max_shrink: float = 1.6
     jpeg_quality: tuple[int, int] = (50, 95)
+    radius: tuple[float, float] = (0.5, 1.3)
+    colour_radius: tuple[float, float] = (1.5, 4.5)
+    colour_share: tuple[float, float] = (0.3, 0.9)
+    gain: tuple[float, float] = (1.0, 2.5)
     softness: tuple[float, float] = (1.5, 1.5)
     told_share: tuple[float, float] = (0.5, 1.0)
 
@@ -130,8 +135,8 @@ class CameraNoise:
         scene = _cut(frame, min(round(seen / rng.uniform(*self.softness)), *frame.shape[:2]), rng)
         clean, noisy = sensor.photograph(_enlarged(scene, seen), rng)
         if rng.random() < self.smooth_share:
-            radii = rng.uniform(0.5, 1.3), rng.uniform(1.5, 4.5)
-            noisy = smoothed(clean, noisy, *radii, rng.uniform(0.3, 0.9), rng.uniform(1.0, 2.5))
+            drawn = (rng.uniform(*span) for span in (self.radius, self.colour_radius, self.colour_share, self.gain))
+            noisy = smoothed(clean, noisy, *drawn)
         if factor > 1:
             clean, noisy = (sensor.shrink(image, side + _MARGIN) for image in (clean, noisy))
         if rng.random() < self.jpeg_share:
