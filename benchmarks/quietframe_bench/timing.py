@@ -76,6 +76,10 @@ class Samples:
 class Stopwatch:
     """Times calls of a task, stage by stage.
 
+    A call's frame and result are held until the next call has its own, as a loop's variables are. Let go of at once,
+    they left the top of the heap free: glibc gave it back after each call, and 420 page faults a frame of 640×480,
+    0.35 ms, counted as the task's.
+
     Args:
         task: the denoiser or classifier; its `engine` stays wrapped.
         frame: gives the frame for a call by its number, outside the timed part.
@@ -86,6 +90,7 @@ class Stopwatch:
         self._task = task
         self._frame = frame
         self._calls = 0
+        self._held: tuple[Any, ...] = ()
         task.engine = self._engine
 
     def run(self, *, warmup: int, runs: int, min_secs: float) -> Samples:
@@ -105,8 +110,9 @@ class Stopwatch:
         stamps = self._engine.stamps
         stamps.clear()
         start = perf_counter_ns()
-        self._task(frame)
+        result = self._task(frame)
         end = perf_counter_ns()
+        self._held = frame, result
         pre, engine = stamps[0][0] - start, sum(stop - begin for begin, stop in stamps)
         return pre, engine, end - start - pre - engine, end - start
 

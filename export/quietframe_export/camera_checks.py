@@ -31,7 +31,7 @@ FAINT_GROUP = "sigma 5"
 _MAX_SHIFT_255 = 0.5
 _MAX_SHIFT_SMALL_255 = 1.25  # of frames darker or brighter than middle gray
 _MAX_RESIDUAL_255 = 2.0
-_MAX_RESIDUAL_SMALL_255 = 3.5
+_MAX_RESIDUAL_SMALL_255 = 4.0
 _SMALL_MACS = 5000.0  # a pixel; models below see too little of a flat field to average more of its noise, and have
 # too few weights to tell exactly where noise is clipped
 _MAX_PATTERN_255 = 0.25

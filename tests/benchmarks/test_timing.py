@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from time import perf_counter_ns
 
 import numpy as np
@@ -108,6 +109,24 @@ def test_warmup_is_kept_apart_and_every_call_gets_another_frame():
     assert (len(first.warmup_ns), len(first)) == (3, 4)
     assert (len(second.warmup_ns), len(second)) == (3, 4)
     assert task.frames == list(range(14))
+
+
+def test_a_frame_and_its_result_are_held_until_the_next_as_a_loops_variables_are():
+    class Doubling(ClockedTask):
+        def __call__(self, frame):
+            super().__call__(None)
+            made.append(weakref.ref(doubled := frame * 2))
+            return doubled
+
+    def frame(_index):
+        taken.append(weakref.ref(ones := np.ones(3)))
+        return ones
+
+    taken, made = [], []
+    watch = Stopwatch(Doubling(0, 0, 0), frame)
+    for done in range(3):
+        watch.call()
+        assert [kept() is None for kept in taken] == [kept() is None for kept in made] == [True] * done + [False]
 
 
 def test_making_frames_is_not_timed():

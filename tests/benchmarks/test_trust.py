@@ -26,7 +26,7 @@ for index in range(3):
 for index in range(int(sys.argv[3])):
     frame = feed.frame(index)
     if sys.argv[2] == "denoise":
-        denoise(frame)
+        result = denoise(frame)
 """
 
 

@@ -38,6 +38,11 @@ class TensorInfo:
     turned: bool = False
 
     @property
+    def is_integer(self) -> bool:
+        """Whether it holds integers, of any size."""
+        return self.dtype.kind in "iu"  # a tenth of the time of np.issubdtype, several times a frame
+
+    @property
     def declared(self) -> TensorInfo:
         """The tensor as the file declares it."""
         if not self.turned:

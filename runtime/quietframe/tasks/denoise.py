@@ -20,7 +20,7 @@ from quietframe.images import check_frame
 from quietframe.noise_level import estimate_noise
 from quietframe.tasks.base import open_model, require_task
 from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place
-from quietframe.tasks.tensors import decode_image, encode_image, quantize
+from quietframe.tasks.tensors import decode_image, encode_image, level_tensor
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -177,8 +177,8 @@ class Denoiser:
         if self._sigma is None or sigma_255 is None:
             return {}
         low, high = self._sigma.value_range
-        value = np.full((1, 1, 1, 1), min(max(sigma_255 * max(1.0, self.strength) / 255, low), high))
-        return {self._sigma.name: quantize(value, self.engine.inputs[self._sigma.name])}
+        sigma = min(max(sigma_255 * max(1.0, self.strength) / 255, low), high)
+        return {self._sigma.name: level_tensor(sigma, self.engine.inputs[self._sigma.name])}
 
     def _check_level(self, strength: float, sigma_255: float | None) -> None:
         for name, value in (("strength", strength), ("sigma_255", sigma_255)):

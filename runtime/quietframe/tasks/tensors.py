@@ -23,7 +23,7 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
     if spec.colour == "RGB":
         frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     low, high = spec.value_range
-    if np.issubdtype(info.dtype, np.integer):
+    if info.is_integer:
         tensor = _recoded(frame, _encoding(low, high, info)).view(info.dtype)
     else:
         tensor = np.multiply(frame, (high - low) / 255, dtype=np.float32)
@@ -49,7 +49,7 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> ND
         image = image[:, :, 0]
     low, high = spec.value_range
     scale = 255 / (high - low)
-    if np.issubdtype(info.dtype, np.integer):
+    if info.is_integer:
         if info.dtype.itemsize == 1:
             image = _recoded(image.view(np.uint8), _decoding(low, high, info))
         else:
@@ -63,16 +63,27 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> ND
 
 def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """Real values as the integers that a quantized tensor holds, rounded and saturated; floats stay floats."""
-    if not np.issubdtype(info.dtype, np.integer):
+    if not info.is_integer:
         return np.asarray(values, info.dtype)
     limits = np.iinfo(info.dtype)
     codes = np.rint(np.asarray(values) / (info.scale or 1.0)) + info.zero_point
     return np.clip(codes, limits.min, limits.max).astype(info.dtype)
 
 
+@lru_cache(maxsize=32)
+def level_tensor(sigma: float, info: TensorInfo) -> NDArray[Any]:
+    """The (1, 1, 1, 1) tensor that tells a model a noise level, in the units of its card; not to be written to.
+
+    Kept: of a video's frames several in a row have the same level.
+    """
+    tensor = quantize(np.full((1, 1, 1, 1), sigma), info)
+    tensor.flags.writeable = False
+    return tensor
+
+
 def dequantize(codes: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
     """The real values that a tensor holds."""
-    if not np.issubdtype(info.dtype, np.integer):
+    if not info.is_integer:
         return codes.astype(np.float32, copy=False)
     return (codes.astype(np.float32) - info.zero_point) * np.float32(info.scale or 1.0)
 
