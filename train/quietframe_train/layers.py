@@ -127,7 +127,8 @@ class ZeroMean(keras.constraints.Constraint):
     8 bits that also carry how bright a pixel is have few steps left for the noise on it. The last quarter of the
     filters is free: near black and white, where noise is clipped, brightness tells.
 
-    The kernel is one of (height, width, planes · colours, filters) on a frame that `PixelUnshuffle` took apart.
+    The kernel is one of (height, width, planes · colours, filters) on a frame, as it is or taken apart by
+    `PixelUnshuffle`.
 
     Args:
         colours: channels of the frame.

@@ -72,10 +72,8 @@ def camera_nano(width: int, deep_width: int, deep_convs: int) -> keras.Model:
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
     level, gate, scale = _conditions(sigma, deep_width)
-    first = layers.Conv2D(
-        width, 4, strides=2, padding="same", use_bias=False, kernel_constraint=ZeroMean(), name="down0_0"
-    )(image)
-    x = calmed(layers.BatchNormalization(name="down0_0_bn")(first), _FIRST, "down0_0")
+    x = conv(image, width, "down0_0", side=4, strides=2, activate=False, constraint=ZeroMean())
+    x = calmed(x, _FIRST, "down0_0")
     fine = calmed(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
     x = conv(fine, deep_width, "down1_0", strides=2)
     x = layers.Add(name="told")([x, level])
