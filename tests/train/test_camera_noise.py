@@ -57,18 +57,6 @@ def test_some_white_noise_is_told_as_far_less_than_it_is():
     assert ratio.min() < 0.05
 
 
-def test_faint_white_noise_is_told_as_less_the_fainter_the_more():
-    noise = CameraNoise(faint_255=20, faint_error=0.5)
-    levels = np.array([0, 5, 10, 15, 20, 50.0])
-    assert noise.white_level(levels) == pytest.approx([0, 3.125, 7.5, 13.125, 20, 50])
-    assert CameraNoise().white_level(levels) == pytest.approx(levels)
-    exact = {**WHITE, "level_error": 0.0, "max_sigma_255": 20.0}
-    as_it_is, as_less = (CameraNoise(**exact, faint_error=error).apply(shades(99, 16), 16, rng()) for error in (0, 0.5))
-    assert np.array_equal(as_it_is.noisy, as_less.noisy)
-    ratio = as_less.told_255 / as_it_is.told_255
-    assert ratio == pytest.approx(1 - 0.5 * np.maximum(0, 1 - as_it_is.told_255 / 15), abs=1e-3)
-
-
 def test_a_sensors_noise_is_told_as_less_than_it_is():
     noise = CameraNoise(sensor_share=1.0, told_share=(0.15, 1.3))
     clean, noisy, told = noise.apply(photos(300, noise.source_side(48)), 48, rng())

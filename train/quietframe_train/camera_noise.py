@@ -6,7 +6,7 @@ Which of them a frame gets, how strong, and which level the model is told. NumPy
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -61,9 +61,6 @@ class CameraNoise:
             smaller: else its edges would come out of the mosaic with false colours, and the model would learn to keep
             them.
         told_share: the least and the most that a sensor's noise is told as, as a share of what it is.
-        faint_255, faint_error: white noise below that level is told as less, up to that share of it less where there is
-            next to none: so the model learns to take more away than it is told. White noise is seldom so faint; what
-            is, is what cameras leave of theirs, and of that an estimate sees less than there is to take away.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
         flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
     """
@@ -86,8 +83,6 @@ class CameraNoise:
     gain: tuple[float, float] = (1.0, 2.5)
     softness: tuple[float, float] = (1.5, 1.5)
     told_share: tuple[float, float] = (0.5, 1.0)
-    faint_255: float = 15.0
-    faint_error: float = 0.0
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
@@ -101,11 +96,6 @@ class CameraNoise:
         for index, frame in enumerate(frames):
             clean[index], noisy[index], told[index] = self._one(frame, side, rng)
         return NoisyFrames(clean, noisy, np.clip(told, 0, MAX_SIGMA_255))
-
-    def white_level(self, sigma_255: Any) -> Any:
-        """What white noise of that level is told as, but for errors: a number, or an array of NumPy or JAX."""
-        fainter = 1 - sigma_255 / self.faint_255
-        return sigma_255 * (1 - self.faint_error * fainter * (fainter > 0))
 
     def describe(self) -> str:
         """One line for the model card."""
@@ -136,8 +126,8 @@ class CameraNoise:
         noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
         noisy = np.broadcast_to(noisy, clean.shape)
         if rng.random() < self.understated_share:
-            return clean, noisy, self.white_level(sigma_255) * rng.uniform(0, 1 - self.level_error)
-        return clean, noisy, _told(self.white_level(sigma_255), 1 - self.level_error, 1 + self.level_error, rng)
+            return clean, noisy, sigma_255 * rng.uniform(0, 1 - self.level_error)
+        return clean, noisy, _told(sigma_255, 1 - self.level_error, 1 + self.level_error, rng)
 
     def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0

@@ -104,9 +104,9 @@ def white_frames(key: Any, bank: PhotoBank, noise: CameraNoise, count: int, side
     sigma_255 = _between(next(keys), 0, noise.max_sigma_255, count)
     values = jax.random.normal(next(keys), clean.shape)
     noisy = clean + sigma_255 * jnp.where(gray, values[..., :1], values)
-    error, white_255 = noise.level_error, noise.white_level(sigma_255)
-    about = white_255 * jnp.exp(_between(next(keys), math.log(1 - error), math.log(1 + error), count))
-    less = white_255 * _between(next(keys), 0, 1 - error, count)
+    error = noise.level_error
+    about = sigma_255 * jnp.exp(_between(next(keys), math.log(1 - error), math.log(1 + error), count))
+    less = sigma_255 * _between(next(keys), 0, 1 - error, count)
     told_255 = jnp.where(_some(next(keys), noise.understated_share, count), less, about)
     return Frames(clean, jnp.clip(jnp.round(noisy), 0, 255), told_255.ravel())
 

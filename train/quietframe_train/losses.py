@@ -10,7 +10,7 @@ from keras import ops
 _COARSE = 16
 _MEANS = 8.0
 _LEAST = 1e-5  # squared, of a frame that is right to two thirds of an 8-bit level
-_FORGIVEN = 3e-4  # of one that is right to four and a half
+_FORGIVEN = 1e-4  # of one that is right to two and a half
 _SCALE = 0.01  # to the size that errors have: `RangeLimit` adds to it
 
 
@@ -38,7 +38,7 @@ def log_mse_and_means(y_true: Any, y_pred: Any) -> Any:
 
 
 def forgiving_log_mse_and_means(y_true: Any, y_pred: Any) -> Any:
-    """The same, but what is right to four levels hardly counts: for a model too small for everything.
+    """The same, but what is right to two levels hardly counts: for a model too small for everything.
 
     What it would spend on frames with next to no noise goes to those with more, and to what cameras leave.
     """

@@ -284,10 +284,9 @@ _ALL: tuple[Recipe, ...] = (
         model=ModelConfig("camera_nano", {"width": 16, "deep_widths": (32, 48)}),
         # Of its few weights, twice as many flat or gray frames took 0.1 dB on white noise. It hardly tells noise that a
         # camera has smoothed from texture, and would leave both: so what it learns of cameras is that their frames are
-        # soft, that their noise of colour is smooth, and that there is more noise than is told, faint noise above all.
+        # soft, that their noise of colour is smooth, and that there is more noise than is told.
         noise=CameraNoise(
             sensor_share=0.2,
-            quiet_share=0.07,
             smooth_share=1.0,
             flat_share=0.05,
             gray_share=0.05,
@@ -296,8 +295,6 @@ _ALL: tuple[Recipe, ...] = (
             gain=(1.0, 2.0),
             softness=(5.0, 8.0),
             told_share=(0.06, 0.4),
-            faint_255=14.0,
-            faint_error=0.9,
         ),
         settling=SettlingPhase(epochs=32, learning_rate=5e-3, loss="forgiving_log_mse_and_means", patch=128),
         source="QuietFrame: shrinkage (Donoho and Johnstone 1994) with learned filters and gains",
