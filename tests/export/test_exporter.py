@@ -62,7 +62,7 @@ def test_weights_of_fewer_bits_reach_the_file(camera: Subject, tmp_path: Path) -
         [onnx.numpy_helper.to_array(t).ravel() for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
     )
     steps = np.ldexp(np.frexp(weights)[0], 9)
-    assert len(weights) > 30_000
+    assert len(weights) > 24_000
     np.testing.assert_array_equal(steps, np.rint(steps))
 
 

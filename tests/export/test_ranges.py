@@ -12,7 +12,7 @@ from quietframe_train.models.camera import camera_nano, camera_unet
 @pytest.fixture(scope="module", params=["unet", "nano"])
 def camera(request: pytest.FixtureRequest) -> keras.Model:
     if request.param == "nano":
-        return camera_nano(width=16, deep_width=32, deep_convs=1)
+        return camera_nano(width=16, deep_widths=(32,))
     return camera_unet(widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(0,))
 
 

@@ -65,6 +65,18 @@ def test_a_sensors_noise_is_told_as_less_than_it_is():
     assert 1.1 < ratio.max() <= 1.3001
 
 
+def test_white_noise_is_told_as_the_rows_say():
+    noise = CameraNoise(**WHITE, max_sigma_255=20.0, told_white=((0, 0, 0), (10, 2, 5), (20, 20, 30)))
+    assert noise.told_span(5.0) == pytest.approx((1, 2.5))
+    assert noise.told_span(15.0) == pytest.approx((11, 17.5))
+    clean, noisy, told = noise.apply(shades(300, 32), 32, rng())
+    levels = np.std(noisy.astype(float) - clean, axis=(1, 2, 3))
+    least, most = (1.1 * span for span in noise.told_span(levels))
+    assert np.all(told > least / 1.3 - 0.2)
+    assert np.all(told < most + 0.2)
+    assert np.ptp(told[np.abs(levels - 15) < 2]) > 4
+
+
 def test_a_sensors_frames_are_as_soft_as_asked_for():
     def detail(softness):
         noise = CameraNoise(sensor_share=1.0, flat_share=0.0, resize_share=0.0, softness=(softness, softness))
@@ -96,6 +108,14 @@ def test_quiet_frames_are_clean_or_compressed_and_told_little():
     same = [np.array_equal(*pair) for pair in zip(clean, noisy, strict=True)]
     assert 5 < sum(same) < 35
     assert told.max() < 3
+
+
+def test_quiet_frames_are_soft_where_asked():
+    def detail(share):
+        noise = CameraNoise(sensor_share=0, quiet_share=1.0, flat_share=0, soft_quiet_share=share, softness=(4.0, 4.0))
+        return np.abs(np.diff(noise.apply(photos(40, 80), 64, rng()).clean.astype(float), axis=2)).mean()
+
+    assert detail(0.0) > 1.2 * detail(0.5) > 1.4 * detail(1.0)
 
 
 def test_gray_frames_have_gray_noise():

@@ -58,14 +58,16 @@ def summary(clean, noisy, told_255):
     }
 
 
-def test_white_frames_are_distributed_as_the_processor_draws_them(photos):
+@pytest.mark.parametrize("told_white", [(), ((0, 0, 0), (20, 5, 15), (60, 40, 70))])
+def test_white_frames_are_distributed_as_the_processor_draws_them(photos, told_white):
     side, count = 48, 3000
-    drawn = gpu_noise.white_frames(jax.random.key(0), gpu_noise.photo_bank(photos), NOISE, count, side)
+    on_device, on_processor = (replace(noise, told_white=told_white) for noise in (NOISE, WHITE))
+    drawn = gpu_noise.white_frames(jax.random.key(0), gpu_noise.photo_bank(photos), on_device, count, side)
     clean, noisy, told_255 = (np.asarray(values) for values in drawn)
     assert noisy.min() == 0 and noisy.max() == 255
     assert np.array_equal(noisy, np.rint(noisy))
     assert np.array_equal(clean, np.rint(clean))
-    inputs, targets, _ = PhotoDraws(photos, WHITE, side, count)(np.random.default_rng(0))
+    inputs, targets, _ = PhotoDraws(photos, on_processor, side, count)(np.random.default_rng(0))
     expected = summary(255 * targets, 255 * inputs["image"], 255 * inputs["sigma"].ravel())
     for name, value in summary(clean, noisy, told_255).items():
         assert np.allclose(value, expected[name], atol=0.035), (name, value, expected[name])

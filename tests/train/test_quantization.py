@@ -107,8 +107,11 @@ UNET = {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (1,)}
 @pytest.mark.parametrize(
     ("model", "computed"),
     [
-        (partial(camera_unet, **UNET), {"up0_bn", "up0_add", "out0_0_relu"}),
-        (partial(camera_nano, width=16, deep_width=32, deep_convs=2), {"down1_1_relu", "up0", "residual_fine"}),
+        (partial(camera_unet, **UNET), {"down0_0_bn", "gated", "up0_bn", "up0_add", "out0_0_relu"}),
+        (
+            partial(camera_nano, width=16, deep_widths=(32, 48)),
+            {"down0_0_bounded", "bounded", "down1_1_relu", "gain", "gained", "up0", "residual_fine"},
+        ),
     ],
     ids=["unet", "nano"],
 )
@@ -123,7 +126,7 @@ def test_every_tensor_that_a_camera_model_computes_has_a_range(
         if isinstance(layer, layers.Conv2D) and not layer.get_weights()[0].any():
             layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
     example = [np.random.default_rng(0).random((1, 32, 32, 3)).astype(np.float32), np.full((1, 1, 1, 1), 0.1, "f")]
-    of_both = {"down0_0_bn", "gated", "down1_0_relu", "told", "residual", "scaled"}
+    of_both = {"down1_0_relu", "told", "residual", "scaled"}
     of_level = {"level_hidden", "level", "level_gate", "level_scale"}
     assert choose_ranges(built, [example]).keys() == computed | of_both | of_level
 

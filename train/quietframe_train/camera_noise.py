@@ -6,7 +6,7 @@ Which of them a frame gets, how strong, and which level the model is told. NumPy
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ Frame = NDArray[np.uint8]
 _MARGIN = 12  # so much wider is what a sensor sees: borders of the demosaic and the blocks of JPEG fall anywhere
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR
 _FAINT_255 = 0.1
+TOLD_255 = 1e-3  # the least that is told of noise, for its logarithm
 _QUIET_255 = 2.0  # what an estimate may read in frames without noise
 
 
@@ -61,6 +62,11 @@ class CameraNoise:
             smaller: else its edges would come out of the mosaic with false colours, and the model would learn to keep
             them.
         told_share: the least and the most that a sensor's noise is told as, as a share of what it is.
+        told_white: what white noise is told as instead: rows of a level, and the least and the most that it is told
+            as, in 8-bit levels; between rows both change evenly. White noise is seldom faint: what is, is what cameras
+            leave of theirs, and of that an estimate sees less than there is to take away.
+        soft_quiet_share: share of the frames without noise that are enlarged, by up to the least `softness`: soft
+            frames are to stay as they are, too, and a sensor's alone would teach that what is soft is noisy.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
         flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
     """
@@ -83,6 +89,8 @@ class CameraNoise:
     gain: tuple[float, float] = (1.0, 2.5)
     softness: tuple[float, float] = (1.5, 1.5)
     told_share: tuple[float, float] = (0.5, 1.0)
+    told_white: tuple[tuple[float, float, float], ...] = ()
+    soft_quiet_share: float = 0.0
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
@@ -97,15 +105,23 @@ class CameraNoise:
             clean[index], noisy[index], told[index] = self._one(frame, side, rng)
         return NoisyFrames(clean, noisy, np.clip(told, 0, MAX_SIGMA_255))
 
+    def told_span(self, sigma_255: Any, of: Any = np) -> tuple[Any, Any]:
+        """The least and the most that white noise of that level is told as. of: `numpy`, or `jax.numpy`."""
+        if not self.told_white:
+            return sigma_255 * (1 - self.level_error), sigma_255 * (1 + self.level_error)
+        levels, least, most = (of.asarray(column) for column in zip(*self.told_white, strict=True))
+        return of.interp(sigma_255, levels, least), of.interp(sigma_255, levels, most)
+
     def describe(self) -> str:
         """One line for the model card."""
         low, high = self.jpeg_quality
         least, most = self.told_share
+        wrong = "as its recipe says" if self.told_white else f"up to {self.level_error:.0%} wrong"
         return (
             f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
             f"{self.sensor_share:.0%} of the frames with shot and read noise of a sensor, demosaiced, "
             f"{self.jpeg_share:.0%} of those as JPEG of quality {low} to {high}; {self.quiet_share:.0%} without noise; "
-            f"told level up to {self.level_error:.0%} wrong (of {self.understated_share:.0%} of the white frames "
+            f"told level {wrong} (of {self.understated_share:.0%} of the white frames "
             f"anything less), of a sensor's noise {least:.0%} to {most:.0%}"
         )
 
@@ -116,18 +132,24 @@ class CameraNoise:
         if kind < self.sensor_share:
             return self._of_sensor(frame, side, rng)
         gray = rng.random() < self.gray_share
-        clean = _cut(frame, side, rng)
+        quiet = kind > 1 - self.quiet_share
+        soft = quiet and rng.random() < self.soft_quiet_share
+        clean = self._soft(frame, side, rng) if soft else _cut(frame, side, rng)
         if gray:
             clean = _as_gray(clean)
-        if kind > 1 - self.quiet_share:
-            quiet = compress(clean, int(rng.integers(*self.jpeg_quality))) if rng.random() < 0.5 else clean
-            return clean, quiet, rng.uniform(0, _QUIET_255)
+        if quiet:
+            noisy = compress(clean, int(rng.integers(*self.jpeg_quality))) if rng.random() < 0.5 else clean
+            return clean, noisy, rng.uniform(0, _QUIET_255)
         sigma_255 = rng.uniform(0, self.max_sigma_255)
         noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
         noisy = np.broadcast_to(noisy, clean.shape)
+        least_255, most_255 = self.told_span(sigma_255)
         if rng.random() < self.understated_share:
-            return clean, noisy, sigma_255 * rng.uniform(0, 1 - self.level_error)
-        return clean, noisy, _told(sigma_255, 1 - self.level_error, 1 + self.level_error, rng)
+            return clean, noisy, rng.uniform(0, least_255)
+        return clean, noisy, _told(least_255, most_255, rng)
+
+    def _soft(self, frame: Frame, side: int, rng: np.random.Generator) -> Frame:
+        return _enlarged(_cut(frame, round(side / rng.uniform(1, self.softness[0])), rng), side)
 
     def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0
@@ -144,12 +166,13 @@ class CameraNoise:
         top, left = rng.integers(2, _MARGIN - 1, 2)
         clean, noisy = (image[top : top + side, left : left + side] for image in (clean, noisy))
         sigma_255 = float(np.std(noisy.astype(np.float32) - clean))
-        return clean, noisy, _told(sigma_255, *self.told_share, rng)
+        least, most = self.told_share
+        return clean, noisy, _told(least * sigma_255, most * sigma_255, rng)
 
 
-def _told(sigma_255: float, least: float, most: float, rng: np.random.Generator) -> float:
-    """The level that is told: that of the noise, times a factor from `least` to `most`."""
-    return float(sigma_255 * np.exp(rng.uniform(np.log(least), np.log(most))))
+def _told(least_255: float, most_255: float, rng: np.random.Generator) -> float:
+    """The level that is told: as often twice the least as half the most."""
+    return float(np.exp(rng.uniform(*np.log(np.maximum((least_255, most_255), TOLD_255)))))
 
 
 def compress(frame: Frame, quality: int) -> Frame:

@@ -6,7 +6,6 @@ The frames are distributed as `CameraNoise` distributes them; JAX alone, no Kera
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.noise import MAX_SIGMA_255
-from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.camera_noise import TOLD_255, CameraNoise
 from quietframe_train.photo_batches import weight_under
 
 STOCK_SIDE = 128
@@ -104,9 +103,9 @@ def white_frames(key: Any, bank: PhotoBank, noise: CameraNoise, count: int, side
     sigma_255 = _between(next(keys), 0, noise.max_sigma_255, count)
     values = jax.random.normal(next(keys), clean.shape)
     noisy = clean + sigma_255 * jnp.where(gray, values[..., :1], values)
-    error = noise.level_error
-    about = sigma_255 * jnp.exp(_between(next(keys), math.log(1 - error), math.log(1 + error), count))
-    less = sigma_255 * _between(next(keys), 0, 1 - error, count)
+    least, most = (jnp.maximum(level, TOLD_255) for level in noise.told_span(sigma_255, of=jnp))
+    about = jnp.exp(_between(next(keys), jnp.log(least), jnp.log(most), count))
+    less = _between(next(keys), 0, least, count)
     told_255 = jnp.where(_some(next(keys), noise.understated_share, count), less, about)
     return Frames(clean, jnp.clip(jnp.round(noisy), 0, 255), told_255.ravel())
 
@@ -161,5 +160,5 @@ def _some(key: Any, share: float, count: int) -> Any:
     return jax.random.bernoulli(key, float(share), (count, 1, 1, 1))
 
 
-def _between(key: Any, low: float, high: float, count: int, channels: int = 1) -> Any:
+def _between(key: Any, low: Any, high: Any, count: int, channels: int = 1) -> Any:
     return jax.random.uniform(key, (count, 1, 1, channels), minval=low, maxval=high)

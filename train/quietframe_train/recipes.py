@@ -77,25 +77,16 @@ _MUON = OptimizerConfig(
     name="muon", learning_rate=1e-2, clipnorm=1.0, ema_momentum=0.999, adam_layers=("level", "residual")
 )
 _CAMERA = Recipe(
-    name="camera-nano",
-    summary="32k-parameter colour camera denoiser, told the noise level, any frame size",
+    name="camera-small",
+    summary="319k-parameter colour camera denoiser, told the noise level, any frame size",
     task="denoise",
-    model=ModelConfig("camera_nano", {"width": 16, "deep_width": 48, "deep_convs": 2}),
-    data=PhotoData(),
-    # Of its few weights, twice as many flat or gray frames took 0.1 dB on white noise. It hardly tells noise that a
-    # camera has smoothed from texture, and would leave both: so what it learns of cameras is that their frames are
-    # soft, that their noise of colour is smooth, and that there is more noise than is told.
-    noise=CameraNoise(
-        sensor_share=0.35,
-        smooth_share=1.0,
-        flat_share=0.05,
-        gray_share=0.05,
-        radius=(0.0, 0.5),
-        colour_share=(0.5, 1.0),
-        gain=(1.0, 2.0),
-        softness=(5.0, 8.0),
-        told_share=(0.06, 0.4),
+    model=ModelConfig(
+        "camera_unet",
+        {"widths": (32, 48, 64, 96), "encoder_convs": (1, 2, 1, 2), "decoder_convs": (1, 1, 1), "last_kernel": 1},
     ),
+    data=PhotoData(),
+    # With half as many flat frames those came out a level off.
+    noise=CameraNoise(sensor_share=0.2, flat_share=0.1, gray_share=0.05),
     loss="mae_and_means",
     batch=16,
     epochs=80,
@@ -106,9 +97,6 @@ _CAMERA = Recipe(
     limits="trained on photographs with noise made by formulas: white, and of a simulated sensor with JPEG",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
-
-_LARGER_NOISE = CameraNoise(sensor_share=0.2, flat_share=0.1, gray_share=0.05)
-"""Of weights that can tell flat frames more exactly: with half as many of those they were a level off."""
 
 _ALL: tuple[Recipe, ...] = (
     Recipe(
@@ -289,17 +277,45 @@ _ALL: tuple[Recipe, ...] = (
         limits="pictures like those it was trained on; it has no answer for `none of these`",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
-    _CAMERA,
     replace(
         _CAMERA,
-        name="camera-small",
-        summary="319k-parameter colour camera denoiser, told the noise level, any frame size",
-        model=ModelConfig(
-            "camera_unet",
-            {"widths": (32, 48, 64, 96), "encoder_convs": (1, 2, 1, 2), "decoder_convs": (1, 1, 1), "last_kernel": 1},
+        name="camera-nano",
+        summary="26k-parameter colour camera denoiser, told the noise level, any frame size",
+        model=ModelConfig("camera_nano", {"width": 16, "deep_widths": (32, 48)}),
+        # Of its few weights, twice as many flat or gray frames took 0.1 dB on white noise. It hardly tells noise that
+        # a camera has smoothed from texture, and would leave both: so what it learns of cameras is that their frames
+        # are soft, that their noise of colour is smooth, and that there is more noise than is told. White noise fainter
+        # than 10 is told as less than it is, too, and stronger noise as more: what is taken away is a product with the
+        # level, and would be far too much where an estimate reads too high.
+        noise=CameraNoise(
+            max_sigma_255=66.0,
+            sensor_share=0.21,
+            quiet_share=0.12,
+            smooth_share=1.0,
+            flat_share=0.05,
+            gray_share=0.06,
+            radius=(0.0, 0.5),
+            colour_share=(0.5, 1.0),
+            gain=(1.0, 2.0),
+            softness=(5.0, 8.0),
+            told_share=(0.15, 0.6),
+            told_white=(
+                (0, 0, 0),
+                (2, 0.62, 1.53),
+                (5, 2.1, 5.1),
+                (10, 5.8, 15),
+                (15, 10.5, 30),
+                (25, 17, 50),
+                (35, 25, 58),
+                (50, 36, 68),
+                (66, 48, 75),
+            ),
+            soft_quiet_share=0.7,
         ),
-        noise=_LARGER_NOISE,
+        settling=SettlingPhase(epochs=32, learning_rate=5e-3, loss="forgiving_log_mse_and_means", patch=128),
+        source="QuietFrame: shrinkage (Donoho and Johnstone 1994) with learned filters and gains",
     ),
+    _CAMERA,
     replace(
         _CAMERA,
         name="camera-base",
@@ -307,7 +323,6 @@ _ALL: tuple[Recipe, ...] = (
         model=ModelConfig(
             "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 2, 3), "decoder_convs": (1, 2, 1)}
         ),
-        noise=_LARGER_NOISE,
         dtype_policy="mixed_bfloat16",
     ),
 )

@@ -8,10 +8,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, ZeroMean
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, TrainedSteps, ZeroMean
 from quietframe_train.models.unet import calmed, conv, unet
 
 _FIRST = 6.0  # the first features reach about so far, in deviations
+_GAIN = 6.0
 _RESIDUAL = 4.0  # and what is taken away, in what the noise level makes the unit of it
 
 
@@ -42,7 +43,8 @@ def camera_unet(
     """
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
-    level, gate, scale = _conditions(sigma, widths[1])
+    hidden, gate, scale = _conditions(sigma)
+    level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(hidden)
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
     x = calmed(conv(frame, widths[0], "down0_0", activate=False, constraint=ZeroMean()), _FIRST, "down0_0")
     x = calmed(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
@@ -54,34 +56,48 @@ def camera_unet(
     return keras.Model([image, sigma], x, name="camera_unet")
 
 
-def camera_nano(width: int, deep_width: int, deep_convs: int) -> keras.Model:
-    """A `camera_unet` of two levels that moves less about: in one so small that took more than a third of the time.
+def camera_nano(width: int, deep_widths: Sequence[int]) -> keras.Model:
+    """The smallest denoiser: a few filters of the frame, and a network at quarter size that says what they take away.
 
-    The first convolution, 4×4 with stride 2, takes the frame as it is. What a last convolution of 1×1 would make of the
-    sum of the skip and the way up is made of each alone, and added then: the same, with fewer channels to move.
+    The filters look for noise. A coarse network sees their answers and gives a gain for each of them at every place,
+    high where it finds nothing but noise, low on texture: shrinkage, as of wavelets (Donoho and Johnstone 1994), with
+    learned filters and gains. Where noise is strong the coarse network also says outright what to take away. In a
+    model so small that took far more of noise for its time than a `camera_unet` of two levels; and it moves less about:
+    the first convolution takes the frame as it is.
 
-    Conditioned and initialised as `camera_unet` is.
+    Answers beyond ±1 are edges, and are cut off there, which is the activation of a product and costs nothing.
+
+    Told the noise level as `camera_unet` is, but for the second level's features: told it by those two factors alone,
+    it was no worse. It starts from the identity, too.
 
     Args:
-        width: channels at half size.
-        deep_width: channels at quarter size.
-        deep_convs: 3×3 convolutions at quarter size, the strided one included.
+        width: filters, at half size.
+        deep_widths: channels of each 3×3 convolution at quarter size; the first is strided.
 
     Input and output shapes: those of `camera_unet`; height and width multiples of 4.
     """
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
-    level, gate, scale = _conditions(sigma, deep_width)
-    x = conv(image, width, "down0_0", side=4, strides=2, activate=False, constraint=ZeroMean())
-    x = calmed(x, _FIRST, "down0_0")
-    fine = calmed(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
-    x = conv(fine, deep_width, "down1_0", strides=2)
-    x = layers.Add(name="told")([x, level])
-    for index in range(1, deep_convs):
-        x = conv(x, deep_width, f"down1_{index}")
+    hidden, gate, scale = _conditions(sigma)
+    level = layers.Conv2D(deep_widths[0], 1, name="level")(hidden)
+    x = layers.Conv2D(
+        width, 3, strides=2, padding="same", use_bias=False, kernel_constraint=ZeroMean(), name="down0_0"
+    )(image)
+    sixth = keras.initializers.Constant(1 / 6)  # so that six deviations of all noise pass
+    x = layers.BatchNormalization(gamma_initializer=sixth, name="down0_0_bn")(x)
+    x = TrainedSteps(1.0, name="down0_0_calm")(layers.Activation("hard_tanh", name="down0_0_bounded")(x))
+    x = layers.Activation("hard_tanh", name="bounded")(layers.Multiply(name="gated")([x, gate]))
+    fine = TrainedSteps(1.0, name="bounded_calm")(x)
+    x = fine
+    for index, deep_width in enumerate(deep_widths):
+        x = conv(x, deep_width, f"down1_{index}", strides=1 if index else 2)
+        x = x if index else layers.Add(name="told")([x, level])
+    gain = layers.Conv2D(4 * width, 1, bias_initializer="ones", name="gain")(x)
+    gain = PixelShuffle(2, name="gain_shuffle")(calmed(gain, _GAIN, "gain"))
+    fine = calmed(layers.Multiply(name="gained")([fine, gain]), _FIRST / 3, "gained")
+    fine = layers.Conv2D(12, 1, kernel_initializer="zeros", name="residual_fine")(fine)
     coarse = layers.Conv2D(4 * 12, 1, kernel_initializer="zeros", name="up0")(x)
     coarse = PixelShuffle(2, name="up0_shuffle")(calmed(coarse, _RESIDUAL, "up0"))
-    fine = layers.Conv2D(12, 1, kernel_initializer="zeros", name="residual_fine")(fine)
     x = layers.Add(name="residual")([coarse, calmed(fine, _RESIDUAL, "residual_fine")])
     x = layers.Multiply(name="scaled")([calmed(x, _RESIDUAL, "residual"), scale])
     x = PixelShuffle(2, dtype="float32", name="removed")(x)
@@ -89,9 +105,9 @@ def camera_nano(width: int, deep_width: int, deep_convs: int) -> keras.Model:
     return keras.Model([image, sigma], x, name="camera_nano")
 
 
-def camera_nano_geometry(width: int, deep_width: int, deep_convs: int) -> tuple[int, int]:
+def camera_nano_geometry(width: int, deep_widths: Sequence[int]) -> tuple[int, int]:
     """(multiple, halo) in pixels of a `camera_nano`: see `camera_unet_geometry`."""
-    first, strided, deep = 1, 2, 4 * (deep_convs - 1)
+    first, strided, deep = 1, 2, 4 * (len(deep_widths) - 1)
     return 4, first + strided + deep + 4 - 1
 
 
@@ -111,19 +127,18 @@ def camera_unet_geometry(
     return size[-1], down + strided + up + last + size[-1] - 1
 
 
-def _conditions(sigma: Any, width: int) -> tuple[Any, Any, Any]:
-    """What a noise level gives: `width` numbers for the second level, a factor for the first features, and one for what
-    is taken away.
+def _conditions(sigma: Any) -> tuple[Any, Any, Any]:
+    """What a noise level gives: the features that it becomes, a factor for the first features, and one for what is
+    taken away.
     """
     steep = keras.initializers.RandomUniform(0.0, 4.0)  # a level is a small number
     later = keras.initializers.RandomUniform(-0.6, 0.1)  # so that it bends at levels of its own
     hidden = layers.Conv2D(
         16, 1, activation="relu6", kernel_initializer=steep, bias_initializer=later, name="level_hidden"
     )(sigma)
-    level = layers.Conv2D(width, 1, activation="relu6", name="level")(hidden)
     gate = layers.Conv2D(1, 1, activation="relu6", bias_initializer="ones", name="level_gate")(hidden)
     weak, faint = keras.initializers.RandomUniform(0.0, 1 / 8), keras.initializers.Constant(0.01)
     scale = layers.Conv2D(
         1, 1, activation="relu6", kernel_initializer=weak, bias_initializer=faint, name="level_scale"
     )(hidden)
-    return level, gate, scale
+    return hidden, gate, scale

@@ -72,12 +72,10 @@ def calmed(x: Any, limit: float, name: str) -> Any:
     return TrainedSteps(limit, activity_regularizer=RangeLimit(limit), name=f"{name}_calm")(x)
 
 
-def conv(
-    x: Any, width: int, name: str, *, side: int = 3, strides: int = 1, activate: bool = True, constraint: Any = None
-) -> Any:
-    """A convolution with a kernel of `side` × `side`, batch normalization and, unless told otherwise, ReLU6."""
+def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True, constraint: Any = None) -> Any:
+    """A 3×3 convolution, batch normalization and, unless told otherwise, ReLU6."""
     x = layers.Conv2D(
-        width, side, strides=strides, padding="same", use_bias=False, kernel_constraint=constraint, name=name
+        width, 3, strides=strides, padding="same", use_bias=False, kernel_constraint=constraint, name=name
     )(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activate else x
