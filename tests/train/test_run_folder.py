@@ -105,8 +105,8 @@ def test_differences_are_named(run):
     )
     noise, *others = differences(run, other)
     before, now = noise.split(", now ")
-    assert before.startswith("recipe noise: CameraNoise(max_sigma_255 60.0, level_error 0.3, ")
-    assert now.startswith("CameraNoise(max_sigma_255 60.0, level_error 0.1, ")
+    assert before.startswith("recipe noise: CameraNoise(max_sigma_255 66.0, level_error 0.3, ")
+    assert now.startswith("CameraNoise(max_sigma_255 66.0, level_error 0.1, ")
     assert others == [
         "recipe batch: 16, now 8",
         "seed: 3, now 4",
