@@ -65,10 +65,11 @@ def camera_nano(width: int, deep_widths: Sequence[int]) -> keras.Model:
     model so small that took far more of noise for its time than a `camera_unet` of two levels; and it moves less about:
     the first convolution takes the frame as it is.
 
-    Answers beyond ±1 are edges, and are cut off there, which is the activation of a product and costs nothing.
+    Answers beyond ±1 are edges, and are cut off there, before the noise level's factor and behind it: that is the
+    activation of a convolution and of a product, and costs nothing. Without the first, 8 bits were too coarse for faint
+    noise.
 
-    Told the noise level as `camera_unet` is, but for the second level's features: told it by those two factors alone,
-    it was no worse. It starts from the identity, too.
+    Told the noise level as `camera_unet` is, and it starts from the identity, too.
 
     Args:
         width: filters, at half size.
