@@ -47,6 +47,22 @@ def test_a_told_level_does_what_another_did(build):
     assert np.abs(now - removed(model, 5)).mean() > 0.3 * np.abs(now).mean()
 
 
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
+def test_the_level_survives_8_bits(build):
+    keras.utils.set_random_seed(0)
+    model = with_something_to_take_away(build())
+    retell(model, [(0, 0), (5, 10), (14, 16), (75, 75)])
+    kernel, bias = model.get_layer("level_hidden").get_weights()
+    levels = np.arange(0, 75.1, 0.25)
+    hidden = np.clip(levels[:, None] / 255 * kernel.ravel() + bias, 0, 6)
+    step = hidden.max() / 255
+    for name in ("level_gate", "level_scale"):
+        kernel, bias = model.get_layer(name).get_weights()
+        exact = hidden @ kernel.ravel() + bias
+        rounded = np.rint(hidden / step) * step @ kernel.ravel() + bias
+        assert np.abs(rounded / exact - 1).max() < 0.005, name
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [

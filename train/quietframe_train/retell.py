@@ -20,8 +20,8 @@ from quietframe_train.pack_weights import trained_model
 from quietframe_train.run_folder import load_run, write_recipe
 
 _HEADS = ("level_gate", "level_scale", "level")
-_STEEPNESS = 4.0  # what the first features of a level rise by, from level 0 to 255: those of a new model, at most
-_BENDS_255 = (-1, 0.75, 1.4, 1.9, 2.5, 3.2, 4, 6, 8, 11, 14, 19, 25, 33, 41, 50)
+_FULL = 6.0  # of a first feature of a level, where its activation ends
+_BENDS_255 = (0, 0.75, 1.4, 1.9, 2.5, 3.2, 4, 6, 8, 11, 14, 19, 25, 33, 41, 52, 75)
 _STEP_255 = 0.05
 _NEAR_255 = 10.0  # levels so low count twice as much as twice that
 _RIDGE = 1e-3  # on the weights, so that no two large ones cancel: 8 bits would not
@@ -32,6 +32,9 @@ def retell(model: keras.Model, rows: Sequence[tuple[float, float]]) -> float:
 
     The rest of the network stays as it is. An estimate that reads too little of some kind of noise can so be given its
     due, and a model that takes too much away at some levels held back, without a training.
+
+    Each of the first features of a level rises over a stretch of its own and is full from there on, so that 8 bits hold
+    all of them equally well. As training leaves them, growing to the last level, a step of the first was half a level.
 
     model: of `camera_unet` or `camera_nano`; changed. rows: (told, taken as) in 8-bit levels, told ones growing from 0
     to `MAX_SIGMA_255`; between rows levels change evenly. Returns how far the factor of what is taken away is from what
@@ -50,9 +53,10 @@ def retell(model: keras.Model, rows: Sequence[tuple[float, float]]) -> float:
     units = layers["level_hidden"].filters
     levels = np.arange(0, MAX_SIGMA_255 + _STEP_255, _STEP_255)
     wanted = _heads(layers, np.interp(levels, told, taken))
-    bends = np.interp(np.linspace(0, 1, units), np.linspace(0, 1, len(_BENDS_255)), _BENDS_255)
-    kernel, bias = np.full(units, _STEEPNESS), -_STEEPNESS * bends / 255
-    features = np.append(np.clip(levels[:, None] / 255 * kernel + bias, 0, 6), np.ones((len(levels), 1)), axis=1)
+    bends = np.interp(np.linspace(0, 1, units + 1), np.linspace(0, 1, len(_BENDS_255)), _BENDS_255)
+    kernel = _FULL * 255 / np.diff(bends)
+    bias = -kernel * bends[:-1] / 255
+    features = np.append(np.clip(levels[:, None] / 255 * kernel + bias, 0, _FULL), np.ones((len(levels), 1)), axis=1)
     weight = 1 / (1 + levels[:, None] / _NEAR_255)
     rows_of_all = np.concatenate([features * weight, _RIDGE * np.eye(units + 1)])
     layers["level_hidden"].set_weights([kernel.reshape(1, 1, 1, units), bias])
@@ -67,7 +71,7 @@ def retell(model: keras.Model, rows: Sequence[tuple[float, float]]) -> float:
 def _heads(layers: dict[str, Any], levels_255: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """What the level's layers give for levels, before their activation: (levels, channels) each."""
     kernel, bias = layers["level_hidden"].get_weights()
-    hidden = np.clip(levels_255[:, None] / 255 * kernel.reshape(1, -1) + bias, 0, 6)
+    hidden = np.clip(levels_255[:, None] / 255 * kernel.reshape(1, -1) + bias, 0, _FULL)
     pairs = {name: layers[name].get_weights() for name in _HEADS}
     return {name: hidden @ kernel.reshape(len(kernel[0, 0]), -1) + bias for name, (kernel, bias) in pairs.items()}
 

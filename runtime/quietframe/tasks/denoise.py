@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError, UsageError
+from quietframe.heap import keep_freed
 from quietframe.images import check_frame
 from quietframe.noise_level import estimate_noise
 from quietframe.tasks.base import open_model, require_task
@@ -23,6 +24,8 @@ from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_
 from quietframe.tasks.tensors import decode_image, encode_image, level_tensor
 
 Inputs = Mapping[str, NDArray[Any]]
+
+_FRAMES_KEPT = 8  # of freed memory, half as many as `keep_freed` keeps: the frame, the result, what lies between
 
 
 class Denoiser:
@@ -72,6 +75,7 @@ class Denoiser:
         self.strength = strength
         self.sigma_255 = sigma_255
         self._tile_pixels = _tile_pixels(self.card, tile_pixels)
+        self._largest = 0
 
     def __call__(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> NDArray[np.uint8]:
         """Denoise one frame.
@@ -126,6 +130,9 @@ class Denoiser:
         Here the frame is checked, and its noise level estimated: once, however many runs there are.
         """
         check_frame(frame)
+        if frame.nbytes > self._largest:
+            self._largest = frame.nbytes
+            keep_freed(_FRAMES_KEPT * frame.nbytes)
         level = self._level(self.level_255(frame) if sigma_255 is None else sigma_255)
         placement = self.placement(frame.shape[0], frame.shape[1])
         info = self.engine.inputs[self._image_in.name]
