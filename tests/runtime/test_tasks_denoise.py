@@ -96,7 +96,8 @@ def test_every_kind_of_tensor_gives_the_same_frame(
     path = make_model(suffix=suffix, dtype=dtype, layout=layout, colour=colour, sigma=True)
     for shape in ((11, 14, 3), (11, 14)):
         frame = random_frame(shape)
-        expected = np.minimum(frame.astype(int) + 20, 255)
+        told_255 = 28 if frame.ndim == 2 and colour != "GRAY" else 20  # the same noise in all colours: told as more
+        expected = np.minimum(frame.astype(int) + told_255, 255)
         assert_close(qf.Denoiser(path, sigma_255=20)(frame), expected, 0)
 
 

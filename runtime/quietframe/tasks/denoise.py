@@ -25,6 +25,7 @@ from quietframe.tasks.tensors import decode_image, encode_image, level_tensor
 
 Inputs = Mapping[str, NDArray[Any]]
 
+_GRAY_TOLD = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
 _FRAMES_KEPT = 8  # of freed memory, half as many as `keep_freed` keeps: the frame, the result, what lies between
 
 
@@ -36,6 +37,9 @@ class Denoiser:
 
     A model of any size sees a frame whole, or in tiles if it is larger than `tile_pixels`. They overlap so far that the
     result is the same, and memory no longer grows with the frame. Only a model whose card states its halo can do that.
+
+    A gray frame goes through a colour model as three equal planes, and its noise is told to it as 1.4 times what it is:
+    the model expects other noise in each colour, of which brightness would have less.
 
     Calling it is `finish(frame, map(engine.run, prepare(frame)))`: a tile is cut when its turn comes, and its result is
     put in place before the next one is cut.
@@ -133,7 +137,10 @@ class Denoiser:
         if frame.nbytes > self._largest:
             self._largest = frame.nbytes
             keep_freed(_FRAMES_KEPT * frame.nbytes)
-        level = self._level(self.level_255(frame) if sigma_255 is None else sigma_255)
+        told_255 = self.level_255(frame) if sigma_255 is None else sigma_255
+        if told_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
+            told_255 *= _GRAY_TOLD
+        level = self._level(told_255)
         placement = self.placement(frame.shape[0], frame.shape[1])
         info = self.engine.inputs[self._image_in.name]
         return (
