@@ -134,7 +134,7 @@ def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
     assert (whole.kind, whole.name) == ("whole graph", f"{len(nodes)} operators as one")
     assert len(whole.samples_ns) == 3
     assert whole.samples_ns == found.runs_ns
-    assert whole.macs == sum(node.macs for node in nodes) > 2000 * 96 * 128
+    assert whole.macs == sum(node.macs for node in nodes) > 1600 * 96 * 128
     assert found.notes == ["LiteRT 2.1.6 tells no times of single operators; 2.2 and later do"]
 
 
