@@ -182,7 +182,7 @@ class _Worker:
 
         Without a contender, compare the noisy picture itself, and tell the level that is found in it.
         """
-        from quietframe.noise_level import estimate_noise
+        from quietframe.noise.estimate import estimate_noise
         from quietframe.quality import psnr_db, ssim
 
         reference = _read(clean)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quietframe.errors import QuietFrameError, UsageError
 from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
-from quietframe.noise_level import estimate_noise
+from quietframe.noise.estimate import estimate_noise
 from quietframe.quality import psnr_db
 from quietframe.zoo import find_model
 from quietframe_bench.choice import choose_settings

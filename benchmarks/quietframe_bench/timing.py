@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.engines import Engine
-from quietframe.noise_level import NoiseTracker
+from quietframe.noise.tracker import NoiseTracker
 from quietframe.tasks import Denoiser
 
 STAGES = ("pre", "engine", "post", "total")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from quietframe.images import Image, read_image, write_image
-    from quietframe.noise_level import NoiseTracker, estimate_noise
+    from quietframe.noise.estimate import estimate_noise
+    from quietframe.noise.tracker import NoiseTracker
     from quietframe.sources import Frame, Source, open_source
     from quietframe.tasks import (
         Classification,
@@ -47,7 +48,8 @@ _HOMES = {
         "UsageError",
     ),
     "images": ("Image", "read_image", "write_image"),
-    "noise_level": ("NoiseTracker", "estimate_noise"),
+    "noise.estimate": ("estimate_noise",),
+    "noise.tracker": ("NoiseTracker",),
     "sources": ("Frame", "Source", "open_source"),
     "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser"),
     "zoo": ("builtin_models",),

@@ -7,7 +7,7 @@ from quietframe import Denoiser
 from quietframe.errors import SourceError
 from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
-from quietframe.noise_level import estimate_noise
+from quietframe.noise.estimate import estimate_noise
 from quietframe.quality import psnr_db, ssim
 from quietframe_bench.image_quality import QualitySettings, find_pictures, int8_drops, measure_quality
 

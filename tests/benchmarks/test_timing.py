@@ -60,7 +60,7 @@ class ClockedTask:
 
 def test_as_a_video_few_frames_are_looked_at_and_all_are_timed(denoiser_file, monkeypatch):
     looked = []
-    monkeypatch.setattr("quietframe.noise_level.estimate_noise", lambda frame: looked.append(1) or 10.0)
+    monkeypatch.setattr("quietframe.noise.tracker.estimate_noise", lambda frame: looked.append(1) or 10.0)
     denoiser = Denoiser(denoiser_file, threads=1)
     frame = np.full((48, 64, 3), 90, np.uint8)
     watch = Stopwatch(AsVideo(denoiser, 30), lambda index: frame)

@@ -6,7 +6,7 @@ import pytest
 
 from quietframe.assets import photo_bgr
 from quietframe.noise import MAX_SIGMA_255
-from quietframe.noise_level import read_noise
+from quietframe.noise.estimate import read_noise
 from quietframe_train import sensor
 from quietframe_train.camera_noise import CameraNoise, compress, flat_frame, smoothed
 

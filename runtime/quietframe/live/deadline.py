@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.noise_level import estimate_noise
+from quietframe.noise.estimate import estimate_noise
 from quietframe.tasks import Denoiser
 
 ROOM = 0.8

@@ -10,7 +10,7 @@ from quietframe.live.capture import Capture
 from quietframe.live.controls import Controls
 from quietframe.live.models import Models
 from quietframe.live.stats import FrameTimes, Stats
-from quietframe.noise_level import NoiseTracker
+from quietframe.noise.tracker import NoiseTracker
 from quietframe.sinks import Sink
 from quietframe.sources import Frame, Source
 from quietframe.tasks import Denoiser

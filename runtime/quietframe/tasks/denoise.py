@@ -18,7 +18,7 @@ from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe.heap import keep_freed
 from quietframe.images import check_frame
-from quietframe.noise_level import estimate_noise
+from quietframe.noise.estimate import estimate_noise
 from quietframe.tasks.base import open_model, require_task
 from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place
 from quietframe.tasks.tensors import decode_image, encode_image, level_tensor

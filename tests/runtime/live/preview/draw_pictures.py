@@ -23,7 +23,7 @@ from quietframe.assets import photo_bgr
 from quietframe.live.controls import Settings
 from quietframe.live.health import Health
 from quietframe.noise import add_shot_read
-from quietframe.noise_level import NoiseTracker
+from quietframe.noise.tracker import NoiseTracker
 from quietframe.sources import Frame
 from quietframe.tasks import Denoiser
 

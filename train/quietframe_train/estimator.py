@@ -1,4 +1,4 @@
-"""Trains the noise estimator that comes with the runtime: `python -m quietframe_train.noise_level PHOTOS`.
+"""Trains the noise estimator that comes with the runtime: `python -m quietframe_train.estimator PHOTOS`.
 
 It learns on photographs with the noise that camera models train on, at levels that are known.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from quietframe.images import write_whole
 from quietframe.noise import MAX_SIGMA_255
-from quietframe.noise_level import READINGS, WEIGHTS, read_noise, to_answer, to_features
+from quietframe.noise.estimate import READINGS, WEIGHTS, read_noise, to_answer, to_features
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.photos import cut_patches, load_photos
 

@@ -1,4 +1,4 @@
-"""Noise: models that add it to clean images, seeded. `noise_level` finds it."""
+"""Add noise to clean images, seeded."""
 
 from __future__ import annotations
 

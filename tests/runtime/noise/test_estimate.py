@@ -15,7 +15,8 @@ import quietframe as qf
 from quietframe.assets import photo_bgr
 from quietframe.errors import FrameError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
-from quietframe.noise_level import READINGS, WEIGHTS, NoiseTracker, estimate_noise, read_noise
+from quietframe.noise.estimate import READINGS, WEIGHTS, estimate_noise, read_noise
+from quietframe.noise.tracker import NoiseTracker
 
 DATA = pytest.mark.skipif("QUIETFRAME_DATA" not in os.environ, reason="QUIETFRAME_DATA is not set")
 
@@ -180,7 +181,7 @@ def test_it_is_steadier_than_single_estimates() -> None:
 
 def test_few_frames_of_a_fast_video_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    monkeypatch.setattr("quietframe.noise_level.estimate_noise", lambda frame: looked.append(1) or 10.0)
+    monkeypatch.setattr("quietframe.noise.tracker.estimate_noise", lambda frame: looked.append(1) or 10.0)
     tracker = NoiseTracker(60)
     assert [round(tracker(frame)) for frame in video([10] * 60)] == [10] * 60
     assert len(looked) == 5

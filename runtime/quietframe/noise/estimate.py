@@ -1,4 +1,4 @@
-"""The noise level of a frame, and of a video, frame after frame."""
+"""Estimate the noise level of a frame."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.images import check_frame
-from quietframe.noise import MAX_SIGMA_255
+from quietframe.noise.synthesis import MAX_SIGMA_255
 
-WEIGHTS = Path(__file__).parent / "assets" / "noise_level.npz"
-"""The estimator's weights; `python -m quietframe_train.noise_level` makes them."""
+WEIGHTS = Path(__file__).parents[1] / "assets" / "noise_level.npz"
+"""The estimator's weights; `python -m quietframe_train.estimator` makes them."""
 
 READINGS = 20
 """How many numbers `read_noise` gives."""
@@ -31,7 +31,7 @@ _KERNEL = np.array([2.0, -4.0, 2.0])  # twice Immerkær's, each way: block means
 _KERNEL_NORM = 24.0  # deviation of the answer to noise of deviation 1
 _TO_SIGMA = math.sqrt(math.pi / 2) / _KERNEL_NORM  # a Gaussian's mean magnitude is sqrt(2/pi) of its deviation
 _FAINT_READING = 0.25
-_FAINT_255 = 1.0
+FAINT_255 = 1.0
 _SMALLEST = 3
 
 
@@ -92,39 +92,12 @@ def to_features(readings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def to_answer(sigma_255: NDArray[np.floating]) -> NDArray[np.float32]:
     """Levels as the network gives them; the inverse of `from_answer`."""
-    return np.log(np.asarray(sigma_255, np.float32) + np.float32(_FAINT_255))
+    return np.log(np.asarray(sigma_255, np.float32) + np.float32(FAINT_255))
 
 
 def from_answer(answer: float) -> float:
     """The level in 8-bit levels that an answer of the network stands for, not clipped."""
-    return math.exp(min(answer, 10.0)) - _FAINT_255
-
-
-class NoiseTracker:
-    """The noise level of a video: estimated now and then, smoothed, and quick to follow a jump.
-
-    Args:
-        fps: frames a second; None: not known, every frame is looked at.
-    """
-
-    _LOOKS_PER_SECOND = 5.0  # a jump is followed within a fifth of a second
-    _SHARE = 0.3  # of a new estimate in the level
-    _JUMP = math.log(1.3)  # an estimate that is further off is a change of light or gain, not an error
-
-    def __init__(self, fps: float | None = None) -> None:
-        self._every = max(1, int((fps or 0) / self._LOOKS_PER_SECOND))
-        self._count = 0
-        self._answer = 0.0
-
-    def __call__(self, frame: NDArray[np.uint8]) -> float:
-        """The level at this frame, the next one of the video, in 8-bit levels. See `estimate_noise`."""
-        if self._count % self._every == 0:
-            new = math.log(estimate_noise(frame) + _FAINT_255)
-            difference = new - self._answer
-            follow = self._count == 0 or abs(difference) > self._JUMP
-            self._answer = new if follow else self._answer + self._SHARE * difference
-        self._count += 1
-        return min(max(from_answer(self._answer), 0.0), MAX_SIGMA_255)
+    return math.exp(min(answer, 10.0)) - FAINT_255
 
 
 def read_weights(path: Path) -> Weights:

@@ -11,8 +11,8 @@ import pytest
 from quietframe.assets import photo_bgr
 from quietframe.errors import SourceError
 from quietframe.noise import add_gaussian
-from quietframe.noise_level import READINGS, Weights, read_noise, read_weights, to_features
-from quietframe_train.noise_level import train_estimator
+from quietframe.noise.estimate import READINGS, Weights, read_noise, read_weights, to_features
+from quietframe_train.estimator import train_estimator
 
 
 def answer(weights: Weights, frame: np.ndarray) -> float:
