@@ -132,7 +132,7 @@ def h264(frames: Sequence[Frame], crf: int) -> Frame:
     try:
         import av
     except ImportError as exc:
-        raise MissingExtraError("PyAV is not installed (H.264 noise): pip install 'quietframe[bench]'") from exc
+        raise MissingExtraError("PyAV, which encodes H.264,", "bench") from exc
     height, width = frames[0].shape[:2]
     encoder = av.CodecContext.create("libx264", "w")
     clip = [_even(frame) for frame in frames]
