@@ -1,6 +1,6 @@
 """Trains the noise estimator that comes with the runtime: `python -m quietframe_train.estimator PHOTOS`.
 
-It learns on photographs with the noise that camera models train on, at levels that are known.
+It learns on photographs with the noise and the formats that camera models train on, at levels that are known.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from quietframe.images import write_whole
 from quietframe.noise import MAX_SIGMA_255
 from quietframe.noise.estimate import READINGS, WEIGHTS, read_noise, to_answer, to_features
 from quietframe_train.camera_noise import CameraNoise
-from quietframe_train.photos import cut_patches, load_photos
+from quietframe_train.photos import load_photos
 
-_NOISE = CameraNoise(
-    level_error=0.0, told_share=(1.0, 1.0), sensor_share=0.4, quiet_share=0.0, gray_share=0.25, flat_share=0.03
-)
+_NOISE = CameraNoise(sensor_share=0.4, clean_share=0.0, gray_share=0.15, flat_share=0.03)
 _EXAMPLES = 16_000
 _SIDES = (160, 320)
 _CLEAN_SHARE = 0.05
-_FAINTEST_255 = 0.5
+_MIN_SIGMA_255 = 0.5
 _HIDDEN = (32, 32)
 _EPOCHS = 120
 _BATCH = 64
@@ -72,14 +70,13 @@ def _draw(
     readings, levels = np.empty((count, READINGS), np.float32), np.empty(count, np.float32)
     for index in range(count):
         # Levels up to a random greatest one: low ones are as hard as high ones, and come as often.
-        most = math.exp(rng.uniform(math.log(_FAINTEST_255), math.log(1.1 * MAX_SIGMA_255)))
-        noise = replace(_NOISE, max_sigma_255=0.0 if rng.random() < _CLEAN_SHARE else most)
+        max_sigma = math.exp(rng.uniform(math.log(_MIN_SIGMA_255), math.log(1.1 * MAX_SIGMA_255)))
+        clean_share = float(rng.random() < _CLEAN_SHARE)
+        noise = replace(_NOISE, max_sigma_255=max_sigma, clean_share=clean_share)
         photo = photos[int(rng.integers(len(photos)))]
-        source = min(photo.shape[:2])
-        side = min(int(rng.integers(*_SIDES)), int(source * 0.85) - 12)
-        frame = noise.apply(cut_patches([photo], 1, source, rng), side, rng)
-        readings[index] = read_noise(frame.noisy[0])
-        levels[index] = frame.told_255[0]
+        side = min(int(rng.integers(*_SIDES)), *(int(size * 0.6) for size in photo.shape[:2]))
+        frame = noise.frame(photo, side, rng)
+        readings[index], levels[index] = read_noise(frame.noisy), frame.sigma_255
     return readings, levels
 
 
