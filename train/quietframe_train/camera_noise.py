@@ -5,6 +5,7 @@ NumPy, OpenCV and PyAV only: worker processes draw without Keras.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.estimate import estimate_noise
-from quietframe.noise.formats import Chroma, Format, Frame, jpeg
+from quietframe.noise.formats import FORMATS, Chroma, Format, Frame, deliver_noisy, jpeg
 from quietframe.noise.sensor import photograph, random_processing, random_sensor, shrink
+
+VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 
 _SIDE = 144  # of a frame, at least: what the noise estimator reads
 _MARGIN = 32  # of a frame around a patch, so that blocks and borders fall anywhere
@@ -211,6 +214,29 @@ class CameraNoise:
             return Format("h264", "h264", quality=int(rng.integers(self.crf[0], self.crf[1] + 1)))
         quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
         return Format("jpeg", "jpeg", _random_chroma(rng), quality)
+
+
+def validation_patches(photos: Sequence[Frame], side: int, *, seed: int) -> NoisyPatches:
+    """Return the middle of each photograph in several formats and noise levels: the same at every call.
+
+    The photographs take turns over all of `FORMATS` and `VALIDATION_SIGMAS_255`, so that each of them is seen about as
+    often. The level is what the estimator reads. photos: (H, W, 3) uint8 BGR each, at least `side` high and wide.
+    """
+    turns = list(itertools.product(VALIDATION_SIGMAS_255, FORMATS.values()))
+    clean, noisy, sigma_255 = [], [], []
+    for index in range(len(photos) * len(VALIDATION_SIGMAS_255)):
+        frame = middle(photos[index % len(photos)], side)
+        noise_255, form = turns[index % len(turns)]
+        clean.append(frame)
+        noisy.append(deliver_noisy(frame, noise_255, form, np.random.default_rng((seed, index))))
+        sigma_255.append(estimate_noise(noisy[-1]))
+    return NoisyPatches(np.stack(clean), np.stack(noisy), np.asarray(sigma_255, np.float32))
+
+
+def middle(photo: Frame, side: int) -> Frame:
+    """Return the middle of a photograph, at most `side` high and wide, off the grid of its own blocks."""
+    top, left = (max(0, size - side) // 2 | 1 if size > side else 0 for size in photo.shape[:2])
+    return np.ascontiguousarray(photo[top : top + side, left : left + side])
 
 
 def flat_frame(side: int, rng: np.random.Generator) -> Frame:
