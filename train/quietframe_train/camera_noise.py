@@ -80,8 +80,9 @@ class CameraNoise:
         overlay_share: share of frames with bars, black or white areas or burnt-in text.
         soft_share: share of clean frames that are enlarged: soft frames without noise are to stay as they are.
         max_shrink: sensors' frames are resized by up to this factor, in three of ten.
-        softness: pixels of a sensor to one of a photograph, which was sharpened and made smaller: else its edges would
-            leave the mosaic with false colours, and the model would learn to keep them.
+        softness: least and greatest number of a sensor's pixels to one of a photograph, which was sharpened and made
+            smaller. Without, its edges would leave the mosaic with false colours, and frames of many megapixels are
+            soft.
         level_error: the estimated level that the model is given is changed by up to this share.
         any_level_share: share of frames whose given level is any other: a user may state one.
     """
@@ -100,7 +101,7 @@ class CameraNoise:
     overlay_share: float = 0.06
     soft_share: float = 0.4
     max_shrink: float = 1.6
-    softness: float = 1.5
+    softness: tuple[float, float] = (1.5, 4.0)
     level_error: float = 0.2
     any_level_share: float = 0.03
 
@@ -166,7 +167,7 @@ class CameraNoise:
             clean, frames = self._of_sensor(photo, seen, form.frames, rng)
         else:
             soft = is_clean and rng.random() < self.soft_share
-            clean = self._view(photo, seen, rng.uniform(1, self.softness) if soft else 1.0, rng)
+            clean = self._view(photo, seen, _between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
             sigma_255 = 0.0 if is_clean else rng.uniform(0, self.max_sigma_255)
             frames = [add_gaussian(clean, sigma_255, rng) if sigma_255 else clean for _ in range(form.frames)]
         if rng.random() < self.gray_share:
@@ -187,7 +188,7 @@ class CameraNoise:
     def _of_sensor(self, photo: Frame, side: int, count: int, rng: np.random.Generator) -> tuple[Frame, list[Frame]]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < 0.3 else 1.0
         seen = int((side + 4) * factor) // 2 * 2
-        scene = self._view(photo, seen, self.softness, rng)
+        scene = self._view(photo, seen, _between(self.softness, rng), rng)
         clean, frames = photograph(scene, random_sensor(rng), random_processing(rng), rng, frames=count)
         if factor > 1:
             clean, *frames = shrink([clean, *frames], side + 4)
@@ -274,6 +275,11 @@ def _overlay(side: int, rng: np.random.Generator) -> tuple[Frame, NDArray[np.boo
         live = mask == 0
         painted[:] = int(rng.choice([0, 255, 235]))
     return painted, live
+
+
+def _between(bounds: tuple[float, float], rng: np.random.Generator) -> float:
+    """Draw a factor: as often in the lower half of their logarithms as in the upper."""
+    return float(np.exp(rng.uniform(*np.log(bounds))))
 
 
 def _random_chroma(rng: np.random.Generator) -> Chroma:
