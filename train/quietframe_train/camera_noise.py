@@ -5,8 +5,9 @@ Which of them a frame gets, how strong, and which level the model is told. NumPy
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from quietframe.noise import MAX_SIGMA_255, add_gaussian, to_uint8
 from quietframe_train import sensor
+from quietframe_train.photos import cut_patches
 
 Frame = NDArray[np.uint8]
 """(height, width, 3) uint8 BGR."""
@@ -36,6 +38,14 @@ class NoisyFrames(NamedTuple):
     clean: NDArray[np.uint8]
     noisy: NDArray[np.uint8]
     told_255: NDArray[np.float32]
+
+
+class NoisyPatches(NamedTuple):
+    """Patches to train on: (count, patch, patch, 3) uint8 BGR, and (count,) float32 levels."""
+
+    clean: NDArray[np.uint8]
+    noisy: NDArray[np.uint8]
+    sigma_255: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,6 @@ class CameraNoise:
             smaller: else its edges would come out of the mosaic with false colours, and the model would learn to keep
             them.
         told_share: the least and the most that a sensor's noise is told as, as a share of what it is.
-        told_white: what white noise is told as instead: rows of a level, and the least and the most that it is told
-            as, in 8-bit levels; between rows both change evenly. White noise is seldom faint: what is, is what cameras
-            leave of theirs, and of that an estimate sees less than there is to take away.
         soft_quiet_share: share of the frames without noise that are enlarged, by up to the least `softness`: soft
             frames are to stay as they are, too, and a sensor's alone would teach that what is soft is noisy.
         gray_share: share of frames of a gray camera: three equal channels, with equal noise.
@@ -89,12 +96,18 @@ class CameraNoise:
     gain: tuple[float, float] = (1.0, 2.5)
     softness: tuple[float, float] = (1.5, 1.5)
     told_share: tuple[float, float] = (0.5, 1.0)
-    told_white: tuple[tuple[float, float, float], ...] = ()
     soft_quiet_share: float = 0.0
 
     def source_side(self, side: int) -> int:
         """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
         return int(np.ceil((side + _MARGIN) * max(1, self.max_shrink / self.softness[0])))
+
+    def draw(
+        self, photos: Sequence[NDArray[np.uint8]], count: int, patch: int, rng: np.random.Generator
+    ) -> NoisyPatches:
+        """Cut random patches from photographs, (H, W, 3) uint8 BGR each, and make noisy ones of them."""
+        side = min(self.source_side(patch), *(min(photo.shape[:2]) for photo in photos))
+        return NoisyPatches(*self.apply(cut_patches(photos, count, side, rng), patch, rng))
 
     def apply(self, frames: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NoisyFrames:
         """frames: (N, height, width, 3) uint8 BGR, clean, at least `side` in height and width."""
@@ -105,23 +118,15 @@ class CameraNoise:
             clean[index], noisy[index], told[index] = self._one(frame, side, rng)
         return NoisyFrames(clean, noisy, np.clip(told, 0, MAX_SIGMA_255))
 
-    def told_span(self, sigma_255: Any, of: Any = np) -> tuple[Any, Any]:
-        """The least and the most that white noise of that level is told as. of: `numpy`, or `jax.numpy`."""
-        if not self.told_white:
-            return sigma_255 * (1 - self.level_error), sigma_255 * (1 + self.level_error)
-        levels, least, most = (of.asarray(column) for column in zip(*self.told_white, strict=True))
-        return of.interp(sigma_255, levels, least), of.interp(sigma_255, levels, most)
-
     def describe(self) -> str:
         """One line for the model card."""
         low, high = self.jpeg_quality
         least, most = self.told_share
-        wrong = "as its recipe says" if self.told_white else f"up to {self.level_error:.0%} wrong"
         return (
             f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
             f"{self.sensor_share:.0%} of the frames with shot and read noise of a sensor, demosaiced, "
             f"{self.jpeg_share:.0%} of those as JPEG of quality {low} to {high}; {self.quiet_share:.0%} without noise; "
-            f"told level {wrong} (of {self.understated_share:.0%} of the white frames "
+            f"told level up to {self.level_error:.0%} wrong (of {self.understated_share:.0%} of the white frames "
             f"anything less), of a sensor's noise {least:.0%} to {most:.0%}"
         )
 
@@ -143,7 +148,7 @@ class CameraNoise:
         sigma_255 = rng.uniform(0, self.max_sigma_255)
         noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
         noisy = np.broadcast_to(noisy, clean.shape)
-        least_255, most_255 = self.told_span(sigma_255)
+        least_255, most_255 = sigma_255 * (1 - self.level_error), sigma_255 * (1 + self.level_error)
         if rng.random() < self.understated_share:
             return clean, noisy, rng.uniform(0, least_255)
         return clean, noisy, _told(least_255, most_255, rng)
