@@ -40,23 +40,21 @@ class Signals:
         """Make the callback that a training needs to end behind a step."""
         import keras
 
-        def begin(*_: Any) -> None:
+        def begin(epoch: int, logs: Any = None) -> None:
             self._training = True
 
-        def end(*_: Any) -> None:
-            self._training = False
-            self._check()
+        def check(batch: int, logs: Any = None) -> None:
+            if self._received is not None:
+                self._training = False
+                raise KeyboardInterrupt
 
-        return keras.callbacks.LambdaCallback(
-            on_epoch_begin=begin, on_epoch_end=end, on_train_batch_end=lambda *_: self._check()
-        )
+        def end(epoch: int, logs: Any = None) -> None:
+            self._training = False
+            check(epoch)
+
+        return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end, on_train_batch_end=check)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         first, self._received = self._received is None, number
         if not (first and self._training):
-            raise KeyboardInterrupt
-
-    def _check(self) -> None:
-        if self._received is not None:
-            self._training = False
             raise KeyboardInterrupt
