@@ -10,35 +10,18 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import DataTerms
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe.quality import mean_psnr_db, ssim
 from quietframe_train.corruption import ImageCorruption
-from quietframe_train.image_set import ImageSet, ImageSplits
+from quietframe_train.data.images import ImageSet
 from quietframe_train.models import GEOMETRIES
-from quietframe_train.photo_batches import VALIDATION_SIGMAS_255
 from quietframe_train.recipe import Recipe
-from quietframe_train.splits import Splits
 
 NOISE_SEED = 20_260_000
 """Of the noise on test images: the same for every training, so that runs compare."""
 
 _BATCH_PIXELS = 2**19  # in one prediction
 _LARGEST = 1024  # side in pixels; of larger photographs the middle is measured
-
-
-def evaluate(model: keras.Model, recipe: Recipe, splits: Splits, data: DataTerms) -> dict[str, dict[str, float]]:
-    """Measure a trained model.
-
-    Images of one size: over the whole test set with each of the recipe's `test_noises`, as `image_figures` says.
-    Camera models: PSNR on the validation photographs at several levels, the level told, and that of the noisy
-    photographs beside it.
-
-    Returns figures by name, by the name of the set that they were measured on.
-    """
-    if isinstance(splits, ImageSplits):
-        return {f"{data.name} test": image_figures(model, recipe, splits.test)}
-    return {f"{data.name} validation": _camera_denoiser(model, recipe, splits.validation)}
 
 
 def image_figures(model: keras.Model, recipe: Recipe, test: ImageSet) -> dict[str, float]:
@@ -89,17 +72,17 @@ def noisy_images(images: ImageSet, noise: ImageCorruption) -> NDArray[np.float32
     return to_uint8(255 * noisy) * np.float32(1 / 255)
 
 
-def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], told_255: float) -> NDArray[np.uint8]:
+def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], sigma_255: float) -> NDArray[np.uint8]:
     """One frame of any size through a camera model, padded by reflection to the multiple that it needs.
 
-    noisy: (H, W, 3) uint8 BGR. told_255: noise level in 8-bit levels. Returns the same shape and dtype.
+    noisy: (H, W, 3) uint8 BGR. sigma_255: noise level in 8-bit levels. Returns the same shape and dtype.
     """
     multiple, _ = GEOMETRIES[recipe.model.builder](**recipe.model.options)
     height, width = noisy.shape[:2]
     padded = np.pad(noisy, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
     inputs = {
         "image": padded[None] * np.float32(1 / 255),
-        "sigma": np.full((1, 1, 1, 1), told_255 / 255, np.float32),
+        "sigma": np.full((1, 1, 1, 1), sigma_255 / 255, np.float32),
     }
     result: NDArray[np.float32] = keras.ops.convert_to_numpy(model(inputs, training=False))
     return to_uint8(255 * result[0, :height, :width])
@@ -119,9 +102,12 @@ def fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def _camera_denoiser(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
+def photo_figures(
+    model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]], sigmas_255: Sequence[float]
+) -> dict[str, float]:
+    """Measure a noise-conditioned model's PSNR on photographs at several levels, and that of the noisy ones."""
     figures: dict[str, float] = {}
-    for sigma_255 in VALIDATION_SIGMAS_255:
+    for sigma_255 in sigmas_255:
         pairs = list(_noisy_photos(photos, sigma_255))
         denoised = [(clean, denoise_photo(model, recipe, noisy, sigma_255)) for clean, noisy in pairs]
         figures[f"psnr_db_sigma{sigma_255:g}"] = mean_psnr_db(denoised)
