@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quietframe.card import DataTerms, Spatial, TensorSpec
 from quietframe.errors import UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
-from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.camera_noise import VALIDATION_SIGMAS_255, CameraNoise, validation_patches
 from quietframe_train.data.base import Batch, Batches, Data, NoisyFrame, Sample
 from quietframe_train.photos import PhotoSet, load_photos
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from quietframe_train.recipe import Phase, Recipe
 
-VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 VALIDATION_SIDE = 192
 CALIBRATION_PATCHES, CALIBRATION_SIDE = 128, 256
 HELD_OUT_FRAMES = 64
@@ -128,10 +127,10 @@ class PhotoData(Data[PhotoSet]):
     def evaluate(
         self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms
     ) -> dict[str, dict[str, float]]:
-        """Measure PSNR on the validation photographs at several levels, noise-conditioned, and that of noisy ones."""
+        """See `photo_figures`: on the validation photographs, clean frames (sigma 0) included."""
         from quietframe_train.evaluate import photo_figures
 
-        return {f"{terms.name} validation": photo_figures(model, recipe, splits.validation, VALIDATION_SIGMAS_255)}
+        return {f"{terms.name} validation": photo_figures(model, recipe, splits.validation, (0.0, 10.0, 25.0, 50.0))}
 
     def samples(self, model: keras.Model, recipe: Recipe, splits: PhotoSet) -> Figure:
         """Clean, noisy and denoised middles of validation photographs."""
@@ -172,18 +171,9 @@ class PhotoData(Data[PhotoSet]):
 
 
 def validation_batch(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> Batch:
-    """The middle of each photograph at several levels of white noise; the same at every call."""
-    rng = np.random.default_rng(seed)
+    """The middle of each photograph in several formats and levels, blind; the same at every call."""
     side = min(VALIDATION_SIDE, *(min(photo.shape[:2]) for photo in photos)) // 16 * 16
-    middles = []
-    for photo in photos:
-        top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
-        middles.append(photo[top : top + side, left : left + side])
-    clean = np.stack(middles * len(VALIDATION_SIGMAS_255))
-    sigma_255 = np.repeat(np.asarray(VALIDATION_SIGMAS_255, np.float32), len(middles))
-    noise = rng.standard_normal(clean.shape, dtype=np.float32) * sigma_255[:, None, None, None]
-    noisy = np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
-    return *camera_batch(clean, noisy, sigma_255), None
+    return *camera_batch(*validation_patches(photos, side, seed=seed)), None
 
 
 def camera_batch(
