@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, FakeQuantization, ZeroMean
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, ZeroMean
 from quietframe_train.models.unet import conv, fake_quantized, unet
 
 _FIRST = 6.0  # the first features reach about so far, in deviations

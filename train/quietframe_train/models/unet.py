@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, RangeLimit, FakeQuantization
+from quietframe_train.layers import FakeQuantization, PixelShuffle, RangeLimit
 
 _WAY_UP = 2.5
 _SUM = 6.0
