@@ -25,7 +25,6 @@ _SIDE = 144  # of a frame, at least: what the noise estimator reads
 _MARGIN = 32  # of a frame around a patch, so that blocks and borders fall anywhere
 _RGB = Format("rgb", "rgb")
 _CHROMAS: tuple[tuple[Chroma, float], ...] = (("420", 0.55), ("422", 0.3), ("444", 0.15))
-_GRAY_SHARE = 0.67  # of white noise is left in luma
 _MAX_MOTION = 2.0  # pixels from frame to frame of a clip
 
 
@@ -161,7 +160,7 @@ class CameraNoise:
         path -= path.min(axis=0)
         seen = side + int(path.max())
         kind = rng.random()
-        is_clean = kind > 1 - self.clean_share
+        is_clean, is_gray = kind > 1 - self.clean_share, rng.random() < self.gray_share
         sigma_255 = None
         if kind < self.sensor_share and not is_clean:
             clean, frames = self._of_sensor(photo, seen, form.frames, rng)
@@ -169,10 +168,11 @@ class CameraNoise:
             soft = is_clean and rng.random() < self.soft_share
             clean = self._view(photo, seen, _between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
             sigma_255 = 0.0 if is_clean else rng.uniform(0, self.max_sigma_255)
-            frames = [add_gaussian(clean, sigma_255, rng) if sigma_255 else clean for _ in range(form.frames)]
-        if rng.random() < self.gray_share:
-            clean, *frames = (_as_gray(frame) for frame in (clean, *frames))
-            sigma_255 = sigma_255 and _GRAY_SHARE * sigma_255
+            planes = _as_gray(clean)[:, :, :1] if is_gray else clean
+            noisy = [add_gaussian(planes, sigma_255, rng) if sigma_255 else planes for _ in range(form.frames)]
+            frames = [np.broadcast_to(frame, clean.shape) for frame in noisy]
+        if is_gray:
+            clean, *frames = (_as_gray(np.ascontiguousarray(frame)) for frame in (clean, *frames))
         frames = [frame[top : top + side, left : left + side] for frame, (top, left) in zip(frames, path, strict=True)]
         top, left = path[-1]
         clean = clean[top : top + side, left : left + side]

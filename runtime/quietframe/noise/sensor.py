@@ -45,7 +45,7 @@ _TONE = np.array(
 )
 # variance = a·x + b of a raw value x in [0, 1]. The tunings' a is 0.6e-4 to 7e-4 at gain 1; gains go to 16, digital
 # ones beyond. A fit to darktable's profiles: log10 b = 1.24·log10 a - 1.38, deviation 0.46.
-_SHOT = (4e-5, 1.5e-2)
+_SHOT = (3e-4, 1.5e-2)
 _READ_SLOPE, _READ_OFFSET, _READ_SPREAD = 1.24, -1.38, 0.46
 
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR
