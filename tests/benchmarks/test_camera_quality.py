@@ -50,7 +50,7 @@ def test_figures_are_those_of_the_half_to_report_on(pair_folder, blur_file):
     assert not found.failures()
 
 
-def test_gains_are_told_pair_by_pair(pair_folder, blur_file):
+def test_gains_count_pair_by_pair(pair_folder, blur_file):
     found = measure_pairs([blur_file], settings := PairsSettings(pair_folder))
     spoiled = found.halves.report[1].name
     row = found.rows[1]
