@@ -200,7 +200,9 @@ def bench(ctx: click.Context, /, models: tuple[str, ...], **options: Any) -> int
     rendered = {"csv_path": to_csv, "markdown_path": to_markdown, "html_path": to_html}
     mode = _mode(ctx, options)
     if options["formats"] and ctx.get_parameter_source("sigmas_255") is click.core.ParameterSource.DEFAULT:
-        options["sigmas_255"] = (0.0, 10.0, 25.0)
+        from quietframe_bench.formats import SIGMAS_255
+
+        options["sigmas_255"] = SIGMAS_255
     for name in ("json_path", *rendered):
         if (path := options[name]) and not path.parent.is_dir():  # said now, not after minutes of measuring
             raise OutputError(f"{path}: no such folder: {path.parent}")
