@@ -5,6 +5,7 @@ NumPy, OpenCV and PyAV only: worker processes draw without Keras.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.estimate import estimate_noise
-from quietframe.noise.formats import Chroma, Format, Frame, jpeg
+from quietframe.noise.formats import FORMATS, Chroma, Format, Frame, deliver_noisy, jpeg
 from quietframe.noise.sensor import photograph, random_processing, random_sensor, shrink
+
+VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 
 _SIDE = 144  # of a frame, at least: what the noise estimator reads
 _MARGIN = 32  # of a frame around a patch, so that blocks and borders fall anywhere
@@ -77,8 +80,9 @@ class CameraNoise:
         overlay_share: share of frames with bars, black or white areas or burnt-in text.
         soft_share: share of clean frames that are enlarged: soft frames without noise are to stay as they are.
         max_shrink: sensors' frames are resized by up to this factor, in three of ten.
-        softness: pixels of a sensor to one of a photograph, which was sharpened and made smaller: else its edges would
-            leave the mosaic with false colours, and the model would learn to keep them.
+        softness: least and greatest number of a sensor's pixels to one of a photograph, which was sharpened and made
+            smaller. Without, its edges would leave the mosaic with false colours, and frames of many megapixels are
+            soft.
         level_error: the estimated level that the model is given is changed by up to this share.
         any_level_share: share of frames whose given level is any other: a user may state one.
     """
@@ -97,7 +101,7 @@ class CameraNoise:
     overlay_share: float = 0.06
     soft_share: float = 0.4
     max_shrink: float = 1.6
-    softness: float = 1.5
+    softness: tuple[float, float] = (1.5, 4.0)
     level_error: float = 0.2
     any_level_share: float = 0.03
 
@@ -163,7 +167,7 @@ class CameraNoise:
             clean, frames = self._of_sensor(photo, seen, form.frames, rng)
         else:
             soft = is_clean and rng.random() < self.soft_share
-            clean = self._view(photo, seen, rng.uniform(1, self.softness) if soft else 1.0, rng)
+            clean = self._view(photo, seen, _between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
             sigma_255 = 0.0 if is_clean else rng.uniform(0, self.max_sigma_255)
             frames = [add_gaussian(clean, sigma_255, rng) if sigma_255 else clean for _ in range(form.frames)]
         if rng.random() < self.gray_share:
@@ -184,7 +188,7 @@ class CameraNoise:
     def _of_sensor(self, photo: Frame, side: int, count: int, rng: np.random.Generator) -> tuple[Frame, list[Frame]]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < 0.3 else 1.0
         seen = int((side + 4) * factor) // 2 * 2
-        scene = self._view(photo, seen, self.softness, rng)
+        scene = self._view(photo, seen, _between(self.softness, rng), rng)
         clean, frames = photograph(scene, random_sensor(rng), random_processing(rng), rng, frames=count)
         if factor > 1:
             clean, *frames = shrink([clean, *frames], side + 4)
@@ -211,6 +215,29 @@ class CameraNoise:
             return Format("h264", "h264", quality=int(rng.integers(self.crf[0], self.crf[1] + 1)))
         quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
         return Format("jpeg", "jpeg", _random_chroma(rng), quality)
+
+
+def validation_patches(photos: Sequence[Frame], side: int, *, seed: int) -> NoisyPatches:
+    """Return the middle of each photograph in several formats and noise levels: the same at every call.
+
+    The photographs take turns over all of `FORMATS` and `VALIDATION_SIGMAS_255`, so that each of them is seen about as
+    often. The level is what the estimator reads. photos: (H, W, 3) uint8 BGR each, at least `side` high and wide.
+    """
+    turns = list(itertools.product(VALIDATION_SIGMAS_255, FORMATS.values()))
+    clean, noisy, sigma_255 = [], [], []
+    for index in range(len(photos) * len(VALIDATION_SIGMAS_255)):
+        frame = middle(photos[index % len(photos)], side)
+        noise_255, form = turns[index % len(turns)]
+        clean.append(frame)
+        noisy.append(deliver_noisy(frame, noise_255, form, np.random.default_rng((seed, index))))
+        sigma_255.append(estimate_noise(noisy[-1]))
+    return NoisyPatches(np.stack(clean), np.stack(noisy), np.asarray(sigma_255, np.float32))
+
+
+def middle(photo: Frame, side: int) -> Frame:
+    """Return the middle of a photograph, at most `side` high and wide, off the grid of its own blocks."""
+    top, left = (max(0, size - side) // 2 | 1 if size > side else 0 for size in photo.shape[:2])
+    return np.ascontiguousarray(photo[top : top + side, left : left + side])
 
 
 def flat_frame(side: int, rng: np.random.Generator) -> Frame:
@@ -248,6 +275,11 @@ def _overlay(side: int, rng: np.random.Generator) -> tuple[Frame, NDArray[np.boo
         live = mask == 0
         painted[:] = int(rng.choice([0, 255, 235]))
     return painted, live
+
+
+def _between(bounds: tuple[float, float], rng: np.random.Generator) -> float:
+    """Draw a factor: as often in the lower half of their logarithms as in the upper."""
+    return float(np.exp(rng.uniform(*np.log(bounds))))
 
 
 def _random_chroma(rng: np.random.Generator) -> Chroma:

@@ -31,6 +31,9 @@ _JPEG_CHROMA: Mapping[Chroma, int] = {
     "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
     "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
 }
+# BT.601, limited range.
+_BLACK = np.array([16, 128, 128], np.float32)
+_TO_BGR = np.array([[1.164, 2.017, 0.0], [1.164, -0.392, -0.813], [1.164, 0.0, 1.596]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def h264(frames: Sequence[Frame], crf: int) -> Frame:
     encoder.options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "threads": "1"}
     packets = []
     for index, frame in enumerate(clip):
-        picture = av.VideoFrame.from_ndarray(frame, format="bgr24")
+        picture = av.VideoFrame.from_ndarray(_to_i420(frame), format="yuv420p")
         picture.pts = index
         packets += encoder.encode(picture)
     packets += encoder.encode(None)
@@ -150,7 +153,29 @@ def h264(frames: Sequence[Frame], crf: int) -> Frame:
     decoder.thread_count = 1
     decoded = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
     last = max(decoded, key=lambda picture: picture.pts)
-    return np.asarray(last.to_ndarray(format="bgr24")[:height, :width], np.uint8)
+    return _from_i420(last.to_ndarray())[:height, :width]
+
+
+def _to_i420(frame: Frame) -> NDArray[np.uint8]:
+    """Convert to planes of BT.601, limited range, each chroma value the mean of four pixels: (H * 3 / 2, W) uint8.
+
+    OpenCV alone would take the chroma of one pixel in four, and FFmpeg's conversion is off by up to 4 levels.
+    """
+    height, width = frame.shape[:2]
+    means = cv2.resize(frame, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    planes = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
+    blocks = cv2.resize(means, (width, height), interpolation=cv2.INTER_NEAREST)
+    planes[height:] = cv2.cvtColor(blocks, cv2.COLOR_BGR2YUV_I420)[height:]
+    return planes
+
+
+def _from_i420(planes: NDArray[np.uint8]) -> Frame:
+    """The inverse, chroma interpolated linearly as players do."""
+    height, width = planes.shape[0] * 2 // 3, planes.shape[1]
+    halves = planes[height:].reshape(2, height // 2, width // 2)
+    chroma = [cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR) for half in halves]
+    yuv = cv2.merge([planes[:height], *chroma]).astype(np.float32) - _BLACK
+    return np.clip(np.rint(cv2.transform(yuv, _TO_BGR)), 0, 255).astype(np.uint8)
 
 
 def _even(frame: Frame, *, rows: bool = True) -> Frame:

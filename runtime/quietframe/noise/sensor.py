@@ -158,8 +158,8 @@ def to_sensor(frame: Frame, sensor: Sensor) -> Linear:
 
 
 def from_sensor(camera: Linear, sensor: Sensor) -> Frame:
-    """Apply white balance, colour matrix and tone curve, round and clip. Returns (H, W, 3) uint8."""
-    light = cv2.transform(np.clip(camera * sensor.gains_bgr, 0, 1), sensor.to_bgr)
+    """Apply colour matrix and tone curve to white-balanced colours, round and clip. Returns (H, W, 3) uint8."""
+    light = cv2.transform(camera, sensor.to_bgr)
     return sensor.tone[np.rint(np.clip(light, 0, 1) * _WHITE).astype(np.uint16)]
 
 
@@ -194,13 +194,14 @@ def add_noise(
 
 
 def demosaic(raw: NDArray[np.float32], sensor: Sensor) -> Linear:
-    """Interpolate all colours for each pixel; noise beyond [0, 1] is clipped, below black as the sensor says."""
-    if sensor.clips_black:
-        pedestal = np.float32(0)
-        values = np.clip(raw, 0, 1)
-    else:
-        pedestal = np.float32(0.1)
-        values = np.clip((raw + pedestal) / (1 + pedestal), 0, 1)
+    """Apply white balance and interpolate all colours for each pixel.
+
+    What exceeds white is clipped, and noise below black as the sensor says.
+    """
+    pedestal = np.float32(0 if sensor.clips_black else 0.1)
+    blue, green, red = sensor.gains_bgr
+    gains = np.tile(np.array([[red, green], [green, blue]], np.float32), (raw.shape[0] // 2, raw.shape[1] // 2))
+    values = np.clip((raw * gains + pedestal) / (1 + pedestal), 0, 1)
     if sensor.demosaic == "malvar":
         linear = _malvar(values)
     else:
