@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from quietframe_bench.choice import Choice, choose_settings, every_for
@@ -67,6 +68,23 @@ class LevelChoice:
 
 
 @dataclass(frozen=True)
+class Gains:
+    """What denoising gives, in dB of PSNR.
+
+    Attributes:
+        gain_db: the mean over the pairs.
+        gaining_share: the share of pairs that gain, in [0, 1].
+        worst_gain_db: that of the pair which gains least.
+        worst_pair: its name.
+    """
+
+    gain_db: float
+    gaining_share: float
+    worst_gain_db: float
+    worst_pair: str
+
+
+@dataclass(frozen=True)
 class PairsFound:
     """What was found.
 
@@ -83,6 +101,16 @@ class PairsFound:
     choices: Sequence[Choice]
     levels: Sequence[LevelChoice]
     every: int
+
+    def gains(self, row: QualityRow) -> Gains | None:
+        """How much better a row is than the noisy input, pair by pair; None for that itself, or without figures."""
+        before = self.rows[0].figures
+        by_pair = {pair: of["psnr_db"] - before[pair]["psnr_db"] for pair, of in row.figures.items() if pair in before}
+        if row is self.rows[0] or not by_pair:
+            return None
+        worst = min(by_pair, key=by_pair.__getitem__)
+        gaining = sum(gain > 0 for gain in by_pair.values())
+        return Gains(fmean(by_pair.values()), gaining / len(by_pair), by_pair[worst], worst)
 
     def failures(self) -> list[str]:
         """One line for each thing that failed, once."""

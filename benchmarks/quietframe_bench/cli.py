@@ -12,11 +12,15 @@ from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.errors import OutputError, UsageError
 from quietframe_bench import kinds
 from quietframe_bench.cli_comparisons import PAIR_OPTIONS, PEER_OPTIONS, comparison_options
+from quietframe_bench.cli_formats import FORMAT_OPTIONS, format_options
 from quietframe_bench.cli_operators import OPERATOR_OPTIONS, ROOF_OPTIONS, operator_options
 from quietframe_bench.kinds import Kind
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_KINDS = ("quality", "accuracy", "pairs", "video", "live", "ops", "roof", "startup", "sustained_s", "from_files")
+_KINDS = (
+    *("quality", "formats", "accuracy", "pairs", "video", "live", "ops", "roof"),
+    *("startup", "sustained_s", "from_files"),
+)
 """Options that ask for something else than speed."""
 _WRITTEN = frozenset({"json_path", "html_path"})
 
@@ -105,8 +109,8 @@ def _level(text: str) -> float:
     "--data",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="With --quality and --html: clean pictures; with --pairs: pairs; with --video: folders of frames; with "
-    "--accuracy: a folder for each class.",
+    help="With --quality, --formats and --html: clean pictures; with --pairs: pairs; with --video: folders of frames; "
+    "with --accuracy: a folder for each class.",
 )
 @click.option(
     "--video",
@@ -118,18 +122,24 @@ def _level(text: str) -> float:
     "sigmas_255",
     type=_List("S,...", _level, "15,25,50"),
     default="15,25,50",
-    show_default=True,
-    help="With --quality and --video: noise levels, in 8-bit levels.",
+    help="With --quality, --video and --formats: noise levels, in 8-bit levels.  [default: 15,25,50; with --formats: "
+    "0,10,25]",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --quality and --video: of the noise."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="With --quality, --video and --formats: of the noise.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    help="With --quality, --pairs and --video: only the first so many pictures or frames; with --accuracy: so many.",
+    help="With --quality, --formats, --pairs and --video: only the first so many pictures or frames; with --accuracy: "
+    "so many.",
 )
 @comparison_options
+@format_options
 @operator_options
 @click.option(
     "--live", is_flag=True, help="The real-time loop behind a paced source: age, drops and overhead, in place of speed."
@@ -167,28 +177,32 @@ def _level(text: str) -> float:
     metavar="FILE",
     help="Measure nothing: show what --json wrote. More than once: all of them, as for a page of several kinds.",
 )
-@click.option("--csv", "csv_path", type=_FILE, help="Write the rows of speed as a table, too.")
-@click.option("--markdown", "markdown_path", type=_FILE, help="Write the rows of speed for a README, too.")
+@click.option("--csv", "csv_path", type=_FILE, help="Write the rows of speed or formats as a table, too.")
+@click.option("--markdown", "markdown_path", type=_FILE, help="Write the rows of speed or formats for a document, too.")
 @click.option("--html", "html_path", type=_FILE, help="Write a page with tables, plots and pictures, too.")
 @click.pass_context
 def bench(ctx: click.Context, /, models: tuple[str, ...], **options: Any) -> int:
     """Measure models: speed, or with --quality and --video what they give, or with --startup how soon they are ready.
     With --live: the real-time loop behind a camera's pace. With --ops: what each operator costs. With --roof: what the
     machine can do at most, and how near the models come.
-    With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --pairs: what
-    they give on a camera's own noise.
+    With --quality --peers: what they give and how soon, beside FFDNet, CBM3D and OpenCV's filters. With --formats: what
+    they give on noise as cameras deliver it. With --pairs: what they give on a camera's own noise.
 
     Without MODEL: all built-in models; on pictures, those that denoise frames of any size. Frames differ in every
     iteration; rows are measured in turn, each in a process of its own. A model that fails is a failed row and exit
     code 1.
     """
     from quietframe.images import write_whole
-    from quietframe_bench import formats
     from quietframe_bench.page import to_html
     from quietframe_bench.report import write_lines
+    from quietframe_bench.tabular import to_csv, to_markdown
 
-    rendered = {"csv_path": formats.to_csv, "markdown_path": formats.to_markdown, "html_path": to_html}
+    rendered = {"csv_path": to_csv, "markdown_path": to_markdown, "html_path": to_html}
     mode = _mode(ctx, options)
+    if options["formats"] and ctx.get_parameter_source("sigmas_255") is click.core.ParameterSource.DEFAULT:
+        from quietframe_bench.formats import SIGMAS_255
+
+        options["sigmas_255"] = SIGMAS_255
     for name in ("json_path", *rendered):
         if (path := options[name]) and not path.parent.is_dir():  # said now, not after minutes of measuring
             raise OutputError(f"{path}: no such folder: {path.parent}")
@@ -220,6 +234,7 @@ def _mode(ctx: click.Context, options: dict[str, Any]) -> Kind:
     tables = {"csv_path", "markdown_path"}
     mode, own = {
         "quality": (kinds.peers, of_quality | PEER_OPTIONS) if options["peers"] else (kinds.quality, of_quality),
+        "formats": (kinds.formats, FORMAT_OPTIONS | tables),
         "accuracy": (kinds.accuracy, {"accuracy", "data", "limit"}),
         "pairs": (kinds.pairs, PAIR_OPTIONS),
         "video": (kinds.video, {"video", "data", "sigmas_255", "seed", "limit"}),

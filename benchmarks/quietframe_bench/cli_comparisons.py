@@ -69,7 +69,8 @@ _OPTIONS = (
         "--every",
         type=click.IntRange(min=1),
         metavar="N",
-        help="With --peers: choose settings, and judge CBM3D, on every N-th picture.  [default: on about 8, pairs 12]",
+        help="With --peers: choose settings, and judge CBM3D, on every N-th picture.  [default: on about 8, pairs 12] "
+        "With --formats: use every N-th picture.",
     ),
     click.option(
         "--plot",
@@ -135,7 +136,7 @@ def compare_with_peers(models: Sequence[Path], options: dict[str, Any], progress
 def judge_pairs(models: Sequence[Path], options: dict[str, Any], progress: Progress) -> Outcome:
     """`bench --pairs`."""
     from quietframe_bench.camera_quality import PairsSettings, measure_pairs
-    from quietframe_bench.pairs_report import pairs_record, pairs_tables
+    from quietframe_bench.pairs_report import pairs_record, pairs_tables, row_record
     from quietframe_bench.report import Report, print_results
 
     if options["every"] and not options["peers"]:
@@ -151,7 +152,7 @@ def judge_pairs(models: Sequence[Path], options: dict[str, Any], progress: Progr
     with progress() as on_step:
         found = measure_pairs(models, settings, on_step)
     print_results(*pairs_tables(found, settings))
-    lines = report.lines([(row.model, row.as_record()) for row in found.rows], **pairs_record(found, settings))
+    lines = report.lines([(row.model, row_record(found, row)) for row in found.rows], **pairs_record(found, settings))
     return lines, found.failures()
 
 

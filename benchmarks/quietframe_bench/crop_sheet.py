@@ -19,11 +19,13 @@ from quietframe.errors import QuietFrameError, UsageError
 from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
 from quietframe.noise.estimate import estimate_noise
+from quietframe.noise.formats import find_format
 from quietframe.quality import psnr_db
 from quietframe.zoo import find_model
 from quietframe_bench.choice import choose_settings
 from quietframe_bench.classical import METHODS
 from quietframe_bench.contenders import make_denoiser
+from quietframe_bench.formats import best_setting, deliver_image
 from quietframe_bench.image_quality import Picture
 from quietframe_bench.pairs import SUFFIXES
 
@@ -113,6 +115,36 @@ def make_rows(
     return rows
 
 
+def make_format_rows(
+    crops: Sequence[Crop], models: Sequence[Path], formats: Sequence[str], *, sigma_255: float, side: int, seed: int = 0
+) -> list[Row]:
+    """Show every detail in every format: as delivered, by bilateral at its best and by each model, then clean.
+
+    Args:
+        crops: details of clean pictures; whole ones are delivered and denoised.
+        models: model files.
+        formats: names in `quietframe.noise.formats.FORMATS`.
+        sigma_255: of the noise before the format, in 8-bit levels.
+        side: of a detail, in pixels.
+        seed: of the noise.
+
+    Raises QuietFrameError for what cannot be read or run.
+    """
+    clean = [read_image(crop.path).bgr for crop in crops]
+    details = [crop.cut(picture, side) for crop, picture in zip(crops, clean, strict=True)]
+    denoisers = [make_denoiser(model=str(path), method=None, setting={}) for path in models]
+    rows = []
+    for form in map(find_format, formats):
+        noisy = [deliver_image(one, form, sigma_255, seed=seed, index=index) for index, one in enumerate(clean)]
+        setting = best_setting("bilateral", sigma_255, list(zip(clean, noisy, strict=True)))
+        bilateral = make_denoiser(model=None, method="bilateral", setting=setting)
+        for crop, picture, frame, detail in zip(crops, clean, noisy, details, strict=True):
+            results = [frame, *(denoise(frame) for denoise in (bilateral, *denoisers))]
+            cells = [(f"{psnr_db(picture, result):.1f} dB", crop.cut(result, side)) for result in results]
+            rows.append(Row(f"{crop.label}, {form.name}", [*cells, ("", detail)]))
+    return rows
+
+
 def _clean_twin(crop: Crop) -> Pixels | None:
     """The mean of many shots beside a noisy photograph, where its name says that there may be one."""
     noisy_end, clean_end = SUFFIXES
@@ -161,22 +193,38 @@ def sheet(rows: Sequence[Row], titles: Sequence[str]) -> Figure:
 @click.argument("models", nargs=-1)
 @click.option("--crop", "crops", multiple=True, metavar="FILE@LEFT,TOP[@LABEL]", help="A detail of a clean picture.")
 @click.option("--noisy", multiple=True, metavar="FILE@LEFT,TOP[@LABEL]", help="One of a noisy photograph.")
+@click.option(
+    "--format", "formats", multiple=True, metavar="NAME", help="Each --crop as a camera's format delivers it."
+)
 @click.option("--sigma", "sigma_255", type=click.FloatRange(0, 100), default=25.0, show_default=True)
 @click.option("--side", type=click.IntRange(min=8), default=96, show_default=True, help="Of a detail, in pixels.")
 def main(
-    out: Path, models: tuple[str, ...], crops: tuple[str, ...], noisy: tuple[str, ...], sigma_255: float, side: int
+    out: Path,
+    models: tuple[str, ...],
+    crops: tuple[str, ...],
+    noisy: tuple[str, ...],
+    formats: tuple[str, ...],
+    sigma_255: float,
+    side: int,
 ) -> None:
-    """Write to OUT what NLM, at its best setting, and MODELS make of details of pictures."""
+    """Write to OUT what NLM, with --format bilateral, at its best setting, and MODELS make of details of pictures."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     try:
         wanted = [Crop.parse(text) for text in crops] + [Crop.parse(text, noisy=True) for text in noisy]
         if not wanted:
             raise UsageError("nothing to show: give --crop or --noisy")
+        if formats and noisy:
+            raise UsageError("--format delivers clean pictures: give --crop, not --noisy")
         paths = [find_model(model) for model in models]
-        rows = make_rows(wanted, paths, sigma_255=sigma_255, side=side)
         names = [path.name.removesuffix(path.suffix).replace(".", " ") for path in paths]
-        canvas = FigureCanvasAgg(sheet(rows, ["clean", "noisy", "OpenCV NLM", *names]))
+        if formats:
+            rows = make_format_rows(wanted, paths, formats, sigma_255=sigma_255, side=side)
+            titles = ["as delivered", "bilateral", *names, "clean"]
+        else:
+            rows = make_rows(wanted, paths, sigma_255=sigma_255, side=side)
+            titles = ["clean", "noisy", "OpenCV NLM", *names]
+        canvas = FigureCanvasAgg(sheet(rows, titles))
         canvas.draw()
         write_image(out, Image(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, 2::-1])))
     except QuietFrameError as exc:

@@ -15,6 +15,7 @@ import click
 from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
 from quietframe_bench.cli_comparisons import Outcome, compare_with_peers, failure, judge_pairs
+from quietframe_bench.cli_formats import judge_formats
 from quietframe_bench.cli_operators import find_roof, take_apart
 
 Kind = Callable[[Sequence[str], dict[str, Any]], Outcome]
@@ -186,6 +187,11 @@ def peers(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     return compare_with_peers(_paths(models, frames=True), options, progress_bar)
 
 
+def formats(models: Sequence[str], options: dict[str, Any]) -> Outcome:
+    """PSNR and SSIM on pictures with noise added, in the formats of cameras."""
+    return judge_formats(_paths(models, frames=True), options, progress_bar)
+
+
 def pairs(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     """PSNR and SSIM on photographs with a camera's own noise."""
     return judge_pairs(_paths(models, frames=True), options, progress_bar)
@@ -240,6 +246,7 @@ def sustained(models: Sequence[str], options: dict[str, Any]) -> Outcome:
 
 def from_files(models: Sequence[str], options: dict[str, Any]) -> Outcome:
     """What was measured before, read from files."""
+    from quietframe_bench.formats_report import format_tables
     from quietframe_bench.page import to_html
     from quietframe_bench.report import print_results, speed_tables
     from quietframe_bench.rows import read_rows
@@ -253,6 +260,7 @@ def from_files(models: Sequence[str], options: dict[str, Any]) -> Outcome:
         to_html(lines)  # looks at every line
         if speed_lines:
             print_results(*speed_tables(speed_lines), *scaling_table(speed_lines))
+        print_results(*format_tables(lines))
     except (KeyError, TypeError, ValueError) as exc:
         names = ", ".join(map(str, options["from_files"]))
         raise UsageError(f"{names}: a row lacks what its kind has ({exc!r}): measure again with this version") from exc

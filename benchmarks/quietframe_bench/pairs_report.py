@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import RenderableType
 
-from quietframe_bench.camera_quality import LEVELS_255, PairsFound, PairsSettings
+from quietframe_bench.camera_quality import LEVELS_255, Gains, PairsFound, PairsSettings
 from quietframe_bench.classical import METHODS
+from quietframe_bench.image_quality import QualityRow
 from quietframe_bench.report import new_table
 
 
 def pairs_tables(found: PairsFound, settings: PairsSettings) -> list[RenderableType]:
     """Each contender on the half to report on, and the notes."""
-    table = new_table("contender", "pairs", "PSNR dB", "gain dB", "SSIM", "estimated sigma")
-    table.title = "real camera noise: mean over the pairs to report on; 8-bit frames in and out"
-    noisy = found.rows[0]
+    table = new_table(
+        "contender", "pairs", "PSNR dB", "gain dB", "gaining", "worst dB", "SSIM", "estimated sigma", "worst pair"
+    )
+    table.title = (
+        "real camera noise: mean over the pairs to report on; 8-bit frames in and out; gaining: share of pairs"
+    )
     for row in found.rows:
+        gains = found.gains(row)
         psnr_db, ssim, estimated = (row.mean(name) for name in ("psnr_db", "ssim", "estimated_sigma_255"))
-        before = noisy.mean("psnr_db", row.figures.keys())
-        if psnr_db is None or ssim is None or before is None:
+        if psnr_db is None or ssim is None:
             table.add_row(row.name, "0", "failed")
             continue
         table.add_row(
             row.name,
             str(len(row.figures)),
             f"{psnr_db:.2f}",
-            f"{psnr_db - before:+.2f}",
+            *(("", "", "") if gains is None else _gain_cells(gains)),
             f"{ssim:.4f}",
             "" if estimated is None else f"{estimated:.1f}",
+            "" if gains is None else gains.worst_pair,
         )
     return [table, *(f"- {note}" for note in notes(found, settings))]
+
+
+def _gain_cells(gains: Gains) -> tuple[str, str, str]:
+    return f"{gains.gain_db:+.2f}", f"{gains.gaining_share:.0%}", f"{gains.worst_gain_db:+.2f}"
+
+
+def row_record(found: PairsFound, row: QualityRow) -> dict[str, Any]:
+    """Return a row for JSON, its gains included."""
+    gains = found.gains(row)
+    return row.as_record() | (asdict(gains) if gains else {})
 
 
 def notes(found: PairsFound, settings: PairsSettings) -> list[str]:

@@ -11,7 +11,7 @@ from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe_bench.camera_quality import LEVELS_255, PairsSettings, measure_pairs
 from quietframe_bench.classical import METHODS, ClassicalDenoiser
-from quietframe_bench.pairs_report import notes, pairs_record
+from quietframe_bench.pairs_report import notes, pairs_record, pairs_tables, row_record
 
 SCENES = ("desk", "door", "plant", "toy")
 
@@ -48,6 +48,23 @@ def test_figures_are_those_of_the_half_to_report_on(pair_folder, blur_file):
     expected = np.mean([psnr_db(clean, denoise(noisy)) for clean, noisy in pairs])
     assert rows[blur_file.name].mean("psnr_db") == pytest.approx(expected)
     assert not found.failures()
+
+
+def test_gains_count_pair_by_pair(pair_folder, blur_file):
+    found = measure_pairs([blur_file], settings := PairsSettings(pair_folder))
+    spoiled = found.halves.report[1].name
+    row = found.rows[1]
+    before = {name: of["psnr_db"] for name, of in found.rows[0].figures.items()}
+    row.figures[spoiled]["psnr_db"] = before[spoiled] - 1.25
+    gains = found.gains(row)
+    assert gains.gain_db == pytest.approx(row.mean("psnr_db") - found.rows[0].mean("psnr_db"))
+    assert (gains.gaining_share, gains.worst_pair) == (0.75, spoiled)
+    assert gains.worst_gain_db == pytest.approx(-1.25)
+    assert found.gains(found.rows[0]) is None
+    assert row_record(found, row)["worst_pair"] == spoiled
+    table = pairs_tables(found, settings)[0]
+    cells = {column.header: list(column.cells)[1] for column in table.columns}
+    assert (cells["gaining"], cells["worst dB"], cells["worst pair"]) == ("75%", "-1.25", spoiled)
 
 
 def test_the_constant_level_is_chosen_on_the_other_half(pair_folder, denoiser_file):

@@ -12,8 +12,11 @@ import quietframe as qf
 from quietframe.errors import UsageError
 from quietframe.images import Image, write_image
 from quietframe.noise import add_gaussian
+from quietframe.noise.formats import FORMATS
 from quietframe.quality import psnr_db
-from quietframe_bench.crop_sheet import Crop, main, make_rows
+from quietframe_bench.classical import METHODS
+from quietframe_bench.crop_sheet import Crop, main, make_format_rows, make_rows
+from quietframe_bench.formats import deliver_image
 
 SIDE = 32
 
@@ -63,6 +66,34 @@ def test_a_noisy_photograph_is_shown_as_it_is_beside_the_mean_of_many_shots(phot
         np.testing.assert_array_equal(row.cells[1][1], noisy[:SIDE, :SIDE])
 
 
+def test_every_format_is_a_row_and_bilateral_is_at_its_best(photo, photo_bgr, blur_file):
+    names = ["jpeg-80-420", "yuyv-422"]
+    rows = make_format_rows([Crop(photo, 40, 20, "corner")], [blur_file], names, sigma_255=25, side=SIDE)
+    assert [row.label for row in rows] == ["corner, jpeg-80-420", "corner, yuyv-422"]
+    cut = slice(20, 52), slice(40, 72)
+    for row, name in zip(rows, names, strict=True):
+        frame = deliver_image(photo_bgr, FORMATS[name], 25, seed=0, index=0)
+        reached = [psnr_db(photo_bgr, METHODS["bilateral"].apply(frame, one, 1)) for one in METHODS["bilateral"].grid]
+        blurred = qf.Denoiser(blur_file)(frame)
+        delivered, bilateral, blur, (_, clean_cell) = row.cells
+        np.testing.assert_array_equal(delivered[1], frame[cut])
+        np.testing.assert_array_equal(blur[1], blurred[cut])
+        np.testing.assert_array_equal(clean_cell, photo_bgr[cut])
+        expected = [
+            f"{value:.1f} dB" for value in (psnr_db(photo_bgr, frame), max(reached), psnr_db(photo_bgr, blurred))
+        ]
+        assert [delivered[0], bilateral[0], blur[0]] == expected
+
+
+def test_the_sheet_of_formats_is_written(photo, denoiser_file, tmp_path):
+    out = tmp_path / "sheet.png"
+    arguments = ["--crop", f"{photo}@0,0@hair", "--format", "rgb", "--format", "h264-28", "--side", str(SIDE)]
+    result = CliRunner().invoke(main, [str(out), str(denoiser_file), *arguments])
+    assert result.exit_code == 0, result.output
+    height, width = qf.read_image(out).bgr.shape[:2]
+    assert width > 700 > height > 300
+
+
 def test_the_sheet_is_written(photo, denoiser_file, tmp_path):
     out = tmp_path / "sheet.png"
     arguments = [str(out), str(denoiser_file), "--crop", f"{photo}@0,0@hair", "--noisy", f"{photo}@10,8"]
@@ -79,6 +110,7 @@ def test_the_sheet_is_written(photo, denoiser_file, tmp_path):
         (["--crop", "photo.png"], "Expected FILE@LEFT,TOP"),
         (["--crop", "photo.png@3"], "Expected FILE@LEFT,TOP"),
         (["--crop", "nowhere.png@0,0"], "nowhere.png"),
+        (["--crop", "photo.png@0,0", "--noisy", "photo.png@0,0", "--format", "rgb"], "give --crop, not --noisy"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_a_line(arguments, says, tmp_path, monkeypatch):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from quietframe_bench.formats import where
 from quietframe_bench.page import plots
 from quietframe_bench.page.tables import Cell, number, table
 from quietframe_bench.scaling import pixel_exponents, speedups
 from quietframe_bench.speed import NOISY_SPREAD
+from quietframe_bench.tabular import where
 
 Line = Mapping[str, Any]
 Section = Callable[[Sequence[Line]], str]
