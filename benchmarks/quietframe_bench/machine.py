@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,33 +52,10 @@ def describe_versions() -> dict[str, str]:
     return versions
 
 
-def describe_commit(file: Path = Path(__file__)) -> Mapping[str, Any] | None:
-    """The commit that `file` belongs to and whether its checkout is changed; None where git does not track it.
-
-    A package that was installed into somebody else's checkout is not tracked there, so that no foreign commit
-    is reported.
-    """
-    tracked = _git(file.parent, "ls-files", "--error-unmatch", file.name)
-    commit = _git(file.parent, "rev-parse", "HEAD")
-    if tracked is None or commit is None:
-        return None
-    top = _git(file.parent, "rev-parse", "--show-toplevel") or str(file.parent)
-    changed = _git(Path(top), "status", "--porcelain", "--untracked-files=no")
-    return {"sha": commit, "dirty": changed != ""}
-
-
 def describe_file(path: Path) -> dict[str, Any]:
     """Name, size and SHA-256 of a model file."""
     data = path.read_bytes()
     return {"file": path.name, "file_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _git(folder: Path, *args: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _first_line(path: Path) -> str | None:

@@ -12,10 +12,11 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from quietframe.commit import describe_commit
 from quietframe.images import write_whole
 from quietframe_bench.image_quality import Drop, QualityRow
 from quietframe_bench.live_loop import LiveRow
-from quietframe_bench.machine import describe_commit, describe_file, describe_machine, describe_versions
+from quietframe_bench.machine import describe_file, describe_machine, describe_versions
 from quietframe_bench.rows import SCHEMA
 from quietframe_bench.speed import NOISY_SPREAD
 from quietframe_bench.startup import Startup

@@ -6,7 +6,8 @@ import subprocess
 import numpy as np
 import psutil
 
-from quietframe_bench.machine import describe_commit, describe_file, describe_machine, describe_versions
+from quietframe.commit import describe_commit
+from quietframe_bench.machine import describe_file, describe_machine, describe_versions
 
 
 def test_the_machine_is_described():

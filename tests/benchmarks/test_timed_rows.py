@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quietframe.commit import describe_commit
 from quietframe.errors import QuietFrameError, UsageError
-from quietframe_bench.machine import describe_commit, describe_file, describe_machine, describe_versions
+from quietframe_bench.machine import describe_file, describe_machine, describe_versions
 from quietframe_bench.rows import SCHEMA
 from quietframe_bench.speed import SpeedSettings, measure_speed, settings_record
 from quietframe_bench.timed_rows import read_timed_rows

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quietframe_train.image_set import ImageSet
 
 from quietframe.errors import UsageError
 from quietframe_export.frames import (
@@ -16,7 +17,6 @@ from quietframe_export.frames import (
     noisy_images,
     spread,
 )
-from quietframe_train.image_set import ImageSet
 from quietframe_train.recipe import Recipe
 from quietframe_train.recipes import RECIPES
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit, FakeQuantization, ZeroMean
+from quietframe_train.layers import FakeQuantization, PixelShuffle, PixelUnshuffle, RangeLimit, ZeroMean
 from quietframe_train.macs import count_macs
 from quietframe_train.models import BUILDERS, GEOMETRIES
 from quietframe_train.models.digits import latent_autoencoder

@@ -68,10 +68,33 @@ _COLOR = Recipe(
     source="published 256x256 colour denoising autoencoder (convolutions, two poolings)",
 )
 
-_MUON = OptimizerConfig(
-    name="muon", learning_rate=1e-2, clipnorm=1.0, ema_momentum=0.999, adam_layers=("level", "residual")
-)
-_WARMUP = WarmupCosine(warmup_steps=500, final_rate=1e-5)
+
+def _camera_phases(main_epochs: int, finetune_epochs: int) -> tuple[Phase, ...]:
+    """Train on patches, then fine-tune on larger ones with frozen batch norm; 1,000 steps an epoch."""
+    main = Phase(
+        "main",
+        epochs=main_epochs,
+        batch=16,
+        loss="mae_and_means",
+        steps_per_epoch=1000,
+        optimizer=OptimizerConfig(
+            name="muon", learning_rate=1e-2, clipnorm=1.0, ema_momentum=0.999, adam_layers=("level", "residual")
+        ),
+        schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
+    )
+    finetune = replace(
+        main,
+        name="finetune",
+        epochs=finetune_epochs,
+        batch=4,
+        loss="log_mse_and_means",
+        data=PhotoData(patch=128),
+        optimizer=replace(main.optimizer, learning_rate=5e-3),
+        frozen_norms=True,
+    )
+    return main, finetune
+
+
 _CAMERA = Recipe(
     name="camera-small",
     summary="319k-parameter colour camera denoiser, noise-conditioned, any frame size",
@@ -82,22 +105,7 @@ _CAMERA = Recipe(
     ),
     data=PhotoData(),
     noise=CameraNoise(),
-    phases=(
-        Phase(
-            "main", epochs=80, batch=16, loss="mae_and_means", steps_per_epoch=1000, optimizer=_MUON, schedule=_WARMUP
-        ),
-        Phase(
-            "finetune",
-            epochs=20,
-            batch=4,
-            loss="log_mse_and_means",
-            steps_per_epoch=1000,
-            data=PhotoData(patch=128),
-            optimizer=replace(_MUON, learning_rate=5e-3),
-            schedule=_WARMUP,
-            frozen_norms=True,
-        ),
-    ),
+    phases=_camera_phases(80, 20),
     limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
@@ -308,6 +316,7 @@ _ALL: tuple[Recipe, ...] = (
             "camera_unet",
             {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
         ),
+        phases=_camera_phases(50, 15),
     ),
     _CAMERA,
     replace(

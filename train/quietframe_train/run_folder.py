@@ -13,6 +13,8 @@ from typing import Any
 
 from quietframe import __version__
 from quietframe.card import DataTerms
+from quietframe.commit import describe_commit
+from quietframe.cpu import cpu_model
 from quietframe.errors import OutputError, SourceError, UsageError
 from quietframe.images import write_whole
 from quietframe.serde import RecordError, from_record, to_record
@@ -72,7 +74,7 @@ class Run:
         data: its name and terms.
         data_sha256: of what trained and validated.
         classes: the classes' names, in the order of the scores; empty where there are none.
-        versions: of Python and the packages that decide the result, and the Keras backend.
+        versions: see `current_versions`.
         created: when the training began, ISO 8601.
         started_from: the file whose weights it began with, and its content; empty: it began with random ones.
         metrics: what metrics.json holds; empty until the training is done.
@@ -190,14 +192,16 @@ def differences(earlier: Run, now: Run) -> list[str]:
 
 
 def current_versions() -> dict[str, str]:
-    """Versions that decide a training's result, as far as they are installed, and the Keras backend."""
+    """Versions that decide a training's result, the Keras backend, the commit of this code and the processor."""
     import keras
 
     backend = keras.backend.backend()
     versions = {"python": platform.python_version(), "quietframe": __version__, "backend": backend}
     for package in ("keras", backend, "numpy"):
         versions[package] = importlib.metadata.version(package)
-    return versions
+    if commit := describe_commit():
+        versions["commit"] = commit["sha"] + ("-dirty" if commit["dirty"] else "")
+    return versions | {"processor": cpu_model() or "unknown"}
 
 
 def now() -> str:
