@@ -74,7 +74,7 @@ def _find(paths: Sequence[Path], out: Path, data: Sequence[Path], *, latency: bo
     load_backend()
 
     from quietframe.commit import describe_commit
-from quietframe_bench.machine import describe_machine, describe_versions
+    from quietframe_bench.machine import describe_machine, describe_versions
     from quietframe_bench.results.collect import collect
     from quietframe_bench.results.figures import draw_all
     from quietframe_bench.results.findings import Findings
