@@ -45,7 +45,7 @@ _TONE = np.array(
 )
 # variance = a·x + b of a raw value x in [0, 1]. The tunings' a is 0.6e-4 to 7e-4 at gain 1; gains go to 16, digital
 # ones beyond. A fit to darktable's profiles: log10 b = 1.24·log10 a - 1.38, deviation 0.46.
-_SHOT = (3e-4, 1.5e-2)
+_SHOT = (1e-4, 1.5e-2)
 _READ_SLOPE, _READ_OFFSET, _READ_SPREAD = 1.24, -1.38, 0.46
 
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR
@@ -92,6 +92,8 @@ class Processing:
         luma_radius, chroma_radius: of the Gaussians that smooth the noise, in pixels; 0: none.
         chroma_share: deviation of the chroma noise, as a share of the luma noise's; None: as it comes.
         gain: on what is left of the noise.
+        edge_preserving: range of a bilateral filter before, as a multiple of the noise's deviation: what is left of the
+            noise then lies on edges and texture. 0: none.
         sharpening: amount of an unsharp mask, 0: none, and its radius in pixels.
     """
 
@@ -99,6 +101,7 @@ class Processing:
     chroma_radius: float = 0.0
     chroma_share: float | None = None
     gain: float = 1.0
+    edge_preserving: float = 0.0
     sharpening: tuple[float, float] = (0.0, 1.0)
 
 
@@ -144,6 +147,7 @@ def random_processing(rng: np.random.Generator) -> Processing:
         chroma_radius=float(rng.uniform(0.8, 4.5)),
         chroma_share=float(rng.uniform(0.3, 0.9)),
         gain=float(rng.uniform(1.0, 2.5)),
+        edge_preserving=float(rng.uniform(1.0, 3.0) * (rng.random() < 0.5)),
         sharpening=sharpening,
     )
 
@@ -235,6 +239,9 @@ def smooth_noise(clean: Frame, noisy: Frame, processing: Processing) -> Frame:
     """Smooth the noise of a frame, luma and chroma apart, and amplify it: what a camera's own denoising leaves."""
     if processing.chroma_share is None:
         return noisy
+    if processing.edge_preserving:
+        reach = processing.edge_preserving * float(np.std(noisy.astype(np.float32) - clean))
+        noisy = cv2.bilateralFilter(noisy, 5, reach, 1.5)
     noise = noisy.astype(np.float32) - clean
     luma = cv2.transform(noise, _LUMA)
     chroma = _blurred(noise - luma[:, :, None], processing.chroma_radius)
