@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from quietframe_train.image_set import ImageSet
 
 from quietframe.errors import UsageError
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe_train.augmentation import augmented
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.corruption import ImageCorruption, NoNoise
-from quietframe_train.image_set import ImageSet
 from quietframe_train.photos import cut_patches, load_photos
 from quietframe_train.recipe import PhotoData, Recipe
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from quietframe_train.image_set import ImageSplits
+from quietframe_train.splits import Splits, load_splits
 
 from quietframe.card import ModelCard
 from quietframe.errors import ModelLoadError, SourceError, UsageError
@@ -32,10 +34,8 @@ from quietframe_export.frames import (
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
 from quietframe_export.weights import round_weights
-from quietframe_train.image_set import ImageSplits
 from quietframe_train.photos import cut_patches
 from quietframe_train.run_folder import Run, load_run
-from quietframe_train.splits import Splits, load_splits
 
 EXAMPLES = 128
 

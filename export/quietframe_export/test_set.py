@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from quietframe_train.image_set import ImageSet
 
 from quietframe.card import ModelCard
 from quietframe.cpu import physical_cores
@@ -19,7 +20,6 @@ from quietframe.tasks.base import open_model
 from quietframe.tasks.tensors import dequantize, encode_image
 from quietframe_export.frames import affordable, as_frame, evenly, spread
 from quietframe_train.evaluate import fidelity, noisy_images
-from quietframe_train.image_set import ImageSet
 from quietframe_train.recipe import Recipe
 
 SLOW_MACS = 20e9

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit, TrainedSteps, ZeroMean
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, RangeLimit, FakeQuantization, ZeroMean
 from quietframe_train.macs import count_macs
 from quietframe_train.models import BUILDERS, GEOMETRIES
 from quietframe_train.models.digits import latent_autoencoder
@@ -166,7 +166,7 @@ def test_a_camera_model_heeds_the_level_it_is_told(camera):
     assert not np.allclose(low, high)
 
 
-@pytest.mark.parametrize(("product", "factor_of"), [("gated", "down0_0_calm"), ("scaled", "residual_calm")])
+@pytest.mark.parametrize(("product", "factor_of"), [("gated", "down0_0_quantized"), ("scaled", "residual_quantized")])
 def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(camera, product, factor_of):
     model = begun(camera)
     both = keras.Model(model.inputs, [model.get_layer(product).output, model.get_layer(factor_of).output])
@@ -183,7 +183,7 @@ def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(c
 
 def test_the_last_features_have_steps_in_training():
     model = BUILDERS["camera_unet"](widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(1,))
-    last = keras.Model(model.inputs, model.get_layer("out0_0_calm").output)
+    last = keras.Model(model.inputs, model.get_layer("out0_0_quantized").output)
     inputs = [np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32), np.full((2, 1, 1, 1), 0.1, np.float32)]
     steps = np.asarray(last(inputs, training=True)) * 255 / 6
     assert np.abs(steps - np.rint(steps)).max() < 1e-3
@@ -226,7 +226,7 @@ def test_only_what_lies_beyond_the_limit_costs():
 
 def test_steps_of_8_bits_are_felt_in_training_only():
     values = np.random.default_rng(0).normal(0, 2, (4, 8, 8, 3)).astype(np.float32)
-    steps = TrainedSteps(3.0)
+    steps = FakeQuantization(3.0)
     assert np.array_equal(steps(values), values)
     rounded = np.asarray(steps(values, training=True))
     np.testing.assert_allclose(rounded, np.round(values * 255 / 6) * 6 / 255, atol=1e-6)
@@ -238,7 +238,7 @@ def test_the_gradient_passes_steps_of_8_bits_unchanged():
     values = tf.constant([[0.013, -0.5, 7.0]])
     with tf.GradientTape() as tape:
         tape.watch(values)
-        result = tf.reduce_sum(TrainedSteps(3.0)(values, training=True) * tf.constant([[1.0, 2.0, 3.0]]))
+        result = tf.reduce_sum(FakeQuantization(3.0)(values, training=True) * tf.constant([[1.0, 2.0, 3.0]]))
     assert tape.gradient(result, values).numpy().tolist() == [[1.0, 2.0, 3.0]]
 
 

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe_train.recipe import Augmentation
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done at random to a training image each time it is shown, clean, before any noise.
+
+    Attributes:
+        flip: left to right, in half of the cases.
+        rotate_degrees, shift_share, zoom_share: turned, moved (as a share of the side) and scaled by up to this much,
+            either way, in one interpolation; what comes in from outside repeats the edge.
+        gain_share: brightness multiplied by up to this much more or less.
+    """
+
+    flip: bool = False
+    rotate_degrees: float = 0.0
+    shift_share: float = 0.0
+    zoom_share: float = 0.0
+    gain_share: float = 0.0
 
 
 def augmented(images: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:

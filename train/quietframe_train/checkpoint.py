@@ -6,97 +6,117 @@ import csv
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from quietframe.errors import SourceError
-from quietframe_train.recipe import EarlyStopping
-from quietframe_train.run_folder import HISTORY, STATE
-
-BEST = "best.weights.h5"
-"""Weights of the best epoch so far, where the recipe restores them. `STATE` holds weights, optimizer (with its
-step count and moving averages) and metrics after the last whole epoch.
-"""
+from quietframe_train.recipe import Phase
+from quietframe_train.run_folder import HISTORY
 
 SECONDS = "seconds"
 """Column of the history: how long the epoch took, its validation included."""
 
+Row: TypeAlias = dict[str, Any]
+"""Of the history: the phase's name, the number of the epoch in it, from 1, and figures."""
+
+_WORDS = {"phase": str, "epoch": int}  # columns that are no numbers with a point
+
+
+def weights_path(folder: Path, phase: str) -> Path:
+    """Where a finished phase leaves its weights."""
+    return folder / f"{phase}.weights.h5"
+
+
+def state_path(folder: Path, phase: str) -> Path:
+    """Where a phase in training keeps weights, optimizer (with its step count and moving averages) and metrics."""
+    return folder / f"{phase}-state.weights.h5"
+
+
+def _best_path(folder: Path, phase: str) -> Path:
+    """Where the weights of a phase's best epoch so far are, if it restores them."""
+    return folder / f"{phase}-best.weights.h5"
+
 
 class Checkpoint(keras.callbacks.Callback):
-    """Write history and state at the end of each epoch; stop early where the recipe says so.
+    """Write history and state at the end of each epoch; stop early where the phase says so.
 
     The history row is written before the state: a kill between the two leaves a row too many, which `resume`
     drops, and never a state without its row. Early stopping is decided from the history alone, so a resumed
     training stops where an uninterrupted one would have.
     """
 
-    def __init__(self, folder: Path, rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> None:
+    def __init__(self, folder: Path, phase: Phase, rows: list[Row]) -> None:
         super().__init__()
-        self.folder, self.rows, self.early_stopping = folder, rows, early_stopping
+        self.folder, self.phase, self.rows = folder, phase, rows
         self.started = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        row = {"epoch": epoch + 1} | {key: float(value) for key, value in (logs or {}).items()}
+        name, stop = self.phase.name, self.phase.early_stopping
+        row = {"phase": name, "epoch": epoch + 1} | {key: float(value) for key, value in (logs or {}).items()}
         self.rows.append(row | {SECONDS: round(time.monotonic() - self.started, 3)})
-        write_history(self.folder / HISTORY, self.rows)
-        stop = self.early_stopping
-        if stop and epochs_since_best(self.rows, stop.monitor) == 0:
-            _save_weights(self.model, self.folder / BEST)
-        _save_weights(self.model, self.folder / STATE)
-        if stop and epochs_since_best(self.rows, stop.monitor) >= stop.patience:
-            self.model.stop_training = True
+        write_history(self.folder, self.rows)
+        if stop and stop.restore_best and epochs_since_best(self.rows, name, stop.monitor) == 0:
+            save_weights(self.model, _best_path(self.folder, name))
+        save_weights(self.model, state_path(self.folder, name))
+        self.model.stop_training = should_stop(self.rows, self.phase)
 
 
-def resume(model: keras.Model, folder: Path, steps_per_epoch: int) -> list[dict[str, float]]:
-    """Load the state in `folder` into a compiled model and return the history rows of its whole epochs.
+def resume(model: keras.Model, folder: Path, phase: str, rows: list[Row], steps_per_epoch: int) -> int:
+    """Load the state of a phase, if there is one, into a compiled model, and return the number of its whole epochs.
 
-    The model must be new, built from the seed that the training was begun with. Without a state there is nothing to
-    resume: the model stays as it is and the history is empty.
+    Rows of epochs that are not whole are dropped from `rows`.
     Raises SourceError if the state or history is damaged, or of another model.
     """
-    state = folder / STATE
-    if not state.is_file():
-        return []
-    model.optimizer.build(model.trainable_variables)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it finds no weights for
-            model.load_weights(state)
-        rows = read_history(folder / HISTORY)
-    except (OSError, ValueError, KeyError, UserWarning) as exc:
-        raise SourceError(f"{folder}: its training cannot be resumed ({exc})") from exc
-    epochs = int(model.optimizer.iterations) // steps_per_epoch
-    if len(rows) < epochs:
-        raise SourceError(f"{folder}: {HISTORY} has {len(rows)} epochs, {STATE} is after {epochs}")
-    _skip_draws(model, int(model.optimizer.iterations))
-    return rows[:epochs]
+    state, steps = state_path(folder, phase), 0
+    if state.is_file():
+        model.optimizer.build(model.trainable_variables)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it finds no weights for
+                model.load_weights(state)
+        except (OSError, ValueError, KeyError, UserWarning) as exc:
+            raise SourceError(f"{folder}: its training cannot be resumed ({exc})") from exc
+        steps = int(model.optimizer.iterations)
+    epochs, of_phase = steps // steps_per_epoch, [row for row in rows if row["phase"] == phase]
+    if len(of_phase) < epochs:
+        raise SourceError(f"{folder}: {HISTORY} has {len(of_phase)} epochs, {state.name} is after {epochs}")
+    rows[:] = [row for row in rows if row["phase"] != phase] + of_phase[:epochs]
+    _set_draws(model, steps)
+    return epochs
 
 
-def _skip_draws(model: keras.Model, steps: int) -> None:
-    """Bring what dropout draws from to where it was after so many steps: Keras counts the draws, and saves no count."""
+def _set_draws(model: keras.Model, steps: int) -> None:
+    """Bring what dropout draws from to where it is after so many steps of a phase.
+
+    Keras counts the draws, and saves no count.
+    """
     for variable in model.non_trainable_variables:
         if variable.path.endswith("seed_generator_state"):
-            variable.assign(keras.ops.convert_to_numpy(variable) + np.array([0, steps], variable.dtype))
+            value = np.asarray(keras.ops.convert_to_numpy(variable))
+            variable.assign(np.array([value[0], steps], value.dtype))
 
 
-def should_stop(rows: list[dict[str, float]], early_stopping: EarlyStopping | None) -> bool:
-    """Whether a training with this history had already stopped early."""
-    return bool(early_stopping and rows and epochs_since_best(rows, early_stopping.monitor) >= early_stopping.patience)
+def should_stop(rows: list[Row], phase: Phase) -> bool:
+    """Whether a phase with this history stops early."""
+    stop = phase.early_stopping
+    begun = any(row["phase"] == phase.name for row in rows)
+    return bool(stop and begun and epochs_since_best(rows, phase.name, stop.monitor) >= stop.patience)
 
 
-def epochs_since_best(rows: list[dict[str, float]], monitor: str) -> int:
+def epochs_since_best(rows: list[Row], phase: str, monitor: str) -> int:
     """How many epochs ago `monitor` was at its lowest; 0: in the last one."""
-    values = [row[monitor] for row in rows]
+    values = [row[monitor] for row in rows if row["phase"] == phase]
     return len(values) - 1 - values.index(min(values))
 
 
-def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+def write_history(folder: Path, rows: list[Row]) -> None:
     """Write the rows as CSV, whole or not at all; a value that a row does not have stays empty."""
+    path = folder / HISTORY
     part = path.with_suffix(".part")
     columns = dict.fromkeys(key for row in rows for key in row)
     with part.open("w", newline="", encoding="utf-8") as file:
@@ -106,16 +126,34 @@ def write_history(path: Path, rows: list[dict[str, float]]) -> None:
     part.replace(path)
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Read what `write_history` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {key: int(value) if key == "epoch" else float(value) for key, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
+def read_history(folder: Path) -> list[Row]:
+    """Read what `write_history` wrote; empty where there is none. Raises SourceError if it is damaged."""
+    path = folder / HISTORY
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {key: _WORDS.get(key, float)(value) for key, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError) as exc:
+        raise SourceError(f"{path}: not the history of a training ({exc})") from exc
 
 
-def _save_weights(model: keras.Model, path: Path) -> None:
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write a model's weights, and its optimizer's where it has one, whole or not at all."""
     part = path.with_name(f"part-{path.name}")
     model.save_weights(part)
     part.replace(path)
+
+
+def load_best(model: keras.Model, folder: Path, phase: str) -> None:
+    """Give a model the weights of a phase's best epoch."""
+    model.load_weights(_best_path(folder, phase))
+
+
+def remove_state(folder: Path, phase: str) -> None:
+    """Remove what only a resume needs."""
+    for path in (state_path(folder, phase), _best_path(folder, phase)):
+        path.unlink(missing_ok=True)

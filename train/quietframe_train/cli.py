@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quietframe.cli import EXIT_DONE, EXIT_INTERRUPTED, ExtraCommand
+from quietframe.cli import EXIT_DONE, ExtraCommand
 
 if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
+    from quietframe_train.signals import Signals
 
 
-_DATA = {"digits": "MNIST", "photos": "a folder of photographs", "pictures": "a folder of pictures"}
-_CLASSES = "a folder for each class"
 _MEASURES = tuple(f"{prefix}{name}" for prefix in ("noisy_", "") for name in ("psnr_db", "ssim", "mse", "bce", "rmse"))
 _MEASURES += ("accuracy",)
 
@@ -23,7 +22,11 @@ _MEASURES += ("accuracy",)
 @click.argument("recipe", required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of pictures.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder, new or empty.  [default: runs/RECIPE]")
-@click.option("--epochs", type=click.IntRange(min=1), help="In place of the recipe's.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Override the epochs of the recipe's first phase; others in proportion.",
+)
 @click.option("--limit", type=click.IntRange(min=2), help="Use only so many images, for a fast trial.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, split, order and noise.  [default: 0]")
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
@@ -32,23 +35,19 @@ _MEASURES += ("accuracy",)
 @click.option(
     "--compute",
     type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
-    help="Number format of the training, in place of the recipe's; the saved model is float32 always.",
+    help="Override the recipe's number format of the training; the saved model is float32 always.",
 )
 @click.option(
     "--start-from",
     type=click.Path(path_type=Path),
-    help="Begin with the weights of another training of the same model: a run folder, or a .keras or packed .npz file.",
+    help="Begin with the weights of another training of the same model: a run folder, a .keras or .weights.h5 file.",
 )
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-    help="The highest, in place of the recipe's: a smaller one with --start-from.",
-)
+@click.option("--from-phase", metavar="NAME", help="Leave out the recipe's phases before this one.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
-    help="Processes that make the batches of a camera recipe: more than 1 where a GPU waits for them.  [default: 1]",
+    help="Processes that draw the batches: more than 1 where a GPU waits for them.  [default: 1]",
 )
 @click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -70,6 +69,8 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     import logging
     import sys
 
+    from quietframe_train.signals import Signals
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("quietframe: %(message)s"))
     log = logging.getLogger("quietframe_train")
@@ -77,10 +78,11 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
-        run = _run(recipe, options)
+        with Signals() as signals:
+            run = _run(recipe, options, signals)
     except KeyboardInterrupt:
         click.echo(f"quietframe: interrupted: {_kept(recipe, options['out'])}", err=True)
-        return EXIT_INTERRUPTED
+        return signals.exit_code
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
@@ -88,7 +90,7 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _run(recipe: str, options: dict[str, Any]) -> Run:
+def _run(recipe: str, options: dict[str, Any], signals: Signals) -> Run:
     from quietframe_train.recipes import find_recipe
 
     chosen = find_recipe(recipe)  # before the seconds that Keras takes to load
@@ -103,7 +105,7 @@ def _run(recipe: str, options: dict[str, Any]) -> Run:
     from quietframe_train.training import train as train_recipe
 
     with shown_progress(Console(stderr=True)) as callback:
-        return train_recipe(chosen, callbacks=[callback], **options)
+        return train_recipe(chosen, callbacks=[callback, signals.callback()], **options)
 
 
 def _kept(recipe: str, out: Path | None) -> str:
@@ -127,7 +129,7 @@ def _print_recipes(*, as_json: bool) -> None:
         {
             "name": recipe.name,
             "task": recipe.task,
-            "data": _CLASSES if (recipe.kind, recipe.task) == ("pictures", "classify") else _DATA[recipe.kind],
+            "data": recipe.data.source(recipe.task),
             "epochs": recipe.epochs,
             "summary": recipe.summary,
         }

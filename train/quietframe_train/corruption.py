@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@runtime_checkable
 class Corruption(Protocol):
     """A noise model with its parameters. What `apply` takes depends on the data: images are float, frames 8-bit."""
 

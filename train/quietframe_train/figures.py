@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from quietframe.images import write_whole
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe.quality import psnr_db
+from quietframe_train.data.images import ImageSet
 from quietframe_train.evaluate import NOISE_SEED, denoise_photo, noisy_images, predict, split_outputs
-from quietframe_train.image_set import ImageSet, ImageSplits
 from quietframe_train.recipe import Recipe
-from quietframe_train.splits import Splits
 
 BLUE, ORANGE, RED, GRAY = "#1f6fb4", "#e07b1a", "#c62828", "#555555"
 _COLUMNS = 12
@@ -36,15 +35,16 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def loss_figure(rows: Sequence[dict[str, float]], title: str) -> Figure:
-    """Loss and metric of training and validation by epoch, from the rows of the history."""
+def loss_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draw loss and metric of training and validation by epoch; further phases have losses of another kind."""
     names = [name for name in _METRIC_NAMES if name in rows[0]]
     figure = Figure(figsize=(5.2 * (1 + len(names)), 3.6), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=11)
-    epochs = [row["epoch"] for row in rows]
+    epochs = range(1, len(rows) + 1)
     for axes, name in zip(figure.subplots(1, 1 + len(names), squeeze=False)[0], ["loss", *names], strict=True):
         for key, label, colour in ((name, "training", BLUE), (f"val_{name}", "validation", ORANGE)):
-            values = [row.get(key, np.nan) for row in rows]
+            drawn = [name != "loss" or row["phase"] == rows[0]["phase"] for row in rows]
+            values = [row.get(key, np.nan) if shown else np.nan for row, shown in zip(rows, drawn, strict=True)]
             axes.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) < 25 else None, markersize=3)
         axes.set(xlabel="epoch", ylabel=_METRIC_NAMES.get(name, name))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -54,18 +54,10 @@ def loss_figure(rows: Sequence[dict[str, float]], title: str) -> Figure:
     return figure
 
 
-def samples_figure(model: keras.Model, recipe: Recipe, splits: Splits) -> Figure:
-    """Denoisers: clean, noisy, denoised. Classifiers: images with what they were taken for, mistakes in red."""
-    if not isinstance(splits, ImageSplits):
-        return _photos(model, recipe, splits.validation)
-    if recipe.task == "classify":
-        return _classified(predict(model, splits.test.scaled())[0].argmax(axis=1), splits.test, splits.classes)
-    return _denoised(model, recipe, splits.test, splits.classes)
-
-
-def _denoised(model: keras.Model, recipe: Recipe, test: ImageSet, classes: Sequence[str]) -> Figure:
+def denoised_figure(model: keras.Model, recipe: Recipe, test: ImageSet, classes: Sequence[str]) -> Figure:
+    """Draw clean, noisy and denoised images; below those of a model that also classifies, what it took them for."""
     columns, cell = (_COLUMNS, 0.8) if test.images.shape[1] <= _SMALL else (_COLUMNS // 2, 1.6)
-    few = test.first(columns)
+    few = test.chosen(slice(columns))
     rows: list[tuple[str, NDArray[np.uint8]]] = [("clean", few.images)]
     taken: dict[int, NDArray[np.int64]] = {}  # by row, what a model that also classifies took the images for
     for noise in recipe.measured_with:
@@ -88,8 +80,9 @@ def _denoised(model: keras.Model, recipe: Recipe, test: ImageSet, classes: Seque
     return figure
 
 
-def _classified(predicted: NDArray[np.int64], test: ImageSet, classes: Sequence[str]) -> Figure:
-    """Three rows from the start of the test set, then the first mistakes in it."""
+def classified_figure(model: keras.Model, recipe: Recipe, test: ImageSet, classes: Sequence[str]) -> Figure:
+    """Draw three rows from the start of the test set, then the first mistakes in it."""
+    predicted = predict(model, test.scaled())[0].argmax(axis=1)
     mistakes = np.flatnonzero(predicted != test.labels)[: 2 * _COLUMNS]
     blocks = [("the first of the test set", np.arange(min(3 * _COLUMNS, len(test))))]
     if len(mistakes):
@@ -112,7 +105,8 @@ def _classified(predicted: NDArray[np.int64], test: ImageSet, classes: Sequence[
     return figure
 
 
-def _photos(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> Figure:
+def photos_figure(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> Figure:
+    """Draw the middles of photographs clean, noisy and denoised."""
     shown = [_middle(photo) for photo in photos[:_PHOTO_COUNT]]
     figure = Figure(figsize=(2.1 * len(shown) + 0.6, 6.9), dpi=110, layout="constrained")
     figure.suptitle(f"{recipe.name}: validation photographs, noise of σ {_PHOTO_SIGMA_255:g} (of 255)", fontsize=11)

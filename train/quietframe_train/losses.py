@@ -10,7 +10,6 @@ from keras import ops
 _COARSE = 16
 _MEANS = 8.0
 _LEAST = 1e-5  # squared, of a frame that is right to two thirds of an 8-bit level
-_FORGIVEN = 2e-4  # of one that is right to three and a half
 _SCALE = 0.01  # to the size that errors have: `RangeLimit` adds to it
 
 
@@ -34,20 +33,9 @@ def log_mse_and_means(y_true: Any, y_pred: Any) -> Any:
 
     y_true, y_pred: (batch, height, width, channels) in [0, 1], sides multiples of 16. Returns (batch,).
     """
-    return _SCALE * ops.log(_squared_and_means(y_true, y_pred) + _LEAST)
-
-
-def forgiving_log_mse_and_means(y_true: Any, y_pred: Any) -> Any:
-    """The same, but what is right to three levels hardly counts: for a model too small for everything.
-
-    What it would spend on frames with next to no noise goes to those with more, and to what cameras leave.
-    """
-    return _SCALE * ops.log(_squared_and_means(y_true, y_pred) + _FORGIVEN)
-
-
-def _squared_and_means(y_true: Any, y_pred: Any) -> Any:
     error, means = _errors(y_true, y_pred)
-    return ops.mean(ops.square(error), axis=(1, 2, 3)) + _MEANS * ops.mean(ops.square(means), axis=(1, 2, 3))
+    squared = ops.mean(ops.square(error), axis=(1, 2, 3)) + _MEANS * ops.mean(ops.square(means), axis=(1, 2, 3))
+    return _SCALE * ops.log(squared + _LEAST)
 
 
 def _errors(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -61,9 +49,5 @@ def _errors(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 LOSSES: Mapping[str, Callable[[Any, Any], Any]] = {
     "mae_and_means": mae_and_means,
     "log_mse_and_means": log_mse_and_means,
-    "forgiving_log_mse_and_means": forgiving_log_mse_and_means,
 }
 """By the names that recipes use; other names are Keras' own."""
-
-LOGARITHMIC = frozenset({"log_mse_and_means", "forgiving_log_mse_and_means"})
-"""Those to which every noise level is worth the same as they are."""

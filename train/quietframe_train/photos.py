@@ -1,49 +1,69 @@
-"""Photographs for training: any folder of pictures, split by content, cut into patches."""
+"""Photographs for training: any folder of images, split by content, cut into patches."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.card import DataTerms
 from quietframe.errors import SourceError
 from quietframe.images import IMAGE_SUFFIXES, read_image
+from quietframe_train.data.base import Splits
+
+_MANIFEST, _LICENCE = "manifest.csv", "licence"
 
 
 @dataclass(frozen=True)
-class PhotoSet:
-    """Photographs in memory.
-
-    Attributes:
-        training, validation: (H, W, 3) uint8 BGR each, of many sizes.
-        unreadable: one line for each file that was skipped, with the reason.
-    """
+class PhotoSet(Splits):
+    """Photographs in memory: (H, W, 3) uint8 BGR each, of many sizes. See `Splits`."""
 
     training: Sequence[NDArray[np.uint8]]
     validation: Sequence[NDArray[np.uint8]]
     unreadable: Sequence[str] = ()
+    terms: DataTerms | None = None
+    test: Sequence[NDArray[np.uint8]] = ()
+    classes: tuple[str, ...] = ()
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """See `Splits`."""
+        yield from self.training
+        yield from self.validation
 
 
 def load_photos(
-    folder: str | Path, *, validation_share: float, limit: int | None = None, smallest: int = 96
+    folder: str | Path,
+    *,
+    validation_share: float,
+    validation_list: str | None = None,
+    limit: int | None = None,
+    smallest: int = 96,
 ) -> PhotoSet:
-    """Read every picture below a folder and set some aside for validation.
+    """Read every image below a folder and set some aside for validation.
 
     The split goes by a hash of each file's content, so that identical files fall on the same side and it does not
     depend on names or order.
 
     Args:
-        folder: searched with its subfolders; gray and 16-bit pictures and alpha are brought to 8-bit BGR.
-        validation_share: share of the pictures that only validate, in (0, 1); at least one does.
-        limit: use only so many pictures (in order of path).
-        smallest: pictures with a side below this, in pixels, are skipped and named.
+        folder: searched with its subfolders; gray and 16-bit images and alpha are brought to 8-bit BGR.
+        validation_share: share of the images that only validate, in (0, 1); at least one does.
+        validation_list: name of a list of file hashes in this package: where the folder holds some of these files,
+            they validate, in place of the share.
+        limit: use only so many images (in order of path).
+        smallest: images with a side below this, in pixels, are skipped and named.
+
+    Returns the photographs, with the data's terms where a `manifest.csv` of the folder has a column `licence`.
 
     Raises:
-        SourceError: no such folder, or fewer than two readable pictures in it.
+        SourceError: no such folder, or fewer than two readable images in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -64,15 +84,35 @@ def load_photos(
     digests = sorted({digest for digest, _ in photos})
     if len(digests) < 2:
         raise SourceError(
-            f"{folder}: {len(digests)} usable pictures ({len(unreadable)} skipped), "
-            "at least 2 different ones are needed"
+            f"{folder}: {len(digests)} usable images ({len(unreadable)} skipped), at least 2 different ones are needed"
         )
-    held_out = set(digests[: max(1, round(validation_share * len(digests)))])
+    held_out = _listed(validation_list) & set(digests)
+    if not held_out or len(held_out) == len(digests):
+        held_out = set(digests[: max(1, round(validation_share * len(digests)))])
     return PhotoSet(
         training=[photo for digest, photo in photos if digest not in held_out],
         validation=[photo for digest, photo in photos if digest in held_out],
         unreadable=unreadable,
+        terms=_licences(folder),
     )
+
+
+def _listed(name: str | None) -> set[str]:
+    """The file hashes of a list in this package; lines that begin with # say what it is."""
+    if name is None:
+        return set()
+    lines = resources.files("quietframe_train.data").joinpath(name).read_text(encoding="ascii").splitlines()
+    return {line for line in lines if not line.startswith("#")}
+
+
+def _licences(folder: Path) -> DataTerms | None:
+    """How many files have which licence, by the folder's manifest; None without one."""
+    try:
+        with (folder / _MANIFEST).open(newline="", encoding="utf-8") as file:
+            counts = Counter(row[_LICENCE] for row in csv.DictReader(file))
+    except (OSError, KeyError, ValueError):
+        return None
+    return DataTerms(folder.resolve().name, ", ".join(f"{name} ({count})" for name, count in counts.most_common()))
 
 
 def cut_patches(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from quietframe.card import Task
+from quietframe.errors import UsageError
 from quietframe_train.corruption import Corruption, ImageCorruption
+from quietframe_train.data.base import Data
 
 
 @dataclass(frozen=True)
@@ -16,68 +19,6 @@ class ModelConfig:
 
     builder: str
     options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done at random to a training image each time it is shown, clean, before any noise.
-
-    Attributes:
-        flip: left to right, in half of the cases.
-        rotate_degrees, shift_share, zoom_share: turned, moved (as a share of the side) and scaled by up to this much,
-            either way, in one interpolation; what comes in from outside repeats the edge.
-        gain_share: brightness multiplied by up to this much more or less.
-    """
-
-    flip: bool = False
-    rotate_degrees: float = 0.0
-    shift_share: float = 0.0
-    zoom_share: float = 0.0
-    gain_share: float = 0.0
-
-
-@dataclass(frozen=True)
-class DigitData:
-    """MNIST; the last `validation_share` of the training images, after a seeded shuffle, validates."""
-
-    validation_share: float = 0.1
-    augmentation: Augmentation | None = None
-
-
-@dataclass(frozen=True)
-class PhotoData:
-    """A folder of photographs, from which square patches are cut, flipped and turned.
-
-    Attributes:
-        patch: side of a patch in pixels.
-        validation_share: share of the photographs (by content hash) that only validate.
-    """
-
-    patch: int = 64
-    validation_share: float = 0.04
-
-
-@dataclass(frozen=True)
-class PictureData:
-    """A folder of pictures, each brought whole to one size; for classifiers each sub-folder is a class.
-
-    Attributes:
-        side: height and width in pixels that each picture is resized to.
-        folds: the pictures are dealt into so many parts, of which one tests.
-        validation_share: share of the others that only validate.
-        split: `content` keeps pictures with the same pixels on one side; `file` deals out files, twins or not.
-        split_seed: of the shuffle before; the same for every training seed.
-        augmentation: what is done to each training picture at each showing.
-        cross_validate: train once more for each of the other folds, to say how far the test figure depends on it.
-    """
-
-    side: int = 256
-    folds: int = 4
-    validation_share: float = 0.05
-    split: Literal["content", "file"] = "content"
-    split_seed: int = 42
-    augmentation: Augmentation | None = None
-    cross_validate: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,36 +64,38 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
-class SettlingPhase:
-    """More epochs behind the first ones, in which batch normalization stands still, as it does in use.
-
-    A batch's own mean and deviation are a noise on every feature, which helps a model to find its way and keeps it
-    from the last of its accuracy.
+class Phase:
+    """One stretch of a training, with an optimizer of its own.
 
     Attributes:
-        epochs: of as many steps as the others.
-        learning_rate: the highest of the recipe's optimizer and schedule, begun anew.
-        loss: in place of the recipe's.
-        patch: side in pixels; the batch has as many pixels as before.
+        name: of its weights' file, `NAME.weights.h5`, and in the history.
+        epochs: passes over the data; for photographs, of `steps_per_epoch` steps each.
+        batch: images in a step.
+        loss: one of `quietframe_train.losses.LOSSES` or of Keras, by name.
+        steps_per_epoch: None: as many as the data gives.
+        optimizer, schedule: see their classes.
+        early_stopping: None: never.
+        data: override the recipe's data settings, such as the patch; the split stays the recipe's.
+        frozen_norms: batch normalization uses what it has seen in earlier phases, as it does in use, and does not
+            train. A batch's own mean and deviation are a noise on every feature, which helps a model to find its way
+            and keeps it from the last of its accuracy.
     """
 
+    name: str
     epochs: int
-    learning_rate: float
+    batch: int
     loss: str
-    patch: int
+    steps_per_epoch: int | None = None
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: Constant | WarmupCosine = Constant()
+    early_stopping: EarlyStopping | None = None
+    data: Data[Any] | None = None
+    frozen_norms: bool = False
 
-
-@dataclass(frozen=True)
-class QuantizationPhase:
-    """More epochs at the end, in which the model feels the rounding of its int8 file.
-
-    Attributes:
-        epochs: of as many steps as the others.
-        learning_rate: at the start; a cosine takes it down to a hundredth.
-    """
-
-    epochs: int = 6
-    learning_rate: float = 2e-4
+    @property
+    def key(self) -> int:
+        """A number for the name: seeds of two phases differ, and one phase's do not depend on those before."""
+        return zlib.crc32(self.name.encode())
 
 
 @dataclass(frozen=True)
@@ -163,19 +106,12 @@ class Recipe:
         name: of the recipe and of the model it makes.
         summary: one line for `quietframe train --list`.
         task: what the model does.
-        model, data, noise, optimizer, schedule: see their classes.
-        loss: one of `quietframe_train.losses.LOSSES` or of Keras, by name.
-        batch: images in a step.
-        epochs: passes over the data; for photographs, of `steps_per_epoch` steps each.
-        steps_per_epoch: None: as many as the data gives.
-        early_stopping: None: never.
-        settling: None: none.
-        quantization: None: the exporter quantizes what the epochs above gave.
-        test_noises: what the test images are measured with; empty: `noise` alone.
-        parts: recipes whose models this one is composed of, by layers of their names; nothing is trained then but
-            they, and `loss`, `batch` and `epochs` mean nothing.
-        dtype_policy: Keras' policy while training, such as `mixed_bfloat16`; the saved model is float32.
+        model, data, noise: see their classes.
         source: the write-up or paper that the recipe follows.
+        phases: what is trained, one behind the other; empty for a composed model.
+        test_noises: what the test images are measured with; empty: `noise` alone.
+        parts: recipes whose models this one is composed of, by layers of their names; nothing is trained but they.
+        dtype_policy: Keras' policy while training, such as `mixed_bfloat16`; the saved model is float32.
         limits: what the model is not good for, in plain words, for its card.
     """
 
@@ -183,59 +119,45 @@ class Recipe:
     summary: str
     task: Task
     model: ModelConfig
-    data: DigitData | PhotoData | PictureData
+    data: Data[Any]
     noise: Corruption
     source: str
-    loss: str = ""
-    batch: int = 0
-    epochs: int = 0
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: Constant | WarmupCosine = Constant()
-    steps_per_epoch: int | None = None
-    early_stopping: EarlyStopping | None = None
-    settling: SettlingPhase | None = None
-    quantization: QuantizationPhase | None = None
+    phases: tuple[Phase, ...] = ()
     test_noises: tuple[ImageCorruption, ...] = ()
     parts: tuple[str, ...] = ()
     dtype_policy: str = "float32"
     limits: str = ""
 
-    def with_learning_rate(self, rate: float) -> Recipe:
-        """This recipe at another highest learning rate, its settling phase's in proportion."""
-        settling = self.settling
-        if settling is not None:
-            share = rate / self.optimizer.learning_rate
-            settling = replace(settling, learning_rate=settling.learning_rate * share)
-        return replace(self, optimizer=replace(self.optimizer, learning_rate=rate), settling=settling)
+    def __post_init__(self) -> None:
+        if not isinstance(self.noise, self.data.noise_type):
+            kinds = f"{type(self.noise).__name__} does not fit data {type(self.data).__name__}"
+            raise UsageError(f"{self.name}: noise {kinds}")
 
     @property
-    def settled(self) -> Recipe:
-        """The settling phase as a recipe of its own: the rest of this one applies to it."""
-        phase = self.settling
-        assert phase is not None and isinstance(self.data, PhotoData)
-        return replace(
-            self,
-            loss=phase.loss,
-            epochs=phase.epochs,
-            data=replace(self.data, patch=phase.patch),
-            batch=max(1, self.batch * self.data.patch**2 // phase.patch**2),
-            optimizer=replace(self.optimizer, learning_rate=phase.learning_rate),
-            settling=None,
-        )
+    def epochs(self) -> int:
+        """The epochs of all phases."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def with_epochs(self, first: int) -> Recipe:
+        """Override the first phase's number of epochs; those of the others change in proportion."""
+        share = first / self.phases[0].epochs
+        phases = (replace(phase, epochs=max(1, round(share * phase.epochs))) for phase in self.phases)
+        return replace(self, phases=tuple(phases))
+
+    def from_phase(self, name: str) -> Recipe:
+        """Leave out the phases before the one of that name. Raises UsageError if there is none."""
+        names = [phase.name for phase in self.phases]
+        if name not in names:
+            known = f"it has {', '.join(names)}" if names else "it has none"
+            raise UsageError(f"{self.name}: no phase {name!r}: {known}")
+        return replace(self, phases=self.phases[names.index(name) :])
 
     @property
-    def kind(self) -> Literal["digits", "photos", "pictures"]:
-        """Which data the recipe takes: MNIST, photographs to cut patches from, or whole pictures of one size."""
-        return _KIND_OF[type(self.data)]
+    def kind(self) -> str:
+        """The short name of the data's kind."""
+        return self.data.kind
 
     @property
     def measured_with(self) -> tuple[ImageCorruption, ...]:
         """The noises that test images are measured with; none for camera models, which have levels of their own."""
         return self.test_noises or ((self.noise,) if isinstance(self.noise, ImageCorruption) else ())
-
-
-_KIND_OF: Mapping[type, Literal["digits", "photos", "pictures"]] = {
-    DigitData: "digits",
-    PhotoData: "photos",
-    PictureData: "pictures",
-}

@@ -12,21 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from quietframe.errors import UsageError
+from quietframe_train.augmentation import Augmentation
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.corruption import ImageCorruption, MixedNoise, NoNoise, NormalNoise, UniformNoise
-from quietframe_train.recipe import (
-    Augmentation,
-    DigitData,
-    EarlyStopping,
-    ModelConfig,
-    OptimizerConfig,
-    PhotoData,
-    PictureData,
-    QuantizationPhase,
-    Recipe,
-    SettlingPhase,
-    WarmupCosine,
-)
+from quietframe_train.data.digits import DigitData
+from quietframe_train.data.photos import PhotoData
+from quietframe_train.data.pictures import PictureData
+from quietframe_train.recipe import EarlyStopping, ModelConfig, OptimizerConfig, Phase, Recipe, WarmupCosine
 
 UNIFORM = UniformNoise(0.9)
 """Of the dense autoencoder."""
@@ -48,11 +40,16 @@ _BOTTLENECK = Recipe(
     model=ModelConfig("bottleneck_autoencoder"),
     data=DigitData(),
     noise=BOTTLENECK,
-    loss="binary_crossentropy",
-    batch=128,
-    epochs=20,
-    optimizer=OptimizerConfig(learning_rate=2e-4),
-    early_stopping=EarlyStopping(),
+    phases=(
+        Phase(
+            "main",
+            epochs=20,
+            batch=128,
+            loss="binary_crossentropy",
+            optimizer=OptimizerConfig(learning_rate=2e-4),
+            early_stopping=EarlyStopping(),
+        ),
+    ),
     limits=_DIGITS_ONLY,
     source="published convolutional autoencoder with a dense bottleneck, on MNIST; it reports a test BCE of 0.0939, "
     "in a log that goes on from an earlier training",
@@ -65,9 +62,7 @@ _COLOR = Recipe(
     model=ModelConfig("color_autoencoder"),
     data=PictureData(),
     noise=NormalNoise(mean=0, sigma=0.4, shared=True),
-    loss="mse",
-    batch=32,
-    epochs=50,
+    phases=(Phase("main", epochs=50, batch=32, loss="mse"),),
     dtype_policy="mixed_bfloat16",
     limits="pictures like those it was trained on, brought to 256x256",
     source="published 256x256 colour denoising autoencoder (convolutions, two poolings)",
@@ -76,25 +71,34 @@ _COLOR = Recipe(
 _MUON = OptimizerConfig(
     name="muon", learning_rate=1e-2, clipnorm=1.0, ema_momentum=0.999, adam_layers=("level", "residual")
 )
+_WARMUP = WarmupCosine(warmup_steps=500, final_rate=1e-5)
 _CAMERA = Recipe(
     name="camera-small",
-    summary="319k-parameter colour camera denoiser, told the noise level, any frame size",
+    summary="319k-parameter colour camera denoiser, noise-conditioned, any frame size",
     task="denoise",
     model=ModelConfig(
         "camera_unet",
         {"widths": (32, 48, 64, 96), "encoder_convs": (1, 2, 1, 2), "decoder_convs": (1, 1, 1), "last_kernel": 1},
     ),
     data=PhotoData(),
-    # With half as many flat frames those came out a level off.
-    noise=CameraNoise(sensor_share=0.2, flat_share=0.1, gray_share=0.05),
-    loss="mae_and_means",
-    batch=16,
-    epochs=80,
-    steps_per_epoch=1000,
-    optimizer=_MUON,
-    schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
-    settling=SettlingPhase(epochs=20, learning_rate=5e-3, loss="log_mse_and_means", patch=128),
-    limits="trained on photographs with noise made by formulas: white, and of a simulated sensor with JPEG",
+    noise=CameraNoise(),
+    phases=(
+        Phase(
+            "main", epochs=80, batch=16, loss="mae_and_means", steps_per_epoch=1000, optimizer=_MUON, schedule=_WARMUP
+        ),
+        Phase(
+            "finetune",
+            epochs=20,
+            batch=4,
+            loss="log_mse_and_means",
+            steps_per_epoch=1000,
+            data=PhotoData(patch=128),
+            optimizer=replace(_MUON, learning_rate=5e-3),
+            schedule=_WARMUP,
+            frozen_norms=True,
+        ),
+    ),
+    limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
 
@@ -106,10 +110,15 @@ _ALL: tuple[Recipe, ...] = (
         model=ModelConfig("dense_autoencoder"),
         data=DigitData(validation_share=0.2),
         noise=UNIFORM,
-        loss="binary_crossentropy",
-        batch=512,
-        epochs=100,
-        early_stopping=EarlyStopping(restore_best=False),
+        phases=(
+            Phase(
+                "main",
+                epochs=100,
+                batch=512,
+                loss="binary_crossentropy",
+                early_stopping=EarlyStopping(restore_best=False),
+            ),
+        ),
         limits=_DIGITS_ONLY,
         source="published dense denoising autoencoder in front of an MNIST classifier",
     ),
@@ -120,11 +129,9 @@ _ALL: tuple[Recipe, ...] = (
         model=ModelConfig("dense_classifier"),
         data=DigitData(),
         noise=NoNoise(),
-        loss="sparse_categorical_crossentropy",
-        batch=512,
-        epochs=5,
+        phases=(Phase("main", epochs=5, batch=512, loss="sparse_categorical_crossentropy"),),
         test_noises=(NoNoise(), UNIFORM),
-        limits=f"{_DIGITS_ONLY}; noise must be taken away first",
+        limits=f"{_DIGITS_ONLY}; denoise first",
         source="published dense MNIST classifier that is fed by a denoising autoencoder",
     ),
     Recipe(
@@ -145,9 +152,7 @@ _ALL: tuple[Recipe, ...] = (
         model=ModelConfig("conv_autoencoder"),
         data=DigitData(validation_share=0.2),
         noise=UNCLIPPED,
-        loss="binary_crossentropy",
-        batch=150,
-        epochs=30,
+        phases=(Phase("main", epochs=30, batch=150, loss="binary_crossentropy"),),
         dtype_policy="mixed_bfloat16",
         test_noises=(UNCLIPPED, CLIPPED),
         limits=f"{_DIGITS_ONLY}; trained on values from about -2.5 to 3.5, of which 8-bit pictures hold only 0 to 1",
@@ -160,9 +165,7 @@ _ALL: tuple[Recipe, ...] = (
         model=ModelConfig("latent_autoencoder"),
         data=DigitData(),
         noise=LATENT[0],
-        loss="mse",
-        batch=32,
-        epochs=10,
+        phases=(Phase("main", epochs=10, batch=32, loss="mse"),),
         test_noises=LATENT,
         limits=_DIGITS_ONLY,
         source="published latent-vector denoising autoencoder on MNIST (2 strided convolutions, 16 latents)",
@@ -172,7 +175,7 @@ _ALL: tuple[Recipe, ...] = (
         _BOTTLENECK,
         name="bottleneck-autoencoder-long",
         summary="bottleneck-autoencoder, trained until its validation loss no longer falls",
-        epochs=100,
+        phases=(replace(_BOTTLENECK.phases[0], epochs=100),),
     ),
     replace(
         _BOTTLENECK,
@@ -197,11 +200,16 @@ _ALL: tuple[Recipe, ...] = (
             ),
             name="digit-noises",
         ),
-        loss="binary_crossentropy",
-        batch=128,
-        epochs=12,
-        optimizer=OptimizerConfig(learning_rate=3e-3, clipnorm=1.0, ema_momentum=0.998),
-        schedule=WarmupCosine(warmup_steps=300, final_rate=1e-5),
+        phases=(
+            Phase(
+                "main",
+                epochs=12,
+                batch=128,
+                loss="binary_crossentropy",
+                optimizer=OptimizerConfig(learning_rate=3e-3, clipnorm=1.0, ema_momentum=0.998),
+                schedule=WarmupCosine(warmup_steps=300, final_rate=1e-5),
+            ),
+        ),
         test_noises=DIGIT_NOISES,
         limits=_DIGITS_ONLY,
         source="QuietFrame: U-Net after Ronneberger et al. 2015, batch normalization and ReLU6",
@@ -216,13 +224,18 @@ _ALL: tuple[Recipe, ...] = (
             augmentation=Augmentation(rotate_degrees=12, shift_share=0.07, zoom_share=0.12),
         ),
         noise=NoNoise(),
-        loss="sparse_categorical_crossentropy",
-        batch=128,
-        epochs=10,
-        optimizer=OptimizerConfig(learning_rate=3e-3, clipnorm=1.0, ema_momentum=0.998),
-        schedule=WarmupCosine(warmup_steps=300, final_rate=1e-5),
+        phases=(
+            Phase(
+                "main",
+                epochs=10,
+                batch=128,
+                loss="sparse_categorical_crossentropy",
+                optimizer=OptimizerConfig(learning_rate=3e-3, clipnorm=1.0, ema_momentum=0.998),
+                schedule=WarmupCosine(warmup_steps=300, final_rate=1e-5),
+            ),
+        ),
         test_noises=(NoNoise(), UNIFORM),
-        limits=f"{_DIGITS_ONLY}; noise must be taken away first",
+        limits=f"{_DIGITS_ONLY}; denoise first",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
     _COLOR,
@@ -247,10 +260,16 @@ _ALL: tuple[Recipe, ...] = (
             augmentation=Augmentation(flip=True, rotate_degrees=10, shift_share=0.05, zoom_share=0.15, gain_share=0.2)
         ),
         noise=NormalNoise(mean=0, sigma=0.5, shared=True, lowest_sigma=0.05),
-        batch=4,
-        epochs=400,
-        optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.998),
-        schedule=WarmupCosine(warmup_steps=200, final_rate=1e-5),
+        phases=(
+            Phase(
+                "main",
+                epochs=400,
+                batch=4,
+                loss="mse",
+                optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.998),
+                schedule=WarmupCosine(warmup_steps=200, final_rate=1e-5),
+            ),
+        ),
         dtype_policy="mixed_bfloat16",
         test_noises=tuple(NormalNoise(mean=0, sigma=sigma, shared=True) for sigma in (0.2, 0.4)),
         source="QuietFrame: U-Net on the pixel-unshuffled picture, batch normalization and ReLU6",
@@ -268,58 +287,33 @@ _ALL: tuple[Recipe, ...] = (
             cross_validate=True,
         ),
         noise=NoNoise(),
-        loss="sparse_categorical_crossentropy",
-        batch=16,
-        epochs=40,
-        optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.98),
-        schedule=WarmupCosine(warmup_steps=50, final_rate=1e-5),
-        quantization=QuantizationPhase(),
+        phases=(
+            Phase(
+                "main",
+                epochs=40,
+                batch=16,
+                loss="sparse_categorical_crossentropy",
+                optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.98),
+                schedule=WarmupCosine(warmup_steps=50, final_rate=1e-5),
+            ),
+        ),
         limits="pictures like those it was trained on; it has no answer for `none of these`",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
     replace(
         _CAMERA,
         name="camera-nano",
-        summary="26k-parameter colour camera denoiser, told the noise level, any frame size",
-        model=ModelConfig("camera_nano", {"width": 16, "deep_widths": (32, 48)}),
-        # Of its few weights, twice as many flat or gray frames took 0.1 dB on white noise. It hardly tells noise that
-        # a camera has smoothed from texture, and would leave both: so what it learns of cameras is that their frames
-        # are soft, that their noise of colour is smooth, and that there is more noise than is told. White noise fainter
-        # than 10 is told as less than it is, too, and stronger noise as more: what is taken away is a product with the
-        # level, and would be far too much where an estimate reads too high.
-        noise=CameraNoise(
-            max_sigma_255=66.0,
-            sensor_share=0.21,
-            quiet_share=0.12,
-            smooth_share=1.0,
-            flat_share=0.05,
-            gray_share=0.06,
-            radius=(0.0, 0.5),
-            colour_share=(0.5, 1.0),
-            gain=(1.0, 2.0),
-            softness=(5.0, 8.0),
-            told_share=(0.15, 0.6),
-            told_white=(
-                (0, 0, 0),
-                (2, 0.62, 1.53),
-                (5, 2.1, 5.1),
-                (10, 5.8, 15),
-                (15, 10.5, 30),
-                (25, 17, 50),
-                (35, 25, 58),
-                (50, 36, 68),
-                (66, 48, 75),
-            ),
-            soft_quiet_share=0.7,
+        summary="61k-parameter colour camera denoiser, noise-conditioned, any frame size",
+        model=ModelConfig(
+            "camera_unet",
+            {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
         ),
-        settling=SettlingPhase(epochs=32, learning_rate=5e-3, loss="forgiving_log_mse_and_means", patch=128),
-        source="QuietFrame: shrinkage (Donoho and Johnstone 1994) with learned filters and gains",
     ),
     _CAMERA,
     replace(
         _CAMERA,
         name="camera-base",
-        summary="1617k-parameter colour camera denoiser, told the noise level, any frame size",
+        summary="1617k-parameter colour camera denoiser, noise-conditioned, any frame size",
         model=ModelConfig(
             "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 2, 3), "decoder_convs": (1, 2, 1)}
         ),

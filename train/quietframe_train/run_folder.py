@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,49 @@ from quietframe import __version__
 from quietframe.card import DataTerms
 from quietframe.errors import OutputError, SourceError, UsageError
 from quietframe.images import write_whole
+from quietframe.serde import RecordError, from_record, to_record
+from quietframe_train import augmentation, camera_noise, corruption, recipe
+from quietframe_train.data.digits import DigitData
+from quietframe_train.data.photos import PhotoData
+from quietframe_train.data.pictures import PictureData
 from quietframe_train.recipe import Recipe
-from quietframe_train.recipe_json import recipe_from_record, to_record
 
 MODEL = "model.keras"
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
-STATE = "state.weights.h5"
-SETTLING = "settling"
-"""Folder of the settling phase, with a history and state of its own."""
-QUANTIZATION = "quantization"
-"""Folder of the quantization phase, with a history and state of its own and the ranges that it trained with."""
-RANGES = "ranges.json"
 LOSS = "loss.png"
 SAMPLES = "samples.png"
 
-FORMAT = 1
+FORMAT = 2
 """Version of recipe.json. A file with another one is refused."""
 
 _PROSE = frozenset({"summary", "source", "limits"})  # of a recipe; may be reworded without changing the training
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        recipe.Recipe,
+        recipe.Phase,
+        recipe.ModelConfig,
+        recipe.OptimizerConfig,
+        recipe.Constant,
+        recipe.WarmupCosine,
+        recipe.EarlyStopping,
+        DigitData,
+        PhotoData,
+        PictureData,
+        augmentation.Augmentation,
+        corruption.NoNoise,
+        corruption.UniformNoise,
+        corruption.NormalNoise,
+        corruption.MixedNoise,
+        camera_noise.CameraNoise,
+        DataTerms,
+    )
+}
+_NOT_WRITTEN = frozenset({"folder", "metrics"})  # of a run, in recipe.json
 
 
 @dataclass(frozen=True)
@@ -44,7 +67,7 @@ class Run:
     Attributes:
         folder: the run folder.
         recipe: as it was trained, whatever the recipe of that name says today.
-        seed, epochs, limit: as asked for; limit None: all training images.
+        seed, limit: as asked for; limit None: all training images.
         data_path: the data file or folder; None: MNIST through Keras.
         data: its name and terms.
         data_sha256: of what trained and validated.
@@ -58,7 +81,6 @@ class Run:
     folder: Path
     recipe: Recipe
     seed: int
-    epochs: int
     limit: int | None
     data_path: Path | None
     data: DataTerms
@@ -68,6 +90,11 @@ class Run:
     started_from: str = ""
     classes: tuple[str, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of all phases."""
+        return self.recipe.epochs
 
     @property
     def model_path(self) -> Path:
@@ -88,49 +115,19 @@ def load_run(folder: str | Path) -> Run:
     record = _read_object(path)
     if record.get("format") != FORMAT:
         raise SourceError(f"{path}: format {record.get('format')!r} is not known here (this version reads {FORMAT})")
-    recipe = recipe_from_record(record.get("recipe"), origin=str(path))
     metrics = _read_object(folder / METRICS) if (folder / METRICS).is_file() else {}
+    record = {key: value for key, value in record.items() if key != "format"} | {"kind": "Run"}
     try:
-        data = record["data"]
-        return Run(
-            folder=folder,
-            recipe=recipe,
-            seed=record["seed"],
-            epochs=record["epochs"],
-            limit=record["limit"],
-            data_path=None if data["path"] is None else Path(data["path"]),
-            data=DataTerms(data["name"], data["terms"]),
-            data_sha256=data["sha256"],
-            versions=record["versions"],
-            created=record["created"],
-            started_from=record.get("started_from", ""),
-            classes=tuple(record.get("classes", ())),
-            metrics=metrics,
-        )
-    except (KeyError, TypeError) as exc:
-        raise SourceError(f"{path}: field {exc} is missing or of a wrong type") from exc
+        run = from_record(record | {"folder": str(folder)}, Run, _KINDS | {"Run": Run}, "run")
+    except RecordError as exc:
+        raise SourceError(f"{path}: {exc}") from exc
+    return replace(run, metrics=metrics)
 
 
 def write_recipe(run: Run) -> None:
     """Write recipe.json: everything that is needed to repeat the training."""
-    record = {
-        "format": FORMAT,
-        "recipe": to_record(run.recipe),
-        "seed": run.seed,
-        "epochs": run.epochs,
-        "limit": run.limit,
-        "data": {
-            "path": None if run.data_path is None else str(run.data_path),
-            "name": run.data.name,
-            "terms": run.data.terms,
-            "sha256": run.data_sha256,
-        },
-        "versions": dict(run.versions),
-        "created": run.created,
-        "started_from": run.started_from,
-        "classes": list(run.classes),
-    }
-    write_json(run.folder / RECIPE, record)
+    record = {key: value for key, value in to_record(run).items() if key not in _NOT_WRITTEN and key != "kind"}
+    write_json(run.folder / RECIPE, {"format": FORMAT} | record)
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -146,7 +143,7 @@ def begin(run: Run, earlier: Run | None = None) -> None:
         earlier: what the folder said, where one is resumed.
 
     Raises:
-        UsageError: `earlier` was a training of another recipe, seed, length or data.
+        UsageError: `earlier` was a training of another recipe, seed or data.
         OutputError: the folder cannot be made or written.
     """
     if earlier and (differing := differences(earlier, run)):
@@ -164,28 +161,26 @@ def begin(run: Run, earlier: Run | None = None) -> None:
 def check_folder(folder: Path, *, resume: bool) -> None:
     """Refuse a folder that a training must not begin in, or one with nothing to resume.
 
-    A state and its history alone are enough to resume: the recipe and its numbers are then taken as given.
     Raises UsageError.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file, expected a folder for the training: choose another --out")
     empty = not folder.is_dir() or not any(folder.iterdir())
     if resume:
-        begun = (folder / RECIPE).is_file() or all((folder / name).is_file() for name in (STATE, HISTORY))
-        if not begun:
+        if not (folder / RECIPE).is_file():
             raise UsageError(f"{folder}: no training to resume (no {RECIPE} in it): leave --resume out to begin one")
     elif not empty:
         raise UsageError(f"{folder}: not empty: choose another --out, or pass --resume to go on with its training")
 
 
 def differences(earlier: Run, now: Run) -> list[str]:
-    """What makes two runs different trainings, one phrase each; data count by content, not by path."""
+    """Say what makes two runs different trainings, one phrase each; data count by content, not by path."""
     found = []
     old, new = to_record(earlier.recipe), to_record(now.recipe)
     for key in new:
         if key not in _PROSE and old.get(key) != new[key]:
             found.append(f"recipe {key}: {_short(old.get(key))}, now {_short(new[key])}")
-    for key in ("seed", "epochs", "limit", "started_from"):
+    for key in ("seed", "limit", "started_from"):
         before, after = getattr(earlier, key), getattr(now, key)
         if before != after:
             found.append(f"{key}: {before}, now {after}")

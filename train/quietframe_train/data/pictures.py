@@ -5,19 +5,74 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import SourceError
+from quietframe.errors import SourceError, UsageError
 from quietframe.images import IMAGE_SUFFIXES, read_image
-from quietframe_train.image_set import ImageSet, ImageSplits
-from quietframe_train.recipe import PictureData
+from quietframe_train.augmentation import Augmentation
+from quietframe_train.data.images import ImageData, ImageSet, ImageSplits
 
-_FEWEST = 4  # pictures: one to test, one to validate, two to train
-_FEWEST_OF_A_CLASS = 3  # then it trains in every fold, whichever of them test and validate
+if TYPE_CHECKING:
+    from quietframe_train.recipe import Recipe
+
+MIN_PICTURES = 4  # pictures: one to test, one to validate, two to train
+MIN_OF_A_CLASS = 3  # then it trains in every fold, whichever of them test and validate
+
+
+@dataclass(frozen=True)
+class PictureData(ImageData):
+    """A folder of pictures, each brought whole to one size; for classifiers each sub-folder is a class.
+
+    Attributes:
+        side: height and width in pixels that each picture is resized to.
+        folds: the pictures are dealt into so many parts, of which one tests.
+        validation_share: share of the others that only validate.
+        split: `content` keeps pictures with the same pixels on one side; `file` deals out files, twins or not.
+        split_seed: of the shuffle before; the same for every training seed.
+        augmentation: what is done to each training picture at each showing.
+        cross_validate: train once more for each of the other folds, to say how far the test figure depends on it.
+    """
+
+    side: int = 256
+    folds: int = 4
+    validation_share: float = 0.05
+    split: Literal["content", "file"] = "content"
+    split_seed: int = 42
+    augmentation: Augmentation | None = None
+    cross_validate: bool = False
+    kind: ClassVar[str] = "pictures"
+    frames_from: ClassVar[str] = "training pictures"
+
+    def source(self, task: str) -> str:
+        """See `Data`."""
+        return "a folder for each class" if task == "classify" else "a folder of pictures"
+
+    def load(
+        self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
+    ) -> ImageSplits:
+        """See `load_pictures`."""
+        classify = "classify" in recipe.task
+        if path is None:
+            of_classes = ", with a sub-folder for each class" if classify else ""
+            raise UsageError(f"{recipe.name} trains on pictures of yours: pass --data FOLDER{of_classes}")
+        return load_pictures(path, self, fold=fold, classify=classify, limit=limit)
+
+    def fit_to(self, recipe: Recipe, splits: ImageSplits) -> Recipe:
+        """Give a classifier a score for each class."""
+        if not splits.classes:
+            return recipe
+        options = {**recipe.model.options, "classes": len(splits.classes)}
+        return replace(recipe, model=replace(recipe.model, options=options))
+
+    def other_folds(self) -> Sequence[int]:
+        """See `Data`."""
+        return range(1, self.folds) if self.cross_validate else ()
 
 
 def load_pictures(
@@ -61,7 +116,7 @@ def load_pictures(
             continue
         labels.append(classes.index(name) if classify else 0)
     groups = _groups(images, by_content=data.split == "content")
-    fewest = max(data.folds, _FEWEST)
+    fewest = max(data.folds, MIN_PICTURES)
     if len(groups) < fewest:
         raise SourceError(
             f"{folder}: {len(groups)} different pictures ({len(unreadable)} files skipped), at least {fewest} are "
@@ -69,10 +124,10 @@ def load_pictures(
         )
     counts = Counter(labels[group[0]] for group in groups)
     for index, name in enumerate(classes):
-        if counts[index] < _FEWEST_OF_A_CLASS:
+        if counts[index] < MIN_OF_A_CLASS:
             raise SourceError(
                 f"{folder / name}: {counts[index]} different pictures that can be read, at least "
-                f"{_FEWEST_OF_A_CLASS} of each class are needed"
+                f"{MIN_OF_A_CLASS} of each class are needed"
             )
     test, validation, training = _deal(groups, labels, data, fold)
 

@@ -7,15 +7,20 @@ import hashlib
 import sys
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import DataTerms
 from quietframe.errors import SourceError, UsageError
-from quietframe_train.image_set import ImageSet, ImageSplits
+from quietframe_train.augmentation import Augmentation
+from quietframe_train.data.images import ImageData, ImageSet, ImageSplits
+
+if TYPE_CHECKING:
+    from quietframe_train.recipe import Recipe
 
 FILE_NAME = "mnist.npz"
 CLASSES = 10
@@ -24,6 +29,26 @@ _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _MNIST = DataTerms("MNIST", "Y. LeCun et al., CC BY-SA 3.0")
 # Of the arrays' bytes, in the order of _KEYS: copies of one content differ in their compression.
 _MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
+
+
+@dataclass(frozen=True)
+class DigitData(ImageData):
+    """MNIST; the last `validation_share` of the training images, after a seeded shuffle, validates."""
+
+    validation_share: float = 0.1
+    augmentation: Augmentation | None = None
+    kind: ClassVar[str] = "digits"
+    frames_from: ClassVar[str] = "training digits"
+
+    def source(self, task: str) -> str:
+        """See `Data`."""
+        return "MNIST"
+
+    def load(
+        self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
+    ) -> ImageSplits:
+        """See `load_digits`."""
+        return load_digits(path, validation_share=self.validation_share, seed=seed, limit=limit)
 
 
 def load_digits(

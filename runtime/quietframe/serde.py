@@ -1,0 +1,100 @@
+"""Frozen dataclasses as JSON and back: an object whose `kind` names its class, read strictly by the fields' types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class RecordError(ValueError):
+    """A record does not fit its dataclass; the message begins with the path of the field."""
+
+
+def to_record(value: Any) -> Any:
+    """Turn a dataclass, or any part of one, into JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {f.name: to_record(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_record(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_record(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_record(record: Any, hint: type[T], kinds: Mapping[str, type], path: str = "") -> T:
+    """Build what `to_record` wrote; equal to what it came from.
+
+    Args:
+        record: JSON values.
+        hint: the dataclass, or another type that a field may have.
+        kinds: the dataclasses that may occur, by name.
+        path: of the record, for errors.
+
+    Raises RecordError for unknown, missing or mistyped fields.
+    """
+    value: T = _value(record, hint, kinds, path)
+    return value
+
+
+def _value(record: Any, hint: Any, kinds: Mapping[str, type], path: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return _any(record)
+    if origin in (Union, UnionType):
+        if record is None and NoneType in args:
+            return None
+        args = tuple(arg for arg in args if arg is not NoneType)
+        return _value(record, args[0], kinds, path) if len(args) == 1 else _object(record, args, kinds, path)
+    if origin is Literal:
+        return _expect(record in args, record, path, " or ".join(map(repr, args)))
+    if origin is tuple:
+        _expect(isinstance(record, list), record, path, "a list")
+        inner = [args[0]] * len(record) if args[-1] is ... else args
+        _expect(len(inner) == len(record), record, path, f"{len(inner)} items")
+        return tuple(_value(item, inner[i], kinds, f"{path}[{i}]") for i, item in enumerate(record))
+    if origin is not None and issubclass(origin, Mapping):
+        _expect(isinstance(record, dict), record, path, "an object")
+        return {key: _value(item, args[1], kinds, f"{path}.{key}") for key, item in record.items()}
+    if hint is Path:
+        return Path(_expect(isinstance(record, str), record, path, "a path"))
+    if hint is float:
+        return float(_expect(type(record) in (int, float), record, path, "a number"))
+    if hint in (str, int, bool):
+        return _expect(
+            type(record) is hint,
+            record,
+            path,
+            {"str": "a text", "int": "a whole number"}.get(hint.__name__, "true or false"),
+        )
+    return _object(record, (origin or hint,), kinds, path)
+
+
+def _object(record: Any, hints: tuple[Any, ...], kinds: Mapping[str, type], path: str) -> Any:
+    _expect(isinstance(record, dict) and "kind" in record, record, path, "an object with a kind")
+    kind = kinds.get(record["kind"])
+    if kind is None:
+        raise RecordError(f"{path}: kind {record['kind']!r} is not known to this version of QuietFrame")
+    types = get_type_hints(kind)
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}
+    wrong = [name for name in record if name not in known and name != "kind"]
+    wrong += [name for name, needed in known.items() if needed and name not in record]
+    if wrong:
+        raise RecordError(f"{path}: field {wrong[0]!r} is missing or not known to this version of QuietFrame")
+    values = {name: _value(record[name], types[name], kinds, f"{path}.{name}") for name in known if name in record}
+    return _expect(isinstance(found := kind(**values), hints), found, path, " or ".join(h.__name__ for h in hints))
+
+
+def _any(record: Any) -> Any:
+    """A value of no stated type; lists become tuples, as frozen dataclasses hold them."""
+    return tuple(map(_any, record)) if isinstance(record, list) else record
+
+
+def _expect(holds: bool, value: Any, path: str, expected: str) -> Any:
+    if not holds:
+        raise RecordError(f"{path}: expected {expected}, received {value!r:.80}")
+    return value

@@ -1,0 +1,197 @@
+"""Photographs to cut noisy patches from: what camera denoisers train on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import DataTerms, Spatial, TensorSpec
+from quietframe.errors import UsageError
+from quietframe.noise import MAX_SIGMA_255, add_gaussian
+from quietframe_train.camera_noise import VALIDATION_SIGMAS_255, CameraNoise, validation_patches
+from quietframe_train.data.base import Batch, Batches, Data, NoisyFrame, Sample
+from quietframe_train.photos import PhotoSet, load_photos
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
+
+    from quietframe_train.recipe import Phase, Recipe
+
+VALIDATION_SIDE = 192
+CALIBRATION_PATCHES, CALIBRATION_SIDE = 128, 256
+HELD_OUT_FRAMES = 64
+
+_MIN_SIDE = 96  # of a photograph, in pixels
+_LOGARITHMIC = "log_mse_and_means"  # counts a tenth less error the same at every noise level
+_ERROR_POWER = 0.55
+_MIN_NOISE_255 = 2.0  # frames without noise have an error, too
+_USUAL_ERROR = 5.2
+
+
+@dataclass(frozen=True)
+class PhotoBatches(Batches):
+    """So many batches of noisy patches and their noise levels an epoch.
+
+    Inputs: `image` (batch, patch, patch, 3) float32 in [0, 1], and `sigma`, the level / 255: (batch, 1, 1, 1), or
+    (batch, height, width, 1) where the noise gives a map. Targets: the clean patches, float32 in [0, 1].
+
+    Attributes:
+        photos: (H, W, 3) uint8 BGR each.
+        noise: what is done to them.
+        patch: side of the patches, in pixels.
+        batch: patches in a batch.
+        steps: batches in an epoch.
+        seed: with epoch and step decides what is drawn.
+        weighted: whether errors count by the noise that they were under, as `loss_weights` says.
+    """
+
+    photos: Sequence[NDArray[np.uint8]]
+    noise: CameraNoise
+    patch: int
+    batch: int
+    steps: int
+    seed: tuple[int, ...]
+    weighted: bool = True
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def draw(self, epoch: int, step: int) -> Batch:
+        """See `Batches`."""
+        rng = np.random.default_rng((*self.seed, epoch, step))
+        inputs, targets = camera_batch(*self.noise.draw(self.photos, self.batch, self.patch, rng))
+        return inputs, targets, loss_weights(255 * (inputs["image"] - targets)) if self.weighted else None
+
+
+@dataclass(frozen=True)
+class PhotoData(Data[PhotoSet]):
+    """A folder of photographs, from which square patches are cut, flipped and turned.
+
+    Attributes:
+        patch: side of a patch in pixels.
+        validation_list: name of a list of file hashes in this package; the photographs in it only validate.
+        validation_share: where a folder holds none of them, share of its photographs (by content hash) that do.
+    """
+
+    patch: int = 64
+    validation_list: str = "photos_validation.txt"
+    validation_share: float = 0.04
+
+    kind: ClassVar[str] = "photos"
+    one_shape: ClassVar[bool] = True
+    noise_type: ClassVar[type] = CameraNoise
+    frames_from: ClassVar[str] = "training photographs"
+
+    def source(self, task: str) -> str:
+        """See `Data`."""
+        return "a folder of photographs"
+
+    def load(
+        self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
+    ) -> PhotoSet:
+        """See `load_photos`. Photographs smaller than a patch of any phase are skipped."""
+        if path is None:
+            raise UsageError(f"{recipe.name} trains on photographs of yours: pass --data FOLDER")
+        patches = [cast(PhotoData, phase.data or self).patch for phase in recipe.phases]
+        return load_photos(
+            path,
+            validation_list=self.validation_list,
+            validation_share=self.validation_share,
+            limit=limit,
+            smallest=max(_MIN_SIDE, *patches),
+        )
+
+    def batches(self, recipe: Recipe, phase: Phase, splits: PhotoSet, *, seed: int) -> Batches:
+        """See `Data`."""
+        return PhotoBatches(
+            splits.training,
+            cast(CameraNoise, recipe.noise),
+            self.patch,
+            phase.batch,
+            phase.steps_per_epoch or math.ceil(len(splits.training) / phase.batch),
+            (seed, phase.key),
+            weighted=phase.loss != _LOGARITHMIC,
+        )
+
+    def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Batch:
+        """See `validation_batch`."""
+        return validation_batch(splits.validation, seed=seed)
+
+    def evaluate(
+        self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms
+    ) -> dict[str, dict[str, float]]:
+        """See `photo_figures`: on the validation photographs, clean frames (sigma 0) included."""
+        from quietframe_train.evaluate import photo_figures
+
+        return {f"{terms.name} validation": photo_figures(model, recipe, splits.validation, (0.0, 10.0, 25.0, 50.0))}
+
+    def samples(self, model: keras.Model, recipe: Recipe, splits: PhotoSet) -> Figure:
+        """Clean, noisy and denoised middles of validation photographs."""
+        from quietframe_train.figures import photos_figure
+
+        return photos_figure(model, recipe, splits.validation)
+
+    def calibration(
+        self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
+    ) -> Sequence[NoisyFrame]:
+        """Patches with noise of random levels."""
+        side = min(CALIBRATION_SIDE, *(min(photo.shape[:2]) for photo in splits.training))
+        drawn = cast(CameraNoise, recipe.noise).draw(splits.training, CALIBRATION_PATCHES, side, rng)
+        return list(zip(drawn.noisy, drawn.sigma_255, strict=True))
+
+    def held_out(
+        self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
+    ) -> Sequence[Sample]:
+        """Every validation photograph whole at each noise level, as often as it takes for enough frames."""
+        rounds = -(-HELD_OUT_FRAMES // (len(splits.validation) * len(VALIDATION_SIGMAS_255)))
+        return [
+            Sample(frame=add_gaussian(photo, sigma_255, rng), clean=photo, group=f"sigma {sigma_255:g}")
+            for sigma_255 in VALIDATION_SIGMAS_255
+            for photo in [*splits.validation] * rounds
+        ]
+
+    def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:
+        """See `Data`: any size, noise-conditioned."""
+        from quietframe_train.models import GEOMETRIES
+
+        multiple, halo = GEOMETRIES[recipe.model.builder](**recipe.model.options)
+        sigma = TensorSpec("sigma", "sigma", "N111", 1, (0.0, MAX_SIGMA_255 / 255))
+        return {
+            "inputs": (TensorSpec("image", "image", "NHWC", 3, (0.0, 1.0), "BGR"), sigma),
+            "spatial": Spatial("any", multiple=multiple, halo=halo),
+            "conditioning": "sigma",
+        }
+
+
+def validation_batch(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> Batch:
+    """The middle of each photograph in several formats and levels, blind; the same at every call."""
+    side = min(VALIDATION_SIDE, *(min(photo.shape[:2]) for photo in photos)) // 16 * 16
+    return *camera_batch(*validation_patches(photos, side, seed=seed)), None
+
+
+def camera_batch(
+    clean: NDArray[np.uint8], noisy: NDArray[np.uint8], sigma_255: NDArray[np.float32]
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+    """Scale frames and levels as the models take them: see `PhotoBatches`."""
+    scale = np.float32(1 / 255)
+    sigma = (sigma_255 * scale).reshape(len(sigma_255), *(sigma_255.shape[1:] or (1, 1)), 1)
+    return {"image": noisy * scale, "sigma": sigma}, clean * scale
+
+
+def loss_weights(noise_255: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the errors of patches with such noise count in training, about 1 on average.
+
+    PSNR is a logarithm, an absolute error is not: where noise was strong, much error remains, and there it is what a
+    training looks at. Errors that remain grow about as the 0.55th power of the noise.
+
+    noise_255: (batch, side, side, channels), in 8-bit levels. Returns (batch,).
+    """
+    deviation_255 = np.std(noise_255, axis=(1, 2, 3))
+    return (_USUAL_ERROR / (_MIN_NOISE_255 + deviation_255) ** _ERROR_POWER).astype(np.float32)

@@ -1,0 +1,79 @@
+"""Batches drawn beside the training: by a thread, or by processes where a step takes less time than one batch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+
+import cv2
+
+from quietframe.errors import QuietFrameError
+from quietframe_train.data.base import Batch, Batches
+
+_AHEAD = 2  # batches of each worker that are drawn while the model computes
+
+
+@contextmanager
+def prefetched(batches: Batches, epochs: range, workers: int) -> Iterator[Iterator[Batch]]:
+    """Iterate over all batches of some epochs in their order; the workers are gone when the block is left.
+
+    workers: 1: a thread; more: so many processes. They change nothing of the batches.
+    The iteration raises QuietFrameError if a process ended early.
+    """
+    pool: Executor
+    if workers == 1:
+        pool, draw = ThreadPoolExecutor(1), batches.draw
+    else:
+        context = multiprocessing.get_context("spawn")
+        pool, draw = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(batches,)), _draw
+    try:
+        yield _drawn(
+            partial(pool.submit, draw),
+            ((epoch, step) for epoch in epochs for step in range(len(batches))),
+            _AHEAD * workers,
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _drawn(submit: Callable[..., Future[Batch]], places: Iterator[tuple[int, int]], ahead: int) -> Iterator[Batch]:
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        for place in places:
+            waiting.append(submit(*place))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as exc:
+        raise QuietFrameError(f"a process that draws batches ended early ({exc})") from exc
+
+
+_batches: Batches  # of this process
+
+
+def _start(batches: Batches) -> None:
+    global _batches
+    _batches = batches
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted training ends its processes itself
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _draw(epoch: int, step: int) -> Batch:
+    return _batches.draw(epoch, step)
