@@ -77,6 +77,28 @@ def test_the_options_reach_the_model(tmp_path: Path, cli: Cli, denoiser_file: Pa
     np.testing.assert_array_equal(read_image(tmp_path / "out.png").pixels, before)
 
 
+def test_luma_and_chroma_strength(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:
+    """This model makes a frame brighter, by which its colours stay."""
+    source, out = picture(tmp_path / "photo.png"), tmp_path / "out.png"
+    before = read_image(source).pixels
+    args = ("denoise", source, "-o", out, "--overwrite", "-m", denoiser_file, "--sigma", 20)
+    for option, added in (("--luma-strength", 5), ("--chroma-strength", 20)):
+        assert cli(*args, option, 0.25).code == 0
+        np.testing.assert_array_equal(read_image(out).pixels, before + added)
+
+
+def test_luma_strength_of_a_live_source(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:
+    frames = {}
+    for name, options in (("full", ()), ("quarter", ("--luma-strength", 0.25)), ("none", ("--luma-strength", 0))):
+        out = tmp_path / name / "%02d.png"
+        args = ("denoise", "test:", "-o", out, "-m", denoiser_file, "--sigma", 20, "--every-frame", "--frames", 1)
+        assert cli(*args, *options).code == 0
+        (path,) = (tmp_path / name).iterdir()
+        frames[name] = read_image(path).pixels.astype(float)
+    assert np.median(frames["quarter"] - frames["none"]) == pytest.approx(5, abs=1)
+    assert np.median(frames["full"] - frames["none"]) == pytest.approx(20, abs=1)
+
+
 def test_gray_transparency_and_16_bits(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:
     model = ("-m", denoiser_file, "--sigma", 10)
     assert cli("denoise", picture(tmp_path / "gray.png", (48, 64)), *model).code == 0
@@ -319,6 +341,8 @@ def test_an_unknown_model_name_suggests_the_nearest(tmp_path: Path, cli: Cli) ->
         (["--sigma", "500"], "sigma_255"),
         (["--strength", "nan"], "strength"),
         (["--strength", "-1"], "strength"),
+        (["--luma-strength", "2"], "luma_strength"),
+        (["--chroma-strength", "-1"], "chroma_strength"),
         (["--threads", "0"], "--threads"),
         (["--frames", "0"], "--frames"),
         (["--show"], "--show"),

@@ -354,6 +354,53 @@ def test_strength_below_1_is_the_share_of_the_result(make_model: MakeModel, told
     assert np.array_equal(qf.Denoiser(path, strength=0)(frame), frame)
 
 
+def luma_and_chroma(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    luma = (difference @ [0.114, 0.587, 0.299])[..., None]
+    return luma, difference - luma
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+@pytest.mark.parametrize(("luma", "chroma"), [(0, 1), (1, 0), (0.5, 0.25), (0.3, 0.8), (None, 0.4), (0.4, None)])
+def test_luma_and_chroma_are_denoised_apart(
+    blur_file: Path, luma: float | None, chroma: float | None, strength: float
+) -> None:
+    frame = random_frame((37, 41, 3))
+    removed = qf.Denoiser(blur_file)(frame).astype(float) - frame
+    result = qf.Denoiser(blur_file, strength=strength, luma_strength=luma, chroma_strength=chroma)(frame)
+    of_luma, of_chroma = luma_and_chroma(removed)
+    shares = [strength * (1 if share is None else share) for share in (luma, chroma)]
+    expected = np.clip(frame + shares[0] * of_luma + shares[1] * of_chroma, 0, 255)
+    assert np.abs(result - expected).max() < 0.502
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30)])
+def test_full_and_no_luma_and_chroma(blur_file: Path, shape: tuple[int, ...]) -> None:
+    frame = random_frame(shape)
+    clean = qf.Denoiser(blur_file)(frame)
+    assert np.array_equal(qf.Denoiser(blur_file, luma_strength=1, chroma_strength=1)(frame), clean)
+    assert np.array_equal(qf.Denoiser(blur_file, luma_strength=0, chroma_strength=0)(frame), frame)
+    half = qf.Denoiser(blur_file, luma_strength=0.5, chroma_strength=0.5)(frame)
+    assert np.array_equal(half, qf.Denoiser(blur_file, strength=0.5)(frame))
+
+
+@pytest.mark.parametrize(("luma", "chroma"), [(0.5, 0.25), (0.1, 0.7), (1, 0), (0.25, 1)])
+@pytest.mark.parametrize("size", [(64, 64), (31, 17), (5, 3)])
+def test_three_equal_planes_stay_equal(blur_file: Path, luma: float, chroma: float, size: tuple[int, int]) -> None:
+    gray = random_frame(size)
+    denoise = qf.Denoiser(blur_file, luma_strength=luma, chroma_strength=chroma)
+    planes = denoise(np.dstack([gray] * 3))
+    assert (planes == planes[:, :, :1]).all()
+    assert_close(planes[:, :, 0], denoise(gray), 1)
+
+
+def test_luma_and_chroma_of_a_frame_larger_than_a_band(blur_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = random_frame((50, 40, 3))[::-1]
+    denoise = qf.Denoiser(blur_file, luma_strength=0.2)
+    whole = denoise(frame)
+    monkeypatch.setattr("quietframe.tasks.denoise._BAND_PIXELS", 300)
+    assert np.array_equal(denoise(frame), whole)
+
+
 def added(clean: np.ndarray, frame: np.ndarray) -> int:
     """By how much a model that adds its level made a frame brighter."""
     difference = clean.astype(int) - frame
@@ -402,6 +449,10 @@ def test_the_level_is_estimated_for_every_frame(denoiser_file: Path) -> None:
         ({"strength": 1.5}, r"Expected strength in \[0, 1\].*Received: 1.5"),
         ({"strength": float("nan")}, r"Expected strength in \[0, 1\]"),
         ({"strength": "high"}, "Expected strength to be a number. Received: 'high'"),
+        ({"luma_strength": 1.1}, r"Expected luma_strength in \[0, 1\]. Received: 1.1"),
+        ({"chroma_strength": -0.1}, r"Expected chroma_strength in \[0, 1\]. Received: -0.1"),
+        ({"chroma_strength": float("nan")}, r"Expected chroma_strength in \[0, 1\]. Received: nan"),
+        ({"luma_strength": "low"}, "Expected luma_strength to be a number. Received: 'low'"),
         ({"sigma_255": 25}, r"not told a noise level: leave sigma_255 \(--sigma\) out"),
         ({"threads": 0}, r"Expected threads in \[1, 1024\]"),
         ({"threads": -4}, "Received: threads=-4"),

@@ -25,6 +25,10 @@ from quietframe.errors import OutputError
 )
 @click.option("--card", metavar="FILE", help="The model's card, for a model file without one.")
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How much to denoise; 0: not at all.")
+@click.option(
+    "--luma-strength", type=float, metavar="SHARE", help="How much of it to remove from brightness.  [0 to 1]"
+)
+@click.option("--chroma-strength", type=float, metavar="SHARE", help="How much of it to remove from colours.  [0 to 1]")
 @click.option("--sigma", type=float, metavar="S255", help="The noise level in 8-bit levels, instead of estimating it.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the physical cores.")
 @click.option("--to-8bit", is_flag=True, help="Reduce pictures of 16 bits a channel to 8.")

@@ -96,6 +96,8 @@ def open_model(name: str, options: Mapping[str, Any]) -> Denoiser:
         name,
         strength=options["strength"],
         sigma_255=options["sigma"],
+        luma_strength=options["luma_strength"],
+        chroma_strength=options["chroma_strength"],
         threads=options["threads"],
         card=options["card"],
     )

@@ -35,16 +35,13 @@ _FAINT_READING = 0.25
 FAINT_255 = 1.0
 _SMALLEST = 3
 _BLACK, _WHITE = 3, 252  # codecs ripple
-_DEAD_SHARE, _DEAD_SPAN = (
-    0.4,
-    0.2,
-)  # of a block's pixels: from the first on none of it counts, below their difference all
+_DEAD_SHARE, _DEAD_SPAN = 0.4, 0.2  # of a block: from the first on it does not count, below their difference fully
 _LEAST_SHARE = 0.12  # of the blocks: two tiles of nine are 0.22
 _GRID, _POINTS = 16, 32  # at least so many pixels from point to point, and at most twice so many points a side
 _APART = 3
 _PLATE_SHARE, _PLATE_SPAN = 0.02, 0.04  # of the points: a smaller plate spares all quantiles
 _TEXT_SHARE = 0.15  # of the points that show something in the row, or the column, with the most
-_FILLED = 0.5
+_FILLED = 0.4
 
 
 class Weights(NamedTuple):
@@ -92,13 +89,18 @@ def read_noise(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     sample, table = _sample(frame)
     planes = [sample] if sample.ndim == 2 else [cv2.extractChannel(sample, 1), _opponent(sample)]
     weights = _live(planes[0], table)
-    readings = np.zeros((2, _LEVELS, len(_QUANTILES)), np.float32)
-    clipped = [_percent(planes[0], value, weights) for value in (0, 255)]
+    clipped = [_means(cv2.compare(planes[0], value, cv2.CMP_EQ), 0) for value in (0, 255)]
+    noise = []
     for level in range(_LEVELS):
-        for index, plane in enumerate(planes):
-            readings[index, level] = _quantiles(plane, level, weights)
+        noise.append([_noise(plane, level) for plane in planes])
         planes = [_halved(plane) for plane in planes]
-    return np.append(readings, clipped).astype(np.float32)
+    # With hardly anything left everything counts: what remains of a page or a drawing are its edges.
+    share = min(float(weights.mean()) / _LEAST_SHARE, 1.0)
+    readings = np.zeros(READINGS, np.float32)
+    for part, counts in ((share, weights), (1 - share, np.ones_like(weights))):
+        if part > 0:
+            readings += part * _summary(noise, clipped, counts)
+    return readings
 
 
 def to_features(readings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -198,18 +200,22 @@ def _live(plane: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.floa
     """How much each block of the strips counts, by how many of the pixels about it are dead: (strips, columns)."""
     count, columns = plane.shape[0] // _STRIP, (plane.shape[1] - 2) // _BLOCK
     dead = cv2.LUT(plane[:, 1 : 1 + columns * _BLOCK], table)
-    shares = cv2.resize(dead, (columns, count), interpolation=cv2.INTER_AREA).astype(np.float32)
+    shares = cv2.resize(dead, (columns, count), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     # A line of text or a drawing leaves no block of a page empty: its neighbours say what it is.
-    shares = cv2.blur(shares, (3, 1), borderType=cv2.BORDER_REPLICATE) / 255
-    weights = np.clip((_DEAD_SHARE - shares) / _DEAD_SPAN, 0, 1)
-    # With hardly anything left everything counts.
-    return weights + max(0.0, 1 - float(weights.mean()) / _LEAST_SHARE)
+    around = cv2.blur(shares, (3, 1), borderType=cv2.BORDER_REPLICATE)
+    return np.clip((_DEAD_SHARE - around) / _DEAD_SPAN, 0, 1)
 
 
-def _percent(plane: NDArray[np.uint8], value: int, weights: NDArray[np.float32]) -> float:
-    """How many percent of the pixels have that value."""
-    means = _means(cv2.compare(plane, value, cv2.CMP_EQ), 0)
-    return float((means * weights).sum() / weights.sum()) / 2.55
+def _summary(
+    noise: Sequence[Sequence[NDArray[np.int16]]], clipped: Sequence[NDArray[np.uint8]], weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The readings, from what each block reads at each level in each plane, and how clipped it is."""
+    quantiles = np.zeros((2, _LEVELS, len(_QUANTILES)), np.float32)
+    for level, planes in enumerate(noise):
+        for index, means in enumerate(planes):
+            quantiles[index, level] = _quantiles(means, weights[:, : means.shape[1]])
+    percent = [float((means * weights).sum() / weights.sum()) / 2.55 for means in clipped]
+    return np.append(quantiles, percent).astype(np.float32)
 
 
 def _halved(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -230,11 +236,15 @@ def _means(plane: NDArray[Any], level: int) -> NDArray[Any]:
     return cv2.resize(inner.reshape(count * block, -1), (columns, count), interpolation=cv2.INTER_AREA)
 
 
-def _quantiles(plane: NDArray[np.uint8], level: int, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Quantiles of the noise that blocks read."""
+def _noise(plane: NDArray[np.uint8], level: int) -> NDArray[np.int16]:
+    """The mean magnitude of the mask's answer in each block."""
     second = cv2.sepFilter2D(plane, cv2.CV_16S, _KERNEL, _KERNEL)
-    means = _means(np.abs(second, out=second), level)
+    return _means(np.abs(second, out=second), level)
+
+
+def _quantiles(means: NDArray[np.int16], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Quantiles of the noise that blocks read."""
     order = np.argsort(means, axis=None)
-    sums = np.cumsum(weights[:, : means.shape[1]].ravel()[order])
+    sums = np.cumsum(weights.ravel()[order])
     first = sums[0]  # so that equal weights give what np.quantile does, which takes as long as all the rest
     return np.interp(first + np.multiply(_QUANTILES, sums[-1] - first), sums, means.ravel()[order]) * _TO_SIGMA

@@ -26,6 +26,8 @@ from quietframe.tasks.tensors import decode_image, encode_image, level_tensor
 Inputs = Mapping[str, NDArray[Any]]
 
 _GRAY_TOLD = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
+_LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR, as in JPEG
+_BAND_PIXELS = 1 << 17  # blended at once: as floats they are small beside a large frame
 _FRAMES_KEPT = 8  # of freed memory, half as many as `keep_freed` keeps: the frame, the result, what lies between
 
 
@@ -50,6 +52,8 @@ class Denoiser:
         strength: below 1, the share of the result in a blend with the frame: so much of the noise is taken away, none
             of it at 0. Above 1, for models that are told the noise level, the factor on that level.
         sigma_255: the noise level in 8-bit levels, in place of an estimate for every frame.
+        luma_strength, chroma_strength: the share of what is removed from the brightness, and from the colours, that is
+            removed indeed, on top of `strength`; None: 1. Gray frames have brightness alone.
         threads: CPU threads; None: as many as there are physical cores.
         card: a card, or the JSON file of one, in place of the card in the file.
         tile_pixels: the most pixels that a model of any size sees at once; None: `fit.TILE_PIXELS`.
@@ -57,7 +61,7 @@ class Denoiser:
     Raises:
         ModelLoadError: the file cannot be used, or does not denoise.
         MissingExtraError: the engine for this file is not installed.
-        UsageError: strength, sigma_255, threads or tile_pixels out of range.
+        UsageError: a strength, sigma_255, threads or tile_pixels out of range.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class Denoiser:
         *,
         strength: float = 1.0,
         sigma_255: float | None = None,
+        luma_strength: float | None = None,
+        chroma_strength: float | None = None,
         threads: int | None = None,
         card: ModelCard | str | Path | None = None,
         tile_pixels: int | None = None,
@@ -78,6 +84,8 @@ class Denoiser:
         self._check_level(strength, sigma_255)
         self.strength = strength
         self.sigma_255 = sigma_255
+        self.luma_strength = _share("luma_strength", luma_strength)
+        self.chroma_strength = _share("chroma_strength", chroma_strength)
         self._tile_pixels = _tile_pixels(self.card, tile_pixels)
         self._largest = 0
 
@@ -154,9 +162,8 @@ class Denoiser:
         placement = self.placement(frame.shape[0], frame.shape[1])
         parts = (self._decode(result, placement.part_hw) for result in results)
         clean = self._join(parts, placement, frame)
-        if self.strength < 1:
-            return cv2.addWeighted(clean, self.strength, frame, 1 - self.strength, 0)
-        return clean
+        of_all = min(self.strength, 1.0)
+        return _blend(frame, clean, of_all * self.luma_strength, of_all * self.chroma_strength)
 
     def _planes(self, frame: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """The frame in the model's colours: a gray model takes a colour frame's channels one by one."""
@@ -211,6 +218,36 @@ class Denoiser:
         greatest_255 = self._sigma.value_range[1] * 255
         if sigma_255 is not None and not 0 <= sigma_255 <= greatest_255 + 1e-6:
             raise UsageError(f"Expected sigma_255 in [0, {greatest_255:g}]. Received: {sigma_255}")
+
+
+def _share(name: str, value: float | None) -> float:
+    """A share of the removed noise, as stated or all of it."""
+    if value is None:
+        return 1.0
+    if not isinstance(value, Real):
+        raise UsageError(f"Expected {name} to be a number. Received: {value!r}")
+    if not 0 <= value <= 1:
+        raise UsageError(f"Expected {name} in [0, 1]. Received: {value}")
+    return float(value)
+
+
+def _blend(frame: NDArray[np.uint8], clean: NDArray[np.uint8], luma: float, chroma: float) -> NDArray[np.uint8]:
+    """The frame, moved towards the clean one by a share of what they differ by in brightness, and in colour.
+
+    Its parts are those of the difference, so that 1 and 1 give the clean frame, and 0 and 0 the frame.
+    """
+    if frame.ndim == 2 or luma == chroma:
+        return clean if luma == 1 else cv2.addWeighted(clean, luma, frame, 1 - luma, 0)
+    result = np.empty_like(clean)
+    rows = max(1, _BAND_PIXELS // frame.shape[1])
+    for top in range(0, len(frame), rows):
+        band = np.ascontiguousarray(frame[top : top + rows])
+        removed = cv2.subtract(clean[top : top + rows], band, dtype=cv2.CV_32F)
+        bright = cv2.cvtColor(cv2.transform(removed, _LUMA), cv2.COLOR_GRAY2BGR)
+        # Halves are common: a bit more than one rounds alike in equal channels, however each was computed.
+        change = cv2.addWeighted(removed, chroma, bright, luma - chroma, 1e-3)
+        cv2.add(band, change, dst=result[top : top + rows], dtype=cv2.CV_8U)
+    return result
 
 
 def _tile_pixels(card: ModelCard, stated: int | None) -> int | None:
