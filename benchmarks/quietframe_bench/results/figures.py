@@ -141,7 +141,8 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
             axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
         axes.set_title(entry.name, fontsize=9)
         axes.set_xlabel("epoch", fontsize=8)
-        axes.set_ylabel(_LOSSES.get(entry.run.recipe.loss, entry.run.recipe.loss), fontsize=8)
+        loss = entry.run.recipe.phases[0].loss
+        axes.set_ylabel(_LOSSES.get(loss, loss), fontsize=8)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)

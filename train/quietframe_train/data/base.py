@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import DataTerms
+from quietframe.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
@@ -159,6 +160,13 @@ class Data(ABC, Generic[S]):
     def other_folds(self) -> Sequence[int]:
         """List the folds that a cross-validation trains on beside the first."""
         return ()
+
+    def replace_training(self, splits: S, folder: str | Path) -> S:
+        """Take the images of another folder to calibrate with.
+
+        Raises UsageError where only the training split will do.
+        """
+        raise UsageError(f"--calibrate is for camera models: this one calibrates with its {self.frames_from}")
 
     def describe(self, splits: S, path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:
         """Say what the model card says of the data: as stated, as known by content, or unknown; never guessed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,7 +16,7 @@ from quietframe.errors import UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.data.base import Batch, Batches, Data, NoisyFrame, Sample
-from quietframe_train.photos import PhotoSet, load_photos
+from quietframe_train.photos import PhotoSet, load_photos, read_photos, smallest_side
 
 if TYPE_CHECKING:
     import keras
@@ -143,9 +143,13 @@ class PhotoData(Data[PhotoSet]):
         self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[NoisyFrame]:
         """Patches with noise of random levels."""
-        side = min(CALIBRATION_SIDE, *(min(photo.shape[:2]) for photo in splits.training))
+        side = min(CALIBRATION_SIDE, smallest_side(splits.training))
         drawn = cast(CameraNoise, recipe.noise).draw(splits.training, CALIBRATION_PATCHES, side, rng)
         return list(zip(drawn.noisy, drawn.sigma_255, strict=True))
+
+    def replace_training(self, splits: PhotoSet, folder: str | Path) -> PhotoSet:
+        """See `Data`."""
+        return replace(splits, training=read_photos(folder))
 
     def held_out(
         self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
@@ -174,7 +178,7 @@ class PhotoData(Data[PhotoSet]):
 def validation_batch(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> Batch:
     """The middle of each photograph at several levels of white noise; the same at every call."""
     rng = np.random.default_rng(seed)
-    side = min(VALIDATION_SIDE, *(min(photo.shape[:2]) for photo in photos)) // 16 * 16
+    side = min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16
     middles = []
     for photo in photos:
         top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
