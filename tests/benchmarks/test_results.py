@@ -29,7 +29,6 @@ from quietframe_bench.results.reported import REPORTED
 from quietframe_train.models import BUILDERS
 from quietframe_train.recipes import RECIPES
 from quietframe_train.run_folder import Run, write_json, write_recipe
-from quietframe_train.splits import fingerprint, load_splits
 
 CLASSES = 4  # of the tiny classifier: which band of rows is bright
 
@@ -60,7 +59,7 @@ def make_run(tmp_path, digits_npz):
         recipe = RECIPES[recipe]
         path = tmp_path / "runs" / (folder or recipe.name)
         path.mkdir(parents=True)
-        splits = load_splits(recipe, data, seed=seed)
+        splits = recipe.data.load(data, recipe, seed=seed)
         run = Run(
             folder=path,
             recipe=recipe,
@@ -69,7 +68,7 @@ def make_run(tmp_path, digits_npz):
             limit=None,
             data_path=data,
             data=DataTerms("bands", "made up"),
-            data_sha256=fingerprint(splits),
+            data_sha256=splits.sha256,
             versions={"keras": "3.99", "backend": "tensorflow"},
             created="2026-02-03T04:05:06+00:00",
         )
@@ -342,7 +341,9 @@ def test_picture_classifiers_have_a_confusion_matrix_and_their_folds(results, ma
     assert code == 0
     (matrix,) = json.loads(numbers.read_text())["confusions"]["image-classifier"]
     assert matrix["classes"] == ["bright", "dark"]
-    assert np.sum(matrix["counts"]) == len(load_splits(RECIPES["image-classifier"], two_classes, seed=0).test)
+    assert np.sum(matrix["counts"]) == len(
+        RECIPES["image-classifier"].data.load(two_classes, RECIPES["image-classifier"], seed=0).test
+    )
     assert "![Confusion matrix of image-classifier](images/results/confusion-image-classifier.png)" in page
     assert "0.9000 ± 0.1000 over 3 folds" in page
 

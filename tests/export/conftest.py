@@ -17,7 +17,8 @@ import pytest
 from quietframe.assets import photo_bgr
 from quietframe.card import DataTerms
 from quietframe_export.subject import Subject, subject_from_run
-from quietframe_train.recipe import ModelConfig, PictureData
+from quietframe_train.data.pictures import PictureData
+from quietframe_train.recipe import ModelConfig
 from quietframe_train.recipes import RECIPES
 
 MakeRun = Callable[..., Path]
@@ -181,7 +182,6 @@ def camera_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> 
             folder=folder,
             recipe=recipe,
             seed=1,
-            epochs=1,
             limit=None,
             data_path=photo_folder,
             data=DataTerms("cuts of one photograph", "public domain"),

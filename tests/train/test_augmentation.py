@@ -3,11 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietframe_train.augmentation import augmented
-from quietframe_train.batches import ImageBatches
+from quietframe_train.augmentation import Augmentation, augmented
 from quietframe_train.corruption import NoNoise
-from quietframe_train.image_set import ImageSet
-from quietframe_train.recipe import Augmentation
+from quietframe_train.data.images import ImageBatches, ImageSet
 
 EVERYTHING = Augmentation(flip=True, rotate_degrees=15, shift_share=0.1, zoom_share=0.2, gain_share=0.3)
 

@@ -65,18 +65,6 @@ def test_a_sensors_noise_is_told_as_less_than_it_is():
     assert 1.1 < ratio.max() <= 1.3001
 
 
-def test_white_noise_is_told_as_the_rows_say():
-    noise = CameraNoise(**WHITE, max_sigma_255=20.0, told_white=((0, 0, 0), (10, 2, 5), (20, 20, 30)))
-    assert noise.told_span(5.0) == pytest.approx((1, 2.5))
-    assert noise.told_span(15.0) == pytest.approx((11, 17.5))
-    clean, noisy, told = noise.apply(shades(300, 32), 32, rng())
-    levels = np.std(noisy.astype(float) - clean, axis=(1, 2, 3))
-    least, most = (1.1 * span for span in noise.told_span(levels))
-    assert np.all(told > least / 1.3 - 0.2)
-    assert np.all(told < most + 0.2)
-    assert np.ptp(told[np.abs(levels - 15) < 2]) > 4
-
-
 def test_a_sensors_frames_are_as_soft_as_asked_for():
     def detail(softness):
         noise = CameraNoise(sensor_share=1.0, flat_share=0.0, resize_share=0.0, softness=(softness, softness))

@@ -57,7 +57,7 @@ def test_parts_that_are_there_are_used_and_missing_ones_trained_beside_it(runs):
     came_along = load_run(runs / "digit-classifier")
     assert (came_along.seed, came_along.limit, came_along.epochs) == (1, 200, 5)
     assert came_along.data.terms == "CC0"
-    assert len(read_history(came_along.folder / "history.csv")) == 5
+    assert len(read_history(came_along.folder)) == 5
 
 
 def test_its_run_folder_has_no_history_and_the_figures_of_both(runs):

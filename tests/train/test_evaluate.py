@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from quietframe_train.corruption import NoNoise, NormalNoise, UniformNoise
+from quietframe_train.data.images import ImageSet
 from quietframe_train.evaluate import image_figures, noisy_images, predict, split_outputs
-from quietframe_train.image_set import ImageSet
 from quietframe_train.recipes import CLIPPED, DIGIT_NOISES, RECIPES, UNCLIPPED, UNIFORM
 
 MEASURES = ("psnr_db", "ssim", "mse", "bce", "rmse")

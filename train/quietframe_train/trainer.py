@@ -86,7 +86,8 @@ def train_phases(
             load_weights(model, done)
             continue
         batches = (phase.data or recipe.data).batches(recipe, phase, splits, seed=seed)
-        _LOG.info("phase %s: %d epochs of %d steps", phase.name, phase.epochs, len(batches))
+        if len(recipe.phases) > 1:
+            _LOG.info("phase %s: %d epochs of %d steps", phase.name, phase.epochs, len(batches))
         names = [each.name for each in recipe.phases[: number + 1]]
         rows = [row for row in rows if row["phase"] in names]
         _train_phase(model, recipe, phase, batches, validation, folder, rows, workers, callbacks)
