@@ -90,12 +90,12 @@ def test_limit_takes_so_many(photo_folder):
 def test_folders_without_two_pictures_are_errors(tmp_path):
     with pytest.raises(SourceError, match="no such folder"):
         load_photos(tmp_path / "missing", validation_share=0.1)
-    with pytest.raises(SourceError, match=r"0 usable pictures \(0 skipped\), at least 2"):
+    with pytest.raises(SourceError, match=r"0 usable images \(0 skipped\), at least 2"):
         load_photos(tmp_path, validation_share=0.1)
     cv2.imwrite(str(tmp_path / "one.png"), noise_picture(1))
     shutil.copy(tmp_path / "one.png", tmp_path / "twin.png")
     (tmp_path / "bad.png").touch()
-    with pytest.raises(SourceError, match=r"1 usable pictures \(1 skipped\), at least 2 different ones"):
+    with pytest.raises(SourceError, match=r"1 usable images \(1 skipped\), at least 2 different ones"):
         load_photos(tmp_path, validation_share=0.1)
 
 

@@ -226,7 +226,7 @@ def test_recipes_of_pictures_ask_for_a_folder():
 
 
 def test_reading_pictures_needs_no_keras():
-    code = "import sys, quietframe_train.pictures; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    code = "import sys, quietframe_train.data.pictures; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -134,7 +134,7 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     figure = Figure(figsize=(max(5.2, 3.0 * columns), 2.3 * rows + 0.3), dpi=dpi, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, entry in zip(panels, entries, strict=False):
-        epochs = [row["epoch"] for row in entry.history]
+        epochs = range(1, len(entry.history) + 1)
         for key, label, colour in (("loss", "training", BLUE), ("val_loss", "validation", ORANGE)):
             marker = "o" if len(epochs) < 12 else None
             values = [row.get(key, np.nan) for row in entry.history]
