@@ -109,23 +109,27 @@ def test_a_logarithmic_loss_counts_every_patch_alike(photos):
 
 
 def test_camera_validation_is_the_same_at_every_call_and_holds_every_level(photos):
-    inputs, clean, weights = CAMERA.data.validation(CAMERA, photos, seed=1)
+    found = CAMERA.data.validation(CAMERA, photos, seed=1)
     again = CAMERA.data.validation(CAMERA, photos, seed=1)
-    assert np.array_equal(inputs["image"], again[0]["image"])
-    assert weights is None
-    assert len(clean) == len(photos.validation) * len(VALIDATION_SIGMAS_255)
-    assert np.allclose(np.unique(inputs["sigma"]) * 255, VALIDATION_SIGMAS_255)
-    height, width = clean.shape[1:3]
-    assert height == width
-    assert height % 8 == 0
+    assert list(found) == ["rgb-5", "rgb-15", "rgb-25", "rgb-50"]
+    for sigma_255, (name, (inputs, clean, weights)) in zip(VALIDATION_SIGMAS_255, found.items(), strict=True):
+        assert np.array_equal(inputs["image"], again[name][0]["image"])
+        assert weights is None
+        assert len(clean) == len(photos.validation)
+        assert inputs["sigma"] * 255 == pytest.approx(sigma_255)
+        assert np.std(inputs["image"] - clean) * 255 == pytest.approx(sigma_255, rel=0.15)
+        height, width = clean.shape[1:3]
+        assert height == width
+        assert height % 8 == 0
 
 
 def test_digit_validation_follows_the_task(mnist_npz):
     for name, classify in (("latent-autoencoder", False), ("digit-classifier", True)):
         recipe = RECIPES[name]
         splits = recipe.data.load(mnist_npz, recipe, seed=1)
-        noisy, targets, _ = recipe.data.validation(recipe, splits, seed=1)
-        assert np.array_equal(noisy, recipe.data.validation(recipe, splits, seed=1)[0])
+        ((noisy, targets, _),) = recipe.data.validation(recipe, splits, seed=1).values()
+        ((again, _, _),) = recipe.data.validation(recipe, splits, seed=1).values()
+        assert np.array_equal(noisy, again)
         held_out = splits.validation
         assert np.array_equal(targets, held_out.labels if classify else held_out.scaled())
         assert np.array_equal(noisy, held_out.scaled()) == classify

@@ -69,6 +69,9 @@ def test_history_has_a_row_for_each_epoch(run):
     assert [(row["phase"], row["epoch"]) for row in rows] == expected
     assert {"loss", "val_loss", "seconds"} <= rows[0].keys()
     assert run.metrics["epochs_run"] == run.epochs
+    levels = [value for key, value in rows[-1].items() if key.startswith("val_psnr_db/")]
+    assert len(levels) == (4 if run.recipe.kind == "photos" else 0)
+    assert not levels or rows[-1]["val_psnr_db"] == pytest.approx(np.mean(levels))
     assert run.metrics["phases"] == {phase.name: phase.epochs for phase in run.recipe.phases}
     assert run.metrics["training_seconds"] == pytest.approx(sum(row["seconds"] for row in rows), abs=0.1)
 

@@ -128,8 +128,8 @@ class Data(ABC, Generic[S]):
         """Make the training batches of a phase."""
 
     @abstractmethod
-    def validation(self, recipe: Recipe, splits: S, *, seed: int) -> Batch:
-        """Make the inputs and targets that are measured after every epoch."""
+    def validation(self, recipe: Recipe, splits: S, *, seed: int) -> Mapping[str, Batch]:
+        """Make what is measured after every epoch, by name; the same at every call."""
 
     @abstractmethod
     def evaluate(self, model: keras.Model, recipe: Recipe, splits: S, terms: DataTerms) -> dict[str, dict[str, float]]:

@@ -121,9 +121,9 @@ class PhotoData(Data[PhotoSet]):
             weighted=phase.loss != _LOGARITHMIC,
         )
 
-    def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Batch:
-        """See `validation_batch`."""
-        return validation_batch(splits.validation, seed=seed)
+    def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Mapping[str, Batch]:
+        """See `validation`."""
+        return validation(splits.validation, cast(CameraNoise, recipe.noise), seed=seed)
 
     def evaluate(
         self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms
@@ -175,19 +175,20 @@ class PhotoData(Data[PhotoSet]):
         }
 
 
-def validation_batch(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> Batch:
-    """The middle of each photograph at several levels of white noise; the same at every call."""
+def validation(photos: Sequence[NDArray[np.uint8]], noise: CameraNoise, *, seed: int) -> dict[str, Batch]:
+    """The middle of each photograph at several levels of white noise, by format and level, as in `rgb-25`."""
     rng = np.random.default_rng(seed)
     side = min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16
-    middles = []
-    for photo in photos:
-        top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
-        middles.append(photo[top : top + side, left : left + side])
-    clean = np.stack(middles * len(VALIDATION_SIGMAS_255))
-    sigma_255 = np.repeat(np.asarray(VALIDATION_SIGMAS_255, np.float32), len(middles))
-    noise = rng.standard_normal(clean.shape, dtype=np.float32) * sigma_255[:, None, None, None]
-    noisy = np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
-    return *camera_batch(clean, noisy, sigma_255), None
+    places = [((photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2) for photo in photos]
+    pairs = zip(photos, places, strict=True)
+    clean = np.stack([photo[top : top + side, left : left + side] for photo, (top, left) in pairs])
+    return {
+        f"rgb-{sigma_255:g}": (
+            *camera_batch(clean, add_gaussian(clean, sigma_255, rng), np.full(len(clean), sigma_255, np.float32)),
+            None,
+        )
+        for sigma_255 in VALIDATION_SIGMAS_255
+    }
 
 
 def camera_batch(
