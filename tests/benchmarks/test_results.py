@@ -56,7 +56,7 @@ def make_run(tmp_path, digits_npz):
     """A function that makes a finished run folder below `runs`: `make_run(recipe, figures, …)` gives its path."""
 
     def make(recipe, figures=None, *, folder="", data=digits_npz, seed=0, epochs=None, history=(), **metrics):
-        recipe = RECIPES[recipe]
+        recipe = RECIPES[recipe].with_epochs(epochs) if epochs else RECIPES[recipe]
         path = tmp_path / "runs" / (folder or recipe.name)
         path.mkdir(parents=True)
         splits = recipe.data.load(data, recipe, seed=seed)
@@ -64,7 +64,6 @@ def make_run(tmp_path, digits_npz):
             folder=path,
             recipe=recipe,
             seed=seed,
-            epochs=epochs or recipe.epochs,
             limit=None,
             data_path=data,
             data=DataTerms("bands", "made up"),
@@ -75,14 +74,13 @@ def make_run(tmp_path, digits_npz):
         write_recipe(run)
         (path / "model.keras").write_bytes(recipe.name.encode())
         if history:
-            rows = "".join(f"{epoch},{loss},{loss}\n" for epoch, loss in enumerate(history, 1))
-            (path / "history.csv").write_text(f"epoch,loss,val_loss\n{rows}")
+            rows = "".join(f"main,{epoch},{loss},{loss}\n" for epoch, loss in enumerate(history, 1))
+            (path / "history.csv").write_text(f"phase,epoch,loss,val_loss\n{rows}")
         if figures is not None:
             basics = {
                 "parameters": 101_200,
                 "macs_per_pixel": 128.0,
                 "epochs_run": run.epochs,
-                "quantization_epochs_run": 0,
                 "training_seconds": 123.4,
                 "training_images": len(splits.training),
                 "validation_images": len(splits.validation),
@@ -287,7 +285,7 @@ def test_data_are_found_by_content(results, make_run, add_export, digits_npz, tm
     run = make_run("digit-classifier", {"accuracy": 1.0})
     add_export(run, **CLASSIFIER)
     record = json.loads((run / "recipe.json").read_text())
-    record["data"]["path"] = "/gone/mnist.npz"
+    record["data_path"] = "/gone/mnist.npz"
     (run / "recipe.json").write_text(json.dumps(record))
     other = tmp_path / "other.npz"
     arrays = dict(np.load(digits_npz))

@@ -70,7 +70,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path, digit
         if not folder.exists():
             recipe = RECIPES[name]
             data = photo_folder if recipe.kind == "photos" else digit_file
-            recipe = replace(recipe, batch=batch or recipe.batch)
+            recipe = recipe.with_phases(batch=batch) if batch else recipe
             quietframe_train.train(recipe, data=data, out=folder, epochs=epochs, limit=limit, seed=5)
         return folder
 

@@ -130,7 +130,7 @@ def some_data(tmp_path_factory, mnist_npz, photo_folder, picture_folder):
         (["digit-unet", "--data", "{pictures}", "--out", "{tmp}/run"], "mnist.npz: no such file; expected mnist.npz"),
         (
             ["denoise-and-classify", "--data", "{mnist}", "--epochs", "2", "--out", "{tmp}/run"],
-            "pass --epochs to those",
+            "pass --epochs, --start-from and --from-phase to those",
         ),
         (["denoise-and-classify", "--data", "{tmp}/none", "--out", "{tmp}/run"], "none: no such file"),
         (["digit-cnn", "--data", "{mnist}", "--out", "/proc/run"], "/proc/run: cannot be made"),
