@@ -83,7 +83,7 @@ _PLAIN: Mapping[Any, tuple[tuple[type, ...], str, Any]] = {
 
 def _object(record: Any, hints: tuple[Any, ...], kinds: Mapping[str, type], path: str) -> Any:
     _expect(isinstance(record, dict) and "kind" in record, record, path, "an object with a kind")
-    kind = kinds.get(record["kind"])
+    kind = kinds.get(str(record["kind"]))
     if kind is None:
         raise RecordError(f"{path}: kind {record['kind']!r} is not known to this version of QuietFrame")
     types = get_type_hints(kind)

@@ -134,10 +134,11 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     figure = Figure(figsize=(max(5.2, 3.0 * columns), 2.3 * rows + 0.3), dpi=dpi, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, entry in zip(panels, entries, strict=False):
-        epochs = range(1, len(entry.history) + 1)
+        first = [row for row in entry.history if row["phase"] == entry.history[0]["phase"]]  # others have other losses
+        epochs = range(1, len(first) + 1)
         for key, label, colour in (("loss", "training", BLUE), ("val_loss", "validation", ORANGE)):
             marker = "o" if len(epochs) < 12 else None
-            values = [row.get(key, np.nan) for row in entry.history]
+            values = [row.get(key, np.nan) for row in first]
             axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
         axes.set_title(entry.name, fontsize=9)
         axes.set_xlabel("epoch", fontsize=8)

@@ -189,7 +189,10 @@ def _circumstances(entry: Entry) -> str:
 
 def _reaches(entry: Entry, reported: Reported) -> str:
     """When the validation loss came down to a source's figure, where the two are the same measure."""
-    if not (reported.figure.startswith("bce") and entry.run.recipe.phases[0].loss == "binary_crossentropy"):
+    if not (
+        reported.figure.startswith("bce")
+        and any(phase.loss == "binary_crossentropy" for phase in entry.run.recipe.phases)
+    ):
         return ""
     losses = [row["val_loss"] for row in entry.history if "val_loss" in row]
     reached = next((row["epoch"] for row in entry.history if row.get("val_loss", np.inf) <= reported.mean), None)
