@@ -36,7 +36,8 @@ def observed(
 
     model: functional; models in it are looked into. examples: inputs in the model's order.
     """
-    nodes = list(getattr(model, "_functional", model)._nodes)
+    by_depth = getattr(model, "_functional", model)._nodes_by_depth
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
     watched = [node for node in nodes if wanted(node.operation) and node.input_tensors]
     inner = [node for node in nodes if isinstance(node.operation, keras.Model)]
     tensors = [(node.input_tensors if inputs else node.output_tensors)[0] for node in watched]
@@ -45,7 +46,7 @@ def observed(
         return
     probe = keras.Model(model.inputs, tensors)
     for example in examples:
-        found = probe(list(example) if len(example) > 1 else example[0], training=False)
+        found = probe(list(example), training=False)
         values = [keras.ops.convert_to_numpy(value) for value in (found if isinstance(found, list) else [found])]
         yield from zip((node.operation for node in watched), values, strict=False)
         rest = iter(values[len(watched) :])

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quietframe_train.camera_noise import CameraNoise
+from quietframe.noise.formats import FORMATS
+from quietframe_train.camera_noise import VALIDATION_SIGMAS_255, CameraNoise
 from quietframe_train.corruption import NoNoise, NormalNoise
 from quietframe_train.data.images import ImageBatches, ImageSet
-from quietframe_train.data.photos import VALIDATION_SIGMAS_255, PhotoBatches, camera_batch, loss_weights
+from quietframe_train.data.photos import PhotoBatches, camera_batch, loss_weights
 from quietframe_train.recipes import RECIPES
 
 DIGITS, CAMERA = RECIPES["digit-classifier"], RECIPES["camera-nano"]
@@ -108,19 +109,21 @@ def test_a_logarithmic_loss_counts_every_patch_alike(photos):
     assert (main.weighted, finetune.weighted) == (True, False)
 
 
-def test_camera_validation_is_the_same_at_every_call_and_holds_every_level(photos):
-    found = CAMERA.data.validation(CAMERA, photos, seed=1)
-    again = CAMERA.data.validation(CAMERA, photos, seed=1)
-    assert list(found) == ["rgb-5", "rgb-15", "rgb-25", "rgb-50"]
-    for sigma_255, (name, (inputs, clean, weights)) in zip(VALIDATION_SIGMAS_255, found.items(), strict=True):
+def test_camera_validation_is_the_same_at_every_call_and_holds_every_format(photos):
+    more = replace(photos, validation=photos.training)
+    found = CAMERA.data.validation(CAMERA, more, seed=1)
+    again = CAMERA.data.validation(CAMERA, more, seed=1)
+    assert list(found) == list(FORMATS)
+    assert sum(len(clean) for _, clean, _ in found.values()) == len(more.validation) * len(VALIDATION_SIGMAS_255)
+    for name, (inputs, clean, weights) in found.items():
         assert np.array_equal(inputs["image"], again[name][0]["image"])
         assert weights is None
-        assert len(clean) == len(photos.validation)
-        assert inputs["sigma"] * 255 == pytest.approx(sigma_255)
-        assert np.std(inputs["image"] - clean) * 255 == pytest.approx(sigma_255, rel=0.15)
+        assert inputs["sigma"].shape == (len(clean), 1, 1, 1)
         height, width = clean.shape[1:3]
         assert height == width
         assert height % 8 == 0
+    few = CAMERA.data.validation(CAMERA, photos, seed=1)
+    assert list(few) == list(FORMATS)[: len(photos.validation) * len(VALIDATION_SIGMAS_255)]
 
 
 def test_digit_validation_follows_the_task(mnist_npz):

@@ -1,10 +1,11 @@
-"""The noise that camera denoisers train on: white, of a sensor behind its colour filter, of JPEG, or none.
+"""Draw noisy patches for camera denoisers: white noise or a simulated sensor's, delivered in a camera's format.
 
-Which of them a frame gets, how strong, and which level the model is told. NumPy and OpenCV only.
+NumPy, OpenCV and PyAV only: worker processes draw without Keras.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,219 +14,283 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.noise import MAX_SIGMA_255, add_gaussian, to_uint8
-from quietframe_train import sensor
-from quietframe_train.photos import cut_patches
+from quietframe.noise import MAX_SIGMA_255, add_gaussian
+from quietframe.noise.estimate import estimate_noise
+from quietframe.noise.formats import FORMATS, Chroma, Format, Frame, deliver_noisy, jpeg
+from quietframe.noise.sensor import photograph, random_processing, random_sensor, shrink
 
-Frame = NDArray[np.uint8]
-"""(height, width, 3) uint8 BGR."""
+VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 
-_MARGIN = 12  # so much wider is what a sensor sees: borders of the demosaic and the blocks of JPEG fall anywhere
-_LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR
-_FAINT_255 = 0.1
-TOLD_255 = 1e-3  # the least that is told of noise, for its logarithm
-_QUIET_255 = 2.0  # what an estimate may read in frames without noise
-
-
-class NoisyFrames(NamedTuple):
-    """Frames to train on.
-
-    Attributes:
-        clean, noisy: (N, side, side, 3) uint8 BGR; `clean` is what a camera without noise would have given.
-        told_255: (N,) float32, the noise level that the model is told, in 8-bit levels.
-    """
-
-    clean: NDArray[np.uint8]
-    noisy: NDArray[np.uint8]
-    told_255: NDArray[np.float32]
+_SIDE = 144  # of a frame, at least: what the noise estimator reads
+_MARGIN = 32  # of a frame around a patch, so that blocks and borders fall anywhere
+_RGB = Format("rgb", "rgb")
+_CHROMAS: tuple[tuple[Chroma, float], ...] = (("420", 0.55), ("422", 0.3), ("444", 0.15))
+_GRAY_SHARE = 0.67  # of white noise is left in luma
+_MAX_MOTION = 2.0  # pixels from frame to frame of a clip
 
 
 class NoisyPatches(NamedTuple):
-    """Patches to train on: (count, patch, patch, 3) uint8 BGR, and (count,) float32 levels."""
+    """Patches to train on.
+
+    Attributes:
+        clean, noisy: (N, patch, patch, 3) uint8 BGR; `clean` is what a camera without noise and codec would give.
+        sigma_255: (N,) float32, the noise level that the model is given, in 8-bit levels.
+    """
 
     clean: NDArray[np.uint8]
     noisy: NDArray[np.uint8]
     sigma_255: NDArray[np.float32]
 
 
+class NoisyFrame(NamedTuple):
+    """One frame of a camera.
+
+    Attributes:
+        clean, noisy: (side, side, 3) uint8 BGR, as in `NoisyPatches`.
+        sigma_255: the deviation of the noise that is left in `noisy`, in 8-bit levels, areas without a picture left
+            out; of white noise that clipping cut, what it was before.
+    """
+
+    clean: Frame
+    noisy: Frame
+    sigma_255: float
+
+
+class _Scene(NamedTuple):
+    clean: Frame
+    frames: list[Frame]  # a clip, or one
+    live: NDArray[np.bool_]  # where the picture is, and no bar or text
+    sigma_255: float | None  # of white noise
+
+
 @dataclass(frozen=True)
 class CameraNoise:
-    """Noise of a random kind and level on 8-bit frames, and a told level that is a bit wrong.
-
-    Told levels of white noise are wrong by up to `level_error`. Noise that a camera spread over neighbouring pixels is
-    mostly told as less than it is: so the model learns to take more of it away than of white noise of that level. It is
-    harder to tell from texture, and a cautious model would leave much of it.
-
-    A few white frames are told as hardly noisy: a model that only saw clean ones told so would ignore what it sees,
-    from one told level to the next.
+    """Noise of random kinds, levels and formats on 8-bit frames.
 
     Attributes:
         max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
-        level_error: the told level is wrong by up to this share, so that an estimate may be, too.
-        understated_share: share of white frames that are told as anything from nothing to what that error leaves.
-        sensor_share: share of frames with a sensor's noise: `sensor.random_sensor`, mosaic, shot and read noise.
-        quiet_share: share of frames without noise, half of them compressed.
-        smooth_share, resize_share, jpeg_share: shares of the sensor's frames whose noise the camera has smoothed, that
-            are made smaller, by up to `max_shrink`, and compressed, with a quality from `jpeg_quality`.
-        radius, colour_radius, colour_share, gain: the least and the most of what `smoothed` takes.
-        softness: the least and the most pixels of a sensor to one of a photograph, which was sharpened and made
-            smaller: else its edges would come out of the mosaic with false colours, and the model would learn to keep
-            them.
-        told_share: the least and the most that a sensor's noise is told as, as a share of what it is.
-        soft_quiet_share: share of the frames without noise that are enlarged, by up to the least `softness`: soft
-            frames are to stay as they are, too, and a sensor's alone would teach that what is soft is noisy.
-        gray_share: share of frames of a gray camera: three equal channels, with equal noise.
-        flat_share: share of frames that show nothing but one colour, or one that changes slowly into another.
+        sensor_share: share of frames with the noise of a simulated sensor (`quietframe.noise.sensor`).
+        clean_share: share of frames without noise, in every format.
+        rgb_share, yuyv_share, h264_share: shares of frames that are delivered so; the rest is JPEG.
+        jpeg_quality: least and greatest quality of JPEG.
+        crf: least and greatest constant rate factor of H.264.
+        twice_share: share of frames that were compressed as JPEG once before.
+        gray_share: share of gray cameras: three equal planes.
+        flat_share: share of frames that show one colour, or one that changes slowly into another.
+        overlay_share: share of frames with bars, black or white areas or burnt-in text.
+        soft_share: share of clean frames that are enlarged: soft frames without noise are to stay as they are.
+        max_shrink: sensors' frames are resized by up to this factor, in three of ten.
+        softness: least and greatest number of a sensor's pixels to one of a photograph, which was sharpened and made
+            smaller. Without, its edges would leave the mosaic with false colours, and frames of many megapixels are
+            soft.
+        level_error: the estimated level that the model is given is changed by up to this share.
+        any_level_share: share of frames whose given level is any other: a user may state one.
     """
 
     max_sigma_255: float = 60.0
-    level_error: float = 0.3
-    understated_share: float = 0.02
     sensor_share: float = 0.3
-    quiet_share: float = 0.05
-    smooth_share: float = 0.7
-    resize_share: float = 0.3
-    jpeg_share: float = 0.6
-    gray_share: float = 0.08
-    flat_share: float = 0.08
+    clean_share: float = 0.08
+    rgb_share: float = 0.4
+    yuyv_share: float = 0.1
+    h264_share: float = 0.08
+    jpeg_quality: tuple[int, int] = (50, 98)
+    crf: tuple[int, int] = (17, 32)
+    twice_share: float = 0.05
+    gray_share: float = 0.06
+    flat_share: float = 0.1
+    overlay_share: float = 0.06
+    soft_share: float = 0.4
     max_shrink: float = 1.6
-    jpeg_quality: tuple[int, int] = (50, 95)
-    radius: tuple[float, float] = (0.5, 1.3)
-    colour_radius: tuple[float, float] = (1.5, 4.5)
-    colour_share: tuple[float, float] = (0.3, 0.9)
-    gain: tuple[float, float] = (1.0, 2.5)
-    softness: tuple[float, float] = (1.5, 1.5)
-    told_share: tuple[float, float] = (0.5, 1.0)
-    soft_quiet_share: float = 0.0
+    softness: tuple[float, float] = (1.5, 4.0)
+    level_error: float = 0.2
+    any_level_share: float = 0.03
 
-    def source_side(self, side: int) -> int:
-        """How large frames `apply` wants for results of `side` pixels; of smaller ones a camera sees less."""
-        return int(np.ceil((side + _MARGIN) * max(1, self.max_shrink / self.softness[0])))
+    def draw(self, photos: Sequence[Frame], count: int, patch: int, rng: np.random.Generator) -> NoisyPatches:
+        """Draw patches from random photographs, a few from each frame that a camera delivers.
 
-    def draw(
-        self, photos: Sequence[NDArray[np.uint8]], count: int, patch: int, rng: np.random.Generator
-    ) -> NoisyPatches:
-        """Cut random patches from photographs, (H, W, 3) uint8 BGR each, and make noisy ones of them."""
-        side = min(self.source_side(patch), *(min(photo.shape[:2]) for photo in photos))
-        return NoisyPatches(*self.apply(cut_patches(photos, count, side, rng), patch, rng))
-
-    def apply(self, frames: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NoisyFrames:
-        """frames: (N, height, width, 3) uint8 BGR, clean, at least `side` in height and width."""
-        clean = np.empty((len(frames), side, side, 3), np.uint8)
+        photos: (H, W, 3) uint8 BGR each, at least as large as a frame. count: of patches. patch: their side in pixels.
+        """
+        side = max(_SIDE, patch + _MARGIN)
+        each = max(1, side**2 // (2 * patch**2))
+        clean = np.empty((count, patch, patch, 3), np.uint8)
         noisy = np.empty_like(clean)
-        told = np.empty(len(frames), np.float32)
-        for index, frame in enumerate(frames):
-            clean[index], noisy[index], told[index] = self._one(frame, side, rng)
-        return NoisyFrames(clean, noisy, np.clip(told, 0, MAX_SIGMA_255))
+        sigma_255 = np.empty(count, np.float32)
+        for start in range(0, count, each):
+            scene, form = self._scene(photos[int(rng.integers(len(photos)))], side, rng)
+            delivered = form.deliver(scene.frames)
+            level_255 = self._given_level(delivered, rng)
+            for index in range(start, min(start + each, count)):
+                top, left = rng.integers(side - patch + 1, size=2)
+                clean[index] = scene.clean[top : top + patch, left : left + patch]
+                noisy[index] = delivered[top : top + patch, left : left + patch]
+                sigma_255[index] = level_255
+        return NoisyPatches(clean, noisy, sigma_255)
+
+    def frame(self, photo: Frame, side: int, rng: np.random.Generator) -> NoisyFrame:
+        """Draw one square frame and the level of the noise in it."""
+        scene, form = self._scene(photo, side, rng)
+        noisy = form.deliver(scene.frames)
+        left = _deviation(noisy, form.deliver([scene.clean] * form.frames), scene.live)
+        if scene.sigma_255:
+            before = _deviation(scene.frames[-1], scene.clean, scene.live)
+            left = scene.sigma_255 * min(1.0, left / before) if before else left
+        return NoisyFrame(scene.clean, noisy, left if scene.sigma_255 != 0 else 0.0)
 
     def describe(self) -> str:
-        """One line for the model card."""
-        low, high = self.jpeg_quality
-        least, most = self.told_share
+        """Describe the noise in one line, for the model card."""
+        jpeg_share = 1 - self.rgb_share - self.yuyv_share - self.h264_share
         return (
-            f"Gaussian, sigma 0 to {self.max_sigma_255:g} of 255, rounded and clipped to 8 bits; "
-            f"{self.sensor_share:.0%} of the frames with shot and read noise of a sensor, demosaiced, "
-            f"{self.jpeg_share:.0%} of those as JPEG of quality {low} to {high}; {self.quiet_share:.0%} without noise; "
-            f"told level up to {self.level_error:.0%} wrong (of {self.understated_share:.0%} of the white frames "
-            f"anything less), of a sensor's noise {least:.0%} to {most:.0%}"
+            f"white, sigma 0 to {self.max_sigma_255:g} of 255; {self.sensor_share:.0%} of the frames with noise of a "
+            f"simulated sensor, {self.clean_share:.0%} without; delivered as RGB ({self.rgb_share:.0%}), YUYV 4:2:2 "
+            f"({self.yuyv_share:.0%}), JPEG of quality {self.jpeg_quality[0]} to {self.jpeg_quality[1]} "
+            f"({jpeg_share:.0%}) and H.264 of CRF {self.crf[0]} to {self.crf[1]} ({self.h264_share:.0%}); "
+            "noise level as the runtime estimates it"
         )
 
-    def _one(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
-        if rng.random() < self.flat_share:
-            frame = flat_frame(frame.shape[0], frame.shape[1], rng)
+    def _given_level(self, frame: Frame, rng: np.random.Generator) -> float:
+        if rng.random() < self.any_level_share:
+            return float(rng.uniform(0, MAX_SIGMA_255))
+        level = estimate_noise(frame) * np.exp(rng.uniform(-self.level_error, self.level_error))
+        return float(min(level, MAX_SIGMA_255))
+
+    def _scene(self, photo: Frame, side: int, rng: np.random.Generator) -> tuple[_Scene, Format]:
+        """Draw what reaches the encoder, and the format."""
+        form = self._format(rng)
+        speed = rng.uniform(-_MAX_MOTION, _MAX_MOTION, 2) if form.frames > 1 and rng.random() < 0.5 else np.zeros(2)
+        path = np.rint(speed * np.arange(form.frames)[:, None]).astype(int)
+        path -= path.min(axis=0)
+        seen = side + int(path.max())
         kind = rng.random()
-        if kind < self.sensor_share:
-            return self._of_sensor(frame, side, rng)
-        gray = rng.random() < self.gray_share
-        quiet = kind > 1 - self.quiet_share
-        soft = quiet and rng.random() < self.soft_quiet_share
-        clean = self._soft(frame, side, rng) if soft else _cut(frame, side, rng)
-        if gray:
-            clean = _as_gray(clean)
-        if quiet:
-            noisy = compress(clean, int(rng.integers(*self.jpeg_quality))) if rng.random() < 0.5 else clean
-            return clean, noisy, rng.uniform(0, _QUIET_255)
-        sigma_255 = rng.uniform(0, self.max_sigma_255)
-        noisy = add_gaussian(clean[:, :, :1] if gray else clean, sigma_255, rng)
-        noisy = np.broadcast_to(noisy, clean.shape)
-        least_255, most_255 = sigma_255 * (1 - self.level_error), sigma_255 * (1 + self.level_error)
-        if rng.random() < self.understated_share:
-            return clean, noisy, rng.uniform(0, least_255)
-        return clean, noisy, _told(least_255, most_255, rng)
+        is_clean = kind > 1 - self.clean_share
+        sigma_255 = None
+        if kind < self.sensor_share and not is_clean:
+            clean, frames = self._of_sensor(photo, seen, form.frames, rng)
+        else:
+            soft = is_clean and rng.random() < self.soft_share
+            clean = self._view(photo, seen, _between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
+            sigma_255 = 0.0 if is_clean else rng.uniform(0, self.max_sigma_255)
+            frames = [add_gaussian(clean, sigma_255, rng) if sigma_255 else clean for _ in range(form.frames)]
+        if rng.random() < self.gray_share:
+            clean, *frames = (_as_gray(frame) for frame in (clean, *frames))
+            sigma_255 = sigma_255 and _GRAY_SHARE * sigma_255
+        frames = [frame[top : top + side, left : left + side] for frame, (top, left) in zip(frames, path, strict=True)]
+        top, left = path[-1]
+        clean = clean[top : top + side, left : left + side]
+        live = np.ones((side, side), bool)
+        if rng.random() < self.overlay_share:
+            painted, live = _overlay(side, rng)
+            clean, *frames = (np.where(live[:, :, None], frame, painted) for frame in (clean, *frames))
+        if rng.random() < self.twice_share:
+            quality, chroma = int(rng.integers(70, 98)), _random_chroma(rng)
+            frames = [jpeg(frame, quality, chroma) for frame in frames]
+        return _Scene(np.ascontiguousarray(clean), frames, live, sigma_255), form
 
-    def _soft(self, frame: Frame, side: int, rng: np.random.Generator) -> Frame:
-        return _enlarged(_cut(frame, round(side / rng.uniform(1, self.softness[0])), rng), side)
-
-    def _of_sensor(self, frame: Frame, side: int, rng: np.random.Generator) -> tuple[Frame, Frame, float]:
-        factor = rng.uniform(1, self.max_shrink) if rng.random() < self.resize_share else 1.0
-        seen = int((side + _MARGIN) * factor) // 2 * 2
-        scene = _cut(frame, min(round(seen / rng.uniform(*self.softness)), *frame.shape[:2]), rng)
-        clean, noisy = sensor.photograph(_enlarged(scene, seen), rng)
-        if rng.random() < self.smooth_share:
-            drawn = (rng.uniform(*span) for span in (self.radius, self.colour_radius, self.colour_share, self.gain))
-            noisy = smoothed(clean, noisy, *drawn)
+    def _of_sensor(self, photo: Frame, side: int, count: int, rng: np.random.Generator) -> tuple[Frame, list[Frame]]:
+        factor = rng.uniform(1, self.max_shrink) if rng.random() < 0.3 else 1.0
+        seen = int((side + 4) * factor) // 2 * 2
+        scene = self._view(photo, seen, _between(self.softness, rng), rng)
+        clean, frames = photograph(scene, random_sensor(rng), random_processing(rng), rng, frames=count)
         if factor > 1:
-            clean, noisy = (sensor.shrink(image, side + _MARGIN) for image in (clean, noisy))
-        if rng.random() < self.jpeg_share:
-            noisy = compress(noisy, int(rng.integers(*self.jpeg_quality)))
-        top, left = rng.integers(2, _MARGIN - 1, 2)
-        clean, noisy = (image[top : top + side, left : left + side] for image in (clean, noisy))
-        sigma_255 = float(np.std(noisy.astype(np.float32) - clean))
-        least, most = self.told_share
-        return clean, noisy, _told(least * sigma_255, most * sigma_255, rng)
+            clean, *frames = shrink([clean, *frames], side + 4)
+        clean, *frames = (frame[2 : 2 + side, 2 : 2 + side] for frame in (clean, *frames))  # off the mosaic's borders
+        return clean, frames
+
+    def _view(self, photo: Frame, side: int, softness: float, rng: np.random.Generator) -> Frame:
+        """Cut a square from a photograph, turned and flipped at random, and enlarge it by `softness`."""
+        if rng.random() < self.flat_share:
+            return flat_frame(side, rng)
+        cut = min(round(side / softness), *photo.shape[:2])
+        top, left = rng.integers(photo.shape[0] - cut + 1), rng.integers(photo.shape[1] - cut + 1)
+        view = np.rot90(photo[top : top + cut, left : left + cut], int(rng.integers(4)))
+        view = np.ascontiguousarray(view[:, ::-1] if rng.random() < 0.5 else view)
+        return view if cut == side else cv2.resize(view, (side, side), interpolation=cv2.INTER_CUBIC)
+
+    def _format(self, rng: np.random.Generator) -> Format:
+        kind = rng.random()
+        if kind < self.rgb_share:
+            return _RGB
+        if kind < self.rgb_share + self.yuyv_share:
+            return Format("yuyv", "yuyv")
+        if kind < self.rgb_share + self.yuyv_share + self.h264_share:
+            return Format("h264", "h264", quality=int(rng.integers(self.crf[0], self.crf[1] + 1)))
+        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
+        return Format("jpeg", "jpeg", _random_chroma(rng), quality)
 
 
-def _told(least_255: float, most_255: float, rng: np.random.Generator) -> float:
-    """The level that is told: as often twice the least as half the most."""
-    return float(np.exp(rng.uniform(*np.log(np.maximum((least_255, most_255), TOLD_255)))))
+def validation_patches(photos: Sequence[Frame], side: int, *, seed: int) -> NoisyPatches:
+    """Return the middle of each photograph in several formats and noise levels: the same at every call.
 
-
-def compress(frame: Frame, quality: int) -> Frame:
-    """A frame as it comes out of a JPEG file of that quality, 1 to 100."""
-    encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-
-
-def smoothed(
-    clean: Frame, noisy: Frame, radius: float, colour_radius: float, colour_share: float, gain: float
-) -> Frame:
-    """A noisy frame whose noise was smoothed and made stronger: as a camera's own denoising leaves it, in blotches.
-
-    Cameras take more of the noise of colour than of that of brightness, as the eye does: of real JPEG photographs
-    (`polyu`), noise of colour (blue minus brightness) is 0.8 times as strong as that of brightness, and as alike four
-    pixels away (0.5) as the other is one pixel away (0.6). Straight from a sensor it is twice as strong.
-
-    radius, colour_radius: of the Gaussians, in pixels. colour_share: deviation of the noise of colour, all channels
-    together, as a share of that of brightness. gain: on what is left of the noise.
+    The photographs take turns over all of `FORMATS` and `VALIDATION_SIGMAS_255`, so that each of them is seen about as
+    often. The level is what the estimator reads. photos: (H, W, 3) uint8 BGR each, at least `side` high and wide.
     """
-    noise = noisy.astype(np.float32) - clean
-    bright = cv2.transform(noise, _LUMA)
-    colour = cv2.GaussianBlur(noise - bright[:, :, None], (0, 0), colour_radius)
-    bright = cv2.GaussianBlur(bright, (0, 0), radius)
-    colour *= colour_share * np.std(bright) / max(float(np.std(colour)), _FAINT_255)
-    return to_uint8(clean + gain * (bright[:, :, None] + colour))
+    turns = list(itertools.product(VALIDATION_SIGMAS_255, FORMATS.values()))
+    clean, noisy, sigma_255 = [], [], []
+    for index in range(len(photos) * len(VALIDATION_SIGMAS_255)):
+        frame = middle(photos[index % len(photos)], side)
+        noise_255, form = turns[index % len(turns)]
+        clean.append(frame)
+        noisy.append(deliver_noisy(frame, noise_255, form, np.random.default_rng((seed, index))))
+        sigma_255.append(estimate_noise(noisy[-1]))
+    return NoisyPatches(np.stack(clean), np.stack(noisy), np.asarray(sigma_255, np.float32))
 
 
-def flat_frame(height: int, width: int, rng: np.random.Generator) -> Frame:
-    """One colour that changes evenly into a similar one from edge to edge, or does not change.
+def middle(photo: Frame, side: int) -> Frame:
+    """Return the middle of a photograph, at most `side` high and wide, off the grid of its own blocks."""
+    top, left = (max(0, size - side) // 2 | 1 if size > side else 0 for size in photo.shape[:2])
+    return np.ascontiguousarray(photo[top : top + side, left : left + side])
 
-    Half of the colours are near gray, as walls and skies are.
+
+def flat_frame(side: int, rng: np.random.Generator) -> Frame:
+    """Draw a frame of one colour that changes evenly into a similar one from edge to edge, or does not change.
+
+    Half of the colours are near gray, as walls and skies are; some are black or white.
     """
     near_gray = rng.random() < 0.5
-    start = rng.uniform(0, 255) + rng.normal(0, 15, 3) if near_gray else rng.uniform(0, 255, 3)
+    start = rng.uniform(-15, 270) + rng.normal(0, 15, 3) if near_gray else rng.uniform(0, 255, 3)
     end = start + rng.uniform(-30, 30, 3) * (rng.random() < 0.5)
-    slope = np.linspace(0, 1, width)[None, :, None]
-    return np.broadcast_to(np.clip(np.rint(start + (end - start) * slope), 0, 255).astype(np.uint8), (height, width, 3))
+    slope = np.linspace(0, 1, side)[None, :, None]
+    flat = np.clip(np.rint(start + (end - start) * slope), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(flat, (side, side, 3)))
 
 
-def _cut(frame: Frame, side: int, rng: np.random.Generator) -> Frame:
-    top, left = rng.integers(frame.shape[0] - side + 1), rng.integers(frame.shape[1] - side + 1)
-    return frame[top : top + side, left : left + side]
+def _overlay(side: int, rng: np.random.Generator) -> tuple[Frame, NDArray[np.bool_]]:
+    """Draw bars, an area or text: a frame that holds them, and where it does not."""
+    painted = np.zeros((side, side, 3), np.uint8)
+    kind = rng.random()
+    live = np.ones((side, side), bool)
+    if kind < 0.4:  # letterbox or pillarbox
+        width = int(rng.integers(8, side // 2))
+        live[:width] = False
+        if rng.random() < 0.5:
+            live = live.T.copy()
+    elif kind < 0.7:  # an area, black or white
+        top, left, height, width = rng.integers(8, side * 3 // 4, 4)
+        live[top : top + height, left : left + width] = False
+        painted[:] = 255 * (rng.random() < 0.5)
+    else:
+        mask = np.zeros((side, side), np.uint8)
+        text = "".join(chr(code) for code in rng.integers(48, 91, 12))
+        place = (int(rng.integers(0, side // 4)), int(rng.integers(16, side)))
+        cv2.putText(mask, text, place, cv2.FONT_HERSHEY_SIMPLEX, rng.uniform(0.4, 0.9), 255, int(rng.integers(1, 3)))
+        live = mask == 0
+        painted[:] = int(rng.choice([0, 255, 235]))
+    return painted, live
 
 
-def _enlarged(frame: Frame, side: int) -> Frame:
-    return cv2.resize(np.ascontiguousarray(frame), (side, side), interpolation=cv2.INTER_CUBIC)
+def _between(bounds: tuple[float, float], rng: np.random.Generator) -> float:
+    """Draw a factor: as often in the lower half of their logarithms as in the upper."""
+    return float(np.exp(rng.uniform(*np.log(bounds))))
+
+
+def _random_chroma(rng: np.random.Generator) -> Chroma:
+    chromas, shares = zip(*_CHROMAS, strict=True)
+    return chromas[int(rng.choice(len(chromas), p=shares))]
 
 
 def _as_gray(frame: Frame) -> Frame:
-    return cv2.cvtColor(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+
+
+def _deviation(noisy: Frame, clean: Frame, live: NDArray[np.bool_]) -> float:
+    difference = noisy[live].astype(np.float32) - clean[live]
+    return float(np.std(difference)) if difference.size else 0.0

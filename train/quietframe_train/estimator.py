@@ -1,6 +1,7 @@
 """Trains the noise estimator that comes with the runtime: `python -m quietframe_train.estimator PHOTOS`.
 
-It learns on photographs with the noise that camera models train on, at levels that are known.
+It learns on photographs with the noise and the formats that camera models train on, at levels that are known, and on
+drawings and pages, which have none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +22,16 @@ from numpy.typing import NDArray
 from quietframe.images import write_whole
 from quietframe.noise import MAX_SIGMA_255
 from quietframe.noise.estimate import READINGS, WEIGHTS, read_noise, to_answer, to_features
+from quietframe.noise.formats import jpeg
 from quietframe_train.camera_noise import CameraNoise
-from quietframe_train.photos import cut_patches, load_photos
+from quietframe_train.photos import load_photos
 
-_NOISE = CameraNoise(
-    level_error=0.0, told_share=(1.0, 1.0), sensor_share=0.4, quiet_share=0.0, gray_share=0.25, flat_share=0.03
-)
+_NOISE = CameraNoise(sensor_share=0.4, clean_share=0.0, gray_share=0.15, flat_share=0.03)
 _EXAMPLES = 16_000
 _SIDES = (160, 320)
 _CLEAN_SHARE = 0.05
-_FAINTEST_255 = 0.5
+_DRAWN_SHARE = 0.03
+_MIN_SIGMA_255 = 0.5
 _HIDDEN = (32, 32)
 _EPOCHS = 120
 _BATCH = 64
@@ -47,7 +49,7 @@ def train_estimator(photos: str | Path, out: str | Path, *, examples: int = _EXA
     Returns the median share by which it errs on the validation frames with a level above 2.
     Raises SourceError if there are no photographs.
     """
-    found = load_photos(photos, validation_share=0.1)
+    found = load_photos(photos, validation_list="photos_validation.txt", validation_share=0.1)
     rng = np.random.default_rng(seed)
     readings, levels = _draw(found.training, examples - examples // 10, rng)
     held_readings, held_levels = _draw(found.validation, examples // 10, rng)
@@ -71,16 +73,41 @@ def _draw(
     """Readings of noisy frames, (count, READINGS), and their levels, (count,)."""
     readings, levels = np.empty((count, READINGS), np.float32), np.empty(count, np.float32)
     for index in range(count):
+        if rng.random() < _DRAWN_SHARE:
+            readings[index], levels[index] = read_noise(draw_scene(int(rng.integers(*_SIDES)), rng)), 0.0
+            continue
         # Levels up to a random greatest one: low ones are as hard as high ones, and come as often.
-        most = math.exp(rng.uniform(math.log(_FAINTEST_255), math.log(1.1 * MAX_SIGMA_255)))
-        noise = replace(_NOISE, max_sigma_255=0.0 if rng.random() < _CLEAN_SHARE else most)
+        max_sigma = math.exp(rng.uniform(math.log(_MIN_SIGMA_255), math.log(1.1 * MAX_SIGMA_255)))
+        clean_share = float(rng.random() < _CLEAN_SHARE)
+        noise = replace(_NOISE, max_sigma_255=max_sigma, clean_share=clean_share)
         photo = photos[int(rng.integers(len(photos)))]
-        source = min(photo.shape[:2])
-        side = min(int(rng.integers(*_SIDES)), int(source * 0.85) - 12)
-        frame = noise.apply(cut_patches([photo], 1, source, rng), side, rng)
-        readings[index] = read_noise(frame.noisy[0])
-        levels[index] = frame.told_255[0]
+        side = min(int(rng.integers(*_SIDES)), *(int(size * 0.6) for size in photo.shape[:2]))
+        frame = noise.frame(photo, side, rng)
+        readings[index], levels[index] = read_noise(frame.noisy), frame.sigma_255
     return readings, levels
+
+
+def draw_scene(side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw a scene or a page of text, (side, side, 3), as it is or compressed: edges and even areas, and no noise."""
+    paper, ink = rng.integers(0, 256, 3), rng.integers(0, 256, 3)
+    plain = rng.random()
+    frame = np.full((side, side, 3), 0 if plain < 1 / 3 else 255 if plain < 2 / 3 else paper, np.uint8)
+    gray = rng.random() < 0.3
+    thickness, scale = int(rng.integers(1, 4)), rng.uniform(0.3, 1.0)
+    if rng.random() < 0.4:
+        for row in range(int(rng.integers(0, 60)), side, int(rng.uniform(30, 60) * scale)):
+            words = "".join(chr(letter) for letter in rng.integers(33, 123, 80))
+            place = (int(rng.integers(-20, 40)), row)
+            cv2.putText(frame, words, place, cv2.FONT_HERSHEY_SIMPLEX, scale, ink.tolist(), thickness, cv2.LINE_AA)
+    for _ in range(int(rng.integers(0, 40))):
+        colour = rng.integers(0, 256, 3).tolist()
+        corners = rng.integers(-side // 4, side * 5 // 4, (int(rng.integers(3, 6)), 2), dtype=np.int32)
+        if rng.random() < 0.6:
+            cv2.fillPoly(frame, [corners], colour, cv2.LINE_AA)
+        cv2.polylines(frame, [corners], True, ink.tolist(), thickness, cv2.LINE_AA)
+    if gray:
+        frame = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return jpeg(frame, int(rng.integers(70, 98))) if rng.random() < 0.5 else frame
 
 
 def _write_weights(path: Path, model: keras.Model, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.noise import add_gaussian, to_uint8
+from quietframe.noise import to_uint8
+from quietframe.noise.estimate import estimate_noise
+from quietframe.noise.formats import FORMATS, deliver_noisy
 from quietframe.quality import mean_psnr_db, ssim
+from quietframe_train.camera_noise import middle
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.data.images import ImageSet
 from quietframe_train.models import GEOMETRIES
@@ -21,7 +25,7 @@ NOISE_SEED = 20_260_000
 """Of the noise on test images: the same for every training, so that runs compare."""
 
 _BATCH_PIXELS = 2**19  # in one prediction
-_LARGEST = 1024  # side in pixels; of larger photographs the middle is measured
+_PHOTO_SIDE = 384  # in pixels; of larger photographs the middle is measured
 
 
 def image_figures(model: keras.Model, recipe: Recipe, test: ImageSet) -> dict[str, float]:
@@ -105,23 +109,21 @@ def fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
 def photo_figures(
     model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]], sigmas_255: Sequence[float]
 ) -> dict[str, float]:
-    """Measure a noise-conditioned model's PSNR on photographs at several levels, and that of the noisy ones."""
+    """Measure a camera model on photographs in every format and level: mean PSNR, blind, and the noisy frames' own.
+
+    The level is what the runtime's estimator reads, the reference the photograph before noise and format; sigma 0 is a
+    clean frame in that format.
+    """
     figures: dict[str, float] = {}
-    for sigma_255 in sigmas_255:
-        pairs = list(_noisy_photos(photos, sigma_255))
-        denoised = [(clean, denoise_photo(model, recipe, noisy, sigma_255)) for clean, noisy in pairs]
-        figures[f"psnr_db_sigma{sigma_255:g}"] = mean_psnr_db(denoised)
-        figures[f"noisy_psnr_db_sigma{sigma_255:g}"] = mean_psnr_db(pairs)
+    clean = [middle(photo, _PHOTO_SIDE) for photo in photos]
+    for number, (form, sigma_255) in enumerate(itertools.product(FORMATS.values(), sigmas_255)):
+        rngs = (np.random.default_rng((NOISE_SEED, number, index)) for index in range(len(clean)))
+        noisy = [deliver_noisy(frame, sigma_255, form, rng) for frame, rng in zip(clean, rngs, strict=True)]
+        denoised = [denoise_photo(model, recipe, frame, estimate_noise(frame)) for frame in noisy]
+        name = f"psnr_db_{form.name}_sigma{sigma_255:g}"
+        figures[name] = mean_psnr_db(zip(clean, denoised, strict=True))
+        figures[f"noisy_{name}"] = mean_psnr_db(zip(clean, noisy, strict=True))
     return figures
-
-
-def _noisy_photos(
-    photos: Sequence[NDArray[np.uint8]], sigma_255: float
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    for index, photo in enumerate(photos):
-        top, left = (max(0, side - _LARGEST) // 2 for side in photo.shape[:2])
-        clean = photo[top : top + _LARGEST, left : left + _LARGEST]
-        yield clean, add_gaussian(clean, sigma_255, np.random.default_rng((NOISE_SEED, round(sigma_255), index)))
 
 
 def _cross_entropy(clean: NDArray[np.float32], images: NDArray[Any]) -> float:

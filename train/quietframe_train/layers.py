@@ -89,7 +89,7 @@ class RangeLimit(keras.regularizers.Regularizer):
 
 
 @keras.saving.register_keras_serializable("quietframe")
-class TrainedSteps(keras.layers.Layer):
+class FakeQuantization(keras.layers.Layer):
     """Round to the steps of an 8-bit tensor while training; give values as they are otherwise.
 
     What follows learns to lean on what is large beside a step, and what comes before to make it so: in a few epochs at

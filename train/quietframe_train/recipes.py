@@ -81,8 +81,7 @@ _CAMERA = Recipe(
         {"widths": (32, 48, 64, 96), "encoder_convs": (1, 2, 1, 2), "decoder_convs": (1, 1, 1), "last_kernel": 1},
     ),
     data=PhotoData(),
-    # With half as many flat frames those came out a level off.
-    noise=CameraNoise(sensor_share=0.2, flat_share=0.1, gray_share=0.05),
+    noise=CameraNoise(),
     phases=(
         Phase(
             "main", epochs=80, batch=16, loss="mae_and_means", steps_per_epoch=1000, optimizer=_MUON, schedule=_WARMUP
@@ -99,7 +98,7 @@ _CAMERA = Recipe(
             frozen_norms=True,
         ),
     ),
-    limits="trained on photographs with noise made by formulas: white, and of a simulated sensor with JPEG",
+    limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
 
@@ -304,27 +303,11 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-nano",
-        summary="26k-parameter colour camera denoiser, noise-conditioned, any frame size",
-        model=ModelConfig("camera_nano", {"width": 16, "deep_widths": (32, 48)}),
-        # Of its few weights, twice as many flat or gray frames took 0.1 dB on white noise. It hardly tells noise that
-        # a camera has smoothed from texture, and would leave both: so what it learns of cameras is that their frames
-        # are soft, that their noise of colour is smooth, and that there is more noise than an estimate says.
-        noise=CameraNoise(
-            max_sigma_255=66.0,
-            sensor_share=0.21,
-            quiet_share=0.12,
-            smooth_share=1.0,
-            flat_share=0.05,
-            gray_share=0.06,
-            radius=(0.0, 0.5),
-            colour_share=(0.5, 1.0),
-            gain=(1.0, 2.0),
-            softness=(5.0, 8.0),
-            told_share=(0.15, 0.6),
-            soft_quiet_share=0.7,
+        summary="61k-parameter colour camera denoiser, noise-conditioned, any frame size",
+        model=ModelConfig(
+            "camera_unet",
+            {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
         ),
-        phases=(_CAMERA.phases[0], replace(_CAMERA.phases[1], epochs=32)),
-        source="QuietFrame: shrinkage (Donoho and Johnstone 1994) with learned filters and gains",
     ),
     _CAMERA,
     replace(

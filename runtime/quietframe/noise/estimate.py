@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,6 +34,17 @@ _TO_SIGMA = math.sqrt(math.pi / 2) / _KERNEL_NORM  # a Gaussian's mean magnitude
 _FAINT_READING = 0.25
 FAINT_255 = 1.0
 _SMALLEST = 3
+_BLACK, _WHITE = 3, 252  # codecs ripple
+_DEAD_SHARE, _DEAD_SPAN = (
+    0.4,
+    0.2,
+)  # of a block's pixels: from the first on none of it counts, below their difference all
+_LEAST_SHARE = 0.12  # of the blocks: two tiles of nine are 0.22
+_GRID, _POINTS = 16, 32  # at least so many pixels from point to point, and at most twice so many points a side
+_APART = 3
+_PLATE_SHARE, _PLATE_SPAN = 0.02, 0.04  # of the points: a smaller plate spares all quantiles
+_TEXT_SHARE = 0.15  # of the points that show something in the row, or the column, with the most
+_FILLED = 0.5
 
 
 class Weights(NamedTuple):
@@ -67,20 +79,24 @@ def read_noise(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Readings from which the noise level can be told: (READINGS,) float32.
 
     All but two are the deviation of white noise, in 8-bit levels, that would read so by Immerkær's second-difference
-    mask (1996) over blocks of up to five strips: three quantiles over the blocks, as texture fills some and spares
-    others; at whole, half and quarter size, as noise that a camera has spread over its neighbourhood is small in fine
-    detail; of green, and of red minus blue, where the picture's edges mostly cancel and noise does not (0 for gray
-    frames). The last two are how many percent of the pixels are black and white: there noise is clipped.
+    mask (1996) over blocks of some strips: three quantiles over the blocks, as texture fills some and spares others; at
+    whole, half and quarter size, as noise that a camera has spread over its neighbourhood is small in fine detail; of
+    green, and of red minus blue, where the image's edges mostly cancel and noise does not (0 for gray frames, also as
+    three equal planes). The last two are how many percent of the pixels are black and white: there noise is clipped.
+
+    Only what shows something counts: neither strips nor blocks of black bars, of a white page or of a plate of one
+    colour, as far as there are others (`_live`).
 
     frame: (H, W, 3) BGR or (H, W) gray, uint8, at least 3×3.
     """
-    sample = _sample(frame)
+    sample, table = _sample(frame)
     planes = [sample] if sample.ndim == 2 else [cv2.extractChannel(sample, 1), _opponent(sample)]
+    weights = _live(planes[0], table)
     readings = np.zeros((2, _LEVELS, len(_QUANTILES)), np.float32)
-    clipped = [100 - _percent(planes[0]), _percent(cv2.compare(planes[0], 255, cv2.CMP_EQ))]
+    clipped = [_percent(planes[0], value, weights) for value in (0, 255)]
     for level in range(_LEVELS):
         for index, plane in enumerate(planes):
-            readings[index, level] = _quantiles(plane, level)
+            readings[index, level] = _quantiles(plane, level, weights)
         planes = [_halved(plane) for plane in planes]
     return np.append(readings, clipped).astype(np.float32)
 
@@ -115,23 +131,85 @@ def _weights() -> Weights:
     return read_weights(WEIGHTS)
 
 
-def _sample(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Strips of the frame, one below the other: (strips · 32, width, …), contiguous, width a multiple of 4."""
+def _sample(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Strips of the frame, one below the other: (strips · 32, width, …), contiguous, width a multiple of 4.
+
+    They lie evenly in the part of the frame that shows something; if it is narrow, there are more of them. Also
+    returns what `_dead_values` does.
+    """
     missing = [max(0, _STRIP - size) for size in frame.shape[:2]]
     if any(missing):
         frame = cv2.copyMakeBorder(np.ascontiguousarray(frame), 0, missing[0], 0, missing[1], cv2.BORDER_REFLECT)
-    height, width = frame.shape[:2]
-    count, wide = min(_STRIPS, height // _STRIP), min(_WIDTH, width) // 4 * 4
-    tops = np.linspace(0, height - _STRIP, count).astype(int)
-    lefts = (np.arange(count) * _GOLDEN % 1 * (width - wide)).astype(int)
-    return np.concatenate(
-        [frame[top : top + _STRIP, left : left + wide] for top, left in zip(tops, lefts, strict=True)]
+    steps = [max(_GRID, size // _POINTS) for size in frame.shape[:2]]
+    table = _dead_values(frame, steps)
+    (top, bottom), (left, right) = _shown(table[_points(frame, steps)] < 128, steps, frame.shape)
+    wide = min(_WIDTH, right - left) // 4 * 4
+    count = min(_STRIPS * min(_WIDTH, frame.shape[1]) // wide, (bottom - top) // _STRIP)
+    tops = np.linspace(top, bottom - _STRIP, count).astype(int)
+    lefts = (left + np.arange(count) * _GOLDEN % 1 * (right - left - wide)).astype(int)
+    sample = np.concatenate([frame[y : y + _STRIP, x : x + wide] for y, x in zip(tops, lefts, strict=True)])
+    return sample, table
+
+
+def _points(frame: NDArray[np.uint8], steps: Sequence[int], down: int = 0, right: int = 0) -> NDArray[np.uint8]:
+    """Green in the middle of each cell of a coarse grid, or as far from it as stated."""
+    rows, columns = (
+        slice(step // 2 + shift, size // step * step, step)
+        for step, shift, size in zip(steps, (down, right), frame.shape, strict=False)
     )
+    return np.ascontiguousarray(frame[rows, columns, 1] if frame.ndim == 3 else frame[rows, columns])
 
 
-def _percent(plane: NDArray[np.uint8]) -> float:
-    """How many percent of the pixels are not 0."""
-    return 100 * cv2.countNonZero(plane) / plane.size
+def _dead_values(frame: NDArray[np.uint8], steps: Sequence[int]) -> NDArray[np.uint8]:
+    """Which values are dead, (256,), from 0 to 255: black, white, and that of a plate of one colour.
+
+    A plate is a good part of the frame that has one value wherever one looks, beside it and below.
+    """
+    points = _points(frame, steps)
+    even = (points == _points(frame, steps, right=_APART)) & (points == _points(frame, steps, down=_APART))
+    counts = np.bincount(points[even], minlength=256)
+    value = int(counts.argmax())
+    share = counts[value] / points.size
+    table = np.zeros(256, np.uint8)
+    table[max(value - 1, 0) : value + 2] = 255 * min(max((share - _PLATE_SHARE) / _PLATE_SPAN, 0), 1)
+    table[: _BLACK + 1] = table[_WHITE:] = 255
+    return table
+
+
+def _shown(shows: NDArray[np.bool_], steps: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]]:
+    """From where to where rows and columns show something, by which points of the grid do: each at least 32 pixels."""
+    spans, ends = [], []
+    for axis, step in enumerate(steps):
+        counts = shows.sum(axis=1 - axis)
+        found = np.flatnonzero(counts > _TEXT_SHARE * counts.max())
+        if not len(found):
+            return [(0, shape[0]), (0, shape[1])]
+        # Nearer to a bar than the last point that shows something there may be none of it; without one all is kept.
+        low = int(found[0]) * step + step // 2 if found[0] > 0 else 0
+        high = int(found[-1]) * step + step // 2 if found[-1] < len(counts) - 1 else shape[axis]
+        low = max(0, min(low, (low + high - _STRIP) // 2, shape[axis] - _STRIP))
+        spans.append((low, max(high, low + _STRIP)))
+        ends.append(slice(found[0], found[-1] + 1))
+    # Of a page or a drawing hardly a point shows anything: that is no part of the frame.
+    return spans if shows[ends[0], ends[1]].mean() > _FILLED else [(0, shape[0]), (0, shape[1])]
+
+
+def _live(plane: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How much each block of the strips counts, by how many of the pixels about it are dead: (strips, columns)."""
+    count, columns = plane.shape[0] // _STRIP, (plane.shape[1] - 2) // _BLOCK
+    dead = cv2.LUT(plane[:, 1 : 1 + columns * _BLOCK], table)
+    shares = cv2.resize(dead, (columns, count), interpolation=cv2.INTER_AREA).astype(np.float32)
+    # A line of text or a drawing leaves no block of a page empty: its neighbours say what it is.
+    shares = cv2.blur(shares, (3, 1), borderType=cv2.BORDER_REPLICATE) / 255
+    weights = np.clip((_DEAD_SHARE - shares) / _DEAD_SPAN, 0, 1)
+    # With hardly anything left everything counts.
+    return weights + max(0.0, 1 - float(weights.mean()) / _LEAST_SHARE)
+
+
+def _percent(plane: NDArray[np.uint8], value: int, weights: NDArray[np.float32]) -> float:
+    """How many percent of the pixels have that value."""
+    means = _means(cv2.compare(plane, value, cv2.CMP_EQ), 0)
+    return float((means * weights).sum() / weights.sum()) / 2.55
 
 
 def _halved(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -144,12 +222,19 @@ def _opponent(sample: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cv2.addWeighted(red, 0.5, blue, -0.5, 128)
 
 
-def _quantiles(plane: NDArray[np.uint8], level: int) -> NDArray[np.float64]:
-    """Quantiles of the noise that blocks read, one row of blocks in each strip."""
+def _means(plane: NDArray[Any], level: int) -> NDArray[Any]:
+    """Means over blocks, rounded: (strips, columns), one row of blocks in each strip."""
     block, strip = _BLOCK >> level, _STRIP >> level
     count, columns = plane.shape[0] // strip, (plane.shape[1] - 2) // block
+    inner = plane.reshape(count, strip, -1)[:, 1 : 1 + block, 1 : 1 + columns * block]
+    return cv2.resize(inner.reshape(count * block, -1), (columns, count), interpolation=cv2.INTER_AREA)
+
+
+def _quantiles(plane: NDArray[np.uint8], level: int, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Quantiles of the noise that blocks read."""
     second = cv2.sepFilter2D(plane, cv2.CV_16S, _KERNEL, _KERNEL)
-    inner = np.abs(second, out=second).reshape(count, strip, -1)[:, 1 : 1 + block, 1 : 1 + columns * block]
-    means = cv2.resize(inner.reshape(count * block, -1), (columns, count), interpolation=cv2.INTER_AREA)
-    ranked = np.sort(means, axis=None)  # np.quantile takes as long as all the rest
-    return np.interp(np.multiply(_QUANTILES, len(ranked) - 1), np.arange(len(ranked)), ranked) * _TO_SIGMA
+    means = _means(np.abs(second, out=second), level)
+    order = np.argsort(means, axis=None)
+    sums = np.cumsum(weights[:, : means.shape[1]].ravel()[order])
+    first = sums[0]  # so that equal weights give what np.quantile does, which takes as long as all the rest
+    return np.interp(first + np.multiply(_QUANTILES, sums[-1] - first), sums, means.ravel()[order]) * _TO_SIGMA

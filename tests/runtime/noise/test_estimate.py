@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.estimate import READINGS, WEIGHTS, estimate_noise, read_noise
 from quietframe.noise.tracker import NoiseTracker
 
+CASES = pytest.mark.skipif("QUIETFRAME_CASES" not in os.environ, reason="QUIETFRAME_CASES is not set")
 DATA = pytest.mark.skipif("QUIETFRAME_DATA" not in os.environ, reason="QUIETFRAME_DATA is not set")
 
 
@@ -109,10 +111,19 @@ def test_readings_are_levels_of_white_noise(shape: tuple[int, int]) -> None:
 
 
 def test_the_last_readings_are_the_clipped_pixels() -> None:
-    frame = np.full((64, 64, 3), 128, np.uint8)
-    frame[:16], frame[16:24] = 0, 255
-    assert read_noise(frame)[-2:] == pytest.approx([25, 12.5])
-    assert read_noise(frame[:, :, 0])[-2:] == pytest.approx([25, 12.5])
+    values = np.array([0] * 2 + [255] + [128] * 13, np.uint8)
+    frame = rng().choice(values, (320, 320))
+    assert read_noise(frame)[-2:] == pytest.approx([12.5, 6.25], abs=0.5)
+    assert read_noise(cv2.merge([frame] * 3))[-2:] == pytest.approx([12.5, 6.25], abs=0.5)
+
+
+@pytest.mark.parametrize("sigma_255", [0, 8, 30])
+def test_three_equal_planes_read_as_gray(sigma_255: float) -> None:
+    gray = add_gaussian(photo_bgr()[:, :, 1], sigma_255, rng())
+    planes = read_noise(cv2.merge([gray] * 3))
+    assert np.array_equal(planes, read_noise(gray))
+    assert not planes[READINGS // 2 - 1 : -2].any()  # no opponent colours
+    assert estimate_noise(cv2.merge([gray] * 3)) == estimate_noise(gray)
 
 
 def test_a_checkerboard_does_not_overflow() -> None:
@@ -135,6 +146,150 @@ def test_large_frames_are_read_in_parts() -> None:
     start_ns = time.perf_counter_ns()
     estimate_noise(wide)
     assert time.perf_counter_ns() - start_ns < 100e6  # a whole pass over its 31 million bytes takes longer
+
+
+# --- bars, plates, pages ------------------------------------------------------------------------------------------
+
+
+def scene(width: int = 640, height: int = 480, sigma_255: float = 25.0) -> np.ndarray:
+    photo = photo_bgr()[140:500, :480]
+    return add_gaussian(cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA), sigma_255, rng(1))
+
+
+def within(part: np.ndarray, left: int, top: int, value: int = 0) -> np.ndarray:
+    frame = np.full((480, 640, *part.shape[2:]), value, np.uint8)
+    frame[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return frame
+
+
+@CASES
+def test_a_quad_view_with_one_live_tile_reads_as_the_tile_alone() -> None:
+    quad, alone = (
+        estimate_noise(qf.read_image(Path(os.environ["QUIETFRAME_CASES"]) / "pictures" / f"{name}.png").pixels)
+        for name in ("quad_one_live", "quad_live_alone")
+    )
+    print(f"quad_one_live.png: {quad:.1f}, quad_live_alone.png: {alone:.1f}")
+    assert quad == pytest.approx(alone, rel=0.05)
+    assert alone == pytest.approx(25, rel=0.08)
+
+
+@pytest.mark.parametrize("gray", [False, True], ids=["colour", "gray"])
+@pytest.mark.parametrize("value", [0, 2, 16, 128, 254], ids=lambda value: f"in-{value}")
+@pytest.mark.parametrize(
+    ("width", "height", "left", "top"),
+    [
+        *((320, 240, left, top) for left in (0, 320) for top in (0, 240)),
+        (160, 120, 470, 350),
+        (270, 480, 185, 0),
+        (640, 270, 0, 105),
+        (640, 128, 0, 200),
+        (600, 440, 40, 40),
+    ],
+)
+def test_flat_areas_of_one_value_do_not_count(
+    width: int, height: int, left: int, top: int, value: int, gray: bool
+) -> None:
+    part = scene(width, height)
+    part = part[:, :, 1] if gray else part
+    assert estimate_noise(within(part, left, top, value)) == pytest.approx(estimate_noise(part), rel=0.12)
+
+
+@pytest.mark.parametrize("value", [0, 16, 255])
+def test_outside_a_fisheye_circle_nothing_counts(value: int) -> None:
+    frame = scene()
+    mask = np.zeros((480, 640), np.uint8)
+    cv2.circle(mask, (320, 240), 238, 1, -1)
+    outside = np.where(mask[:, :, None], frame, value).astype(np.uint8)
+    assert estimate_noise(outside) == pytest.approx(estimate_noise(frame), rel=0.08)
+
+
+def test_codec_ripple_in_black_bars_does_not_count() -> None:
+    bars = within(scene(270, 480), 185, 0)
+    rippled = np.where(bars == 0, rng().integers(0, 3, bars.shape), bars).astype(np.uint8)
+    assert estimate_noise(rippled) == pytest.approx(25, rel=0.12)
+
+
+def test_text_burnt_into_bars_does_not_count() -> None:
+    bars = within(scene(640, 270), 0, 105)
+    for row in (30, 66, 440):
+        cv2.putText(bars, "2026-11-28 20:15:00 CAM 1", (20, row), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255,) * 3, 2)
+    assert estimate_noise(bars) == pytest.approx(25, rel=0.12)
+
+
+@pytest.mark.parametrize("width", [1920, 3840])
+def test_a_narrow_clip_in_a_large_frame_is_found(width: int) -> None:
+    part = scene(width * 9 * 9 // 16 // 16, width * 9 // 16)
+    frame = np.zeros((part.shape[0], width, 3), np.uint8)
+    left = (width - part.shape[1]) // 2
+    frame[:, left : left + part.shape[1]] = part
+    assert estimate_noise(frame) == pytest.approx(25, rel=0.1)
+
+
+def test_a_live_frame_is_read_in_the_same_strips_as_before() -> None:
+    """Bars alone move them: five from top to bottom, as wide as the frame."""
+    noisy = add_gaussian((60 + 0.5 * scene(sigma_255=0)).astype(np.uint8), 8, rng())
+    strips = np.concatenate([noisy[top : top + 32] for top in (0, 112, 224, 336, 448)])
+    assert np.array_equal(read_noise(noisy), read_noise(strips))
+
+
+def page(paper: int, ink: int, scale: float) -> np.ndarray:
+    frame = np.full((480, 640, 3), paper, np.uint8)
+    for row in range(40, 440, int(40 * scale)):
+        words = "The quick brown fox jumps over the lazy dog, again and again."
+        cv2.putText(frame, words, (40, row), cv2.FONT_HERSHEY_SIMPLEX, scale, (ink,) * 3, 1, cv2.LINE_AA)
+    return frame
+
+
+def cartoon(seed: int) -> np.ndarray:
+    values, frame = rng(seed), np.full((480, 640, 3), 255, np.uint8)
+    for _ in range(30):
+        middle, radius = values.integers(0, 640, 2).tolist(), int(values.integers(10, 100))
+        cv2.circle(frame, middle, radius, values.integers(0, 256, 3).tolist(), -1, cv2.LINE_AA)
+        cv2.circle(frame, middle, radius, (0, 0, 0), 2, cv2.LINE_AA)
+    return frame
+
+
+def jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
+    return cv2.imdecode(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["", "jpeg"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *(page(*look) for look in [(255, 0, 0.5), (255, 0, 0.9), (0, 255, 0.5), (200, 0, 0.6), (255, 60, 0.35)]),
+        *(cartoon(seed) for seed in range(4)),
+    ],
+    ids=["page", "large", "inverse", "gray", "small", *(f"cartoon{seed}" for seed in range(4))],
+)
+def test_pages_and_cartoons_do_not_read_as_noise(frame: np.ndarray, compressed: bool) -> None:
+    assert estimate_noise(jpeg(frame, 90) if compressed else frame) < 2
+
+
+def largest_step(frames: Iterable[np.ndarray]) -> float:
+    """By what factor the level changes most from one frame to the next, its least part aside."""
+    return float(np.exp(np.abs(np.diff([np.log(estimate_noise(frame) + 1) for frame in frames])).max()))
+
+
+@pytest.mark.parametrize("value", [0, 16, 255])
+def test_the_level_stays_while_bars_grow(value: int) -> None:
+    frame = scene(sigma_255=15)
+
+    def bars(width: int) -> np.ndarray:
+        return np.where(np.abs(np.arange(640) - 319.5)[None, :, None] < 320 - width, frame, value).astype(np.uint8)
+
+    assert largest_step(map(bars, range(0, 280, 7))) < 1.1
+
+
+def test_the_level_stays_whatever_the_value_of_bars() -> None:
+    part = scene(270, 480, 15)
+    assert largest_step(within(part, 185, 0, value) for value in range(0, 256, 3)) < 1.06
+
+
+def test_a_scene_that_fades_to_black_has_no_jumps() -> None:
+    photo, noise = photo_bgr().astype(float), rng().normal(0, 8, photo_bgr().shape)
+    fades = (np.clip(np.rint(photo * share + noise), 0, 255).astype(np.uint8) for share in np.linspace(1, 0, 60))
+    assert largest_step(fades) < 1.35
 
 
 @pytest.mark.parametrize("frame", [None, np.zeros((8, 8)), np.zeros((8, 8, 4), np.uint8)])

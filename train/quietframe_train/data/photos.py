@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from quietframe.card import DataTerms, Spatial, TensorSpec
 from quietframe.errors import UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
-from quietframe_train.camera_noise import CameraNoise
+from quietframe.noise.formats import FORMATS
+from quietframe_train.camera_noise import VALIDATION_SIGMAS_255, CameraNoise, validation_patches
 from quietframe_train.data.base import Batch, Batches, Data, NoisyFrame, Sample
 from quietframe_train.photos import PhotoSet, load_photos, read_photos, smallest_side
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from quietframe_train.recipe import Phase, Recipe
 
-VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 VALIDATION_SIDE = 192
 CALIBRATION_PATCHES, CALIBRATION_SIDE = 128, 256
 HELD_OUT_FRAMES = 64
@@ -123,15 +123,15 @@ class PhotoData(Data[PhotoSet]):
 
     def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Mapping[str, Batch]:
         """See `validation`."""
-        return validation(splits.validation, cast(CameraNoise, recipe.noise), seed=seed)
+        return validation(splits.validation, seed=seed)
 
     def evaluate(
         self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms
     ) -> dict[str, dict[str, float]]:
-        """Measure PSNR on the validation photographs at several levels, noise-conditioned, and that of noisy ones."""
+        """See `photo_figures`: on the validation photographs, clean frames (sigma 0) included."""
         from quietframe_train.evaluate import photo_figures
 
-        return {f"{terms.name} validation": photo_figures(model, recipe, splits.validation, VALIDATION_SIGMAS_255)}
+        return {f"{terms.name} validation": photo_figures(model, recipe, splits.validation, (0.0, 10.0, 25.0, 50.0))}
 
     def samples(self, model: keras.Model, recipe: Recipe, splits: PhotoSet) -> Figure:
         """Clean, noisy and denoised middles of validation photographs."""
@@ -175,20 +175,12 @@ class PhotoData(Data[PhotoSet]):
         }
 
 
-def validation(photos: Sequence[NDArray[np.uint8]], noise: CameraNoise, *, seed: int) -> dict[str, Batch]:
-    """The middle of each photograph at several levels of white noise, by format and level, as in `rgb-25`."""
-    rng = np.random.default_rng(seed)
+def validation(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> dict[str, Batch]:
+    """The middles of photographs at several noise levels, blind, by format; the same at every call."""
     side = min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16
-    places = [((photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2) for photo in photos]
-    pairs = zip(photos, places, strict=True)
-    clean = np.stack([photo[top : top + side, left : left + side] for photo, (top, left) in pairs])
-    return {
-        f"rgb-{sigma_255:g}": (
-            *camera_batch(clean, add_gaussian(clean, sigma_255, rng), np.full(len(clean), sigma_255, np.float32)),
-            None,
-        )
-        for sigma_255 in VALIDATION_SIGMAS_255
-    }
+    clean, noisy, sigma_255 = validation_patches(photos, side, seed=seed)
+    turns = {name: slice(index, None, len(FORMATS)) for index, name in enumerate(FORMATS) if index < len(clean)}
+    return {name: (*camera_batch(clean[turn], noisy[turn], sigma_255[turn]), None) for name, turn in turns.items()}
 
 
 def camera_batch(

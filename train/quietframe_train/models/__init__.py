@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from quietframe_train.models.camera import camera_nano, camera_nano_geometry, camera_unet, camera_unet_geometry
+from quietframe_train.models.camera import camera_unet, camera_unet_geometry
 from quietframe_train.models.classifiers import denoise_and_classify, dense_classifier, small_cnn
 from quietframe_train.models.colour import color_autoencoder, color_unet
 from quietframe_train.models.digits import (
@@ -21,7 +21,6 @@ from quietframe_train.models.digits import (
 BUILDERS: Mapping[str, Callable[..., keras.Model]] = {
     "bottleneck_autoencoder": bottleneck_autoencoder,
     "bottleneck_autoencoder_deep": bottleneck_autoencoder_deep,
-    "camera_nano": camera_nano,
     "camera_unet": camera_unet,
     "color_autoencoder": color_autoencoder,
     "color_unet": color_unet,
@@ -34,10 +33,7 @@ BUILDERS: Mapping[str, Callable[..., keras.Model]] = {
     "small_cnn": small_cnn,
 }
 
-GEOMETRIES: Mapping[str, Callable[..., tuple[int, int]]] = {
-    "camera_nano": camera_nano_geometry,
-    "camera_unet": camera_unet_geometry,
-}
+GEOMETRIES: Mapping[str, Callable[..., tuple[int, int]]] = {"camera_unet": camera_unet_geometry}
 """For models of any frame size: (multiple, halo) in pixels from the same arguments: what sizes they take, and how far
 an output pixel sees.
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, RangeLimit, TrainedSteps
+from quietframe_train.layers import FakeQuantization, PixelShuffle, RangeLimit
 
 _WAY_UP = 2.5
 _SUM = 6.0
@@ -20,7 +20,7 @@ def unet(
     encoder_convs: Sequence[int],
     decoder_convs: Sequence[int],
     *,
-    calm: bool = False,
+    fake_quantize: bool = False,
     level: Any = None,
 ) -> Any:
     """Features of an image at its own size, from the first linear features of it.
@@ -36,11 +36,11 @@ def unet(
         widths: channels of each level, from the first down.
         encoder_convs: 3×3 convolutions of each level on the way down, with the strided one and the one that made `x`.
         decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
-        calm: train the linear tensors for their 8 bits from the start: see `calmed`. On the ways up the limit is low:
-            the scale of a sum is free, as normalization follows, and grows if nothing holds it, but what the skip
-            carries needs the finer steps. What ReLU6 gives at the first level's size on the way up feels its steps,
+        fake_quantize: train the linear tensors for their 8 bits from the start: see `fake_quantized`. On the ways up
+            the limit is low: the scale of a sum is free, as normalization follows, and grows if nothing holds it, but
+            what the skip carries needs the finer steps. What ReLU6 gives at the first level's size on the way up feels its steps,
             too: a tenth of the noise is a tenth of these features, and nothing else keeps them above a step.
-        level: what the network is told, (1, 1, 1, widths[1]): added to the first features of the second level.
+        level: features of the noise level, (1, 1, 1, widths[1]): added to the first features of the second level.
 
     Returns (batch, height, width, widths[0]).
     """
@@ -51,25 +51,25 @@ def unet(
                 continue
             x = conv(x, width, f"down{depth}_{index}", strides=2 if depth and index == 0 else 1)
             if level is not None and depth == 1 and index == 0:
-                x = layers.Add(name="told")([x, level])
+                x = layers.Add(name="conditioned")([x, level])
         skips.append(x)
     for depth in range(len(widths) - 2, -1, -1):
         x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
         x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
-        x = calmed(x, _WAY_UP, f"up{depth}") if calm else x
+        x = fake_quantized(x, _WAY_UP, f"up{depth}") if fake_quantize else x
         x = PixelShuffle(2, name=f"up{depth}_shuffle")(x)
         x = layers.Add(name=f"up{depth}_add")([x, skips[depth]])
-        x = calmed(x, _SUM, f"up{depth}_add") if calm else x
+        x = fake_quantized(x, _SUM, f"up{depth}_add") if fake_quantize else x
         for index in range(decoder_convs[depth]):
             x = conv(x, widths[depth], f"out{depth}_{index}")
-            if calm and depth == 0:
-                x = TrainedSteps(_LAST / 2, name=f"out{depth}_{index}_calm")(x)
+            if fake_quantize and depth == 0:
+                x = FakeQuantization(_LAST / 2, name=f"out{depth}_{index}_quantized")(x)
     return x
 
 
-def calmed(x: Any, limit: float, name: str) -> Any:
-    """A linear tensor in training for its 8 bits: values beyond ±limit cost, those within feel the steps."""
-    return TrainedSteps(limit, activity_regularizer=RangeLimit(limit), name=f"{name}_calm")(x)
+def fake_quantized(x: Any, limit: float, name: str) -> Any:
+    """Train a linear tensor for its 8 bits: values beyond ±limit cost, those within are rounded to the steps."""
+    return FakeQuantization(limit, activity_regularizer=RangeLimit(limit), name=f"{name}_quantized")(x)
 
 
 def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True, constraint: Any = None) -> Any:
