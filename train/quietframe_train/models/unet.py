@@ -38,8 +38,8 @@ def unet(
         decoder_convs: 3×3 convolutions of each level but the deepest on the way up.
         fake_quantize: train the linear tensors for their 8 bits from the start: see `fake_quantized`. On the ways up
             the limit is low: the scale of a sum is free, as normalization follows, and grows if nothing holds it, but
-            what the skip carries needs the finer steps. What ReLU6 gives at the first level's size on the way up feels its steps,
-            too: a tenth of the noise is a tenth of these features, and nothing else keeps them above a step.
+            what the skip carries needs the finer steps. What ReLU6 gives at the first level's size on the way up feels
+            its steps, too: a tenth of the noise is a tenth of these features, and nothing else keeps them above a step.
         level: features of the noise level, (1, 1, 1, widths[1]): added to the first features of the second level.
 
     Returns (batch, height, width, widths[0]).
