@@ -14,6 +14,9 @@ BIN := .venv/bin
 # For tests that measure no time: a file to a core.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
+MODELS := camera-nano camera-small camera-base
+PHOTOS := photos
+
 # $(call make_venv,FOLDER) and $(call install,FOLDER) do the same with uv and without.
 ifdef UV
 make_venv = $(UV) venv --quiet --seed --clear --no-python-downloads --python $(PYTHON) $(1)
@@ -24,7 +27,7 @@ make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
 install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo install test test-wheel check lock clean
+.PHONY: help demo install test test-wheel check models lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -51,6 +54,16 @@ check: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A training that was interrupted goes on; an exported model is newer than its training, or is exported again.
+models: install $(MODELS:%=exported/%/export.json)  ## Train and export the built-in camera models: make models PHOTOS=folder
+
+.SECONDARY: $(MODELS:%=runs/%/metrics.json)
+runs/%/metrics.json:
+	$(BIN)/quietframe train $* --data $(PHOTOS) --out runs/$* $(if $(wildcard runs/$*/recipe.json),--resume)
+
+exported/%/export.json: runs/%/metrics.json
+	$(BIN)/quietframe export runs/$* --out exported/$* --overwrite
 
 lock:  ## Resolve requirements-dev.lock anew, for Python 3.11 to 3.13 (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest --upgrade \

@@ -142,10 +142,10 @@ def _export(
 
 
 def _subject(weights: Weights, colour: Colour, calibrate: Path | None, calibrated_with: str) -> Subject:
-    from quietframe_export.frames import Sample, read_photos
     from quietframe_export.keras_engine import KerasEngine
     from quietframe_export.subject import Subject, encode
-    from quietframe_train.photos import cut_patches
+    from quietframe_train.data.base import Sample
+    from quietframe_train.photos import cut_patches, read_photos
 
     card = _card(weights, colour, calibrated_with)
     engine = KerasEngine(build(weights), card)

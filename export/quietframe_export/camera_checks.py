@@ -17,7 +17,7 @@ from quietframe.engines import Engine
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe.tasks import Denoiser
-from quietframe_export.frames import Sample
+from quietframe_train.data.base import Sample
 
 SIGMA_255 = 25.0
 FLAT_LEVELS = (64, 128, 192)

@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import keras
 
 import quietframe
-from quietframe.card import Colour, ModelCard, Spatial, TensorSpec
-from quietframe.noise import MAX_SIGMA_255
+from quietframe.card import ModelCard, TensorSpec
 from quietframe_train.macs import macs_per_pixel
-from quietframe_train.models import GEOMETRIES
 from quietframe_train.run_folder import Run
-
-_UNIT = (0.0, 1.0)
 
 
 def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Sequence[str] = ()) -> ModelCard:
     """The card of a training's model, at precision fp32 and without metrics.
 
-    The tensors follow from the recipe: photographs give any-size BGR models that are told the noise level, digits
-    and whole pictures give models of one size, gray or BGR as their input has channels. The task says which outputs
-    there are; a model of both gives the picture first.
+    The data say what the inputs are, the task which outputs there are; a model of both gives the image first.
 
     labels: of the scores, in their order.
     """
     recipe = run.recipe
-    camera = recipe.kind == "photos"
-    channels = model.inputs[0].shape[-1]
-    colour: Colour = "GRAY" if channels == 1 else "BGR"
-    inputs = [TensorSpec("image", "image", "NHWC", channels, _UNIT, colour)]
-    if camera:
-        inputs.append(TensorSpec("sigma", "sigma", "N111", 1, (0.0, MAX_SIGMA_255 / 255)))
-        multiple, halo = GEOMETRIES[recipe.model.builder](**recipe.model.options)
-        spatial = Spatial("any", multiple=multiple, halo=halo)
-    else:
-        height, width = model.inputs[0].shape[1:3]
-        spatial = Spatial("fixed", size_hw=(height, width), fit="resize")
+    tensors = recipe.data.card_fields(recipe, model)
+    image = tensors["inputs"][0]
     outputs = []
     if "denoise" in recipe.task:
-        outputs.append(TensorSpec("denoised", "image", "NHWC", channels, _UNIT, colour))
+        outputs.append(replace(image, name="denoised"))
     if "classify" in recipe.task:
-        outputs.append(TensorSpec("scores", "scores", "NC", len(labels), _UNIT))
+        outputs.append(TensorSpec("scores", "scores", "NC", len(labels), (0.0, 1.0)))
     return ModelCard(
         name=recipe.name,
         task=recipe.task,
         recipe=recipe.name,
         precision="fp32",
-        inputs=tuple(inputs),
         outputs=tuple(outputs),
-        spatial=spatial,
-        conditioning="sigma" if camera else "none",
+        **tensors,
         noise=recipe.noise.describe(),
         data=run.data,
         parameters=model.count_params(),

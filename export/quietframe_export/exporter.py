@@ -20,7 +20,7 @@ from quietframe_export.graph import (
     tensor_ranges,
     tflite_operations,
 )
-from quietframe_export.ranges import bounded, in_whole_levels
+from quietframe_export.ranges import Range, bounded, choose_ranges, in_whole_levels
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
 from quietframe_export.targets import Target
@@ -28,7 +28,6 @@ from quietframe_export.test_set import measure
 from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx, shorten_weights
 from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
 from quietframe_export.verify import Answers, Comparison, answer, compare
-from quietframe_train.quantization import Range, choose_ranges
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8

@@ -1,16 +1,82 @@
-"""Ranges on their way into a TFLite file."""
+"""The range of each tensor in an int8 file: chosen from examples, and on its way into TFLite."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
 
-from quietframe_train.quantization import Range, leaves, maker, patched
+from quietframe_export.keras_graph import leaves, maker, observed, patched
+
+Range: TypeAlias = tuple[float, float]
+"""(low, high) of a tensor's 256 steps; 0 lies inside, as TFLite demands."""
+
+SHRINKS = np.geomspace(1.0, 0.02, 40)
+"""Shares of the half-ranges below and above the mean that are tried."""
+
+_VALUES = 100_000
+_MIN_VARIANCE = 0.3  # of the mean of the examples'
+
+# What the converters make one operation of: a linear layer, its normalization, its activation.
+_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense, layers.Add, layers.Multiply)
+_FUSED = (layers.BatchNormalization, layers.ReLU, layers.Activation, layers.LeakyReLU)
+
+
+def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.float32]]]) -> dict[str, Range]:
+    """The ranges of the tensors between a model's fused operations, by layer name.
+
+    A converter takes the least and the greatest value that it has seen. A few outliers then cost every other value
+    its precision. Here the range is the one whose 256 steps give the least mean squared error over the examples,
+    clipping included, the error in each example as a share of how much its values vary: what is little in a frame with
+    much noise is much in one with little. The model's outputs are left out, and so are tensors of zeros.
+
+    Args:
+        model: a functional Keras model.
+        examples: inputs in the model's order, of any batch size.
+    """
+    outputs = {maker(tensor) for tensor in model.outputs}
+    seen: dict[str, list[NDArray[np.float32]]] = {}
+
+    for layer, output in observed(model, examples, lambda layer: _ends_an_operation(layer) and layer not in outputs):
+        values, of_layer = np.ravel(output), seen.setdefault(layer.name, [])
+        rng = np.random.default_rng(len(of_layer))
+        of_layer.append(rng.choice(values, min(len(values), _VALUES // len(examples)), replace=False))
+    found = {name: least_error_range(np.concatenate(values), _weights_of(values)) for name, values in seen.items()}
+    return {name: span for name, span in found.items() if span is not None}
+
+
+def least_error_range(values: NDArray[np.float32], weights: NDArray[np.float64] | None = None) -> Range | None:
+    """The range whose 256 steps represent the values with the least squared error; None for zeros alone.
+
+    values: any shape. weights: what each value's error counts, of the same shape.
+    """
+    middle, low, high = float(values.mean()), float(values.min()), float(values.max())
+    best, least = None, np.inf
+    for below in SHRINKS:
+        for above in SHRINKS:
+            span = (min(0.0, middle - (middle - low) * below), max(0.0, middle + (high - middle) * above))
+            step = (span[1] - span[0]) / 255
+            if step <= 0:
+                continue
+            error = float(np.average((values - np.clip(values, *span)) ** 2, weights=weights)) + step**2 / 12
+            if error < least:
+                best, least = (float(span[0]), float(span[1])), error
+    return best
+
+
+def _weights_of(examples: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """For each value the inverse of its example's variance; examples without much count no more than others."""
+    variances = np.array([float(values.var()) for values in examples])
+    weights = 1 / (variances + _MIN_VARIANCE * variances.mean() + 1e-12)
+    return np.repeat(weights, [len(values) for values in examples])
+
 
 _STEPS = 255  # from the lowest of 256 values to the highest
 
@@ -21,12 +87,12 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
     The sum is rounded to whole levels. Steps of 1.1 of them before that are a second rounding, which costs 0.06 dB at
     sigma 5; of what was to be taken away at sigma 50, a bit more is clipped. Frames are in [0, 1].
 
-    ranges: by layer name, from `quietframe_train.quantization.choose_ranges`.
+    ranges: by layer name, from `choose_ranges`.
     """
     found = dict(ranges)
     for output in model.outputs:
         last = maker(output)
-        for tensor in last.input if isinstance(last, keras.layers.Add) else ():
+        for tensor in last.input if isinstance(last, layers.Add) else ():
             name = maker(tensor).name
             low, high = found.get(name, (0.0, 0.0))
             step_255 = 255 * (high - low) / _STEPS
@@ -39,7 +105,7 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
 def bounded(model: keras.Model, ranges: Mapping[str, Range]) -> Iterator[None]:
     """While this lasts, calling the model traces the ranges into the graph, where TFLite's quantizer takes them.
 
-    ranges: by layer name, from `quietframe_train.quantization.choose_ranges`.
+    ranges: by layer name, from `choose_ranges`.
     """
 
     def bound(span: Range, inner: Any, *args: Any, **kwargs: Any) -> Any:
@@ -50,3 +116,12 @@ def bounded(model: keras.Model, ranges: Mapping[str, Range]) -> Iterator[None]:
             if layer.name in ranges:
                 stack.enter_context(patched(layer, partial(bound, ranges[layer.name])))
         yield
+
+
+def _ends_an_operation(layer: Any) -> bool:
+    if not isinstance(layer, (*_LINEAR, *_FUSED)):
+        return False
+    readers = [node.operation for node in layer._outbound_nodes]
+    if any(isinstance(reader, layers.Concatenate) for reader in readers):
+        return False  # what is joined has one range: a noise level's would be the picture's, too
+    return not (len(readers) == 1 and isinstance(readers[0], _FUSED))

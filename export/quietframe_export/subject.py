@@ -11,30 +11,18 @@ from pathlib import Path
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from quietframe_train.image_set import ImageSplits
-from quietframe_train.splits import Splits, load_splits
 
 from quietframe.card import ModelCard
-from quietframe.errors import ModelLoadError, SourceError, UsageError
+from quietframe.errors import ModelLoadError, SourceError
 from quietframe.noise import add_gaussian
 from quietframe.tasks import Classifier, Denoiser
 from quietframe_export.cards import card_for_run, versions
-from quietframe_export.frames import (
-    CALIBRATION_PATCHES,
-    CALIBRATION_SIDE,
-    HELD_OUT_FRAMES,
-    Sample,
-    calibration_images,
-    calibration_patches,
-    image_samples,
-    photo_samples,
-    read_photos,
-    smallest_side,
-)
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
 from quietframe_export.weights import round_weights
-from quietframe_train.photos import cut_patches
+from quietframe_train.data.base import Sample, Splits
+from quietframe_train.data.photos import CALIBRATION_PATCHES, CALIBRATION_SIDE, HELD_OUT_FRAMES
+from quietframe_train.photos import cut_patches, read_photos, smallest_side
 from quietframe_train.run_folder import Run, load_run
 
 EXAMPLES = 128
@@ -93,33 +81,29 @@ def subject_from_run(
     """
     run = load_run(folder)
     model = load_keras(run.model_path)
-    splits = load_splits(run.recipe, Path(data) if data else run.data_path, seed=run.seed, limit=run.limit)
-    classes = _classes(run, splits)
-    card = card_for_run(run, model, sha256(run.model_path), labels=classes)
+    recipe = run.recipe
+    kind = recipe.data
+    splits = kind.load(data or run.data_path, recipe, seed=run.seed, limit=run.limit)
+    card = card_for_run(run, model, sha256(run.model_path), labels=_classes(run, splits))
     rng = np.random.default_rng(seed)
     engine = KerasEngine(model, card)
-    if isinstance(splits, ImageSplits):
-        if calibrate is not None:
-            raise UsageError(f"--calibrate is for camera models: {run.recipe.name} calibrates with its training split")
-        frames = calibration_images(run.recipe, splits.training, card.macs_per_pixel, rng)
-        samples = image_samples(run.recipe, splits.validation, classes, card.macs_per_pixel, rng)
-        origin = "training digits" if run.recipe.kind == "digits" else "training pictures"
-        name = f"{run.data.name} test"
-        test = TestSet(name, splits.test, run.recipe, run.metrics.get("sets", {}).get(name, {}))
-    else:
-        photos = splits.training if calibrate is None else read_photos(calibrate)
-        frames = calibration_patches(run.recipe, photos, rng)
-        samples = photo_samples(splits.validation, rng)
-        test = None
-        origin = "training photographs" if calibrate is None else str(calibrate)
+    origin = kind.frames_from
+    calibrating = splits
+    if calibrate is not None:
+        calibrating, origin = kind.replace_training(splits, calibrate), str(calibrate)
+    frames = kind.calibration(recipe, calibrating, card.macs_per_pixel, rng)
+    samples = kind.held_out(recipe, splits, card.macs_per_pixel, rng)
+    name = f"{run.data.name} test"
     return Subject(
         engine=engine,
         card=card,
-        calibration=[encode(engine, card, frame, told) for frame, told in frames],
+        calibration=[encode(engine, card, frame, sigma_255) for frame, sigma_255 in frames],
         held_out=samples,
-        calibrated_with=f"{len(frames)} frames from {origin}, noise: {run.recipe.noise.describe()}",
+        calibrated_with=f"{len(frames)} frames from {origin}, noise: {recipe.noise.describe()}",
         held_out_from=f"{len(samples)} frames of the validation split",
-        test=test,
+        test=TestSet(name, splits.test, recipe, run.metrics.get("sets", {}).get(name, {}))
+        if len(splits.test)
+        else None,
     )
 
 
@@ -199,9 +183,9 @@ def encode(
     """A frame and its noise level as the float tensors that the model takes, through the runtime's own code."""
     if card.task == "classify":
         return Classifier(engine, card=card).prepare(frame)
-    told = None if card.conditioning == "none" else sigma_255
+    level = None if card.conditioning == "none" else float(sigma_255)
     # A gray model takes a colour frame channel by channel, a tiled one in pieces: the first will do.
-    return next(Denoiser(engine, card=card, sigma_255=told).prepare(frame))
+    return next(Denoiser(engine, card=card, sigma_255=level).prepare(frame))
 
 
 def sha256(path: Path) -> str:
@@ -214,7 +198,7 @@ def _classes(run: Run, splits: Splits) -> tuple[str, ...]:
 
     Raises SourceError if the data hold other classes than those that it was trained on.
     """
-    if "classify" not in run.recipe.task or not isinstance(splits, ImageSplits):
+    if "classify" not in run.recipe.task:
         return ()
     if run.classes and splits.classes != run.classes:
         raise SourceError(

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from quietframe_train.image_set import ImageSet
 
 from quietframe.card import ModelCard
 from quietframe.cpu import physical_cores
 from quietframe.noise import to_uint8
 from quietframe.tasks.base import open_model
 from quietframe.tasks.tensors import dequantize, encode_image
-from quietframe_export.frames import affordable, as_frame, evenly, spread
+from quietframe_train.data.images import ImageSet, as_frame, even_indices, max_count_for_budget
 from quietframe_train.evaluate import fidelity, noisy_images
 from quietframe_train.recipe import Recipe
 
@@ -75,8 +74,9 @@ def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
     noisy = {key: all_of for key, all_of in test.noisy.items() if all_of.dtype == np.uint8 or not eight_bit_only}
     images, index = test.images, np.arange(len(test.images))
     if card.precision == "int16x8" and noisy:
-        count = affordable(images, len(images), SLOW_MACS / len(noisy), card.macs_per_pixel)
-        index, images = evenly(len(images), count), spread(images, count)
+        count = max_count_for_budget(images, len(images), SLOW_MACS / len(noisy), card.macs_per_pixel)
+        index = even_indices(len(images), count)
+        images = images.chosen(index)
     figures: dict[str, float] = {}
     for key, all_of in noisy.items():
         results = _run(path, card, all_of[index])

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from quietframe.card import ModelCard, TensorSpec
 from quietframe_export.keras_engine import KerasEngine
-from quietframe_train.quantization import leaves, patched
+from quietframe_export.keras_graph import leaves, patched
 
 DEFAULT_SIZE_HW = (480, 640)
 """The frame size that a TFLite file of a fully convolutional model starts with. Runtimes resize its input."""

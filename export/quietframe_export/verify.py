@@ -14,7 +14,7 @@ from quietframe.card import ModelCard
 from quietframe.engines import Engine
 from quietframe.quality import psnr_db
 from quietframe.tasks import Classifier, Denoiser
-from quietframe_export.frames import Sample
+from quietframe_train.data.base import Sample
 
 
 @dataclass(frozen=True)

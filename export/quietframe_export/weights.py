@@ -6,8 +6,7 @@ The converters then find the weights on their steps, and round nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +14,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from quietframe_train.quantization import leaves, patched
+from quietframe_export.keras_graph import observed
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 _PATCHES = 20_000
@@ -41,9 +40,9 @@ def round_weights(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     norms = dict(_normalized(copy))
-    with _inputs_met(copy, _PATCHES // len(examples)) as met:
-        for inputs in examples:
-            copy(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+    met: dict[Any, _Met] = {}
+    for layer, inputs in observed(copy, examples, lambda layer: isinstance(layer, _CONVOLUTIONS), inputs=True):
+        met.setdefault(layer, _Met(layer, _PATCHES // len(examples))).add(inputs)
     for layer, inputs_met in met.items():
         _round(layer, norms.get(layer), inputs_met)
     return copy
@@ -181,22 +180,3 @@ def _response(layer: Any, error: NDArray[np.float32], mean_input: NDArray[np.flo
     inputs, outputs = taps.shape
     by_group = taps.reshape(inputs, groups, outputs // groups)
     return np.einsum("gi,igo->go", mean_input.reshape(groups, inputs), by_group).ravel()
-
-
-@contextmanager
-def _inputs_met(model: keras.Model, patches: int) -> Iterator[Mapping[Any, _Met]]:
-    """Record what each convolution meets while the model runs, `patches` of each run."""
-    met: dict[Any, _Met] = {}
-    with ExitStack() as stack:
-        for layer in leaves(model):
-            if isinstance(layer, _CONVOLUTIONS):
-                stack.enter_context(patched(layer, _recording(met.setdefault(layer, _Met(layer, patches)))))
-        yield met
-
-
-def _recording(met: _Met) -> Callable[..., Any]:
-    def call(inner: Any, inputs: Any) -> Any:
-        met.add(keras.ops.convert_to_numpy(inputs))
-        return inner(inputs)
-
-    return call

@@ -43,40 +43,47 @@ def from_record(record: Any, hint: type[T], kinds: Mapping[str, type], path: str
 
 def _value(record: Any, hint: Any, kinds: Mapping[str, type], path: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return _any(record)
     if origin in (Union, UnionType):
-        if record is None and NoneType in args:
+        rest = tuple(arg for arg in args if arg is not NoneType)
+        if record is None and len(rest) < len(args):
             return None
-        args = tuple(arg for arg in args if arg is not NoneType)
-        return _value(record, args[0], kinds, path) if len(args) == 1 else _object(record, args, kinds, path)
-    if origin is Literal:
-        return _expect(record in args, record, path, " or ".join(map(repr, args)))
+        return _value(record, rest[0], kinds, path) if len(rest) == 1 else _object(record, rest, kinds, path)
     if origin is tuple:
         _expect(isinstance(record, list), record, path, "a list")
         inner = [args[0]] * len(record) if args[-1] is ... else args
         _expect(len(inner) == len(record), record, path, f"{len(inner)} items")
         return tuple(_value(item, inner[i], kinds, f"{path}[{i}]") for i, item in enumerate(record))
-    if origin is not None and issubclass(origin, Mapping):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         _expect(isinstance(record, dict), record, path, "an object")
         return {key: _value(item, args[1], kinds, f"{path}.{key}") for key, item in record.items()}
-    if hint is Path:
-        return Path(_expect(isinstance(record, str), record, path, "a path"))
-    if hint is float:
-        return float(_expect(type(record) in (int, float), record, path, "a number"))
-    if hint in (str, int, bool):
-        return _expect(
-            type(record) is hint,
-            record,
-            path,
-            {"str": "a text", "int": "a whole number"}.get(hint.__name__, "true or false"),
-        )
+    if hint in _PLAIN or origin is Literal:
+        return _plain(record, hint, args, path)
     return _object(record, (origin or hint,), kinds, path)
+
+
+def _plain(record: Any, hint: Any, args: tuple[Any, ...], path: str) -> Any:
+    """A value that is no object and no list of a stated type."""
+    if hint is Any:  # lists become tuples, as frozen dataclasses hold them
+        return tuple(_plain(item, Any, (), path) for item in record) if isinstance(record, list) else record
+    if args:
+        return _expect(record in args, record, path, " or ".join(map(repr, args)))
+    types, expected, made = _PLAIN[hint]
+    return made(_expect(type(record) in types, record, path, expected))
+
+
+_PLAIN: Mapping[Any, tuple[tuple[type, ...], str, Any]] = {
+    Any: ((), "", None),
+    bool: ((bool,), "true or false", bool),
+    float: ((int, float), "a number", float),
+    int: ((int,), "a whole number", int),
+    str: ((str,), "a text", str),
+    Path: ((str,), "a path", Path),
+}
 
 
 def _object(record: Any, hints: tuple[Any, ...], kinds: Mapping[str, type], path: str) -> Any:
     _expect(isinstance(record, dict) and "kind" in record, record, path, "an object with a kind")
-    kind = kinds.get(record["kind"])
+    kind = kinds.get(str(record["kind"]))
     if kind is None:
         raise RecordError(f"{path}: kind {record['kind']!r} is not known to this version of QuietFrame")
     types = get_type_hints(kind)
@@ -87,11 +94,6 @@ def _object(record: Any, hints: tuple[Any, ...], kinds: Mapping[str, type], path
         raise RecordError(f"{path}: field {wrong[0]!r} is missing or not known to this version of QuietFrame")
     values = {name: _value(record[name], types[name], kinds, f"{path}.{name}") for name in known if name in record}
     return _expect(isinstance(found := kind(**values), hints), found, path, " or ".join(h.__name__ for h in hints))
-
-
-def _any(record: Any) -> Any:
-    """A value of no stated type; lists become tuples, as frozen dataclasses hold them."""
-    return tuple(map(_any, record)) if isinstance(record, list) else record
 
 
 def _expect(holds: bool, value: Any, path: str, expected: str) -> Any:

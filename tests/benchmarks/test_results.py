@@ -29,7 +29,6 @@ from quietframe_bench.results.reported import REPORTED
 from quietframe_train.models import BUILDERS
 from quietframe_train.recipes import RECIPES
 from quietframe_train.run_folder import Run, write_json, write_recipe
-from quietframe_train.splits import fingerprint, load_splits
 
 CLASSES = 4  # of the tiny classifier: which band of rows is bright
 
@@ -57,33 +56,31 @@ def make_run(tmp_path, digits_npz):
     """A function that makes a finished run folder below `runs`: `make_run(recipe, figures, …)` gives its path."""
 
     def make(recipe, figures=None, *, folder="", data=digits_npz, seed=0, epochs=None, history=(), **metrics):
-        recipe = RECIPES[recipe]
+        recipe = RECIPES[recipe].with_epochs(epochs) if epochs else RECIPES[recipe]
         path = tmp_path / "runs" / (folder or recipe.name)
         path.mkdir(parents=True)
-        splits = load_splits(recipe, data, seed=seed)
+        splits = recipe.data.load(data, recipe, seed=seed)
         run = Run(
             folder=path,
             recipe=recipe,
             seed=seed,
-            epochs=epochs or recipe.epochs,
             limit=None,
             data_path=data,
             data=DataTerms("bands", "made up"),
-            data_sha256=fingerprint(splits),
+            data_sha256=splits.sha256,
             versions={"keras": "3.99", "backend": "tensorflow"},
             created="2026-02-03T04:05:06+00:00",
         )
         write_recipe(run)
         (path / "model.keras").write_bytes(recipe.name.encode())
         if history:
-            rows = "".join(f"{epoch},{loss},{loss}\n" for epoch, loss in enumerate(history, 1))
-            (path / "history.csv").write_text(f"epoch,loss,val_loss\n{rows}")
+            rows = "".join(f"main,{epoch},{loss},{loss}\n" for epoch, loss in enumerate(history, 1))
+            (path / "history.csv").write_text(f"phase,epoch,loss,val_loss\n{rows}")
         if figures is not None:
             basics = {
                 "parameters": 101_200,
                 "macs_per_pixel": 128.0,
                 "epochs_run": run.epochs,
-                "quantization_epochs_run": 0,
                 "training_seconds": 123.4,
                 "training_images": len(splits.training),
                 "validation_images": len(splits.validation),
@@ -288,7 +285,7 @@ def test_data_are_found_by_content(results, make_run, add_export, digits_npz, tm
     run = make_run("digit-classifier", {"accuracy": 1.0})
     add_export(run, **CLASSIFIER)
     record = json.loads((run / "recipe.json").read_text())
-    record["data"]["path"] = "/gone/mnist.npz"
+    record["data_path"] = "/gone/mnist.npz"
     (run / "recipe.json").write_text(json.dumps(record))
     other = tmp_path / "other.npz"
     arrays = dict(np.load(digits_npz))
@@ -342,7 +339,9 @@ def test_picture_classifiers_have_a_confusion_matrix_and_their_folds(results, ma
     assert code == 0
     (matrix,) = json.loads(numbers.read_text())["confusions"]["image-classifier"]
     assert matrix["classes"] == ["bright", "dark"]
-    assert np.sum(matrix["counts"]) == len(load_splits(RECIPES["image-classifier"], two_classes, seed=0).test)
+    assert np.sum(matrix["counts"]) == len(
+        RECIPES["image-classifier"].data.load(two_classes, RECIPES["image-classifier"], seed=0).test
+    )
     assert "![Confusion matrix of image-classifier](images/results/confusion-image-classifier.png)" in page
     assert "0.9000 ± 0.1000 over 3 folds" in page
 

@@ -17,7 +17,8 @@ import pytest
 from quietframe.assets import photo_bgr
 from quietframe.card import DataTerms
 from quietframe_export.subject import Subject, subject_from_run
-from quietframe_train.recipe import ModelConfig, PictureData
+from quietframe_train.data.pictures import PictureData
+from quietframe_train.recipe import ModelConfig
 from quietframe_train.recipes import RECIPES
 
 MakeRun = Callable[..., Path]
@@ -69,7 +70,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path, digit
         if not folder.exists():
             recipe = RECIPES[name]
             data = photo_folder if recipe.kind == "photos" else digit_file
-            recipe = replace(recipe, batch=batch or recipe.batch)
+            recipe = recipe.with_phases(batch=batch) if batch else recipe
             quietframe_train.train(recipe, data=data, out=folder, epochs=epochs, limit=limit, seed=5)
         return folder
 
@@ -181,7 +182,6 @@ def camera_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> 
             folder=folder,
             recipe=recipe,
             seed=1,
-            epochs=1,
             limit=None,
             data_path=photo_folder,
             data=DataTerms("cuts of one photograph", "public domain"),

@@ -15,7 +15,7 @@ from quietframe.card import DataTerms, ModelCard, Spatial, TensorSpec
 from quietframe.engines import TensorInfo
 from quietframe.noise import add_gaussian
 from quietframe_export.camera_checks import Check, check_camera, is_camera
-from quietframe_export.frames import Sample
+from quietframe_train.data.base import Sample
 
 Filter = Callable[[np.ndarray, float], np.ndarray]
 

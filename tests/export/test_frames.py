@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from quietframe_train.image_set import ImageSet
 
-from quietframe.errors import UsageError
-from quietframe_export.frames import (
-    CALIBRATION_MACS,
-    affordable,
-    calibration_images,
-    image_samples,
-    noisy_images,
-    spread,
-)
+from quietframe_train.data.base import Sample
+from quietframe_train.data.images import CALIBRATION_MACS, ImageSet, ImageSplits, max_count_for_budget, noisy_frames
 from quietframe_train.recipe import Recipe
 from quietframe_train.recipes import RECIPES
 
@@ -29,6 +19,10 @@ def images(count: int, *, side: int = 28, channels: int = 1) -> ImageSet:
     return ImageSet(pictures, np.sort(rng.integers(0, 2, count)))
 
 
+def held_out(recipe: Recipe, few: ImageSet, classes: tuple[str, ...] = ()) -> list[Sample]:
+    return [*recipe.data.held_out(recipe, ImageSplits(few, few, few, classes=classes), CHEAP, rng())]
+
+
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
@@ -36,7 +30,7 @@ def rng() -> np.random.Generator:
 @pytest.mark.parametrize("name", ["dense-autoencoder", "conv-autoencoder", "digit-unet", "latent-autoencoder"])
 def test_digits_get_the_recipes_noise_in_8_bits(name: str) -> None:
     clean = ImageSet(np.full((400, 28, 28, 1), 128, np.uint8), np.zeros(400, np.int64))
-    frames = noisy_images(RECIPES[name], clean, rng())
+    frames = noisy_frames(RECIPES[name], clean, rng())
     assert {(frame.shape, frame.dtype) for frame in frames} == {((28, 28), np.dtype(np.uint8))}
     values = np.stack(frames)
     assert values.max() == 255  # also of noise that is not clipped, where it would wrap around
@@ -45,27 +39,28 @@ def test_digits_get_the_recipes_noise_in_8_bits(name: str) -> None:
 
 
 def test_colour_frames_keep_their_channels() -> None:
-    frames = noisy_images(RECIPES["color-unet"], images(3, side=16, channels=3), rng())
+    frames = noisy_frames(RECIPES["color-unet"], images(3, side=16, channels=3), rng())
     assert [frame.shape for frame in frames] == [(16, 16, 3)] * 3
 
 
-def test_camera_noise_is_not_for_images() -> None:
-    with pytest.raises(UsageError, match="CameraNoise does not fit"):
-        noisy_images(replace(RECIPES["camera-nano"]), images(2), rng())
-
-
 def test_large_models_get_fewer_frames_and_never_none() -> None:
-    digits, pictures = images(2000), images(4, side=256, channels=3)
-    assert affordable(digits, 1000, CALIBRATION_MACS, 470.9) == 1000
-    assert affordable(pictures, 1000, CALIBRATION_MACS, 167_000) == 13  # the colour autoencoder, 11 G a picture
-    assert affordable(pictures, 1000, CALIBRATION_MACS, 1e9) == 8
-    assert len(calibration_images(RECIPES["latent-autoencoder"], digits, CHEAP, rng())) == 1000
-    assert len(calibration_images(RECIPES["latent-autoencoder"], digits, 1e6, rng())) == 191
+    digits, pictures, recipe = images(2000), images(4, side=256, channels=3), RECIPES["latent-autoencoder"]
+
+    def calibrating(macs: float) -> int:
+        return len(recipe.data.calibration(recipe, ImageSplits(digits, digits, digits), macs, rng()))
+
+    assert max_count_for_budget(digits, 1000, CALIBRATION_MACS, 470.9) == 1000
+    assert (
+        max_count_for_budget(pictures, 1000, CALIBRATION_MACS, 167_000) == 13
+    )  # the colour autoencoder, 11 G a picture
+    assert max_count_for_budget(pictures, 1000, CALIBRATION_MACS, 1e9) == 8
+    assert calibrating(CHEAP) == 1000
+    assert calibrating(1e6) == 191
 
 
 def test_a_part_of_a_sorted_set_has_all_classes() -> None:
-    assert len(np.unique(spread(images(200), 10).labels)) == 2
-    assert len(spread(images(5), 10)) == 5
+    assert len(np.unique(images(200).spread(10).labels)) == 2
+    assert len(images(5).spread(10)) == 5
 
 
 @pytest.mark.parametrize(
@@ -80,7 +75,7 @@ def test_a_part_of_a_sorted_set_has_all_classes() -> None:
 def test_few_held_out_images_are_shown_several_times(recipe: Recipe, count: int) -> None:
     few = images(9, side=32, channels=3)
     classes = ("no", "yes") if "classify" in recipe.task else ()
-    samples = image_samples(recipe, few, classes, CHEAP, rng())
+    samples = held_out(recipe, few, classes)
     assert len(samples) == count
     assert len({sample.frame.tobytes() for sample in samples}) == count
     if "classify" in recipe.task:
@@ -92,6 +87,6 @@ def test_few_held_out_images_are_shown_several_times(recipe: Recipe, count: int)
 
 
 def test_enough_held_out_images_are_shown_once() -> None:
-    assert len(image_samples(RECIPES["digit-cnn"], images(6000), "0123456789", CHEAP, rng())) == 5000
-    assert len(image_samples(RECIPES["digit-unet"], images(6000), (), CHEAP, rng())) == 1000
-    assert len(image_samples(RECIPES["denoise-and-classify"], images(6000), "0123456789", CHEAP, rng())) == 5000
+    assert len(held_out(RECIPES["digit-cnn"], images(6000), tuple("0123456789"))) == 5000
+    assert len(held_out(RECIPES["digit-unet"], images(6000))) == 1000
+    assert len(held_out(RECIPES["denoise-and-classify"], images(6000), tuple("0123456789"))) == 5000

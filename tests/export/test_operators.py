@@ -12,12 +12,13 @@ from quietframe.card import DataTerms
 from quietframe.noise import to_uint8
 from quietframe_export import Subject, export_model
 from quietframe_export.cards import card_for_run
-from quietframe_export.frames import Sample, as_frame
 from quietframe_export.graph import onnx_operations, tflite_operations
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.targets import TARGETS, parse_targets
 from quietframe_export.to_onnx import convert_to_onnx_fp32
 from quietframe_export.to_tflite import convert_to_tflite
+from quietframe_train.data.base import Sample
+from quietframe_train.data.images import as_frame
 from quietframe_train.models import BUILDERS
 from quietframe_train.recipes import RECIPES
 from quietframe_train.run_folder import Run
@@ -48,7 +49,6 @@ def stand_in(name: str, options: dict[str, object]) -> Subject:
         folder=Path(),
         recipe=recipe,
         seed=0,
-        epochs=0,
         limit=None,
         data_path=None,
         data=DataTerms("noise", "none"),

@@ -47,16 +47,6 @@ def test_a_model_that_does_both(composite_run: Path) -> None:
     assert card.labels == tuple("0123456789")
 
 
-def test_labels_of_a_run_that_does_not_name_its_classes(classifier_run: Path, tmp_path: Path) -> None:
-    """Trainings of earlier versions do not; the data do."""
-    older = tmp_path / "older"
-    shutil.copytree(classifier_run, older)
-    text = (older / "recipe.json").read_text()
-    assert '"classes"' in text
-    (older / "recipe.json").write_text(text.replace('"classes"', '"not classes"'))
-    assert subject_from_run(older).card.labels == tuple("0123456789")
-
-
 def test_other_classes_than_at_the_training(folder_classifier_run: Path, class_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(class_folder, other)

@@ -79,7 +79,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def artefacts() -> frozenset[str]:
     """The files of a finished run folder."""
-    names = "model.keras recipe.json history.csv metrics.json loss.png samples.png state.weights.h5"
+    names = "model.keras recipe.json history.csv metrics.json loss.png samples.png main.weights.h5"
     return frozenset(names.split())
 
 

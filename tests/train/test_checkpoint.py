@@ -1,4 +1,5 @@
 import itertools
+import shutil
 from dataclasses import replace
 
 import keras
@@ -8,110 +9,127 @@ import pytest
 from quietframe.errors import SourceError
 from quietframe_train import train
 from quietframe_train.checkpoint import (
-    BEST,
     Checkpoint,
     epochs_since_best,
     read_history,
     resume,
     should_stop,
+    state_path,
     write_history,
 )
-from quietframe_train.fit import build, fit
 from quietframe_train.recipe import EarlyStopping, ModelConfig
 from quietframe_train.recipes import RECIPES
-from quietframe_train.run_folder import HISTORY, STATE
-from quietframe_train.splits import load_splits
-from quietframe_train.training import batches
+from quietframe_train.run_folder import HISTORY
+from quietframe_train.trainer import build_model, compile_model, train_phases
 
-CLASSIFIER = replace(RECIPES["digit-classifier"], batch=64)
+CLASSIFIER = RECIPES["digit-classifier"].with_phases(batch=64)
+MAIN = CLASSIFIER.phases[0]
+STEPS = 9  # of 64 in 576 digits
 
 
 def test_history_is_read_as_it_was_written(tmp_path):
-    rows = [{"epoch": 1, "loss": 0.25}, {"epoch": 2, "loss": 0.125, "seconds": 3.5}]
-    write_history(tmp_path / HISTORY, rows)
-    assert read_history(tmp_path / HISTORY) == rows
-    assert isinstance(read_history(tmp_path / HISTORY)[0]["epoch"], int)
+    rows = [{"phase": "main", "epoch": 1, "loss": 0.25}, {"phase": "main", "epoch": 2, "loss": 0.125, "seconds": 3.5}]
+    write_history(tmp_path, rows)
+    assert read_history(tmp_path) == rows
+    assert isinstance(read_history(tmp_path)[0]["epoch"], int)
 
 
 @pytest.mark.parametrize(
     ("losses", "since"), [([3], 0), ([3, 2, 1], 0), ([1, 2, 3], 2), ([2, 1, 1], 1), ([3, 1, 2, 1.5], 2)]
 )
 def test_epochs_since_best(losses, since):
-    rows = [{"epoch": index + 1, "val_loss": loss} for index, loss in enumerate(losses)]
-    assert epochs_since_best(rows, "val_loss") == since
-    assert should_stop(rows, EarlyStopping(patience=2)) == (since >= 2)
-    assert not should_stop(rows, None)
-    assert not should_stop([], EarlyStopping(patience=2))
+    rows = [{"phase": "before", "val_loss": 0.0}]
+    rows += [{"phase": "main", "epoch": index + 1, "val_loss": loss} for index, loss in enumerate(losses)]
+    assert epochs_since_best(rows, "main", "val_loss") == since
+    stopping = replace(MAIN, early_stopping=EarlyStopping(patience=2))
+    assert should_stop(rows, stopping) == (since >= 2)
+    assert not should_stop(rows, MAIN)
+    assert not should_stop(rows[:1], stopping)
 
 
-def states(folder, mnist_npz, epochs):
-    """Train and return the weights and history."""
-    splits = load_splits(CLASSIFIER, mnist_npz, seed=1)
-    training, validation = batches(CLASSIFIER, splits, seed=1)
-    return fit(CLASSIFIER, training, validation, folder, epochs=epochs)
+def compiled(recipe=CLASSIFIER):
+    model = build_model(recipe)
+    compile_model(model, recipe, recipe.phases[0], 2 * STEPS)
+    return model
 
 
-def test_resume_loads_weights_optimizer_and_history(tmp_path, mnist_npz):
-    model, rows = states(tmp_path, mnist_npz, 2)
-    steps = 9  # of 64 in 576 digits
-    fresh = build(CLASSIFIER, 2 * steps)
-    found = resume(fresh, tmp_path, steps)
-    assert found == rows
-    assert int(fresh.optimizer.iterations) == 2 * steps
-    for one, other in zip(model.get_weights(), fresh.get_weights(), strict=True):
+class KeepStates(keras.callbacks.Callback):
+    """Copy the state of every epoch: a phase that is done removes its own."""
+
+    def __init__(self, folder, into):
+        super().__init__()
+        self.folder, self.into = folder, into
+
+    def on_epoch_end(self, epoch, logs=None):
+        shutil.copy(state_path(self.folder, "main"), state_path(self.into, "main"))
+        self.weights = self.model.get_weights()
+        self.optimizer = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
+        self.others = [keras.ops.convert_to_numpy(variable) for variable in self.model.non_trainable_variables]
+
+
+@pytest.fixture
+def states(tmp_path, mnist_npz):
+    """Train for two epochs and leave state and history in `tmp_path`; returns what the model was then, and the rows."""
+
+    def two_epochs(recipe=CLASSIFIER, limit=None):
+        (tmp_path / "run").mkdir()
+        keeping = KeepStates(tmp_path / "run", tmp_path)
+        splits = recipe.data.load(mnist_npz, recipe, seed=1, limit=limit)
+        keras.utils.set_random_seed(1)
+        _, rows = train_phases(recipe.with_epochs(2), splits, tmp_path / "run", seed=1, callbacks=[keeping])
+        write_history(tmp_path, rows)
+        return keeping, rows
+
+    return two_epochs
+
+
+def test_resume_loads_weights_optimizer_and_history(tmp_path, states):
+    kept, rows = states()
+    fresh, before = compiled(), list(rows)
+    assert resume(fresh, tmp_path, "main", rows, STEPS) == 2
+    assert rows == before
+    assert int(fresh.optimizer.iterations) == 2 * STEPS
+    for one, other in zip(kept.weights, fresh.get_weights(), strict=True):
         assert np.array_equal(one, other)
-    for one, other in zip(model.optimizer.variables, fresh.optimizer.variables, strict=True):
-        assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)), one.path
+    for one, other in zip(kept.optimizer, fresh.optimizer.variables, strict=True):
+        assert np.array_equal(one, keras.ops.convert_to_numpy(other)), other.path
 
 
-def test_resume_brings_back_what_dropout_draws_from(tmp_path, mnist_npz):
-    recipe = replace(RECIPES["digit-cnn"], model=ModelConfig("small_cnn", {"widths": (4,)}), batch=64)
-    training, validation = batches(recipe, load_splits(recipe, mnist_npz, seed=1, limit=200), seed=1)
+def test_resume_brings_back_what_dropout_draws_from(tmp_path, states):
+    recipe = replace(RECIPES["digit-cnn"], model=ModelConfig("small_cnn", {"widths": (4,)})).with_phases(batch=64)
+    kept, rows = states(recipe, limit=200)
     keras.utils.set_random_seed(1)
-    model, _ = fit(recipe, training, validation, tmp_path, epochs=2)
-    keras.utils.set_random_seed(1)
-    fresh = build(recipe, 2 * len(training))
-    resume(fresh, tmp_path, len(training))
+    fresh = compiled(recipe)
+    resume(fresh, tmp_path, "main", rows, 3)
     assert any("seed_generator" in variable.path for variable in fresh.variables)
-    for one, other in zip(model.non_trainable_variables, fresh.non_trainable_variables, strict=True):
-        assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)), one.path
+    for one, other in zip(kept.others, fresh.non_trainable_variables, strict=True):
+        assert np.array_equal(one, keras.ops.convert_to_numpy(other)), other.path
 
 
-def test_a_kill_between_history_and_state_loses_the_epoch_not_the_training(tmp_path, mnist_npz):
-    _, rows = states(tmp_path, mnist_npz, 2)
-    write_history(tmp_path / HISTORY, [*rows, rows[-1] | {"epoch": 3}])
-    assert len(resume(build(CLASSIFIER, 18), tmp_path, 9)) == 2
+def test_a_kill_between_history_and_state_loses_the_epoch_not_the_training(tmp_path, states):
+    _, rows = states()
+    longer = [*rows, rows[-1] | {"epoch": 3}]
+    assert resume(compiled(), tmp_path, "main", longer, STEPS) == 2
+    assert longer == rows
 
 
 def test_without_a_state_there_is_nothing_to_resume(tmp_path):
-    assert resume(build(CLASSIFIER, 18), tmp_path, 9) == []
+    assert resume(compiled(), tmp_path, "main", [], STEPS) == 0
 
 
-def test_damaged_states_are_refused(tmp_path, mnist_npz):
-    states(tmp_path, mnist_npz, 2)
-    rows = read_history(tmp_path / HISTORY)
-    write_history(tmp_path / HISTORY, rows[:1])
-    with pytest.raises(SourceError, match=r"history.csv has 1 epochs, state.weights.h5 is after 2"):
-        resume(build(CLASSIFIER, 18), tmp_path, 9)
-    (tmp_path / HISTORY).unlink()
+def test_damaged_states_are_refused(tmp_path, states):
+    _, rows = states()
+    with pytest.raises(SourceError, match=r"history.csv has 1 epochs, main-state.weights.h5 is after 2"):
+        resume(compiled(), tmp_path, "main", rows[:1], STEPS)
     with pytest.raises(SourceError, match="cannot be resumed"):
-        resume(build(CLASSIFIER, 18), tmp_path, 9)
+        resume(compiled(RECIPES["latent-autoencoder"]), tmp_path, "main", rows, STEPS)
+    state = state_path(tmp_path, "main")
+    state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(SourceError, match="cannot be resumed"):
-        resume(build(RECIPES["latent-autoencoder"], 18), tmp_path, 9)
-    (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:1000])
-    with pytest.raises(SourceError, match="cannot be resumed"):
-        resume(build(CLASSIFIER, 18), tmp_path, 9)
-
-
-class Losses(keras.callbacks.Callback):
-    """Put these in the place of the validation losses, from the first epoch on."""
-
-    def __init__(self, losses):
-        super().__init__()
-        self.losses = losses
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["val_loss"] = self.losses[epoch]
+        resume(compiled(), tmp_path, "main", rows, STEPS)
+    (tmp_path / HISTORY).write_text("phase,epoch\nmain,two\n")
+    with pytest.raises(SourceError, match="not the history of a training"):
+        read_history(tmp_path)
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -128,11 +146,8 @@ class Interrupt(keras.callbacks.Callback):
 
 PATIENCE = 2
 # Learns by heart from few images, so that its validation loss soon rises.
-OVERFITTING = replace(
-    CLASSIFIER,
-    optimizer=replace(CLASSIFIER.optimizer, learning_rate=0.02),
-    epochs=30,
-    early_stopping=EarlyStopping(patience=PATIENCE),
+OVERFITTING = CLASSIFIER.with_phases(
+    optimizer=replace(MAIN.optimizer, learning_rate=0.02), epochs=30, early_stopping=EarlyStopping(patience=PATIENCE)
 )
 
 
@@ -143,16 +158,15 @@ def stopped(tmp_path_factory, mnist_npz):
 
 
 def test_early_stopping_stops_and_gives_the_best_weights(stopped, mnist_npz):
-    losses = [row["val_loss"] for row in read_history(stopped.folder / HISTORY)]
+    losses = [row["val_loss"] for row in read_history(stopped.folder)]
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + PATIENCE < OVERFITTING.epochs
     assert stopped.metrics["epochs_run"] == len(losses)
 
-    validation = load_splits(OVERFITTING, mnist_npz, seed=3, limit=80).validation
+    validation = OVERFITTING.data.load(mnist_npz, OVERFITTING, seed=3, limit=80).validation
     scores = keras.models.load_model(stopped.model_path).predict(validation.scaled(), verbose=0)
     loss = -np.mean(np.log(scores[np.arange(len(scores)), validation.labels]))
     assert loss == pytest.approx(losses[best], rel=1e-4)
-    assert (stopped.folder / BEST).is_file()
 
 
 def test_early_stopping_after_a_resume_is_the_same(stopped, tmp_path, mnist_npz):
@@ -170,21 +184,19 @@ def test_early_stopping_after_a_resume_is_the_same(stopped, tmp_path, mnist_npz)
 
 @pytest.mark.parametrize(("restore", "kept"), [(True, 1), (False, 3)])
 def test_restore_best_decides_whose_weights_are_left(tmp_path, mnist_npz, restore, kept):
-    recipe = replace(CLASSIFIER, early_stopping=EarlyStopping(patience=2, restore_best=restore))
-    splits = load_splits(recipe, mnist_npz, seed=1)
-    training, validation = batches(recipe, splits, seed=1)
-    weights = []
-    model = build(recipe, 90)
-    checkpoint = Checkpoint(tmp_path, [], recipe.early_stopping)
-    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: weights.append(model.get_weights()))
-    model.fit(
-        training,
-        validation_data=validation,
-        epochs=10,
-        verbose=0,
-        callbacks=[Losses([2.0, 1.0, 1.5, 1.2, *itertools.repeat(0.0, 6)]), checkpoint, keep],
-    )
-    assert len(weights) == 4, "stopped two epochs after the best"
-    finished, _ = fit(recipe, training, validation, tmp_path, epochs=10, resume_run=True)
+    """The losses that decide are replaced by others, before the checkpoint looks at them."""
+    losses, weights = [2.0, 1.0, 1.5, 1.2, *itertools.repeat(0.0, 6)], []
+    recipe = CLASSIFIER.with_phases(epochs=10, early_stopping=EarlyStopping(patience=2, restore_best=restore))
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: weights.append(keep.model.get_weights()))
+    original = Checkpoint.on_epoch_end
+
+    def replaced(self, epoch, logs=None):
+        original(self, epoch, logs | {"val_loss": losses[epoch]})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "on_epoch_end", replaced)
+        splits = recipe.data.load(mnist_npz, recipe, seed=1)
+        finished, rows = train_phases(recipe, splits, tmp_path, seed=1, callbacks=[keep])
+    assert len(weights) == len(rows) == 4, "stopped two epochs after the best"
     for one, other in zip(finished.get_weights(), weights[kept], strict=True):
         assert np.array_equal(one, other)

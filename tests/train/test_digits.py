@@ -6,7 +6,7 @@ import pytest
 
 from quietframe.card import DataTerms
 from quietframe.errors import SourceError, UsageError
-from quietframe_train.digits import load_digits
+from quietframe_train.data.digits import load_digits
 
 
 def load(path, **options):
@@ -152,5 +152,5 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
 def test_reading_digits_needs_no_keras():
     import subprocess
 
-    code = "import sys, quietframe_train.splits; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    code = "import sys, quietframe_train.data.digits; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

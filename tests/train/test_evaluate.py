@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from quietframe_train.corruption import NoNoise, NormalNoise, UniformNoise
+from quietframe_train.data.images import ImageSet
 from quietframe_train.evaluate import image_figures, noisy_images, predict, split_outputs
-from quietframe_train.image_set import ImageSet
 from quietframe_train.recipes import CLIPPED, DIGIT_NOISES, RECIPES, UNCLIPPED, UNIFORM
 
 MEASURES = ("psnr_db", "ssim", "mse", "bce", "rmse")
@@ -124,7 +124,9 @@ def test_noisy_images_are_the_same_at_every_call_and_for_the_first_few(digits):
     for noise in DIGIT_NOISES:
         noisy = noisy_images(digits, noise)
         assert np.array_equal(noisy, noisy_images(digits, noise))
-        assert np.array_equal(noisy[:7], noisy_images(digits.first(7), noise)), "samples.png shows what was measured"
+        assert np.array_equal(noisy[:7], noisy_images(digits.chosen(slice(7)), noise)), (
+            "samples.png shows what was measured"
+        )
         assert len({(one - other).tobytes() for one, other in zip(noisy, digits.scaled(), strict=True)}) == 30
     assert not np.allclose(noisy_images(digits, CLIPPED), noisy_images(digits, replace(CLIPPED, sigma=0.5)), atol=0.1)
 

@@ -9,7 +9,6 @@ from quietframe_train.models.digits import latent_autoencoder
 from quietframe_train.recipes import RECIPES
 
 CAMERAS = {
-    "camera_nano": {"width": 16, "deep_widths": (32, 48)},
     "camera_unet": {"widths": (16, 48), "encoder_convs": (1, 2), "decoder_convs": (0,)},
 }
 DIGIT, COLOUR = (28, 28, 1), (256, 256, 3)
@@ -55,7 +54,7 @@ def begun(model):
         ("digit-cnn", None, DIGIT, [(10,)]),
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
-        ("camera-nano", 25_550, (None, None, 3), [(None, None, 3)]),
+        ("camera-nano", 60_590, (None, None, 3), [(None, None, 3)]),
         ("camera-small", 319_422, (None, None, 3), [(None, None, 3)]),
         ("camera-base", 1_616_302, (None, None, 3), [(None, None, 3)]),
     ],
@@ -258,16 +257,9 @@ def unet(widths, encoder_convs, decoder_convs, last_kernel):
     return "camera_unet", options | {"last_kernel": last_kernel}
 
 
-def nano(*deep_widths):
-    return "camera_nano", {"width": 16, "deep_widths": deep_widths}
-
-
 @pytest.mark.parametrize(
     ("shape", "multiple", "halo"),
     [
-        (nano(48), 4, 6),
-        (nano(32, 48), 4, 10),
-        (nano(32, 32, 16, 48), 4, 18),
         (unet((16, 48), (1, 2), (0,), 3), 4, 13),
         (unet((16, 48), (1, 2), (0,), 1), 4, 11),
         (unet((16, 32), (1, 3), (1,), 3), 4, 19),

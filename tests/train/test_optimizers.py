@@ -7,10 +7,10 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from quietframe_train.recipe_json import recipe_from_record, to_record
 
 from quietframe_train.optimizers import ConvMuon, build_optimizer
 from quietframe_train.recipe import OptimizerConfig
-from quietframe_train.recipe_json import recipe_from_record, to_record
 from quietframe_train.recipes import RECIPES
 
 MUON = OptimizerConfig(name="muon", learning_rate=0.01, adam_layers=("last",))

@@ -1,11 +1,15 @@
+import hashlib
 import shutil
 
 import cv2
 import numpy as np
 import pytest
 
+from quietframe.card import DataTerms
 from quietframe.errors import SourceError
-from quietframe_train.photos import cut_patches, load_photos
+from quietframe.images import read_image
+from quietframe_train.data import photos as photo_data
+from quietframe_train.photos import _listed, cut_patches, load_photos
 
 
 def noise_picture(seed, height=100, width=120, channels=3, dtype=np.uint8):
@@ -86,12 +90,12 @@ def test_limit_takes_so_many(photo_folder):
 def test_folders_without_two_pictures_are_errors(tmp_path):
     with pytest.raises(SourceError, match="no such folder"):
         load_photos(tmp_path / "missing", validation_share=0.1)
-    with pytest.raises(SourceError, match=r"0 usable pictures \(0 skipped\), at least 2"):
+    with pytest.raises(SourceError, match=r"0 usable images \(0 skipped\), at least 2"):
         load_photos(tmp_path, validation_share=0.1)
     cv2.imwrite(str(tmp_path / "one.png"), noise_picture(1))
     shutil.copy(tmp_path / "one.png", tmp_path / "twin.png")
     (tmp_path / "bad.png").touch()
-    with pytest.raises(SourceError, match=r"1 usable pictures \(1 skipped\), at least 2 different ones"):
+    with pytest.raises(SourceError, match=r"1 usable images \(1 skipped\), at least 2 different ones"):
         load_photos(tmp_path, validation_share=0.1)
 
 
@@ -109,3 +113,32 @@ def test_patches_reach_every_corner():
     photo = np.arange(5 * 4, dtype=np.uint8).reshape(5, 4, 1).repeat(3, axis=2)
     patches = cut_patches([photo], 500, 3, np.random.default_rng(0))
     assert set(np.unique(patches)) == set(range(20))
+
+
+def test_listed_files_validate_and_without_one_of_them_a_share_does(photo_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    digest = hashlib.sha256((folder / "2.png").read_bytes()).hexdigest()
+    monkeypatch.setattr("quietframe_train.photos._listed", lambda name: {digest, "ab" * 32} if name else set())
+    found = load_photos(folder, validation_share=0.5, validation_list="a list")
+    assert len(found.validation) == 1
+    assert np.array_equal(found.validation[0], read_image(folder / "2.png", to_8bit=True).bgr)
+    (folder / "2.png").unlink()
+    found = load_photos(folder, validation_share=0.4, validation_list="a list")
+    assert (len(found.training), len(found.validation)) == (3, 2)
+
+
+def test_the_list_of_the_camera_recipes_is_a_tenth_of_the_photographs(real_data):
+    name = photo_data.PhotoData().validation_list
+    files = [path for path in (real_data / "photos").iterdir() if path.suffix == ".jpg"]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    assert _listed(name) == set(sorted(digests)[: round(len(digests) / 10)])
+
+
+def test_licences_are_counted_from_the_manifest(photo_folder, tmp_path):
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    manifest = folder / "manifest.csv"
+    assert load_photos(folder, validation_share=0.1).terms is None
+    manifest.write_text("file,licence\n0.png,CC0\n1.png,MIT\n2.png,CC0\n")
+    assert load_photos(folder, validation_share=0.1).terms == DataTerms("photos", "CC0 (2), MIT (1)")
+    manifest.write_text("file,width\n0.png,3\n")
+    assert load_photos(folder, validation_share=0.1).terms is None

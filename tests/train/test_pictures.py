@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from quietframe.card import Spatial
 from quietframe.errors import SourceError, UsageError
 from quietframe.tasks.fit import place
-from quietframe_train.pictures import _deal, load_pictures
-from quietframe_train.recipe import PictureData
+from quietframe_train.data.pictures import PictureData, _deal, load_pictures
 from quietframe_train.recipes import RECIPES
-from quietframe_train.splits import fingerprint, load_splits
 
 SIDE = 24
 DATA = PictureData(side=SIDE, folds=4, validation_share=0.1)
@@ -124,7 +122,7 @@ def test_the_split_repeats_and_knows_no_training_seed(twins):
         assert np.array_equal(getattr(one, name).images, getattr(again, name).images)
         assert np.array_equal(getattr(one, name).labels, getattr(again, name).labels)
     recipe = replace(RECIPES["image-classifier"], data=DATA)
-    assert len({fingerprint(load_splits(recipe, twins, seed=seed)) for seed in range(3)}) == 1
+    assert len({recipe.data.load(twins, recipe, seed=seed).sha256 for seed in range(3)}) == 1
     other = load_pictures(twins, replace(DATA, split_seed=43), classify=True)
     assert pixels(other.test) != pixels(one.test)
 
@@ -222,13 +220,13 @@ def test_four_pictures_are_enough(tmp_path):
 
 def test_recipes_of_pictures_ask_for_a_folder():
     with pytest.raises(UsageError, match=r"color-unet trains on pictures of yours: pass --data FOLDER$"):
-        load_splits(RECIPES["color-unet"], None, seed=1)
+        RECIPES["color-unet"].data.load(None, RECIPES["color-unet"], seed=1)
     with pytest.raises(UsageError, match=r"image-classifier .* --data FOLDER, with a sub-folder for each class$"):
-        load_splits(RECIPES["image-classifier"], None, seed=1)
+        RECIPES["image-classifier"].data.load(None, RECIPES["image-classifier"], seed=1)
 
 
 def test_reading_pictures_needs_no_keras():
-    code = "import sys, quietframe_train.pictures; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    code = "import sys, quietframe_train.data.pictures; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -236,7 +234,9 @@ def test_the_mri_slices_split_with_no_twin_across(real_data):
     """Its 253 files hold many twins; the source's own split has them on both sides."""
     folder = real_data / "brain_mri"
     for fold in range(5):
-        found = sides(load_splits(RECIPES["image-classifier"], folder, seed=1, fold=fold))
+        found = sides(RECIPES["image-classifier"].data.load(folder, RECIPES["image-classifier"], seed=1, fold=fold))
         assert sum(map(len, found.values())) == len(set.union(*found.values()))
-    plain = sides(load_splits(RECIPES["color-autoencoder-plain-split"], folder, seed=1))
+    plain = sides(
+        RECIPES["color-autoencoder-plain-split"].data.load(folder, RECIPES["color-autoencoder-plain-split"], seed=1)
+    )
     assert plain["test"] & plain["training"]

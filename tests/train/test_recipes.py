@@ -3,20 +3,16 @@ from dataclasses import FrozenInstanceError, dataclass, replace
 
 import pytest
 
-from quietframe.errors import SourceError, UsageError
+from quietframe.errors import UsageError
+from quietframe.serde import RecordError, from_record, to_record
 from quietframe_train.corruption import MixedNoise, NoNoise, NormalNoise, UniformNoise
+from quietframe_train.data.digits import DigitData
+from quietframe_train.data.photos import PhotoData
+from quietframe_train.data.pictures import PictureData
 from quietframe_train.models import BUILDERS
-from quietframe_train.recipe import (
-    Constant,
-    DigitData,
-    EarlyStopping,
-    ModelConfig,
-    OptimizerConfig,
-    PhotoData,
-    PictureData,
-)
-from quietframe_train.recipe_json import recipe_from_record, to_record
+from quietframe_train.recipe import Constant, EarlyStopping, ModelConfig, OptimizerConfig, Recipe
 from quietframe_train.recipes import DIGIT_NOISES, RECIPES, find_recipe
+from quietframe_train.run_folder import KINDS
 
 
 @dataclass(frozen=True)
@@ -100,21 +96,21 @@ def test_the_published_recipes_say_what_their_write_ups_say(name):
     recipe, said = RECIPES[name], PUBLISHED[name]
     assert recipe.model == ModelConfig(said.builder)
     assert recipe.noise == said.noise
-    assert (recipe.loss, recipe.batch, recipe.epochs) == (said.loss, said.batch, said.epochs)
-    assert recipe.optimizer == OptimizerConfig(learning_rate=said.learning_rate)
-    assert recipe.schedule == Constant()
-    assert recipe.early_stopping == said.early_stopping
+    (phase,) = recipe.phases
+    assert (phase.loss, phase.batch, phase.epochs) == (said.loss, said.batch, said.epochs)
+    assert phase.optimizer == OptimizerConfig(learning_rate=said.learning_rate)
+    assert phase.schedule == Constant()
+    assert phase.early_stopping == said.early_stopping
+    assert phase.steps_per_epoch is None
     assert recipe.data == said.data
     assert recipe.test_noises == said.test_noises
-    assert recipe.quantization is None
-    assert recipe.steps_per_epoch is None
 
 
 def test_the_composite_is_composed_of_the_published_two_and_trains_nothing():
     recipe = RECIPES["denoise-and-classify"]
     assert recipe.parts == ("dense-autoencoder", "digit-classifier")
     assert recipe.noise == RECIPES["dense-autoencoder"].noise
-    assert (recipe.task, recipe.epochs, recipe.batch, recipe.loss) == ("denoise+classify", 0, 0, "")
+    assert (recipe.task, recipe.epochs, recipe.phases) == ("denoise+classify", 0, ())
 
 
 def test_the_digit_unet_meets_the_noise_of_every_digit_design():
@@ -170,47 +166,54 @@ def test_every_recipe_says_what_it_is(recipe):
 
 def test_recipes_are_frozen():
     with pytest.raises(FrozenInstanceError):
-        RECIPES["camera-nano"].epochs = 1
+        RECIPES["camera-nano"].phases = ()
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_a_recipe_survives_json(recipe):
-    stopping = replace(recipe, early_stopping=EarlyStopping(patience=3))
+    stopping = recipe.with_phases(early_stopping=EarlyStopping(patience=3))
     for one in (recipe, stopping):
-        assert recipe_from_record(json.loads(json.dumps(to_record(one))), origin="r.json") == one
+        assert from_record(json.loads(json.dumps(to_record(one))), Recipe, KINDS, "recipe") == one
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.pop("model"), "r.json: recipe: field 'model' is missing"),
-        (lambda r: r.update(weather=1), "r.json: recipe: field 'weather' is missing or not known"),
-        (lambda r: r["test_noises"][1].pop("sigma"), r"r.json: recipe.test_noises\[1\]: field 'sigma' is missing"),
-        (lambda r: r["noise"].update(colour=1), "r.json: recipe.noise: field 'colour' is missing or not known"),
-        (lambda r: r["noise"].update(kind="Fog"), "r.json: recipe.noise: kind 'Fog' is not known"),
-        (lambda r: r.update(kind="NoNoise"), "r.json: recipe: field '.*' is missing or not known"),
+        (lambda r: r.pop("model"), "recipe: field 'model' is missing"),
+        (lambda r: r.update(weather=1), "recipe: field 'weather' is missing or not known"),
+        (lambda r: r["test_noises"][1].pop("sigma"), r"recipe.test_noises\[1\]: field 'sigma' is missing"),
+        (
+            lambda r: r["phases"][0].update(epochs="two"),
+            r"recipe.phases\[0\].epochs: expected a whole number, received",
+        ),
+        (lambda r: r["noise"].update(colour=1), "recipe.noise: field 'colour' is missing or not known"),
+        (lambda r: r["noise"].update(kind="Fog"), "recipe.noise: kind 'Fog' is not known"),
+        (lambda r: r.update(kind="NoNoise"), "recipe: field '.*' is missing or not known"),
+        (lambda r: r.update(data=r["noise"]), "recipe.data: expected Data, received NormalNoise"),
     ],
 )
 def test_a_damaged_recipe_is_named_by_its_field(change, message):
-    record = to_record(RECIPES["latent-autoencoder"])
+    record = json.loads(json.dumps(to_record(RECIPES["latent-autoencoder"])))
     change(record)
-    with pytest.raises(SourceError, match=message):
-        recipe_from_record(record, origin="r.json")
+    with pytest.raises(RecordError, match=f"^{message}"):
+        from_record(record, Recipe, KINDS, "recipe")
 
 
 def test_something_else_is_no_recipe():
     for record in (None, 3, {}, to_record(NoNoise())):
-        with pytest.raises(SourceError, match="field 'recipe' is no recipe"):
-            recipe_from_record(record, origin="r.json")
+        with pytest.raises(RecordError, match="recipe: expected "):
+            from_record(record, Recipe, KINDS, "recipe")
 
 
-def test_a_run_of_the_version_before_is_read():
-    """It told what a model was measured with by other means."""
-    record = to_record(RECIPES["camera-nano"])
-    for field in ("test_noises", "parts", "dtype_policy"):
-        del record[field]
-    record["test_sigmas"] = []
-    assert recipe_from_record(record, origin="r.json") == RECIPES["camera-nano"]
+def test_epochs_change_in_proportion_and_never_to_none():
+    camera = RECIPES["camera-small"]
+    first, second = camera.phases
+    assert [phase.epochs for phase in camera.with_epochs(2 * first.epochs).phases] == [
+        2 * first.epochs,
+        2 * second.epochs,
+    ]
+    assert [phase.epochs for phase in camera.with_epochs(1).phases] == [1, 1]
+    assert camera.with_epochs(first.epochs) == camera
 
 
 def test_find_recipe_suggests_the_nearest():

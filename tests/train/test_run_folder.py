@@ -15,7 +15,6 @@ def run(tmp_path):
         folder=tmp_path / "deep" / "run",
         recipe=RECIPES["camera-nano"],
         seed=3,
-        epochs=80,
         limit=None,
         data_path=tmp_path / "photos",
         data=DataTerms("photos", "mine"),
@@ -52,11 +51,12 @@ def test_other_folders_are_no_run(tmp_path, run):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=2), "format 2 is not known here"),
-        (lambda r: r.pop("seed"), "field 'seed' is missing"),
-        (lambda r: r["data"].pop("terms"), "field 'terms' is missing"),
-        (lambda r: r.update(data=None), "missing or of a wrong type"),
-        (lambda r: r.pop("recipe"), "field 'recipe' is no recipe"),
+        (lambda r: r.update(format=1), "format 1 is not known here"),
+        (lambda r: r.pop("seed"), "run: field 'seed' is missing"),
+        (lambda r: r.update(seed="one"), "run.seed: expected a whole number, received 'one'"),
+        (lambda r: r["data"].pop("terms"), "run.data: field 'terms' is missing"),
+        (lambda r: r.update(data=None), "run.data: expected an object with a kind, received None"),
+        (lambda r: r.pop("recipe"), "run: field 'recipe' is missing"),
     ],
 )
 def test_a_damaged_recipe_json_is_an_error_that_names_the_field(run, change, message):
@@ -91,27 +91,31 @@ def test_resume_needs_something_to_resume(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UsageError, match="no training to resume"):
             check_folder(folder, resume=True)
-    (tmp_path / "state.weights.h5").touch()
+    (tmp_path / "main-state.weights.h5").touch()
     with pytest.raises(UsageError, match="no training to resume"):
         check_folder(tmp_path, resume=True)
-    (tmp_path / "history.csv").touch()
+    (tmp_path / "recipe.json").touch()
     check_folder(tmp_path, resume=True)
 
 
 def test_differences_are_named(run):
     assert differences(run, run) == []
     other = replace(
-        run, recipe=replace(run.recipe, batch=8, noise=replace(run.recipe.noise, level_error=0.1)), seed=4, limit=9
+        run,
+        recipe=replace(run.recipe.with_phases(batch=8), noise=replace(run.recipe.noise, level_error=0.1)),
+        seed=4,
+        limit=9,
     )
-    noise, *others = differences(run, other)
-    before, now = noise.split(", now ")
-    assert before.startswith("recipe noise: CameraNoise(max_sigma_255 66.0, level_error 0.3, ")
-    assert now.startswith("CameraNoise(max_sigma_255 66.0, level_error 0.1, ")
-    assert others == [
-        "recipe batch: 16, now 8",
+    assert differences(run, other) == [
+        "recipe.noise.level_error: 0.2, now 0.1",
+        "recipe.phases[0].batch: 16, now 8",
+        "recipe.phases[1].batch: 4, now 8",
         "seed: 3, now 4",
         "limit: None, now 9",
     ]
+    shorter = replace(run, recipe=run.recipe.from_phase("finetune"))
+    (line,) = differences(run, shorter)
+    assert line.startswith("recipe.phases: [Phase(name main, epochs 80, ")
 
 
 def test_words_paths_and_versions_may_differ(run, tmp_path):

@@ -1,6 +1,7 @@
 """Whole trainings, short ones, and the run folders that they leave."""
 
 import json
+import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -15,20 +16,15 @@ import numpy as np
 import pytest
 
 from quietframe.errors import OutputError, UsageError
+from quietframe.noise.formats import FORMATS
 from quietframe_train import RECIPES, load_run, train
-from quietframe_train.checkpoint import read_history, resume
-from quietframe_train.evaluate import denoise_photo, evaluate, noisy_images, predict
-from quietframe_train.fit import build
-from quietframe_train.recipe import QuantizationPhase
-from quietframe_train.splits import load_splits
+from quietframe_train.checkpoint import read_history, resume, state_path
+from quietframe_train.evaluate import denoise_photo, noisy_images, predict
+from quietframe_train.macs import macs_per_pixel
+from quietframe_train.trainer import build_model, compile_model
 
-SHORT_CAMERA = replace(RECIPES["camera-nano"], steps_per_epoch=6, batch=4, quantization=QuantizationPhase())
-UNSETTLED = replace(SHORT_CAMERA, settling=None, quantization=None)
-
-
-def phases(run):
-    """Those behind the first one, by name."""
-    return {name for name in ("settling", "quantization") if getattr(run.recipe, name)}
+SHORT_CAMERA = RECIPES["camera-nano"].with_phases(steps_per_epoch=6, batch=4)
+MAIN_ONLY = replace(SHORT_CAMERA, phases=SHORT_CAMERA.phases[:1])
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +48,9 @@ def run(request):
 
 
 def test_a_run_folder_holds_the_artefacts_and_no_half_ones(run, artefacts):
-    assert {path.name for path in run.folder.iterdir()} == artefacts | phases(run)
+    assert {path.name for path in run.folder.iterdir()} == artefacts | {
+        f"{phase.name}.weights.h5" for phase in run.recipe.phases
+    }
     for name in ("loss.png", "samples.png"):
         picture = cv2.imread(str(run.folder / name))
         assert min(picture.shape[:2]) > 200
@@ -68,31 +66,31 @@ def test_the_run_is_loaded_as_it_was_returned(run):
 
 
 def test_history_has_a_row_for_each_epoch(run):
-    rows = read_history(run.folder / "history.csv")
-    assert [row["epoch"] for row in rows] == list(range(1, run.epochs + 1))
+    rows = read_history(run.folder)
+    expected = [(phase.name, epoch + 1) for phase in run.recipe.phases for epoch in range(phase.epochs)]
+    assert [(row["phase"], row["epoch"]) for row in rows] == expected
     assert {"loss", "val_loss", "seconds"} <= rows[0].keys()
     assert run.metrics["epochs_run"] == run.epochs
-    added = []
-    for phase in ("settling", "quantization"):
-        history = read_history(run.folder / phase / "history.csv") if phase in phases(run) else []
-        assert run.metrics[f"{phase}_epochs_run"] == len(history) == (1 if phase in phases(run) else 0)
-        added += history
-    assert run.metrics["training_seconds"] == pytest.approx(sum(row["seconds"] for row in [*rows, *added]), abs=0.1)
+    levels = [value for key, value in rows[-1].items() if key.startswith("val_psnr_db/")]
+    assert len(levels) == (4 if run.recipe.kind == "photos" else 0)
+    assert not levels or rows[-1]["val_psnr_db"] == pytest.approx(np.mean(levels))
+    assert run.metrics["phases"] == {phase.name: phase.epochs for phase in run.recipe.phases}
+    assert run.metrics["training_seconds"] == pytest.approx(sum(row["seconds"] for row in rows), abs=0.1)
 
 
 def test_the_saved_model_is_the_one_that_was_measured(run, mnist_npz, photo_folder):
     path = mnist_npz if run.recipe.kind == "digits" else photo_folder
-    splits = load_splits(run.recipe, path, seed=run.seed)
+    splits = run.recipe.data.load(path, run.recipe, seed=run.seed)
     model = keras.models.load_model(run.model_path)
     assert model.count_params() == run.metrics["parameters"]
     assert getattr(model, "optimizer", None) is None, "the optimizer's state stays out of the file"
-    assert evaluate(model, run.recipe, splits, run.data) == run.metrics["sets"]
+    assert run.recipe.data.evaluate(model, run.recipe, splits, run.data) == run.metrics["sets"]
 
 
 def test_the_classifier_learns(classifier, mnist_npz):
     found = classifier.metrics["sets"]["mnist.npz test"]["accuracy"]
     assert found > 0.6
-    test = load_splits(classifier.recipe, mnist_npz, seed=1).test
+    test = classifier.recipe.data.load(mnist_npz, classifier.recipe, seed=1).test
     (scores,) = predict(keras.models.load_model(classifier.model_path), test.scaled())
     assert found == np.mean(scores.argmax(axis=1) == test.labels)
     assert classifier.metrics["sets"]["mnist.npz test"]["accuracy_uniform0.9"] < found
@@ -109,7 +107,7 @@ def test_the_autoencoder_beats_its_noisy_input_at_every_level(autoencoder):
 
 
 def test_digit_figures_are_what_their_names_say(autoencoder, mnist_npz):
-    test = load_splits(autoencoder.recipe, mnist_npz, seed=1).test
+    test = autoencoder.recipe.data.load(mnist_npz, autoencoder.recipe, seed=1).test
     model = keras.models.load_model(autoencoder.model_path)
     noisy = noisy_images(test, autoencoder.recipe.noise)
     clean, denoised = test.images / 255.0, model.predict(noisy, verbose=0).astype(float)
@@ -125,9 +123,10 @@ def test_digit_figures_are_what_their_names_say(autoencoder, mnist_npz):
 
 def test_camera_figures_are_of_the_validation_photographs(camera):
     figures = camera.metrics["sets"][f"{camera.data.name} validation"]
-    assert set(figures) == {f"{who}psnr_db_sigma{s}" for who in ("", "noisy_") for s in (5, 15, 25, 50)}
-    assert figures["noisy_psnr_db_sigma25"] == pytest.approx(20.4, abs=0.8)
-    assert camera.metrics["macs_per_pixel"] == 1644
+    names = {f"psnr_db_{form}_sigma{sigma}" for form in FORMATS for sigma in (0, 10, 25, 50)}
+    assert set(figures) == names | {f"noisy_{name}" for name in names}
+    assert figures["noisy_psnr_db_rgb_sigma25"] == pytest.approx(20.4, abs=0.8)
+    assert camera.metrics["macs_per_pixel"] == pytest.approx(macs_per_pixel(build_model(camera.recipe)))
     assert (camera.metrics["training_images"], camera.metrics["validation_images"]) == (5, 1)
 
 
@@ -142,9 +141,17 @@ def test_photographs_of_any_size_keep_it(camera, size_hw):
 
 def test_the_moving_average_is_what_is_saved(tmp_path, photo_folder):
     """The camera recipe's weights are averaged; the last step's own are in the state, beside the average."""
-    camera = train(UNSETTLED, data=photo_folder, out=tmp_path / "run", epochs=2, seed=1)
-    model = build(UNSETTLED, 2 * 6)
-    resume(model, camera.folder, 6)
+
+    def keep(epoch, logs=None):
+        state_path(out, "main").rename(tmp_path / "kept") if epoch == 1 else None
+
+    out = tmp_path / "run"
+    keeping = keras.callbacks.LambdaCallback(on_epoch_end=keep)
+    camera = train(MAIN_ONLY, data=photo_folder, out=out, epochs=2, seed=1, callbacks=[keeping])
+    (tmp_path / "kept").rename(state_path(tmp_path, "main"))
+    model = build_model(MAIN_ONLY)
+    compile_model(model, MAIN_ONLY, MAIN_ONLY.phases[0], 2 * 6)
+    assert resume(model, tmp_path, "main", read_history(out), 6) == 2
     last = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
     average = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
@@ -155,10 +162,41 @@ def test_the_moving_average_is_what_is_saved(tmp_path, photo_folder):
     assert not all(np.array_equal(one, other) for one, other in zip(last, average, strict=True))
 
 
+def test_norms_are_frozen_where_the_phase_says_so(camera):
+    """What batch normalization has seen in the first phase stays in the second; the kernels train on."""
+    models = [build_model(camera.recipe) for _ in range(2)]
+    for model, phase in zip(models, ("main", "finetune"), strict=True):
+        model.load_weights(camera.folder / f"{phase}.weights.h5")
+    for one, other in zip(*(model.layers for model in models), strict=True):
+        pairs = zip(one.get_weights(), other.get_weights(), strict=True)
+        same = all(np.array_equal(before, after) for before, after in pairs)
+        if isinstance(one, keras.layers.BatchNormalization):
+            assert same, one.name
+            assert one.trainable
+        elif one.name == "down0_0":
+            assert not same
+
+
+def test_a_training_may_begin_at_a_phase(camera, tmp_path, photo_folder):
+    """From the weights that the phase before left: the same as in one go."""
+    start = camera.folder / "main.weights.h5"
+    begin = {"data": photo_folder, "epochs": 1, "seed": 1, "start_from": start, "from_phase": "finetune"}
+    run = train(SHORT_CAMERA, out=tmp_path / "run", **begin)
+    assert [phase.name for phase in run.recipe.phases] == ["finetune"]
+    assert run.started_from.startswith(f"{camera.folder.name}/main.weights.h5, sha256 ")
+    for one, other in zip(*(keras.models.load_model(r.model_path).get_weights() for r in (run, camera)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    (run.folder / "finetune.weights.h5").unlink()
+    again = train(SHORT_CAMERA, out=run.folder, resume=True)
+    assert again.recipe == run.recipe
+    with pytest.raises(UsageError, match="no phase 'last': it has main, finetune"):
+        train(SHORT_CAMERA, out=tmp_path / "other", data=photo_folder, from_phase="last")
+
+
 def test_the_same_seed_gives_the_same_training(classifier, tmp_path, mnist_npz):
     again = train("digit-classifier", data=mnist_npz, out=tmp_path / "again", epochs=2, seed=1)
     other = train("digit-classifier", data=mnist_npz, out=tmp_path / "other", epochs=2, seed=2)
-    losses = [[row["loss"] for row in read_history(r.folder / "history.csv")][:2] for r in (classifier, again, other)]
+    losses = [[row["loss"] for row in read_history(r.folder)][:2] for r in (classifier, again, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] != pytest.approx(losses[2], rel=1e-3)
 
@@ -174,42 +212,27 @@ def test_limit_and_stated_terms_reach_the_folder(tmp_path, mnist_npz):
     assert (renamed.data.name, renamed.data.terms) == ("drawn", "CC0 1.0"), "terms may be mended later"
 
 
-def test_a_state_and_history_alone_can_be_finished(tmp_path, camera, photo_folder, artefacts):
-    """As a training that was begun by hand leaves them: without recipe.json, without times in the history."""
-    out = tmp_path / "run"
-    out.mkdir()
-    (out / "state.weights.h5").write_bytes((camera.folder / "state.weights.h5").read_bytes())
-    lines = (camera.folder / "history.csv").read_text().splitlines()
-    (out / "history.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
-    run = train(SHORT_CAMERA, data=photo_folder, out=out, epochs=2, seed=1, resume=True)
-    assert {path.name for path in out.iterdir()} == artefacts | {"settling", "quantization"}
-    for name, figures in camera.metrics["sets"].items():
-        assert run.metrics["sets"][name] == pytest.approx(figures, abs=0.01)
-    assert run.metrics["training_seconds"] is None, "not known, so not said"
-
-
 def test_skipped_pictures_are_named_counted_and_remembered(photo_folder, tmp_path, caplog):
     folder = shutil.copytree(photo_folder, tmp_path / "photos")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 and no more")
     (folder / "empty.png").touch()
-    run = train(replace(UNSETTLED, steps_per_epoch=1), data=folder, out=tmp_path / "run", epochs=1)
+    run = train(MAIN_ONLY.with_phases(steps_per_epoch=1), data=folder, out=tmp_path / "run", epochs=1)
     assert (run.metrics["training_images"], run.metrics["validation_images"]) == (5, 1)
     skipped = run.metrics["skipped_files"]
     assert [("broken.jpg" in line, "empty.png" in line) for line in skipped] == [(True, False), (False, True)]
     assert caplog.messages == [*(f"skipped {line}" for line in skipped), "2 files skipped"]
 
 
-@pytest.mark.parametrize("values", [{"epochs": 0}, {"seed": -1}, {"limit": 1}])
+@pytest.mark.parametrize("values", [{"epochs": 0}, {"seed": -1}, {"limit": 1}, {"workers": 0}])
 def test_values_out_of_range_are_refused_before_anything_is_written(tmp_path, mnist_npz, values):
-    with pytest.raises(UsageError, match=r"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2\. Received: "):
+    with pytest.raises(UsageError, match=r"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2, workers ≥ 1\. Received: "):
         train("digit-classifier", data=mnist_npz, out=tmp_path / "run", **values)
     assert not (tmp_path / "run").exists()
 
 
-def test_noise_that_does_not_fit_the_data_is_refused(tmp_path, mnist_npz):
-    odd = replace(RECIPES["digit-classifier"], noise=RECIPES["camera-nano"].noise)
+def test_noise_that_does_not_fit_the_data_is_refused():
     with pytest.raises(UsageError, match="noise CameraNoise does not fit data DigitData"):
-        train(odd, data=mnist_npz, out=tmp_path / "run")
+        replace(RECIPES["digit-classifier"], noise=RECIPES["camera-nano"].noise)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -240,14 +263,14 @@ def test_a_killed_training_resumes_as_if_nothing_had_happened(tmp_path, mnist_np
                 process.kill()
     assert process.wait() == -signal.SIGKILL
 
-    kept = read_history(out / "history.csv")
+    kept = read_history(out)
     assert 3 <= len(kept) < EPOCHS, "killed in the middle"
     assert load_run(out).epochs == EPOCHS
     assert not (out / "model.keras").exists()
 
     resumed = train("latent-autoencoder", out=out, resume=True)
     whole = train("latent-autoencoder", data=mnist_npz, out=tmp_path / "whole", epochs=EPOCHS, seed=3, limit=320)
-    histories = [read_history(run.folder / "history.csv") for run in (resumed, whole)]
+    histories = [read_history(run.folder) for run in (resumed, whole)]
     assert histories[0][:3] == kept[:3]
     assert len(histories[0]) == len(histories[1]) == EPOCHS
     for one, other in zip(*histories, strict=True):
@@ -265,26 +288,38 @@ def test_real_mnist_is_learnt_in_one_epoch(real_data, tmp_path):
 
 def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     camera = RECIPES["camera-nano"]
-    recipe = replace(camera, steps_per_epoch=250, settling=None, optimizer=replace(camera.optimizer, ema_momentum=0.0))
+    optimizer = replace(camera.phases[0].optimizer, ema_momentum=0.0)
+    recipe = replace(camera, phases=camera.phases[:1]).with_phases(steps_per_epoch=250, optimizer=optimizer)
     run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=3, seed=1, limit=40)
     figures = run.metrics["sets"]["bsd432 validation"]
-    assert figures["psnr_db_sigma50"] > figures["noisy_psnr_db_sigma50"] + 2
+    assert figures["psnr_db_rgb_sigma50"] > figures["noisy_psnr_db_rgb_sigma50"] + 2
 
 
-def test_further_phases_go_on_where_they_were_killed(camera, photo_folder, tmp_path):
-    """Killed behind the main epochs, in a phase and behind it: the result is the same."""
-    expected = keras.models.load_model(camera.model_path).get_weights()
-    within = ["quantization/state.weights.h5", "quantization/history.csv"]
-    for lost in (["settling", "quantization"], ["quantization"], within, ["model.keras"]):
-        folder = tmp_path / lost[0].replace("/", "-")
-        shutil.copytree(camera.folder, folder)
-        for name in lost:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        train(SHORT_CAMERA, data=photo_folder, out=folder, epochs=2, seed=1, resume=True)
-        found = keras.models.load_model(folder / "model.keras").get_weights()
-        for old, new in zip(expected, found, strict=True):
-            np.testing.assert_allclose(new, old, atol=1e-3)
+class KilledError(Exception):
+    """Ends a training."""
+
+
+@pytest.mark.parametrize("step", [0, 7, 13, 17])  # the first of all, in the second epoch, the first of a phase, in it
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(camera, photo_folder, tmp_path, step, workers):
+    """Killed behind a step: the result is that of an uninterrupted training."""
+    if workers == 2 and step != 7:
+        pytest.skip("once is enough")
+    steps = iter(range(100))
+
+    def kill(batch, logs=None):
+        if next(steps) == step:
+            raise KilledError
+
+    killing = keras.callbacks.LambdaCallback(on_train_batch_end=kill)
+    options = {"data": photo_folder, "out": tmp_path / "run", "epochs": 2, "seed": 1, "workers": workers}
+    with pytest.raises(KilledError):
+        train(SHORT_CAMERA, callbacks=[killing], **options)
+    assert not multiprocessing.active_children()
+    run = train(SHORT_CAMERA, resume=True, **options)
+    for one, other in zip(*(keras.models.load_model(r.model_path).get_weights() for r in (run, camera)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [row["loss"] for row in read_history(run.folder)] == [row["loss"] for row in read_history(camera.folder)]
 
 
 def test_a_run_of_digits_knows_its_classes(classifier, autoencoder):

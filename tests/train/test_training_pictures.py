@@ -10,21 +10,19 @@ import pytest
 
 from quietframe.errors import SourceError, UsageError
 from quietframe_train import RECIPES, load_run, train
-from quietframe_train.checkpoint import read_history, resume
-from quietframe_train.evaluate import evaluate, image_figures
-from quietframe_train.fit import build
-from quietframe_train.recipe import Augmentation, ModelConfig, PictureData
-from quietframe_train.splits import load_splits
+from quietframe_train.augmentation import Augmentation
+from quietframe_train.checkpoint import read_history
+from quietframe_train.data.pictures import PictureData
+from quietframe_train.evaluate import image_figures
+from quietframe_train.recipe import ModelConfig
+from quietframe_train.trainer import build_model
 
 FOLDS = 3
 SMALL_CLASSIFIER = replace(
     RECIPES["image-classifier"],
     model=ModelConfig("small_cnn", {"side": 32, "channels": 3, "widths": (8, 16)}),
     data=replace(RECIPES["image-classifier"].data, side=32, folds=FOLDS),
-    batch=8,
-    optimizer=replace(RECIPES["image-classifier"].optimizer, ema_momentum=0.5),
-    quantization=None,  # the folds are what is tested
-)
+).with_phases(batch=8, optimizer=replace(RECIPES["image-classifier"].phases[0].optimizer, ema_momentum=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +38,9 @@ def test_cross_validation_measures_every_fold_with_a_model_of_its_own(crossed, p
     assert found["accuracy"][0] == crossed.metrics["sets"][f"{picture_folder.name} test"]["accuracy"]
     assert np.mean(found["accuracy"]) > 0.6, "dark and light"
     for fold in range(1, FOLDS):
-        model = build(crossed.recipe, 4 * 2)
-        assert len(resume(model, crossed.folder / f"fold-{fold + 1}", 2)) == 4
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        test = load_splits(crossed.recipe, picture_folder, seed=1, fold=fold).test
+        model = build_model(crossed.recipe)
+        model.load_weights(crossed.folder / f"fold-{fold + 1}" / "main.weights.h5")
+        test = crossed.recipe.data.load(picture_folder, crossed.recipe, seed=1, fold=fold).test
         assert found["accuracy"][fold] == image_figures(model, crossed.recipe, test)["accuracy"]
 
 
@@ -72,13 +69,13 @@ def test_a_killed_cross_validation_keeps_its_folds_and_ends_as_an_uninterrupted_
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         train(SMALL_CLASSIFIER, data=picture_folder, out=out, epochs=4, seed=1, callbacks=[InterruptFold()])
-    assert [len(read_history(out / name / "history.csv")) for name in (".", "fold-2")] == [4, 1]
+    assert [len(read_history(out / name)) for name in (".", "fold-2")] == [4, 1]
     assert not (out / "model.keras").exists()
     first = (out / "history.csv").read_bytes()
     resumed = train(SMALL_CLASSIFIER, out=out, resume=True)
     assert (out / "history.csv").read_bytes() == first, "what was done is not done again"
     for name in (".", "fold-2", "fold-3"):
-        ours, theirs = (read_history(folder / name / "history.csv") for folder in (out, crossed.folder))
+        ours, theirs = (read_history(folder / name) for folder in (out, crossed.folder))
         assert [row["loss"] for row in ours] == pytest.approx([row["loss"] for row in theirs], rel=1e-3), name
     assert resumed.metrics["cross_validation"] == crossed.metrics["cross_validation"]
 
@@ -89,7 +86,7 @@ def test_other_classes_are_another_training(crossed, tmp_path, picture_folder):
     for path in (folder / "dark").iterdir():
         cv2.imwrite(str(folder / "middling" / path.name), cv2.imread(str(path)) + 60)
     out = shutil.copytree(crossed.folder, tmp_path / "run")
-    with pytest.raises(UsageError, match=r"holds another training.*classes 2.*now .*classes 3"):
+    with pytest.raises(UsageError, match=r"holds another training \(recipe.model.options.classes: 2, now 3\)"):
         train(SMALL_CLASSIFIER, data=folder, out=out, resume=True)
 
 
@@ -97,19 +94,17 @@ SMALL_COLOUR = replace(
     RECIPES["color-autoencoder"],
     model=ModelConfig("color_autoencoder", {"side": 32}),
     data=PictureData(side=32, augmentation=Augmentation(flip=True)),
-    batch=8,
-)
+).with_phases(batch=8)
 SMALL_UNET = replace(
     RECIPES["color-unet"],
     model=ModelConfig("color_unet", {"side": 32, "widths": (8, 16), "encoder_convs": (1, 1), "decoder_convs": (1,)}),
     data=replace(RECIPES["color-unet"].data, side=32),
-    batch=8,
-)
+).with_phases(batch=8)
 
 
 def test_a_mixed_policy_trains_resumes_and_leaves_a_float32_model(tmp_path, picture_folder):
     assert SMALL_COLOUR.dtype_policy == "mixed_bfloat16"
-    model = build(SMALL_COLOUR, 10)
+    model = build_model(SMALL_COLOUR, SMALL_COLOUR.dtype_policy)
     assert {layer.compute_dtype for layer in model.layers[1:-1]} == {"bfloat16"}
     out = tmp_path / "run"
     train(SMALL_COLOUR, data=picture_folder, out=out, epochs=8, seed=1)
@@ -118,21 +113,21 @@ def test_a_mixed_policy_trains_resumes_and_leaves_a_float32_model(tmp_path, pict
     saved = keras.models.load_model(run.model_path)
     assert {layer.dtype_policy.name for layer in saved.layers} == {"float32"}
     assert {str(weight.dtype) for weight in saved.weights} == {"float32"}
-    losses = [row["loss"] for row in read_history(out / "history.csv")]
+    losses = [row["loss"] for row in read_history(out)]
     assert min(losses) < 0.95 * losses[0]
-    splits = load_splits(run.recipe, picture_folder, seed=1)
-    assert evaluate(saved, run.recipe, splits, run.data) == run.metrics["sets"]
+    splits = run.recipe.data.load(picture_folder, run.recipe, seed=1)
+    assert run.recipe.data.evaluate(saved, run.recipe, splits, run.data) == run.metrics["sets"]
 
 
 def test_a_model_that_cannot_be_built_leaves_the_policy_as_it_was():
     with pytest.raises(TypeError):
-        build(replace(SMALL_COLOUR, model=ModelConfig("color_autoencoder", {"sides": 3})), 1)
+        build_model(replace(SMALL_COLOUR, model=ModelConfig("color_autoencoder", {"sides": 3})), "mixed_bfloat16")
     assert keras.config.dtype_policy().name == "float32"
 
 
 def test_the_color_unet_learns(tmp_path, picture_folder):
     run = train(SMALL_UNET, data=picture_folder, out=tmp_path / "run", epochs=6, seed=1)
-    losses = [row["loss"] for row in read_history(run.folder / "history.csv")]
+    losses = [row["loss"] for row in read_history(run.folder)]
     assert losses[-1] < 0.9 * losses[0]
 
 

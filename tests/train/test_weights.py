@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,13 +9,10 @@ import pytest
 
 from quietframe.errors import SourceError, UsageError
 from quietframe_train import RECIPES, load_run, train
-from quietframe_train.pack_weights import trained_model
 from quietframe_train.recipe import Constant, OptimizerConfig
-from quietframe_train.weights import pack
 
 DIGITS = RECIPES["digit-cnn"]
-STILL = replace(DIGITS, schedule=Constant(), optimizer=OptimizerConfig(learning_rate=1e-12))
-CAMERA = replace(RECIPES["camera-nano"], steps_per_epoch=3, batch=2, settling=None)
+STILL = DIGITS.with_phases(schedule=Constant(), optimizer=OptimizerConfig(learning_rate=1e-12))
 KNOWN = {"data_name": "Drawn", "data_terms": "CC0"}
 
 
@@ -39,12 +33,9 @@ def first(tmp_path_factory, mnist_npz):
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory, first):
-    out = tmp_path_factory.mktemp("packed") / "first.npz"
-    command = [sys.executable, "-m", "quietframe_train.pack_weights", str(first.folder), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{out}: {first.metrics['parameters']:,} weights, {out.stat().st_size:,} bytes\n"
-    return out
+def lone(tmp_path_factory, first):
+    """Its weights alone, outside the run folder."""
+    return shutil.copy(first.folder / "main.weights.h5", tmp_path_factory.mktemp("lone") / "first.weights.h5")
 
 
 @pytest.fixture
@@ -62,33 +53,25 @@ def kernels(path):
     return [np.asarray(variable) for variable in model.trainable_variables]
 
 
-@pytest.mark.parametrize("kind", ["run", "keras", "npz"])
-def test_a_training_begins_with_the_weights_it_is_given(first, packed, go_on, kind):
-    run = go_on({"run": first.folder, "keras": first.model_path, "npz": packed}[kind], seed=9)
+@pytest.mark.parametrize("kind", ["run", "keras", "weights", "lone"])
+def test_a_training_begins_with_the_weights_it_is_given(first, lone, go_on, kind):
+    weights = first.folder / "main.weights.h5"
+    run = go_on({"run": first.folder, "keras": first.model_path, "weights": weights, "lone": lone}[kind], seed=9)
     for now, then in zip(kernels(run.model_path), kernels(first.model_path), strict=True):
-        np.testing.assert_allclose(now, then, rtol=1e-3 if kind == "npz" else 0, atol=1e-6)
-    assert run.started_from.startswith({"npz": "first.npz, sha256 "}.get(kind, "first/model.keras, sha256 "))
+        np.testing.assert_allclose(now, then, rtol=0, atol=1e-6)
+    name = {"weights": "first/main.weights.h5", "lone": "first.weights.h5"}.get(kind, "first/model.keras")
+    assert run.started_from.startswith(f"{name}, sha256 ")
     assert load_run(run.folder) == run
 
 
-def test_packed_weights_take_half_the_room_and_say_what_they_were_trained_on(first, packed, go_on):
-    assert packed.stat().st_size < 2.1 * first.metrics["parameters"] + 20_000
-    run = go_on(packed, data_name="More")
+def test_the_card_names_what_was_trained_on_before(first, go_on):
+    run = go_on(first.folder, data_name="More")
     assert run.data.name == "More; before: Drawn"
     assert run.data.terms.startswith("unknown") and run.data.terms.endswith("; CC0")
 
 
-@pytest.mark.parametrize(("name", "weight", "message"), [("w.bin", 1.0, "suffix"), ("w.npz", 1e6, "half precision")])
-def test_what_cannot_be_packed_is_refused(tmp_path, name, weight, message):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.set_weights([np.full((2, 1), weight), np.zeros(1)])
-    with pytest.raises(UsageError, match=message):
-        pack(model, None, tmp_path / name)
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_data_is_named_once_where_it_is_the_same(first, packed, go_on):
-    assert go_on(packed, **KNOWN).data == first.data
+def test_the_data_is_named_once_where_it_is_the_same(first, go_on):
+    assert go_on(first.folder, **KNOWN).data == first.data
 
 
 def test_data_of_a_lone_file_is_said_to_be_unknown(first, go_on, tmp_path):
@@ -97,8 +80,8 @@ def test_data_of_a_lone_file_is_said_to_be_unknown(first, go_on, tmp_path):
     assert run.data.terms.startswith("CC0; unknown")
 
 
-def test_a_resumed_training_ends_where_an_uninterrupted_one_does(packed, mnist_npz, tmp_path):
-    begin = {"data": mnist_npz, "epochs": 3, "limit": 300, "start_from": packed}
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(lone, mnist_npz, tmp_path):
+    begin = {"data": mnist_npz, "epochs": 3, "limit": 300, "start_from": lone}
     whole = train(DIGITS, out=tmp_path / "whole", **begin)
     with pytest.raises(KilledError):
         train(DIGITS, out=tmp_path / "killed", callbacks=[Kill()], **begin)
@@ -108,23 +91,11 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(packed, mnist_n
         np.testing.assert_array_equal(now, then)
 
 
-def test_a_training_that_is_not_done_is_packed_by_its_moving_average(photo_folder, tmp_path):
-    with pytest.raises(KilledError):
-        train(CAMERA, data=photo_folder, out=tmp_path / "run", epochs=3, callbacks=[Kill()])
-    halfway = trained_model(tmp_path / "run").get_weights()
-    done = train(CAMERA, data=photo_folder, out=tmp_path / "run", resume=True)
-    last = keras.saving.load_model(done.model_path, compile=False).get_weights()
-    moved = [np.abs(now - then).max() for now, then in zip(last, halfway, strict=True)]
-    assert 0 < max(moved) < 0.5, "an epoch on"
-
-
-def test_weights_of_another_model_are_refused_before_anything_is_written(packed, mnist_npz, tmp_path, run_cli):
+def test_weights_of_another_model_are_refused_before_anything_is_written(lone, mnist_npz, tmp_path, run_cli):
     out = tmp_path / "run"
-    code, stdout, stderr = run_cli(
-        "train", "digit-classifier", "--data", mnist_npz, "--out", out, "--start-from", packed
-    )
+    code, stdout, stderr = run_cli("train", "digit-classifier", "--data", mnist_npz, "--out", out, "--start-from", lone)
     assert code != 0 and not stdout and not out.exists()
-    assert stderr.startswith(f"quietframe: error: {packed}: not weights of this recipe's model (")
+    assert stderr.startswith(f"quietframe: error: {lone}: not weights of this recipe's model (")
     assert stderr.count("\n") == 1
 
 
@@ -132,9 +103,9 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(packed,
     ("name", "content", "message"),
     [
         ("none.keras", None, "no such file or folder; start from"),
-        ("torn.npz", b"PK\x03\x04torn", "not packed weights, cannot be read"),
-        ("torn.keras", b"torn", "not a Keras model that can be read"),
-        ("empty.npz", b"", "not packed weights, cannot be read"),
+        ("torn.weights.h5", b"\x89HDF\r\n\x1a\ntorn", "not weights of this recipe's model"),
+        ("torn.keras", b"torn", "not weights of this recipe's model"),
+        ("empty.weights.h5", b"", "not weights of this recipe's model"),
     ],
 )
 def test_a_file_that_is_no_start_is_refused(mnist_npz, tmp_path, name, content, message):
@@ -153,32 +124,14 @@ def test_a_run_that_is_not_done_is_no_start(first, mnist_npz, tmp_path):
         train("digit-classifier", data=mnist_npz, out=tmp_path / "run", epochs=1, start_from=folder)
 
 
-def test_a_rate_of_ones_own_is_kept_and_scales_the_settling_phase(mnist_npz, tmp_path):
-    settled = RECIPES["camera-nano"].with_learning_rate(2e-3)
-    assert settled.optimizer.learning_rate == 2e-3
-    assert settled.settling.learning_rate == pytest.approx(1e-3)
-    begin = {"data": mnist_npz, "epochs": 3, "limit": 64, "learning_rate": 4e-4}
-    with pytest.raises(KilledError):
-        train(DIGITS, out=tmp_path / "run", callbacks=[Kill()], **begin)
-    resumed = train(DIGITS, out=tmp_path / "run", resume=True)
-    assert resumed.recipe.optimizer.learning_rate == 4e-4
-
-
-@pytest.mark.parametrize("rate", [0.0, -1e-3, 1.0, float("nan")])
-def test_a_rate_out_of_range_is_refused(mnist_npz, tmp_path, rate):
-    with pytest.raises(UsageError, match="learning rate above 0"):
-        train(DIGITS, data=mnist_npz, out=tmp_path / "run", epochs=1, learning_rate=rate)
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_composed_recipe_has_no_start(first, mnist_npz, tmp_path):
-    with pytest.raises(UsageError, match="pass --start-from to those"):
+    with pytest.raises(UsageError, match="pass --epochs, --start-from and --from-phase to those"):
         train("denoise-and-classify", data=mnist_npz, out=tmp_path / "run", start_from=first.folder)
 
 
-def test_a_resume_from_another_start_is_refused(first, packed, go_on):
-    run = go_on(packed)
-    with pytest.raises(UsageError, match=r"started_from: first\.npz"):
+def test_a_resume_from_another_start_is_refused(first, lone, go_on):
+    run = go_on(lone)
+    with pytest.raises(UsageError, match=r"started_from: first\.weights\.h5"):
         go_on(first.folder, resume=True)
     record = json.loads((run.folder / "recipe.json").read_text())
     assert record["started_from"] == run.started_from

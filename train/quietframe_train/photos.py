@@ -115,6 +115,17 @@ def _licences(folder: Path) -> DataTerms | None:
     return DataTerms(folder.resolve().name, ", ".join(f"{name} ({count})" for name, count in counts.most_common()))
 
 
+def read_photos(folder: str | Path) -> Sequence[NDArray[np.uint8]]:
+    """Read all images of a folder. Raises SourceError for fewer than two."""
+    photos = load_photos(folder, validation_share=0.5, smallest=32)
+    return [*photos.validation, *photos.training]
+
+
+def smallest_side(photos: Sequence[NDArray[np.uint8]]) -> int:
+    """The smallest height or width of all photographs, in pixels."""
+    return min(min(photo.shape[:2]) for photo in photos)
+
+
 def cut_patches(
     photos: Sequence[NDArray[np.uint8]], count: int, side: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:

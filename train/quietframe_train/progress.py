@@ -34,7 +34,8 @@ class EpochLines(keras.callbacks.Callback):
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        figures = "  ".join(f"{key} {float(value):.4g}" for key, value in (logs or {}).items())
+        whole = {key: value for key, value in (logs or {}).items() if "/" not in key}  # others: of one set alone
+        figures = "  ".join(f"{key} {float(value):.4g}" for key, value in whole.items())
         line = f"epoch {epoch + 1}/{self.params['epochs']}  {figures}  {time.monotonic() - self.started:.1f} s"
         self.console.print(line, highlight=False, soft_wrap=True)
 

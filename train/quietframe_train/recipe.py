@@ -141,8 +141,12 @@ class Recipe:
     def with_epochs(self, first: int) -> Recipe:
         """Override the first phase's number of epochs; those of the others change in proportion."""
         share = first / self.phases[0].epochs
-        phases = (replace(phase, epochs=max(1, round(share * phase.epochs))) for phase in self.phases)
-        return replace(self, phases=tuple(phases))
+        scaled = (replace(phase, epochs=max(1, round(share * phase.epochs))) for phase in self.phases)
+        return replace(self, phases=tuple(scaled))
+
+    def with_phases(self, **changes: Any) -> Recipe:
+        """Override fields of every phase, as in `with_phases(steps_per_epoch=10)`."""
+        return replace(self, phases=tuple(replace(phase, **changes) for phase in self.phases))
 
     def from_phase(self, name: str) -> Recipe:
         """Leave out the phases before the one of that name. Raises UsageError if there is none."""

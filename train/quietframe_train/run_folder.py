@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ FORMAT = 2
 _PROSE = frozenset({"summary", "source", "limits"})  # of a recipe; may be reworded without changing the training
 
 
-_KINDS = {
+KINDS = {
     kind.__name__: kind
     for kind in (
         recipe.Recipe,
@@ -59,6 +59,8 @@ _KINDS = {
         DataTerms,
     )
 }
+"""The dataclasses that recipe.json may hold, by name."""
+
 _NOT_WRITTEN = frozenset({"folder", "metrics"})  # of a run, in recipe.json
 
 
@@ -120,7 +122,7 @@ def load_run(folder: str | Path) -> Run:
     metrics = _read_object(folder / METRICS) if (folder / METRICS).is_file() else {}
     record = {key: value for key, value in record.items() if key != "format"} | {"kind": "Run"}
     try:
-        run = from_record(record | {"folder": str(folder)}, Run, _KINDS | {"Run": Run}, "run")
+        run = from_record(record | {"folder": str(folder)}, Run, KINDS | {"Run": Run}, "run")
     except RecordError as exc:
         raise SourceError(f"{path}: {exc}") from exc
     return replace(run, metrics=metrics)
@@ -177,18 +179,24 @@ def check_folder(folder: Path, *, resume: bool) -> None:
 
 def differences(earlier: Run, now: Run) -> list[str]:
     """Say what makes two runs different trainings, one phrase each; data count by content, not by path."""
-    found = []
-    old, new = to_record(earlier.recipe), to_record(now.recipe)
-    for key in new:
-        if key not in _PROSE and old.get(key) != new[key]:
-            found.append(f"recipe {key}: {_short(old.get(key))}, now {_short(new[key])}")
+    found = list(_changes("recipe", to_record(earlier.recipe), to_record(now.recipe)))
     for key in ("seed", "limit", "started_from"):
-        before, after = getattr(earlier, key), getattr(now, key)
-        if before != after:
-            found.append(f"{key}: {before}, now {after}")
+        found += _changes(key, getattr(earlier, key), getattr(now, key))
     if not found and earlier.data_sha256 != now.data_sha256:
         found.append(f"data: other images than at the start, at {now.data_path or 'keras.datasets'}")
     return found
+
+
+def _changes(path: str, old: Any, new: Any) -> Iterator[str]:
+    """One phrase for each value that is another one."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        for key in [key for key in new if path != "recipe" or key not in _PROSE]:
+            yield from _changes(f"{path}.{key}", old[key], new[key])
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, pair in enumerate(zip(old, new, strict=True)):
+            yield from _changes(f"{path}[{index}]", *pair)
+    elif old != new:
+        yield f"{path}: {_short(old)}, now {_short(new)}"
 
 
 def current_versions() -> dict[str, str]:
@@ -220,6 +228,8 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     if isinstance(value, dict):
         inner = ", ".join(f"{key} {_short(item)}" for key, item in value.items() if key != "kind")
         return f"{value.get('kind', '')}({inner})"

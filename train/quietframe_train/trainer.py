@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def train_phases(
             load_weights(model, done)
             continue
         batches = (phase.data or recipe.data).batches(recipe, phase, splits, seed=seed)
-        _LOG.info("phase %s: %d epochs of %d steps", phase.name, phase.epochs, len(batches))
+        if len(recipe.phases) > 1:
+            _LOG.info("phase %s: %d epochs of %d steps", phase.name, phase.epochs, len(batches))
         names = [each.name for each in recipe.phases[: number + 1]]
         rows = [row for row in rows if row["phase"] in names]
         _train_phase(model, recipe, phase, batches, validation, folder, rows, workers, callbacks)
@@ -100,7 +102,7 @@ def _train_phase(
     recipe: Recipe,
     phase: Phase,
     batches: Batches,
-    validation: Batch,
+    validation: Mapping[str, Batch],
     folder: Path,
     rows: list[Row],
     workers: int,
@@ -136,7 +138,7 @@ def _train_epoch(
     steps: int,
     epoch: int,
     called: keras.callbacks.CallbackList,
-    validation: Batch,
+    validation: Mapping[str, Batch],
 ) -> None:
     called.on_epoch_begin(epoch)
     means = _Means()
@@ -146,10 +148,22 @@ def _train_epoch(
         logs = model.train_on_batch(*batch, return_dict=True)
         means.add(logs, len(batch[1]))
         called.on_train_batch_end(step, logs)
-    held_out = _Means()
-    for batch in _cut(validation, _VALIDATION_BATCH):
-        held_out.add(model.test_on_batch(*batch, return_dict=True), len(batch[1]))
-    called.on_epoch_end(epoch, means.result() | {f"val_{name}": value for name, value in held_out.result().items()})
+    called.on_epoch_end(epoch, means.result() | _validate(model, validation))
+
+
+def _validate(model: keras.Model, validation: Mapping[str, Batch]) -> dict[str, float]:
+    """Figures over all validation sets and, where there are several, those of each, as in `val_psnr_db/rgb-25`."""
+    whole = _Means()
+    by_name: dict[str, float] = {}
+    for name, data in validation.items():
+        means = _Means()
+        for batch in _cut(data, _VALIDATION_BATCH):
+            logs = model.test_on_batch(*batch, return_dict=True)
+            for each in (whole, means):
+                each.add(logs, len(batch[1]))
+        by_name |= {f"val_{key}/{name}": value for key, value in means.result().items() if key != "loss"}
+    figures = {f"val_{key}": value for key, value in whole.result().items()}
+    return figures | (by_name if len(validation) > 1 else {})
 
 
 class _Means:
@@ -193,9 +207,10 @@ def compile_model(model: keras.Model, recipe: Recipe, phase: Phase, steps: int) 
     )
 
 
-def _cut(data: Batch, size: int) -> Iterator[Batch]:
-    """Data in batches, in their order."""
+def _cut(data: Batch, largest: int) -> Iterator[Batch]:
+    """Data in batches of about one size, in their order: XLA compiles a program for each."""
     inputs, targets, _ = data
+    size = math.ceil(len(targets) / math.ceil(len(targets) / largest))
     for first in range(0, len(targets), size):
         part = slice(first, first + size)
         cut = {name: values[part] for name, values in inputs.items()} if isinstance(inputs, dict) else inputs[part]

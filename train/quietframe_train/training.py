@@ -85,8 +85,8 @@ def train(
         compute = compute or earlier.recipe.dtype_policy
     recipe = replace(recipe, dtype_policy=compute or recipe.dtype_policy)
     if recipe.parts and (epochs or start_from or from_phase):
-        parts = " and ".join(recipe.parts)
-        raise UsageError(f"{recipe.name} is composed of {parts}: pass --epochs, --start-from and --from-phase to those")
+        composed = f"{recipe.name} is composed of {' and '.join(recipe.parts)}"
+        raise UsageError(f"{composed}: pass --epochs, --start-from and --from-phase to those")
     recipe = recipe.from_phase(from_phase) if from_phase else recipe
     seed = _first(seed, 0)
     if (epochs is not None and epochs < 1) or seed < 0 or (limit is not None and limit < 2) or workers < 1:

@@ -103,6 +103,13 @@ class Entry:
         """Multiply-accumulates for one image; None where the model takes any size."""
         return None if self.pixels is None or not self.finished else self.run.metrics["macs_per_pixel"] * self.pixels
 
+    @property
+    def planned_epochs(self) -> int:
+        """The epochs of the recipe of that name today; the run's own where there is none."""
+        from quietframe_train.recipes import RECIPES
+
+        return RECIPES.get(self.recipe, self.run.recipe).epochs
+
     def does(self, task: str) -> bool:
         """Whether the model does `denoise` or `classify`."""
         return task in self.run.recipe.task.split("+")
@@ -166,11 +173,7 @@ def read_entry(run: Run) -> Entry:
     """A run with its history and its exported files. Raises SourceError if one of them cannot be read."""
     from quietframe_train.checkpoint import read_history
 
-    path = run.folder / _HISTORY
-    try:
-        history = read_history(path) if path.is_file() else []
-    except (OSError, ValueError) as exc:
-        raise SourceError(f"{path}: cannot be read ({exc})") from exc
+    history = read_history(run.folder)
     report = run.folder / _EXPORT
     if not report.is_file():
         return Entry(run, history, export_note="not exported")

@@ -16,7 +16,7 @@ from quietframe_bench.results.models import FLOAT, INT8, Model, fits_8bit, opene
 
 if TYPE_CHECKING:
     from quietframe_train.corruption import ImageCorruption
-    from quietframe_train.image_set import ImageSet
+    from quietframe_train.data.images import ImageSet
 
 ROBUSTNESS_IMAGES = 1000
 PRECISIONS: Mapping[str, tuple[str, ...]] = {"float": FLOAT, "int8": INT8}
@@ -94,7 +94,7 @@ class Digits:
         if not denoisers:
             return None
         readers = [models[e.name] for e in self._classifiers if e.name in models and not e.does("denoise")]
-        few = self._test.first(ROBUSTNESS_IMAGES)
+        few = self._test.chosen(slice(ROBUSTNESS_IMAGES))
         psnr: dict[str | None, list[float]] = {name: [] for name in (None, *denoisers)}
         accuracy: dict[str | None, list[float]] = {name: [] for name in (None, *denoisers)}
         for sigma in SIGMAS:

@@ -134,14 +134,16 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     figure = Figure(figsize=(max(5.2, 3.0 * columns), 2.3 * rows + 0.3), dpi=dpi, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, entry in zip(panels, entries, strict=False):
-        epochs = [row["epoch"] for row in entry.history]
+        first = [row for row in entry.history if row["phase"] == entry.history[0]["phase"]]  # others have other losses
+        epochs = range(1, len(first) + 1)
         for key, label, colour in (("loss", "training", BLUE), ("val_loss", "validation", ORANGE)):
             marker = "o" if len(epochs) < 12 else None
-            values = [row.get(key, np.nan) for row in entry.history]
+            values = [row.get(key, np.nan) for row in first]
             axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
         axes.set_title(entry.name, fontsize=9)
         axes.set_xlabel("epoch", fontsize=8)
-        axes.set_ylabel(_LOSSES.get(entry.run.recipe.loss, entry.run.recipe.loss), fontsize=8)
+        loss = entry.run.recipe.phases[0].loss
+        axes.set_ylabel(_LOSSES.get(loss, loss), fontsize=8)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)

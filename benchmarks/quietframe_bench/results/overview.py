@@ -110,7 +110,7 @@ def colour(findings: Findings) -> str:
         if not entry.finished:
             rows.append([f"`{entry.name}`", NONE, _epochs(entry), *[NONE] * 7])
             continue
-        split = {"content": "by content", "file": "by file"}[entry.run.recipe.data.split]  # type: ignore[union-attr]
+        split = {"content": "by content", "file": "by file"}[entry.run.recipe.data.split]  # type: ignore[attr-defined]
         tested = entry.run.metrics.get("test_images")
         ratio = reference.macs / entry.macs if reference and reference.macs and entry.macs else None
         for key, figures in by_noise(entry.figures).items():
@@ -160,9 +160,8 @@ def _epochs(entry: Entry) -> str:
     if entry.run.recipe.parts:
         return NONE
     run = entry.run.metrics.get("epochs_run", len(entry.history))
-    phases = [entry.run.metrics.get(f"{phase}_epochs_run") for phase in ("settling", "quantization")]
     limit = f", {entry.run.limit:,} images only" if entry.run.limit else ""
-    return f"{run}{''.join(f' + {more}' for more in phases if more)} of {entry.run.recipe.epochs}{limit}"
+    return f"{run} of {entry.planned_epochs}{limit}"
 
 
 def _source_row(reported: Reported, runs: Sequence[Entry], findings: Findings) -> list[str]:
@@ -190,7 +189,10 @@ def _circumstances(entry: Entry) -> str:
 
 def _reaches(entry: Entry, reported: Reported) -> str:
     """When the validation loss came down to a source's figure, where the two are the same measure."""
-    if not (reported.figure.startswith("bce") and entry.run.recipe.loss == "binary_crossentropy"):
+    if not (
+        reported.figure.startswith("bce")
+        and any(phase.loss == "binary_crossentropy" for phase in entry.run.recipe.phases)
+    ):
         return ""
     losses = [row["val_loss"] for row in entry.history if "val_loss" in row]
     reached = next((row["epoch"] for row in entry.history if row.get("val_loss", np.inf) <= reported.mean), None)

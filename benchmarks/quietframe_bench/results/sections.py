@@ -33,15 +33,17 @@ def train_command(entry: Entry) -> str:
     parts = ["quietframe train", run.recipe.name]
     parts += ["--data", run.data_path.name] if run.data_path else []
     parts += ["--seed", str(run.seed)]
-    parts += ["--epochs", str(run.epochs)] if run.epochs != run.recipe.epochs else []
+    parts += ["--epochs", str(run.recipe.phases[0].epochs)] if run.epochs != entry.planned_epochs else []
     parts += ["--limit", str(run.limit)] if run.limit else []
     return " ".join(parts)
 
 
 def _training(entry: Entry) -> str:
     run, recipe = entry.run, entry.run.recipe
-    optimizer = f"{recipe.optimizer.name.capitalize()} {recipe.optimizer.learning_rate:g}"
-    how = f"loss {recipe.loss}, {optimizer}, batch {recipe.batch}"
+    how = "; ".join(
+        f"loss {phase.loss}, {phase.optimizer.name.capitalize()} {phase.optimizer.learning_rate:g}, batch {phase.batch}"
+        for phase in recipe.phases
+    )
     if recipe.parts:
         how = f"composed of {' and '.join(recipe.parts)}"
     counts, took = "", ""
@@ -51,7 +53,7 @@ def _training(entry: Entry) -> str:
         counts = f"{metrics['training_images']:,} images trained, {metrics['validation_images']:,} validated{tested}."
         took = (
             f"{plural(metrics['epochs_run'], 'epoch')} in {duration(metrics['training_seconds'])}."
-            if recipe.loss
+            if recipe.phases
             else ""
         )
     versions = ", ".join(

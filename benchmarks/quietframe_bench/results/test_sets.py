@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from quietframe.errors import QuietFrameError, SourceError
 
 if TYPE_CHECKING:
-    from quietframe_train.image_set import ImageSplits
+    from quietframe_train.data.images import ImageSplits
     from quietframe_train.run_folder import Run
 
 
@@ -34,15 +34,14 @@ class TestSets:
 
     def find(self, run: Run) -> ImageSplits | None:
         """The images of a training on digits or whole pictures, split as it did; None if none has its content."""
-        from quietframe_train.image_set import ImageSplits
-        from quietframe_train.splits import fingerprint, load_splits
+        from quietframe_train.data.images import ImageSplits
 
         for path in self._places(run):
             try:
-                splits = load_splits(run.recipe, path, seed=run.seed, limit=run.limit)
+                splits = run.recipe.data.load(path, run.recipe, seed=run.seed, limit=run.limit)
             except QuietFrameError:
                 continue
-            if isinstance(splits, ImageSplits) and fingerprint(splits) == run.data_sha256:
+            if isinstance(splits, ImageSplits) and splits.sha256 == run.data_sha256:
                 return splits
         return None
 
@@ -51,7 +50,7 @@ class TestSets:
             yield run.data_path
         yield from self._given
         if run.recipe.kind == "digits":
-            from quietframe_train.digits import FILE_NAME
+            from quietframe_train.data.digits import FILE_NAME
 
             home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
             cached = home / "datasets" / FILE_NAME  # where Keras puts it; nothing is downloaded here

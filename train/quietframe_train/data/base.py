@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import DataTerms
+from quietframe.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
@@ -127,8 +128,8 @@ class Data(ABC, Generic[S]):
         """Make the training batches of a phase."""
 
     @abstractmethod
-    def validation(self, recipe: Recipe, splits: S, *, seed: int) -> Batch:
-        """Make the inputs and targets that are measured after every epoch."""
+    def validation(self, recipe: Recipe, splits: S, *, seed: int) -> Mapping[str, Batch]:
+        """Make what is measured after every epoch, by name; the same at every call."""
 
     @abstractmethod
     def evaluate(self, model: keras.Model, recipe: Recipe, splits: S, terms: DataTerms) -> dict[str, dict[str, float]]:
@@ -159,6 +160,13 @@ class Data(ABC, Generic[S]):
     def other_folds(self) -> Sequence[int]:
         """List the folds that a cross-validation trains on beside the first."""
         return ()
+
+    def replace_training(self, splits: S, folder: str | Path) -> S:
+        """Take the images of another folder to calibrate with.
+
+        Raises UsageError where only the training split will do.
+        """
+        raise UsageError(f"--calibrate is for camera models: this one calibrates with its {self.frames_from}")
 
     def describe(self, splits: S, path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:
         """Say what the model card says of the data: as stated, as known by content, or unknown; never guessed."""

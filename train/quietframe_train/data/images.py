@@ -122,11 +122,12 @@ class ImageData(Data[ImageSplits]):
         noise, classify = cast(ImageCorruption, recipe.noise), recipe.task == "classify"
         return ImageBatches(splits.training, noise, classify, phase.batch, (seed, phase.key), self.augmentation)
 
-    def validation(self, recipe: Recipe, splits: ImageSplits, *, seed: int) -> Batch:
+    def validation(self, recipe: Recipe, splits: ImageSplits, *, seed: int) -> Mapping[str, Batch]:
         """See `Data`."""
         clean = splits.validation.scaled()
         noisy = cast(ImageCorruption, recipe.noise).apply(clean, np.random.default_rng(seed))
-        return noisy, splits.validation.labels if recipe.task == "classify" else clean, None
+        targets = splits.validation.labels if recipe.task == "classify" else clean
+        return {"images": (noisy, targets, None)}
 
     def evaluate(
         self, model: keras.Model, recipe: Recipe, splits: ImageSplits, terms: DataTerms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from quietframe.card import DataTerms, Spatial, TensorSpec
 from quietframe.errors import UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
+from quietframe.noise.formats import FORMATS
 from quietframe_train.camera_noise import VALIDATION_SIGMAS_255, CameraNoise, validation_patches
 from quietframe_train.data.base import Batch, Batches, Data, NoisyFrame, Sample
-from quietframe_train.photos import PhotoSet, load_photos
+from quietframe_train.photos import PhotoSet, load_photos, read_photos, smallest_side
 
 if TYPE_CHECKING:
     import keras
@@ -120,9 +121,9 @@ class PhotoData(Data[PhotoSet]):
             weighted=phase.loss != _LOGARITHMIC,
         )
 
-    def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Batch:
-        """See `validation_batch`."""
-        return validation_batch(splits.validation, seed=seed)
+    def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Mapping[str, Batch]:
+        """See `validation`."""
+        return validation(splits.validation, seed=seed)
 
     def evaluate(
         self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms
@@ -142,9 +143,13 @@ class PhotoData(Data[PhotoSet]):
         self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[NoisyFrame]:
         """Patches with noise of random levels."""
-        side = min(CALIBRATION_SIDE, *(min(photo.shape[:2]) for photo in splits.training))
+        side = min(CALIBRATION_SIDE, smallest_side(splits.training))
         drawn = cast(CameraNoise, recipe.noise).draw(splits.training, CALIBRATION_PATCHES, side, rng)
         return list(zip(drawn.noisy, drawn.sigma_255, strict=True))
+
+    def replace_training(self, splits: PhotoSet, folder: str | Path) -> PhotoSet:
+        """See `Data`."""
+        return replace(splits, training=read_photos(folder))
 
     def held_out(
         self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
@@ -170,10 +175,12 @@ class PhotoData(Data[PhotoSet]):
         }
 
 
-def validation_batch(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> Batch:
-    """The middle of each photograph in several formats and levels, blind; the same at every call."""
-    side = min(VALIDATION_SIDE, *(min(photo.shape[:2]) for photo in photos)) // 16 * 16
-    return *camera_batch(*validation_patches(photos, side, seed=seed)), None
+def validation(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> dict[str, Batch]:
+    """The middles of photographs at several noise levels, blind, by format; the same at every call."""
+    side = min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16
+    clean, noisy, sigma_255 = validation_patches(photos, side, seed=seed)
+    turns = {name: slice(index, None, len(FORMATS)) for index, name in enumerate(FORMATS) if index < len(clean)}
+    return {name: (*camera_batch(clean[turn], noisy[turn], sigma_255[turn]), None) for name, turn in turns.items()}
 
 
 def camera_batch(

@@ -1,0 +1,57 @@
+"""What every kind of data does alike."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quietframe.card import DataTerms
+from quietframe.errors import UsageError
+from quietframe_train.data.base import UNKNOWN_TERMS
+from quietframe_train.data.images import ImageSplits
+from quietframe_train.photos import PhotoSet
+from quietframe_train.recipes import RECIPES
+
+
+def load(name, path, **options):
+    return RECIPES[name].data.load(path, RECIPES[name], **options)
+
+
+def test_each_recipe_gets_its_kind_of_data(mnist_npz, photo_folder, picture_folder):
+    assert isinstance(load("digit-classifier", mnist_npz), ImageSplits)
+    assert isinstance(load("camera-nano", photo_folder), PhotoSet)
+    pictures = load("color-unet", picture_folder)
+    assert isinstance(pictures, ImageSplits)
+    assert (pictures.test.images.shape[1:], pictures.classes) == ((256, 256, 3), ())
+    pictures = load("image-classifier", picture_folder)
+    assert (pictures.test.images.shape[1:], pictures.classes) == ((128, 128, 3), ("dark", "light"))
+
+
+def test_photographs_need_a_folder():
+    with pytest.raises(UsageError, match=r"camera-nano trains on photographs of yours: pass --data FOLDER$"):
+        load("camera-nano", None)
+
+
+@pytest.mark.parametrize("name", ["digit-classifier", "camera-nano", "image-classifier"])
+def test_the_hash_is_of_what_trains_and_validates(name, mnist_npz, photo_folder, picture_folder):
+    path = {"digits": mnist_npz, "photos": photo_folder, "pictures": picture_folder}[RECIPES[name].kind]
+    whole = load(name, path, seed=1).sha256
+    assert whole == load(name, path, seed=1).sha256
+    assert whole != load(name, path, seed=1, limit=10 if name == "image-classifier" else 4).sha256
+
+
+def test_terms_are_stated_or_unknown_but_never_guessed(mnist_npz, photo_folder):
+    photos, digits = load("camera-nano", photo_folder), load("digit-classifier", mnist_npz)
+    describe = RECIPES["camera-nano"].data.describe
+    assert describe(photos, photo_folder, None, None) == DataTerms(photo_folder.name, UNKNOWN_TERMS)
+    assert describe(photos, photo_folder, "BSDS500", "research") == DataTerms("BSDS500", "research")
+    describe = RECIPES["digit-classifier"].data.describe
+    assert describe(digits, mnist_npz, None, None) == DataTerms("mnist.npz", UNKNOWN_TERMS)
+    known = replace(digits, terms=DataTerms("MNIST", "CC"))
+    assert describe(known, None, None, None) == DataTerms("MNIST", "CC")
+    assert describe(known, None, None, "mine") == DataTerms("MNIST", "mine")
+
+
+def test_the_digits_of_a_split_share_no_memory_with_the_test_set(mnist_npz):
+    splits = load("digit-classifier", mnist_npz)
+    assert not np.shares_memory(splits.training.images, splits.test.images)
