@@ -44,8 +44,21 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Se
         labels=tuple(labels),
         source_sha256=source_sha256,
         created_with=versions(),
+        trained=_trained(run),
         limits=recipe.limits,
     )
+
+
+def _trained(run: Run) -> dict[str, str]:
+    """What it takes to train the model again, beside the recipe."""
+    return {
+        "commit": run.versions.get("commit", "unknown"),
+        "seed": str(run.seed),
+        "epochs": str(run.metrics.get("epochs_run", run.epochs)),
+        "hours": f"{run.metrics.get('training_seconds', 0) / 3600:.2f}",
+        "processor": run.versions.get("processor", "unknown"),
+        "data_sha256": run.data_sha256,
+    }
 
 
 def versions() -> dict[str, str]:

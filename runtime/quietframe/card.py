@@ -103,6 +103,7 @@ class ModelCard:
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     source_sha256: str = ""
     created_with: Mapping[str, str] = field(default_factory=dict)
+    trained: Mapping[str, str] = field(default_factory=dict)
     limits: str = ""
     format: int = FORMAT
     extra: Mapping[str, Any] = field(default_factory=dict)

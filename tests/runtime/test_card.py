@@ -35,6 +35,7 @@ def card(**changes: Any) -> ModelCard:
         "license": "CC-BY-4.0",
         "metrics": {"cbsd68": {"psnr_db_sigma25": 28.9}},
         "created_with": {"keras": "3.15.1"},
+        "trained": {"commit": "0123abc", "seed": "0"},
     }
     return ModelCard(**(fields | changes))
 

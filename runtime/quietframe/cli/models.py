@@ -135,6 +135,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("labels", ", ".join(card.labels)),
         ("limits", card.limits),
         ("made with", ", ".join(f"{name} {version}" for name, version in card.created_with.items())),
+        ("trained", ", ".join(f"{name} {value}" for name, value in card.trained.items())),
         ("made from", card.source_sha256 and f"a .keras file with SHA-256 {card.source_sha256}"),
         *((name, json.dumps(value, ensure_ascii=False)) for name, value in card.extra.items()),
     ]
