@@ -27,13 +27,13 @@ from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.photos import load_photos
 
 _NOISE = CameraNoise(sensor_share=0.4, clean_share=0.0, gray_share=0.25, flat_share=0.03)
-_EXAMPLES = 16_000
+_EXAMPLES = 48_000
 _SIDES = (160, 320)
 _CLEAN_SHARE = 0.05
 _DRAWN_SHARE = 0.04
 _MIN_SIGMA_255 = 0.5
 _HIDDEN = (32, 32)
-_EPOCHS = 120
+_EPOCHS = 60
 _BATCH = 64
 
 
