@@ -173,7 +173,7 @@ def _dead_values(frame: NDArray[np.uint8], steps: Sequence[int]) -> NDArray[np.u
     value = int(counts.argmax())
     share = counts[value] / points.size
     table = np.zeros(256, np.uint8)
-    table[max(value - 1, 0) : value + 2] = 255 * min(max((share - _PLATE_SHARE) / _PLATE_SPAN, 0), 1)
+    table[max(value - _BLACK, 0) : value + _BLACK + 1] = 255 * min(max((share - _PLATE_SHARE) / _PLATE_SPAN, 0), 1)
     table[: _BLACK + 1] = table[_WHITE:] = 255
     return table
 

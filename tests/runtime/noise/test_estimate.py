@@ -191,7 +191,8 @@ def test_flat_areas_of_one_value_do_not_count(
 ) -> None:
     part = scene(width, height)
     part = part[:, :, 1] if gray else part
-    assert estimate_noise(within(part, left, top, value)) == pytest.approx(estimate_noise(part), rel=0.12)
+    share = 0.12 if width > 200 else 0.25  # a small tile has three strips of nine blocks
+    assert estimate_noise(within(part, left, top, value)) == pytest.approx(estimate_noise(part), rel=share)
 
 
 @pytest.mark.parametrize("value", [0, 16, 255])
