@@ -136,7 +136,7 @@ def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_ima
 
 
 def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """The calibration inputs, the first two stretched to the ends of each value range: images in one value, levels in all.
+    """The calibration inputs, of the first two one pixel and the whole noise level at the ends of each value range.
 
     The quantizer takes the range that it has seen: with the ends in it, 8-bit inputs mean what the card says,
     and an 8-bit frame needs no conversion.

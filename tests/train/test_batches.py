@@ -91,7 +91,6 @@ def test_camera_batches_are_8_bit_frames_with_their_level(photos):
     assert inputs["image"].shape == clean.shape == (4, 32, 32, 3)
     assert inputs["sigma"].shape == (4, 8, 8, 1)
     assert np.ptp(inputs["sigma"], axis=(1, 2)).max() == 0, "one level fills the map"
-    assert len(np.unique(inputs["sigma"])) > 1
     for images in (inputs["image"], clean):
         assert images.dtype == np.float32
         assert np.allclose(images * 255, np.rint(images * 255), atol=1e-4), "rounded, as a camera's frames are"
