@@ -28,7 +28,7 @@ def int8(camera: Subject) -> bytes:
 
 def test_batch_normalization_is_folded(fp32: bytes) -> None:
     types = [operation.type for operation in tflite_operations(fp32)]
-    assert types.count("CONV_2D") == 10  # one for each of the model's convolutions
+    assert types.count("CONV_2D") == 12  # one for each of the model's convolutions
     assert types.count("MUL") == 3  # the gate, the gains, and the scale of what is taken away
     assert set(types) == {"CONV_2D", "ADD", "MUL", "DEPTH_TO_SPACE", "RESHAPE"}
 
