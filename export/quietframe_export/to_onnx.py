@@ -43,8 +43,9 @@ def convert_to_onnx_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
         model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
     except (ValueError, RuntimeError, NotImplementedError) as exc:
         raise RefusedTargetError("onnx-fp32", str(exc)) from exc
+    images = {spec.name for spec in (*card.inputs, *card.outputs) if spec.role == "image"}
     for value in (*model.graph.input, *model.graph.output):
-        _name_free_axes(value)
+        _name_free_axes(value, "" if value.name in images else f"{value.name}_")
     return bytes(model.SerializeToString())
 
 
@@ -127,9 +128,9 @@ def _stride(calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> int:
     return max(count for count in range(1, min(most, len(calibration)) + 1) if len(calibration) % count == 0)
 
 
-def _name_free_axes(value: onnx.ValueInfoProto) -> None:
-    """Call the free axes of a picture `height` and `width` in place of tf2onnx's `unk__17`."""
+def _name_free_axes(value: onnx.ValueInfoProto, prefix: str) -> None:
+    """Call the free axes of an image `height` and `width` in place of tf2onnx's `unk__17`, a map's `sigma_height`."""
     axes = value.type.tensor_type.shape.dim
     free = [axis for axis in axes if axis.dim_param]
     for axis, name in zip(free, ("height", "width"), strict=False):
-        axis.dim_param = name
+        axis.dim_param = prefix + name

@@ -88,7 +88,7 @@ def _convert(
 def embed_card_tflite(data: bytes, card: ModelCard) -> bytes:
     """The file with the card as its metadata buffer, in place of one that is there.
 
-    Where the card says that any size goes, height and width of the image tensors are marked as free.
+    Where the card says that any size goes, height and width of images and maps are marked as free.
     """
     model = schema.ModelT.InitFromPackedBuf(data)
     for entry in model.metadata or []:
@@ -136,7 +136,7 @@ def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_ima
 
 
 def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """The calibration inputs, the first two stretched to the ends of each value range.
+    """The calibration inputs, of the first two one pixel and the whole noise level at the ends of each value range.
 
     The quantizer takes the range that it has seen: with the ends in it, 8-bit inputs mean what the card says,
     and an 8-bit frame needs no conversion.
@@ -145,5 +145,5 @@ def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[s
         example = {name: np.array(value) for name, value in inputs.items()}
         for spec in card.inputs:
             if index < 2:
-                example[spec.name].flat[0] = spec.value_range[index]
+                example[spec.name].flat[: 1 if spec.role == "image" else None] = spec.value_range[index]
         yield example

@@ -71,8 +71,9 @@ def _resize(factors: tuple[int, int], inner: Any, inputs: Any) -> Any:
 def _shape(
     spec: TensorSpec, shape: tuple[int | None, ...], card: ModelCard, *, free_size: bool
 ) -> tuple[int | None, ...]:
-    if spec.role != "image" or card.spatial.kind == "fixed":
+    if spec.layout not in ("NHWC", "NCHW") or card.spatial.kind == "fixed":
         return (1, *shape[1:])
     multiple = card.spatial.multiple
-    height, width = (None, None) if free_size else (-(-size // multiple) * multiple for size in DEFAULT_SIZE_HW)
+    whole = (-(-size // multiple) * multiple // spec.stride for size in DEFAULT_SIZE_HW)
+    height, width = (None, None) if free_size else whole
     return (1, height, width, spec.channels) if spec.layout == "NHWC" else (1, spec.channels, height, width)

@@ -35,11 +35,12 @@ class TensorSpec:
     Attributes:
         name: the tensor's name in the file's signature; converters reorder tensors, so names decide.
         role: what it carries: `image`, `sigma` (noise level) or `scores` (one per label).
-        layout: axis order; `N111` is a single number of shape (1, 1, 1, 1).
+        layout: axis order; `N111` is a single number of shape (1, 1, 1, 1), in any other a noise level is a map.
         channels: colour channels of an image, classes of scores, 1 for sigma.
         value_range: (low, high), the real values that stand for 8-bit 0 and 255 in an image, for the least
             and the greatest noise level (standard deviation / 255) in sigma, and (0, 1) for scores.
         colour: channel order of an image; None for other roles.
+        stride: how many times smaller than the image a map of noise levels is, in height and in width; 1 otherwise.
     """
 
     name: str
@@ -48,6 +49,7 @@ class TensorSpec:
     channels: int
     value_range: tuple[float, float]
     colour: Colour | None = None
+    stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,11 @@ _ROLES: Mapping[str, frozenset[str]] = {
     "inputs": frozenset({"image", "sigma"}),
     "outputs": frozenset({"image", "scores"}),
 }
-_LAYOUTS: Mapping[str, tuple[str, ...]] = {"image": ("NHWC", "NCHW"), "sigma": ("N111",), "scores": ("NC",)}
+_LAYOUTS: Mapping[str, tuple[str, ...]] = {
+    "image": ("NHWC", "NCHW"),
+    "sigma": ("N111", "NHWC", "NCHW"),
+    "scores": ("NC",),
+}
 _CHANNELS = {"BGR": 3, "RGB": 3, "GRAY": 1}
 _MOST_MULTIPLE = 1024
 
@@ -198,6 +204,10 @@ def _check_consistency(card: ModelCard) -> None:
     if (card.conditioning == "sigma") != (card.tensor("sigma", "inputs") is not None):
         raise _CardError(f"conditioning: {card.conditioning!r} does not fit the inputs")
     _check_spatial(card.spatial)
+    for side in ("inputs", "outputs"):
+        for index, spec in enumerate(getattr(card, side)):
+            if not _strides(spec, card.spatial):
+                raise _CardError(f"{side}[{index}].stride: {spec.stride} does not fit {spec.layout} and spatial")
 
 
 def _check_tensors(specs: tuple[TensorSpec, ...], side: str) -> None:
@@ -218,6 +228,14 @@ def _check_tensors(specs: tuple[TensorSpec, ...], side: str) -> None:
             )
         if spec.channels < 1 or (spec.role == "sigma" and spec.channels != 1):
             raise _CardError(f"{where}.channels: {spec.channels} is not for {spec.role}")
+
+
+def _strides(spec: TensorSpec, spatial: Spatial) -> bool:
+    """Whether a tensor's stride goes into every size that the model sees, and into where tiles begin."""
+    if spec.role != "sigma" or spec.layout == "N111":
+        return spec.stride == 1
+    resized = spatial.size_hw if spatial.kind == "fixed" and spatial.fit == "resize" else None
+    return spec.stride >= 1 and all(size % spec.stride == 0 for size in resized or (spatial.multiple,))
 
 
 def _check_spatial(spatial: Spatial) -> None:

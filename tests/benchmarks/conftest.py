@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quietframe.tasks.base import open_model
+
 pytest.importorskip("psutil", reason="benchmarks need the extra 'bench'")
 
 _RUNTIME_TESTS = Path(__file__).parents[1] / "runtime"
@@ -78,6 +80,27 @@ def browser() -> Iterator[Any]:
 def denoiser_file(make_model: Callable[..., Path]) -> Path:
     """A uint8 BGR denoiser of any size that is a multiple of 2, told a noise level (which it adds)."""
     return make_model("tiny.int8", dtype="uint8", multiple=2, sigma=True)
+
+
+@pytest.fixture(params=[False, True], ids=["level", "map"])
+def conditioned_file(request: pytest.FixtureRequest, make_model: Callable[..., Path]) -> Path:
+    """The same, conditioned on one noise level or on a map of them."""
+    return make_model("tiny.int8", dtype="uint8", multiple=2, sigma=True, level_map=request.param)
+
+
+@pytest.fixture
+def shapes_at() -> Callable[[Path, tuple[int, int]], dict[str, tuple[int, ...]]]:
+    """A function that gives the shapes of a model's inputs for a frame of a width and height that it takes."""
+
+    def shapes(path: Path, size_wh: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        engine, card = open_model(path)
+        free = {spec.name: {1: size_wh[1] // spec.stride, 2: size_wh[0] // spec.stride} for spec in card.inputs}
+        return {
+            name: tuple(free[name][axis] if size is None else size for axis, size in enumerate(info.shape))
+            for name, info in engine.inputs.items()
+        }
+
+    return shapes
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ def read(path):
 QUICK = ("--size", "64x48", "--threads", "1", "--runs", "10", "--min-secs", "0")
 
 
-def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, denoiser_file, tmp_path):
+def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, conditioned_file, tmp_path):
     target = tmp_path / "rows.json"
-    code, out, _ = bench(denoiser_file, *QUICK, "--warmup", 2, "--json", target)
+    code, out, _ = bench(conditioned_file, *QUICK, "--warmup", 2, "--json", target)
     assert code == 0
-    assert denoiser_file.name in out
+    assert conditioned_file.name in out
     assert "total/engine" in out
     (row,) = read(target)
     assert (row["schema"], row["kind"]) == (2, "speed")
-    assert row["model"]["sha256"] == hashlib.sha256(denoiser_file.read_bytes()).hexdigest()
-    assert row["model"]["file_bytes"] == denoiser_file.stat().st_size
+    assert row["model"]["sha256"] == hashlib.sha256(conditioned_file.read_bytes()).hexdigest()
+    assert row["model"]["file_bytes"] == conditioned_file.stat().st_size
     assert row["settings"]["runs"] == 10
     assert row["settings"]["warmup"] == 2
     assert row["settings"]["frames"] is None
@@ -269,9 +269,11 @@ def test_wrong_input_is_one_line_and_exit_2(bench, denoiser_file, picture_folder
     assert len(err.strip().splitlines()) == 1
 
 
-def test_startup_prints_the_ratio_and_each_step(bench, denoiser_file, classifier_file, tmp_path):
+def test_startup_prints_the_ratio_and_each_step(bench, conditioned_file, classifier_file, tmp_path):
     target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("--startup", classifier_file, denoiser_file, "--runs", 1, "--size", "64x48", "--json", target)
+    code, out, _ = bench(
+        "--startup", classifier_file, conditioned_file, "--runs", 1, "--size", "64x48", "--json", target
+    )
     *rows, ratio = read(target)
     assert f"{ratio['ratio']:.3f}" in out
     assert ratio["kind"] == "startup-summary"
@@ -279,7 +281,7 @@ def test_startup_prints_the_ratio_and_each_step(bench, denoiser_file, classifier
     assert code == (ratio["ratio"] > ratio["goal_ratio"])
     assert [(row["model"]["file"], row["size_wh"]) for row in rows] == [
         (classifier_file.name, [28, 28]),
-        (denoiser_file.name, [64, 48]),
+        (conditioned_file.name, [64, 48]),
     ]
     for row in rows:
         steps = [row[f"{step}_ms"] for step in ("process", "import", "load", "first_frame")]

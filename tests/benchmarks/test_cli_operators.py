@@ -26,15 +26,15 @@ def quick_roof(monkeypatch):
     monkeypatch.setattr(measure, "measure_roof", measure_roof)
 
 
-def test_ops_prints_a_table_and_the_clocks_and_writes_rows(bench, denoiser_file, tmp_path):
+def test_ops_prints_a_table_and_the_clocks_and_writes_rows(bench, conditioned_file, tmp_path):
     target = tmp_path / "rows.json"
-    code, out, _ = bench("--ops", denoiser_file, "--size", "64x48", "--threads", 1, "--runs", 3, "--json", target)
+    code, out, _ = bench("--ops", conditioned_file, "--size", "64x48", "--threads", 1, "--runs", 3, "--json", target)
     assert code == 0
-    for said in (denoiser_file.name, "64×48", "stopwatch", "between operators", "share"):
+    for said in (conditioned_file.name, "64×48", "stopwatch", "between operators", "share"):
         assert said in out
     (row,) = read_rows(target)
     assert row["kind"] == "operators"
-    assert row["model"]["file"] == denoiser_file.name
+    assert row["model"]["file"] == conditioned_file.name
     assert row["settings"]["runs"] == 3
     assert {len(one["samples_ns"]) for one in row["operators"]} == {3}
     assert row["clocks_ms"]["stopwatch"] > 0
@@ -50,7 +50,7 @@ def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_pat
     assert err.count("bad.tflite") == 1
 
 
-def test_roof_prints_peaks_and_shares_and_draws(bench, quick_roof, tmp_path):
+def test_roof_prints_peaks_and_shares_and_draws(bench, quick_roof, shapes_at, tmp_path):
     pytest.importorskip("matplotlib", reason="the plot needs the extra 'bench'")
     target, plot = tmp_path / "rows.json", tmp_path / "roof.png"
     code, out, err = bench(
@@ -67,7 +67,7 @@ def test_roof_prints_peaks_and_shares_and_draws(bench, quick_roof, tmp_path):
     model = rows[-1]
     assert model["reached"]["of_peak"] == pytest.approx(model["reached"]["gmacs_per_s"] / 1000)
     path = builtin_models()["camera-nano"]
-    macs = [node.macs for node in tflite_nodes(path.read_bytes(), {"image": (1, 64, 96, 3), "sigma": (1, 1, 1, 1)})]
+    macs = [node.macs for node in tflite_nodes(path.read_bytes(), shapes_at(path, (96, 64)))]
     # Left out are those that run once a frame, on the noise level.
     assert len(model["layers"]) == sum(one > 1e-3 * sum(macs) for one in macs) > 3
 

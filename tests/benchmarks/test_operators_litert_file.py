@@ -9,18 +9,8 @@ from quietframe.zoo import builtin_models
 from quietframe_bench.operators.litert_file import copy_at_size, tflite_nodes
 
 
-def shapes_at(path, size_wh):
-    """The shapes of a model's inputs for a frame of that size."""
-    engine, _ = open_model(path)
-    free = {1: size_wh[1], 2: size_wh[0]}
-    return {
-        name: tuple(free[axis] if size is None else size for axis, size in enumerate(info.shape))
-        for name, info in engine.inputs.items()
-    }
-
-
 @pytest.mark.parametrize("name", [name for name, path in builtin_models().items() if path.suffix == ".tflite"])
-def test_the_operators_work_is_what_the_card_says(name):
+def test_the_operators_work_is_what_the_card_says(shapes_at, name):
     path = builtin_models()[name]
     _, card = open_model(path)
     found = {
@@ -53,7 +43,7 @@ def test_operators_are_told_with_shapes_and_bytes_at_the_size(denoiser_file, cla
     assert dense.bytes == 4 * (784 + 784 * 4 + 4)
 
 
-def test_a_copy_has_the_size_and_computes_the_same(tmp_path):
+def test_a_copy_has_the_size_and_computes_the_same(shapes_at, tmp_path):
     path = builtin_models()["camera-nano"]
     shapes = shapes_at(path, (64, 48))
     copy = tmp_path / "copy.tflite"

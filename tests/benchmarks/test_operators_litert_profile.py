@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from quietframe.engines import LiteRtEngine
+from quietframe import Denoiser
 from quietframe.zoo import builtin_models
 from quietframe_bench.operators.litert_file import tflite_nodes
 from quietframe_bench.operators.litert_library import Event, ProfiledModel, ProfileUnavailableError, read_events
@@ -14,12 +14,15 @@ from quietframe_bench.operators.litert_profile import match
 from quietframe_bench.operators.nodes import Node
 from quietframe_bench.operators.profile import WholeGraph, open_profile
 
-SHAPES = {"image": (1, 96, 128, 3), "sigma": (1, 1, 1, 1)}
-
 
 def inputs_of(path):
-    """Inputs of a camera model, in its own 8-bit type."""
-    return {name: np.full(SHAPES[name], 20, info.dtype) for name, info in LiteRtEngine(path, threads=1).inputs.items()}
+    """Inputs of a camera model for a frame of 128×96, in its own 8-bit type."""
+    (inputs,) = Denoiser(path, sigma_255=5).prepare(np.full((96, 128, 3), 20, np.uint8))
+    return inputs
+
+
+def shapes_of(path):
+    return {name: array.shape for name, array in inputs_of(path).items()}
 
 
 def node(index, kind, macs=0):
@@ -43,7 +46,7 @@ def test_the_profiler_tells_the_operators_inside_the_delegate():
     kinds = [[event.kind for event in events] for _, events in runs]
     assert all(one == kinds[0] for one in kinds)
     # The 1×1 ones are matrix products.
-    multiply = sum(node.macs > 0 for node in tflite_nodes(path.read_bytes(), SHAPES))
+    multiply = sum(node.macs > 0 for node in tflite_nodes(path.read_bytes(), shapes_of(path)))
     assert sum(kind.startswith(("Convolution", "Fully Connected")) for kind in kinds[0]) == multiply
     assert any(kind.startswith("Convolution") for kind in kinds[0])
     assert any(event.inside for event in runs[0][1])
@@ -130,7 +133,7 @@ def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
     profile.run(warmup=1, runs=3)
     found = profile.result()
     (whole,) = found.operators
-    nodes = tflite_nodes(path.read_bytes(), SHAPES)
+    nodes = tflite_nodes(path.read_bytes(), shapes_of(path))
     assert (whole.kind, whole.name) == ("whole graph", f"{len(nodes)} operators as one")
     assert len(whole.samples_ns) == 3
     assert whole.samples_ns == found.runs_ns
@@ -140,4 +143,4 @@ def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
 
 def test_an_input_of_another_name_is_refused():
     with pytest.raises(ProfileUnavailableError, match="another name"):
-        ProfiledModel(builtin_models()["camera-nano"], {"picture": np.zeros(SHAPES["image"], np.int8)}, threads=1)
+        ProfiledModel(builtin_models()["camera-nano"], {"picture": np.zeros((1, 96, 128, 3), np.int8)}, threads=1)

@@ -14,6 +14,7 @@ from quietframe.errors import ModelLoadError, UsageError
 
 IMAGE = TensorSpec("image", "image", "NHWC", 3, (0.0, 1.0), "BGR")
 SIGMA = TensorSpec("sigma", "sigma", "N111", 1, (0.0, 0.3))
+LEVEL_MAP = dataclasses.replace(SIGMA, layout="NHWC", stride=4)
 DENOISED = dataclasses.replace(IMAGE, name="denoised")
 SCORES = TensorSpec("scores", "scores", "NC", 2, (0.0, 1.0))
 
@@ -57,10 +58,12 @@ def parse(value: Any) -> ModelCard:
         {"inputs": (IMAGE,), "conditioning": "none"},
         {"task": "denoise+classify", "outputs": (SCORES, DENOISED), "labels": ("a", "b")},
         {"spatial": Spatial("fixed", size_hw=(64, 96), fit="tile", halo=8)},
+        {"inputs": (IMAGE, LEVEL_MAP)},
+        {"inputs": (IMAGE, LEVEL_MAP), "spatial": Spatial("fixed", size_hw=(64, 96), fit="resize")},
         {"extra": {"field_of_the_future": [1, {"a": None}]}},
         {"name": 'Kamera — 相机 \U0001f4f7 "quoted" \\ \n'},
     ],
-    ids=["camera", "unconditioned", "both tasks", "tiles", "extra", "unicode"],
+    ids=["camera", "unconditioned", "both tasks", "tiles", "map", "fixed map", "extra", "unicode"],
 )
 def test_round_trip(changes: dict[str, Any]) -> None:
     original = card(**changes)
@@ -101,6 +104,7 @@ def test_an_ill_typed_field_is_named(name: str) -> None:
         (("inputs", 0, "channels"), "3", "'inputs[0].channels' is '3', expected int"),
         (("inputs", 0, "channels"), True, "'inputs[0].channels' is True, expected int"),
         (("inputs", 0, "channels"), 3.0, "'inputs[0].channels' is 3.0, expected int"),
+        (("inputs", 1, "stride"), "4", "'inputs[1].stride' is '4', expected int"),
         (("inputs", 0, "value_range"), [0], "'inputs[0].value_range' has 1 items, expected 2"),
         (("inputs", 0, "value_range"), [0, None], "'inputs[0].value_range[1]' is None, expected float"),
         (
@@ -194,7 +198,13 @@ CONTRADICTIONS = [
     ({"inputs": (dataclasses.replace(IMAGE, channels=1), SIGMA)}, "found colour BGR and 1 channels"),
     ({"inputs": (dataclasses.replace(IMAGE, colour=None), SIGMA)}, "found colour None and 3 channels"),
     ({"inputs": (dataclasses.replace(IMAGE, layout="NC"), SIGMA)}, "inputs[0].layout: NC is not for image"),
-    ({"inputs": (IMAGE, dataclasses.replace(SIGMA, layout="NHWC"))}, "inputs[1].layout: NHWC is not for sigma"),
+    ({"inputs": (IMAGE, dataclasses.replace(SIGMA, layout="NC"))}, "inputs[1].layout: NC is not for sigma"),
+    ({"inputs": (IMAGE, dataclasses.replace(SIGMA, stride=4))}, "inputs[1].stride: 4 does not fit N111 and spatial"),
+    ({"inputs": (dataclasses.replace(IMAGE, stride=4), SIGMA)}, "inputs[0].stride: 4 does not fit NHWC and spatial"),
+    ({"inputs": (IMAGE, dataclasses.replace(LEVEL_MAP, stride=0))}, "inputs[1].stride: 0 does not fit NHWC"),
+    ({"inputs": (IMAGE, LEVEL_MAP), "spatial": Spatial("any", multiple=6)}, "inputs[1].stride: 4 does not fit NHWC"),
+    ({"inputs": (IMAGE, LEVEL_MAP), "spatial": Spatial("fixed", (8, 6), "resize")}, "inputs[1].stride: 4 does not fit"),
+    ({"inputs": (IMAGE, LEVEL_MAP), "spatial": Spatial("fixed", (8, 8), "tile")}, "inputs[1].stride: 4 does not fit"),
     ({"inputs": (IMAGE, dataclasses.replace(SIGMA, channels=2))}, "inputs[1].channels: 2 is not for sigma"),
     ({"spatial": Spatial("fixed")}, "spatial: a fixed model needs size_hw and fit"),
     ({"spatial": Spatial("fixed", size_hw=(28, 28))}, "spatial: a fixed model needs size_hw and fit"),

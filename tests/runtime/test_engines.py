@@ -71,6 +71,18 @@ def test_the_size_may_change_from_call_to_call(engine: Engine) -> None:
         assert np.all(result == 0.375)
 
 
+def test_two_inputs_may_change_their_sizes_together(make_model: MakeModel, suffix: str) -> None:
+    engine = open_engine(make_model(suffix=suffix, sigma=True, level_map=True, multiple=4, layout="NHWC"))
+    for height, width in [(4, 4), (8, 300), (300, 8), (4, 4), (4, 4)]:
+        image = np.full((1, height, width, 3), 0.25, np.float32)
+        hw = height // 4, width // 4
+        shape = (1, *hw, 1) if suffix == ".tflite" else (1, 1, *hw)
+        for sigma in (np.full(shape, 0.125, np.float32), np.broadcast_to(np.float32(0.125), shape)):
+            result = engine.run({"image": image, "sigma": sigma})["denoised"]
+            assert result.shape == image.shape
+            assert np.all(result == 0.375)
+
+
 def test_results_belong_to_the_caller(engine: Engine) -> None:
     first = engine.run(inputs_of(engine, 6, 6, 0.25))["denoised"]
     second = engine.run(inputs_of(engine, 6, 6, 0.75))["denoised"]

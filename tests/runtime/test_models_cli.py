@@ -98,6 +98,12 @@ def test_info_tells_the_whole_card(run: Run, make_model: Callable[..., Path]) ->
         assert text in out
 
 
+def test_info_tells_how_small_a_map_is(run: Run, make_model: Callable[..., Path]) -> None:
+    _, out, _ = run("info", str(make_model(sigma=True, level_map=True, multiple=4)))
+    assert "1 × any × any × 1" in out
+    assert "sigma NHWC 0 to 0.2941 1/4 size" in out
+
+
 def test_info_json_is_the_card_and_the_tensors(run: Run, classifier_file: Path) -> None:
     code, out, _ = run("info", str(classifier_file), "--json")
     record = json.loads(out)

@@ -89,11 +89,12 @@ TENSORS = [
 ]
 
 
+@pytest.mark.parametrize("level_map", [False, True])
 @pytest.mark.parametrize(("suffix", "dtype", "layout", "colour"), TENSORS)
 def test_every_kind_of_tensor_gives_the_same_frame(
-    make_model: MakeModel, suffix: str, dtype: str, layout: str, colour: str
+    make_model: MakeModel, suffix: str, dtype: str, layout: str, colour: str, level_map: bool
 ) -> None:
-    path = make_model(suffix=suffix, dtype=dtype, layout=layout, colour=colour, sigma=True)
+    path = make_model(suffix=suffix, dtype=dtype, layout=layout, colour=colour, sigma=True, level_map=level_map)
     for shape in ((11, 14, 3), (11, 14)):
         frame = random_frame(shape)
         told_255 = 28 if frame.ndim == 2 and colour != "GRAY" else 20  # the same noise in all colours: told as more
@@ -429,6 +430,103 @@ def test_the_level_that_is_told(
     frame = np.full((8, 8, 3), 100, np.uint8)
     denoise = qf.Denoiser(make_model(suffix=suffix, dtype=dtype, sigma=True), **options)
     assert added(denoise(frame), frame) == level
+
+
+# --- a map of noise levels ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[(suffix, multiple) for suffix in SUFFIXES for multiple in (1, 4)], ids=str)
+def map_file(request: pytest.FixtureRequest, make_model: MakeModel) -> Path:
+    """A model that adds to each block of 1 or 4 pixels square the level that the map has there."""
+    suffix, multiple = request.param
+    spatial = Spatial("any", multiple=multiple, halo=1)
+    options = {"suffix": suffix, "dtype": "uint8", "multiple": multiple, "card_changes": {"spatial": spatial}}
+    return make_model("map", sigma=True, level_map=True, **options)
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 3), (61, 93, 3), (5, 3), (1, 1, 3)])
+def test_an_even_map_is_the_number(map_file: Path, denoiser_file: Path, shape: tuple[int, ...]) -> None:
+    frame = random_frame(shape)
+    denoise = qf.Denoiser(map_file, strength=1.5)
+    expected = qf.Denoiser(denoiser_file, strength=1.5)(frame, sigma_255=20)
+    assert np.array_equal(denoise(frame, sigma_255=20), expected)
+    assert np.array_equal(qf.Denoiser(map_file, strength=1.5, sigma_255=20)(frame), expected)
+    stride = denoise.card.inputs[1].stride
+    for size_hw in (shape[:2], tuple(-(-length // stride) for length in shape[:2])):
+        levels_255 = np.full(size_hw, 20, np.float32)
+        assert np.array_equal(denoise(frame, sigma_255=levels_255), expected)
+        assert (levels_255 == 20).all(), "the caller's levels stay"
+
+
+def test_an_estimate_fills_the_map(map_file: Path, denoiser_file: Path) -> None:
+    frame = add_gaussian(photo_bgr()[:61, :93], 20, np.random.default_rng(0))
+    assert np.array_equal(qf.Denoiser(map_file)(frame), qf.Denoiser(denoiser_file)(frame))
+
+
+@pytest.mark.parametrize("tile_pixels", [None, 256])
+@pytest.mark.parametrize("size_hw", [(64, 96), (61, 93)])
+def test_a_map_acts_only_where_it_says_so(map_file: Path, size_hw: tuple[int, int], tile_pixels: int | None) -> None:
+    """Also where frames are padded and where tiles meet."""
+    denoise = qf.Denoiser(map_file, tile_pixels=tile_pixels)
+    frame = random_frame((*size_hw, 3)) // 2
+    stride = denoise.card.inputs[1].stride
+    blocks = np.random.default_rng(1).integers(0, 76, [-(-length // stride) for length in size_hw])
+    each = blocks.repeat(stride, axis=0).repeat(stride, axis=1)[: size_hw[0], : size_hw[1]]
+    inside = tuple(slice(0, length // stride * stride) for length in size_hw)  # the rest's blocks reach beyond
+    assert np.array_equal(denoise(frame, sigma_255=blocks.astype(np.float32)), frame + each[:, :, None])
+    by_pixel = denoise(frame, sigma_255=each.astype(np.float32))
+    assert np.array_equal(by_pixel[inside], (frame + each[:, :, None])[inside])
+    if tile_pixels:
+        assert denoise.placement(*size_hw).count > 20
+
+
+def test_levels_of_pixels_are_averaged(make_model: MakeModel) -> None:
+    frame = np.full((4, 8, 3), 100, np.uint8)
+    levels_255 = np.zeros((4, 8), np.float32)
+    levels_255[0, :4] = 40
+    clean = qf.Denoiser(make_model(multiple=4, sigma=True, level_map=True))(frame, sigma_255=levels_255)
+    assert added(clean[:, :4], frame[:, :4]) == 10
+    assert added(clean[:, 4:], frame[:, 4:]) == 0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_map_of_a_fixed_size(make_model: MakeModel, suffix: str) -> None:
+    denoise = qf.Denoiser(make_model(suffix=suffix, size_hw=(16, 24), multiple=4, sigma=True, level_map=True))
+    frame = np.full((32, 48, 3), 100, np.uint8)
+    assert added(denoise(frame, sigma_255=20), frame) == 20
+    levels_255 = np.zeros((32, 48), np.float32)
+    levels_255[16:] = 30
+    clean = denoise(frame, sigma_255=levels_255)
+    assert added(clean[:12], frame[:12]) == 0
+    assert added(clean[20:], frame[20:]) == 30
+
+
+def test_levels_beyond_the_models_range_are_clipped(map_file: Path) -> None:
+    frame = np.full((8, 8, 3), 100, np.uint8)
+    levels_255 = np.full((8, 8), 200, np.float32)
+    levels_255[:, :4] = -5
+    clean = qf.Denoiser(map_file)(frame, sigma_255=levels_255)
+    assert added(clean[:, 4:], frame[:, 4:]) == 75
+    assert added(clean[:, :4], frame[:, :4]) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "levels_255", "says"),
+    [
+        ({}, np.ones((8, 12)), "tiny-denoise takes no map of noise levels: pass sigma_255 as a number"),
+        ({"sigma": True}, np.ones((8, 12)), "tiny-denoise takes no map of noise levels"),
+        ({"sigma": True, "level_map": True}, np.ones((4, 6)), r"of shape \(8, 12\) or \(2, 3\). Received: float64 of"),
+        ({"sigma": True, "level_map": True}, np.ones((8, 12, 1)), r"Received: float64 of shape \(8, 12, 1\)"),
+        ({"sigma": True, "level_map": True}, np.full((2, 3), np.nan), "finite levels"),
+        ({"sigma": True, "level_map": True}, np.full((2, 3), "a"), "finite levels"),
+    ],
+    ids=str,
+)
+def test_maps_that_are_refused(make_model: MakeModel, model: dict[str, Any], levels_255: Any, says: str) -> None:
+    denoise = qf.Denoiser(make_model(multiple=4, **model))
+    with pytest.raises(UsageError, match=says) as caught:
+        denoise(np.zeros((8, 12, 3), np.uint8), sigma_255=levels_255)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_level_is_estimated_for_every_frame(denoiser_file: Path) -> None:

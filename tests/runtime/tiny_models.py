@@ -42,6 +42,7 @@ class TinyModel:
         fit: how frames meet a fixed size.
         multiple: the model takes only sizes that are multiples of it (a space-to-depth is inside).
         sigma: it is told a noise level, which it adds to the image.
+        level_map: that level is a map, `multiple` times smaller than the image, in each direction.
         blur: it blurs by a 3×3 mean.
         offset_255: it adds that many 8-bit levels.
         value_range: of the image tensors, for dtype float32.
@@ -57,6 +58,7 @@ class TinyModel:
     fit: str = "resize"
     multiple: int = 1
     sigma: bool = False
+    level_map: bool = False
     blur: bool = False
     offset_255: int = 0
     value_range: tuple[float, float] = (0.0, 1.0)
@@ -102,6 +104,8 @@ class TinyModel:
             spatial = Spatial(kind="fixed", size_hw=self._size(), fit=self.fit, halo=int(self.blur))  # type: ignore[arg-type]
         image = TensorSpec("image", "image", self.image_layout, self.channels, self.range, self.colour)  # type: ignore[arg-type]
         sigma = TensorSpec("sigma", "sigma", "N111", 1, (0.0, MAX_SIGMA_255 / 255))
+        if self.level_map:
+            sigma = replace(sigma, layout=self.native_layout, stride=self.multiple)
         denoised = replace(image, name="denoised")
         scores = TensorSpec("scores", "scores", "NC", len(LABELS), (0.0, 1.0))
         card = ModelCard(
@@ -136,6 +140,12 @@ class TinyModel:
             height = width = -1
         hwc = [height, width, self.channels]
         return [1, *hwc] if self.image_layout == "NHWC" else [1, self.channels, height, width]
+
+    def map_shape(self, *, free: bool) -> list[int]:
+        """The shape of the noise level's tensor, in the format's own layout."""
+        height, width = self._size()
+        hw = [-1, -1] if free and not self.size_hw else [height // self.multiple, width // self.multiple]
+        return ([1, *hw, 1] if self.native_layout == "NHWC" else [1, 1, *hw]) if self.level_map else [1, 1, 1, 1]
 
     @property
     def band_weights(self) -> np.ndarray:
@@ -255,7 +265,12 @@ def _tflite(model: TinyModel) -> bytes:
     inputs = {"image": image}
     if model.sigma:
         inputs["sigma"] = graph.tensor(
-            "serving_default_sigma:0", [1, 1, 1, 1], model.dtype, scale=scale, zero_point=zero_point
+            "serving_default_sigma:0",
+            model.map_shape(free=False),
+            model.dtype,
+            signature=model.map_shape(free=True),
+            scale=scale,
+            zero_point=zero_point,
         )
     other_layout = model.image_layout != "NHWC"
     current = permute(image, picture("as_nhwc"), to_native) if other_layout else image
@@ -267,6 +282,8 @@ def _tflite(model: TinyModel) -> bytes:
             options = schema.SpaceToDepthOptionsT(blockSize=model.multiple)
             blocks = picture("blocks", block=model.multiple)
             current = graph.add("SPACE_TO_DEPTH", [current], blocks, "SpaceToDepthOptions", options)
+            if model.level_map:
+                current = plus(current, inputs["sigma"], picture("raised_blocks", block=model.multiple))
             options = schema.DepthToSpaceOptionsT(blockSize=model.multiple)
             current = graph.add("DEPTH_TO_SPACE", [current], picture("pixels"), "DepthToSpaceOptions", options)
         if model.blur:
@@ -274,7 +291,7 @@ def _tflite(model: TinyModel) -> bytes:
                 padding=schema.Padding.SAME, strideW=1, strideH=1, filterWidth=3, filterHeight=3
             )
             current = graph.add("AVERAGE_POOL_2D", [current], picture("blurred"), "Pool2DOptions", options)
-        if model.sigma:
+        if model.sigma and not (model.level_map and model.multiple > 1):
             current = plus(current, inputs["sigma"], picture("raised"))
         low, high = model.value_range
         offset = model.offset_255 / 255 * (high - low if model.dtype == "float32" else 1)
@@ -383,16 +400,20 @@ def _onnx(model: TinyModel) -> bytes:
         constant("weights", np.ascontiguousarray(model.band_weights.T) / np.float32(high - low))
         node("Softmax", [node("MatMul", [flat, "weights"], "logits")], "scores", axis=-1)
     if model.denoises:
+        if model.sigma:
+            axes = [size if size > 0 else f"sigma_{axis}" for axis, size in enumerate(model.map_shape(free=True))]
+            inputs.append(helper.make_tensor_value_info("sigma", TensorProto.FLOAT, axes))
+            constant("range", np.float32(model.range[1] - model.range[0]))
+            node("Mul", ["sigma", "range"], "level")
         if model.multiple > 1:
             current = node("SpaceToDepth", [current], "blocks", blocksize=model.multiple)
+            if model.level_map:
+                current = node("Add", [current, "level"], "raised_blocks")
             current = node("DepthToSpace", [current], "pixels", blocksize=model.multiple)
         if model.blur:
             current = node("AveragePool", [current], "blurred", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-        if model.sigma:
-            inputs.append(helper.make_tensor_value_info("sigma", TensorProto.FLOAT, [1, 1, 1, 1]))
-            low, high = model.range
-            constant("range", np.float32(high - low))
-            current = node("Add", [current, node("Mul", ["sigma", "range"], "level")], "raised")
+        if model.sigma and not (model.level_map and model.multiple > 1):
+            current = node("Add", [current, "level"], "raised")
         low, high = model.range
         offset = constant("offset", np.full((1, 1, 1, 1), model.offset_255 / 255 * (high - low), np.float32))
         steps: list[tuple[str, dict[str, Any]]] = []

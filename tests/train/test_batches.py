@@ -89,7 +89,8 @@ def test_camera_batches_are_8_bit_frames_with_their_level(photos):
     assert np.array_equal(weights, loss_weights((inputs["image"] - clean) * 255))
     assert replace(batches, weighted=False).draw(0, 0)[2] is None
     assert inputs["image"].shape == clean.shape == (4, 32, 32, 3)
-    assert inputs["sigma"].shape == (4, 1, 1, 1)
+    assert inputs["sigma"].shape == (4, 8, 8, 1)
+    assert np.ptp(inputs["sigma"], axis=(1, 2)).max() == 0, "one level fills the map"
     for images in (inputs["image"], clean):
         assert images.dtype == np.float32
         assert np.allclose(images * 255, np.rint(images * 255), atol=1e-4), "rounded, as a camera's frames are"
@@ -118,8 +119,8 @@ def test_camera_validation_is_the_same_at_every_call_and_holds_every_format(phot
     for name, (inputs, clean, weights) in found.items():
         assert np.array_equal(inputs["image"], again[name][0]["image"])
         assert weights is None
-        assert inputs["sigma"].shape == (len(clean), 1, 1, 1)
         height, width = clean.shape[1:3]
+        assert inputs["sigma"].shape == (len(clean), height // 4, width // 4, 1)
         assert height == width
         assert height % 8 == 0
     few = CAMERA.data.validation(CAMERA, photos, seed=1)

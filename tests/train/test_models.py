@@ -54,9 +54,9 @@ def begun(model):
         ("digit-cnn", None, DIGIT, [(10,)]),
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
-        ("camera-nano", 60_590, (None, None, 3), [(None, None, 3)]),
-        ("camera-small", 319_422, (None, None, 3), [(None, None, 3)]),
-        ("camera-base", 1_616_302, (None, None, 3), [(None, None, 3)]),
+        ("camera-nano", 60_622, (None, None, 3), [(None, None, 3)]),
+        ("camera-small", 319_454, (None, None, 3), [(None, None, 3)]),
+        ("camera-base", 1_616_334, (None, None, 3), [(None, None, 3)]),
     ],
 )
 def test_each_recipe_builds_the_model_that_it_is_known_for(name, parameters, taken, given):
@@ -154,15 +154,28 @@ def test_encoder_and_decoder_are_models_that_can_be_saved(tmp_path):
 def test_a_new_camera_model_is_the_identity(camera):
     image = np.random.default_rng(0).random((1, 16, 24, 3), dtype=np.float32)
     for sigma in (0.0, 0.3):
-        result = camera({"image": image, "sigma": np.full((1, 1, 1, 1), sigma, np.float32)})
+        result = camera({"image": image, "sigma": np.full((1, 4, 6, 1), sigma, np.float32)})
         assert np.allclose(result, image, atol=1e-6)
 
 
 def test_a_camera_model_heeds_the_level_it_is_told(camera):
     model = begun(camera)
     image = np.full((1, 16, 16, 3), 0.5, np.float32)
-    low, high = (np.asarray(model([image, np.full((1, 1, 1, 1), sigma, np.float32)])) for sigma in (0.0, 0.2))
+    low, high = (np.asarray(model([image, np.full((1, 4, 4, 1), sigma, np.float32)])) for sigma in (0.0, 0.2))
     assert not np.allclose(low, high)
+
+
+def test_a_map_adds_features_where_it_says_so_and_its_mean_sets_the_factors(camera):
+    level = keras.Model(camera.inputs, [camera.get_layer(name).output for name in ("level", "gated", "level_gate")])
+    image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+    half, mean = np.zeros((1, 4, 4, 1), np.float32), np.full((1, 4, 4, 1), 0.1, np.float32)
+    half[:, :2] = 0.2
+    (of_half, *factors), (of_mean, *expected) = level([image, half]), level([image, mean])
+    for found, other in zip(factors, expected, strict=True):
+        np.testing.assert_allclose(found, other, atol=1e-6)
+    low, high = (np.asarray(level([image, np.full_like(mean, sigma)])[0]) for sigma in (0.0, 0.2))
+    np.testing.assert_allclose(of_half, np.concatenate([high[:, :2], low[:, 2:]], axis=1), atol=1e-6)
+    assert not np.allclose(of_half, of_mean)
 
 
 @pytest.mark.parametrize(("product", "factor_of"), [("gated", "down0_0_quantized"), ("scaled", "residual_quantized")])
@@ -172,7 +185,7 @@ def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(c
     image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
     factors = []
     for sigma in (0.02, 0.2):
-        scaled, features = both([image, np.full((1, 1, 1, 1), sigma, np.float32)])
+        scaled, features = both([image, np.full((1, 4, 4, 1), sigma, np.float32)])
         ratio = np.asarray(scaled) / np.asarray(features)
         assert np.ptp(ratio) < 1e-3 * ratio.max()
         assert ratio.min() > 0
@@ -183,7 +196,7 @@ def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(c
 def test_the_last_features_have_steps_in_training():
     model = BUILDERS["camera_unet"](widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(1,))
     last = keras.Model(model.inputs, model.get_layer("out0_0_quantized").output)
-    inputs = [np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32), np.full((2, 1, 1, 1), 0.1, np.float32)]
+    inputs = [np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32), np.full((2, 4, 4, 1), 0.1, np.float32)]
     steps = np.asarray(last(inputs, training=True)) * 255 / 6
     assert np.abs(steps - np.rint(steps)).max() < 1e-3
     assert len(np.unique(np.rint(steps))) > 50
@@ -245,7 +258,7 @@ def test_a_camera_models_outliers_are_a_part_of_its_loss(camera, tmp_path):
     camera.save(tmp_path / "m.keras")
     model = keras.models.load_model(tmp_path / "m.keras")
     calm, wild = (np.full((1, 16, 16, 3), level, np.float32) for level in (0.0, 1e3))
-    sigma = np.zeros((1, 1, 1, 1), np.float32)
+    sigma = np.zeros((1, 4, 4, 1), np.float32)
     model([calm, sigma])
     assert float(sum(model.losses)) == 0
     begun(model)([wild, sigma])
@@ -283,7 +296,7 @@ def test_the_halo_is_how_far_a_pixel_sees(shape, multiple, halo):
     level = model.get_layer("level")
     level.set_weights([np.zeros_like(w) for w in level.get_weights()])
     middle = multiple * (halo // multiple + 1)
-    sigma = np.ones((1, 1, 1, 1), np.float32)
+    sigma = np.ones((1, middle // 2 + multiple // 4, middle // 2 + multiple // 4, 1), np.float32)
     reaches = []
     for touched in range(middle, middle + multiple):
         image = np.zeros((1, 2 * middle + multiple, 2 * middle + multiple, 3), np.float32)

@@ -19,6 +19,9 @@ from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, Chroma, Format, Frame, deliver_noisy, jpeg
 from quietframe.noise.sensor import photograph, random_processing, random_sensor, shrink
 
+LEVEL_STRIDE = 4
+"""How many times smaller than the frame the map of noise levels is that camera models take."""
+
 VALIDATION_SIGMAS_255 = (5.0, 15.0, 25.0, 50.0)
 
 _SIDE = 144  # of a frame, at least: what the noise estimator reads

@@ -15,7 +15,7 @@ from quietframe.noise import to_uint8
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, deliver_noisy
 from quietframe.quality import mean_psnr_db, ssim
-from quietframe_train.camera_noise import middle
+from quietframe_train.camera_noise import LEVEL_STRIDE, middle
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.data.images import ImageSet
 from quietframe_train.models import GEOMETRIES
@@ -86,7 +86,7 @@ def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], 
     padded = np.pad(noisy, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
     inputs = {
         "image": padded[None] * np.float32(1 / 255),
-        "sigma": np.full((1, 1, 1, 1), sigma_255 / 255, np.float32),
+        "sigma": np.full((1, *(side // LEVEL_STRIDE for side in padded.shape[:2]), 1), sigma_255 / 255, np.float32),
     }
     result: NDArray[np.float32] = keras.ops.convert_to_numpy(model(inputs, training=False))
     return to_uint8(255 * result[0, :height, :width])

@@ -14,6 +14,7 @@ import keras
 from keras import layers
 
 from quietframe.errors import UsageError
+from quietframe_train.camera_noise import LEVEL_STRIDE
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -25,7 +26,7 @@ def count_macs(model: keras.Model, size_hw: tuple[int, int] | None = None) -> in
 
     Args:
         model: functional or sequential, built.
-        size_hw: height and width for an image input that leaves them open.
+        size_hw: height and width for an image input that leaves them open; a map of noise levels (`sigma`) is smaller.
 
     Raises:
         UsageError: not a graph of layers, sizes left open, or a layer with weights that cannot be counted.
@@ -74,7 +75,8 @@ def _closed(shape: tuple[int | None, ...], size_hw: tuple[int, int] | None, name
     """The shape for one image, with open heights and widths filled in."""
     filled = [1, *shape[1:]]
     if size_hw is not None and len(filled) == 4:
-        filled[1:3] = [given or open_ for given, open_ in zip(shape[1:3], size_hw, strict=True)]
+        stride = LEVEL_STRIDE if name == "sigma" else 1
+        filled[1:3] = [given or size // stride for given, size in zip(shape[1:3], size_hw, strict=True)]
     if None in filled:
         raise UsageError(f"input {name!r} is {shape}: state its height and width to count its MACs")
     return tuple(side for side in filled if side is not None)

@@ -197,7 +197,8 @@ def _meaning(spec: TensorSpec | None) -> str:
     if spec is None:
         return ""
     low, high = spec.value_range
-    return " ".join([spec.role, *([spec.colour] if spec.colour else []), spec.layout, f"{low:g} to {high:.4g}"])
+    words = [spec.role, *([spec.colour] if spec.colour else []), spec.layout, f"{low:g} to {high:.4g}"]
+    return " ".join([*words, *([f"1/{spec.stride} size"] if spec.stride > 1 else [])])
 
 
 def _shape(tensor: TensorInfo) -> str:

@@ -99,7 +99,9 @@ def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:
 
 def _shape(spec: TensorSpec, spatial: Spatial) -> tuple[int | None, ...]:
     """What the card says of a tensor's shape; None where it leaves an axis open."""
-    height, width = spatial.size_hw if spatial.kind == "fixed" and spatial.size_hw else (None, None)
+    height, width = None, None
+    if spatial.kind == "fixed" and spatial.size_hw:
+        height, width = (length // spec.stride for length in spatial.size_hw)
     sizes = {"N": 1, "C": spec.channels, "H": height, "W": width, "1": 1}
     return tuple(sizes[axis] for axis in spec.layout)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, repeat
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from quietframe.heap import keep_freed
 from quietframe.images import check_frame
 from quietframe.noise.estimate import estimate_noise
 from quietframe.tasks.base import open_model, require_task
-from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place
-from quietframe.tasks.tensors import decode_image, encode_image, level_tensor
+from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place, shrink
+from quietframe.tasks.tensors import decode_image, encode_image, encode_levels, level_tensor
 
 Inputs = Mapping[str, NDArray[Any]]
+Level = float | NDArray[np.float32]
 
 _GRAY_TOLD = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR, as in JPEG
@@ -89,12 +90,14 @@ class Denoiser:
         self._tile_pixels = _tile_pixels(self.card, tile_pixels)
         self._largest = 0
 
-    def __call__(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> NDArray[np.uint8]:
+    def __call__(self, frame: NDArray[np.uint8], *, sigma_255: Level | None = None) -> NDArray[np.uint8]:
         """Denoise one frame.
 
         frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size. sigma_255: this frame's noise level in 8-bit
-        levels, where the caller knows it; in place of the denoiser's own, or of an estimate. Returns the frame's
-        shape and dtype. Raises FrameError if the array is not a frame.
+        levels, where the caller knows it; in place of the denoiser's own, or of an estimate. A model whose card states
+        a map takes one level for each pixel, too: (H, W) float32, or (ceil(H / s), ceil(W / s)) at the map's stride s.
+        Returns the frame's shape and dtype. Raises FrameError if the array is not a frame, and UsageError for levels
+        that the model does not take.
         """
         return self.finish(frame, map(self.engine.run, self.prepare(frame, sigma_255=sigma_255)))
 
@@ -136,7 +139,7 @@ class Denoiser:
         """How frames of that size meet the model: whole, resized or in tiles."""
         return place(height, width, self.card.spatial, self._tile_pixels)
 
-    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: float | None = None) -> Iterator[Inputs]:
+    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: Level | None = None) -> Iterator[Inputs]:
         """What the engine is to run for a frame: the inputs of one or more runs, each made when asked for.
 
         Here the frame is checked, and its noise level estimated: once, however many runs there are.
@@ -145,16 +148,18 @@ class Denoiser:
         if frame.nbytes > self._largest:
             self._largest = frame.nbytes
             keep_freed(_FRAMES_KEPT * frame.nbytes)
-        told_255 = self.level_255(frame) if sigma_255 is None else sigma_255
-        if told_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
-            told_255 *= _GRAY_TOLD
-        level = self._level(told_255)
+        if isinstance(sigma_255, np.ndarray):
+            sigma_255 = self._map(sigma_255, frame)
+        level_255 = self.level_255(frame) if sigma_255 is None else sigma_255
+        if level_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
+            level_255 = level_255 * _GRAY_TOLD
+        sigma = self._in_range(level_255)
         placement = self.placement(frame.shape[0], frame.shape[1])
         info = self.engine.inputs[self._image_in.name]
         return (
             {self._image_in.name: encode_image(part, self._image_in, info), **level}
             for plane in self._planes(frame)
-            for part in placement.cut(plane)
+            for part, level in zip(placement.cut(plane), self._levels(sigma, placement), strict=False)
         )
 
     def finish(self, frame: NDArray[np.uint8], results: Iterable[Inputs]) -> NDArray[np.uint8]:
@@ -194,12 +199,39 @@ class Denoiser:
             return cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
         return clean
 
-    def _level(self, sigma_255: float | None) -> Inputs:
-        if self._sigma is None or sigma_255 is None:
-            return {}
+    def _map(self, levels_255: NDArray[Any], frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One level for each block of pixels, from one for each block or each pixel."""
+        if self._sigma is None or self._sigma.layout == "N111":
+            raise UsageError(
+                f"{self.card.name} takes no map of noise levels: pass sigma_255 as a number, or leave it out"
+            )
+        stride, (height, width) = self._sigma.stride, frame.shape[:2]
+        small_hw = -(-height // stride), -(-width // stride)
+        is_map = levels_255.dtype.kind in "fiu" and levels_255.shape in ((height, width), small_hw)
+        if not is_map or not np.isfinite(levels_255).all():
+            raise UsageError(
+                f"Expected sigma_255 to be a number, or finite levels of shape {(height, width)} or {small_hw}. "
+                f"Received: {levels_255.dtype} of shape {levels_255.shape}"
+            )
+        levels_255 = levels_255.astype(np.float32, copy=False)
+        return levels_255 if levels_255.shape == small_hw else shrink(levels_255, stride)
+
+    def _in_range(self, level_255: Level | None) -> Level | None:
+        """A level in the units of the card, as strong as stated, within the model's range; None if it takes none."""
+        if self._sigma is None or level_255 is None:
+            return None
         low, high = self._sigma.value_range
-        sigma = min(max(sigma_255 * max(1.0, self.strength) / 255, low), high)
-        return {self._sigma.name: level_tensor(sigma, self.engine.inputs[self._sigma.name])}
+        sigma = level_255 * max(1.0, self.strength) / 255
+        return np.clip(sigma, low, high) if isinstance(sigma, np.ndarray) else min(max(sigma, low), high)
+
+    def _levels(self, sigma: Level | None, placement: Placement) -> Iterator[Inputs]:
+        """What tells the model the noise level of each part of a frame, if it takes one."""
+        if self._sigma is None or sigma is None:
+            return repeat({})
+        name, info = self._sigma.name, self.engine.inputs[self._sigma.name]
+        if isinstance(sigma, np.ndarray):
+            return ({name: encode_levels(part, self._sigma, info)} for part in placement.cut(sigma, self._sigma.stride))
+        return repeat({name: level_tensor(sigma, self._sigma, info, placement.part_hw)})
 
     def _check_level(self, strength: float, sigma_255: float | None) -> None:
         for name, value in (("strength", strength), ("sigma_255", sigma_255)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, product
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -39,8 +39,11 @@ class Placement(Protocol):
         """Height and width of each part, and of the model's result for it."""
         ...
 
-    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-        """(H, W) or (H, W, 3) in; contiguous parts of a size that the model takes out, each made when asked for."""
+    def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
+        """(H, W) or (H, W, 3) in; contiguous parts of a size that the model takes out, each made when asked for.
+
+        stride: how many times smaller than the frame the plane is, and each part with it; see `shrink`.
+        """
         ...
 
     def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -62,9 +65,9 @@ class Pad:
         """The frame's size, padded."""
         return _up(self.height, self.multiple), _up(self.width, self.multiple)
 
-    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
         """See `Placement`."""
-        yield _pad_to(plane, self.part_hw)
+        yield _pad_to(plane, _by(self.part_hw, stride))
 
     def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
@@ -83,9 +86,9 @@ class Resize:
     part_hw: tuple[int, int]
     count: int = 1
 
-    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
         """See `Placement`."""
-        yield _resize(plane, self.part_hw)
+        yield _resize(plane, _by(self.part_hw, stride))
 
     def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
@@ -112,12 +115,13 @@ class Tile:
         """How many tiles there are."""
         return len(self._starts(0)) * len(self._starts(1))
 
-    def cut(self, plane: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
         """See `Placement`."""
-        tile_h, tile_w = self.part_hw
-        for top, left in product(self._starts(0), self._starts(1)):
+        tile_h, tile_w = size_hw = _by(self.part_hw, stride)
+        for start_hw in product(self._starts(0), self._starts(1)):
+            top, left = _by(start_hw, stride)
             # Only the last tiles reach beyond the frame, and they hold all that is mirrored into their padding.
-            yield _pad_to(plane[top : top + tile_h, left : left + tile_w], self.part_hw)
+            yield _pad_to(plane[top : top + tile_h, left : left + tile_w], size_hw)
 
     def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """See `Placement`."""
@@ -180,6 +184,20 @@ def least_tile_pixels(spatial: Spatial) -> int | None:
     return (2 * _overlap(spatial.halo, spatial.multiple)) ** 2
 
 
+def shrink(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """The means of blocks of `stride` × `stride` pixels; those at the border are filled up by reflection.
+
+    plane: (H, W). Returns (ceil(H / stride), ceil(W / stride)).
+    """
+    height, width = (_up(length, stride) for length in plane.shape)
+    return _resize(_pad_to(plane, (height, width)), _by((height, width), stride))
+
+
+def _by(size_hw: tuple[int, int], stride: int) -> tuple[int, int]:
+    """A height and a width, or a place, on a plane that is so many times smaller."""
+    return size_hw[0] // stride, size_hw[1] // stride
+
+
 def _tile_hw(whole_hw: tuple[int, int], spatial: Spatial, tile_pixels: int) -> tuple[int, int]:
     """Height and width of the tiles that cover a padded frame with the least work: few overlaps, little left over."""
     height, width = whole_hw
@@ -211,7 +229,7 @@ def _up(length: int, multiple: int) -> int:
     return length + -length % multiple
 
 
-def _pad_to(plane: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def _pad_to(plane: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     """Pad below and to the right by reflection; a contiguous plane of that size stays as it is."""
     below, right = size_hw[0] - plane.shape[0], size_hw[1] - plane.shape[1]
     if below or right:
@@ -219,7 +237,7 @@ def _pad_to(plane: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.ui
     return np.ascontiguousarray(plane)
 
 
-def _resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def _resize(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     """Resize by area when shrinking and linearly when growing; a picture of that size stays as it is."""
     height, width = size_hw
     if image.shape[:2] == size_hw:

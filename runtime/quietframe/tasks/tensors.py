@@ -71,14 +71,19 @@ def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=32)
-def level_tensor(sigma: float, info: TensorInfo) -> NDArray[Any]:
-    """The (1, 1, 1, 1) tensor that tells a model a noise level, in the units of its card; not to be written to.
+def level_tensor(sigma: float, spec: TensorSpec, info: TensorInfo, image_hw: tuple[int, int]) -> NDArray[Any]:
+    """The tensor that gives a model one noise level for all of an image; not to be written to.
 
-    Kept: of a video's frames several in a row have the same level.
+    sigma: in the units of the card. image_hw: the image's height and width, as the model takes it. A map is one value
+    in memory. Kept: of a video's frames several in a row have the same level.
     """
-    tensor = quantize(np.full((1, 1, 1, 1), sigma), info)
-    tensor.flags.writeable = False
-    return tensor
+    sizes = dict(zip("HW", (length // spec.stride for length in image_hw), strict=True))
+    return np.broadcast_to(quantize(np.asarray(sigma), info), [sizes.get(axis, 1) for axis in spec.layout])
+
+
+def encode_levels(levels: NDArray[np.float32], spec: TensorSpec, info: TensorInfo) -> NDArray[Any]:
+    """Turn noise levels, (H, W) in the units of the card, into the tensor that a model with a map takes."""
+    return quantize(levels, info)[None, :, :, None] if spec.layout == "NHWC" else quantize(levels, info)[None, None]
 
 
 def dequantize(codes: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from quietframe.card import DataTerms, Spatial, TensorSpec
 from quietframe.errors import UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.formats import FORMATS
-from quietframe_train.camera_noise import VALIDATION_SIGMAS_255, CameraNoise, validation_patches
+from quietframe_train.camera_noise import LEVEL_STRIDE, VALIDATION_SIGMAS_255, CameraNoise, validation_patches
 from quietframe_train.data.base import Batch, Batches, Data, NoisyFrame, Sample
 from quietframe_train.photos import PhotoSet, load_photos, read_photos, smallest_side
 
@@ -40,8 +40,8 @@ _USUAL_ERROR = 5.2
 class PhotoBatches(Batches):
     """So many batches of noisy patches and their noise levels an epoch.
 
-    Inputs: `image` (batch, patch, patch, 3) float32 in [0, 1], and `sigma`, the level / 255: (batch, 1, 1, 1), or
-    (batch, height, width, 1) where the noise gives a map. Targets: the clean patches, float32 in [0, 1].
+    Inputs: `image` (batch, patch, patch, 3) float32 in [0, 1], and `sigma` (batch, patch / 4, patch / 4, 1), the noise
+    level / 255. Targets: the clean patches, float32 in [0, 1].
 
     Attributes:
         photos: (H, W, 3) uint8 BGR each.
@@ -167,7 +167,7 @@ class PhotoData(Data[PhotoSet]):
         from quietframe_train.models import GEOMETRIES
 
         multiple, halo = GEOMETRIES[recipe.model.builder](**recipe.model.options)
-        sigma = TensorSpec("sigma", "sigma", "N111", 1, (0.0, MAX_SIGMA_255 / 255))
+        sigma = TensorSpec("sigma", "sigma", "NHWC", 1, (0.0, MAX_SIGMA_255 / 255), stride=LEVEL_STRIDE)
         return {
             "inputs": (TensorSpec("image", "image", "NHWC", 3, (0.0, 1.0), "BGR"), sigma),
             "spatial": Spatial("any", multiple=multiple, halo=halo),
@@ -186,9 +186,14 @@ def validation(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> dict[str, B
 def camera_batch(
     clean: NDArray[np.uint8], noisy: NDArray[np.uint8], sigma_255: NDArray[np.float32]
 ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-    """Scale frames and levels as the models take them: see `PhotoBatches`."""
+    """Scale frames and levels as the models take them: see `PhotoBatches`.
+
+    sigma_255: (batch,), which fills each patch's map, or the maps themselves, (batch, patch / 4, patch / 4).
+    """
     scale = np.float32(1 / 255)
-    sigma = (sigma_255 * scale).reshape(len(sigma_255), *(sigma_255.shape[1:] or (1, 1)), 1)
+    map_shape = len(clean), *(side // LEVEL_STRIDE for side in clean.shape[1:3]), 1
+    levels = sigma_255.reshape(len(clean), *(sigma_255.shape[1:] or (1, 1)), 1)
+    sigma = np.broadcast_to(levels, map_shape) * scale
     return {"image": noisy * scale, "sigma": sigma}, clean * scale
 
 

@@ -40,7 +40,8 @@ def unet(
             the limit is low: the scale of a sum is free, as normalization follows, and grows if nothing holds it, but
             what the skip carries needs the finer steps. What ReLU6 gives at the first level's size on the way up is
             rounded, too: a tenth of the noise is a tenth of these features, and nothing else keeps them above a step.
-        level: features of the noise level, (1, 1, 1, widths[1]): added to the first features of the second level.
+        level: features of the noise level, (batch, height / 2, width / 2, widths[1]): added to the first features of
+            the second level.
 
     Returns (batch, height, width, widths[0]).
     """
