@@ -449,7 +449,8 @@ def test_an_even_map_is_the_number(map_file: Path, denoiser_file: Path, shape: t
     frame = random_frame(shape)
     denoise = qf.Denoiser(map_file, strength=1.5)
     expected = qf.Denoiser(denoiser_file, strength=1.5)(frame, sigma_255=20)
-    assert np.array_equal(denoise(frame, sigma_255=20), expected)
+    for number in (20, np.float32(20), np.array(20)):
+        assert np.array_equal(denoise(frame, sigma_255=number), expected)
     assert np.array_equal(qf.Denoiser(map_file, strength=1.5, sigma_255=20)(frame), expected)
     stride = denoise.card.inputs[1].stride
     for size_hw in (shape[:2], tuple(-(-length // stride) for length in shape[:2])):

@@ -95,7 +95,8 @@ class Denoiser:
 
         frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size. sigma_255: this frame's noise level in 8-bit
         levels, where the caller knows it; in place of the denoiser's own, or of an estimate. A model whose card states
-        a map takes one level for each pixel, too: (H, W) float32, or (ceil(H / s), ceil(W / s)) at the map's stride s.
+        a map takes one level for each pixel, too: (H, W) float32, or (ceil(H / s), ceil(W / s)) at the map's stride s;
+        where it also takes the map's mean, a frame in tiles has one mean for each tile.
         Returns the frame's shape and dtype. Raises FrameError if the array is not a frame, and UsageError for levels
         that the model does not take.
         """
@@ -148,7 +149,7 @@ class Denoiser:
         if frame.nbytes > self._largest:
             self._largest = frame.nbytes
             keep_freed(_FRAMES_KEPT * frame.nbytes)
-        if isinstance(sigma_255, np.ndarray):
+        if isinstance(sigma_255, np.ndarray) and sigma_255.ndim:
             sigma_255 = self._map(sigma_255, frame)
         level_255 = self.level_255(frame) if sigma_255 is None else sigma_255
         if level_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
