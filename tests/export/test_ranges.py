@@ -83,7 +83,7 @@ def test_every_tensor_that_a_camera_model_computes_has_a_range() -> None:
             layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
     example = [np.random.default_rng(0).random((1, 32, 32, 3)).astype(np.float32), np.full((1, 8, 8, 1), 0.1, "f")]
     of_both = {"down1_0_relu", "conditioned", "residual", "scaled"}
-    of_level = {"level_hidden", "level", "mean_hidden", "level_gate", "level_scale"}
+    of_level = {"level_hidden", "mean_hidden", "level", "level_gate", "level_scale"}
     assert choose_ranges(built, [example]).keys() == computed | of_both | of_level
 
 

@@ -39,6 +39,6 @@ def test_a_short_training_learns_the_level(tmp_path: Path) -> None:
 
 
 def test_without_photographs(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="0 usable pictures"):
+    with pytest.raises(SourceError, match="0 usable images"):
         train_estimator(tmp_path, tmp_path / "level.npz")
     assert not (tmp_path / "level.npz").exists()

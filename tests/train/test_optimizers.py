@@ -7,11 +7,9 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from quietframe_train.recipe_json import recipe_from_record, to_record
 
 from quietframe_train.optimizers import ConvMuon, build_optimizer
 from quietframe_train.recipe import OptimizerConfig
-from quietframe_train.recipes import RECIPES
 
 MUON = OptimizerConfig(name="muon", learning_rate=0.01, adam_layers=("last",))
 
@@ -75,8 +73,3 @@ def test_a_saved_model_brings_its_optimizer_back(tmp_path) -> None:
     found = keras.saving.load_model(tmp_path / "model.keras").optimizer
     assert isinstance(found, ConvMuon)
     assert found.get_config() == model.optimizer.get_config()
-
-
-@pytest.mark.parametrize("name", ["camera-nano", "dense-autoencoder"])
-def test_a_recipe_keeps_its_optimizer_in_json(name) -> None:
-    assert recipe_from_record(to_record(RECIPES[name]), origin="here") == RECIPES[name]

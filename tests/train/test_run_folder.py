@@ -115,7 +115,8 @@ def test_differences_are_named(run):
     ]
     shorter = replace(run, recipe=run.recipe.from_phase("finetune"))
     (line,) = differences(run, shorter)
-    assert line.startswith("recipe.phases: [Phase(name main, epochs 80, ")
+    epochs = run.recipe.phases[0].epochs
+    assert line.startswith(f"recipe.phases: [Phase(name main, epochs {epochs}, batch 16, ")
 
 
 def test_words_paths_and_versions_may_differ(run, tmp_path):
