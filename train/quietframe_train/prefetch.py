@@ -21,6 +21,7 @@ import cv2
 
 from quietframe.errors import QuietFrameError
 from quietframe_train.data.base import Batch, Batches
+from quietframe_train.signals import NUMBERS
 
 _AHEAD = 2  # batches of each worker that are drawn while the model computes
 
@@ -65,7 +66,8 @@ _of_process: list[Batches] = []  # in a process that draws: what it draws from
 
 def _start(batches: Batches) -> None:
     _of_process.append(batches)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted training ends its processes itself
+    for number in NUMBERS:  # an interrupted training ends its processes itself
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
 

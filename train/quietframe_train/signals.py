@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
     """While entered, these signals raise KeyboardInterrupt: behind the step or epoch at hand while one runs, so that
-    no step and no file is left half done, and at once otherwise; the second signal always at once.
+    no step and no file is left half done, and at once otherwise; the second signal always at once. A signal that is
+    ignored, as under nohup, stays ignored.
+
+    Python raises in whatever code runs, and drops what is raised in a destructor or a callback of the garbage collector:
+    so the signal is looked for again behind every step, and when this is left.
     """
 
     def __init__(self) -> None:
@@ -27,7 +31,8 @@ class Signals:
         return 128 + (self._received or signal.SIGINT)
 
     def __enter__(self) -> Signals:
-        self._before = {number: signal.signal(number, self._receive) for number in _NUMBERS}
+        heeded = [number for number in NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._receive) for number in heeded}
         return self
 
     def __exit__(
@@ -35,6 +40,8 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None and self._received is not None:
+            raise KeyboardInterrupt
 
     def callback(self) -> keras.callbacks.Callback:
         """Make the callback that a training needs to end behind a step."""
