@@ -17,7 +17,7 @@ class Signals:
     no step and no file is left half done, and at once otherwise; the second signal always at once. A signal that is
     ignored, as under nohup, stays ignored.
 
-    Python raises in whatever code runs, and drops what is raised in a destructor or a callback of the garbage collector:
+    Python raises in whatever code runs, and drops what is raised in a destructor or a garbage collector callback:
     so the signal is looked for again behind every step, and when this is left.
     """
 
