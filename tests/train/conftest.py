@@ -1,6 +1,7 @@
 """Small data for the training tests: drawn digits in MNIST's layout, and drawn photographs."""
 
 import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -95,3 +96,16 @@ def run_cli(capfd):
         return exit_info.value.code, out, err
 
     return run
+
+
+@pytest.fixture
+def heeded_signals():
+    """Let this process and those that it starts heed signals, whoever runs the tests: nohup and scripts ignore some."""
+    from quietframe_train.signals import NUMBERS
+
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    for number in NUMBERS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

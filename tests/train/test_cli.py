@@ -197,6 +197,7 @@ def test_a_backend_that_is_not_there_is_one_line(tmp_path, mnist_npz):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_signal_keeps_what_was_done_and_says_how_to_go_on(tmp_path, mnist_npz, number):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "quietframe", "train", "latent-autoencoder", "--data", mnist_npz, "--out", out]
@@ -297,6 +298,7 @@ def test_the_composite_trains_its_parts_from_the_command_line(run_cli, tmp_path,
     assert (tmp_path / "digit-classifier" / "model.keras").is_file()
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_an_interrupted_part_of_a_composite_says_how_to_go_on(tmp_path, mnist_npz):
     out = tmp_path / "whole"
     command = [sys.executable, "-m", "quietframe", "train", "denoise-and-classify", "--data", mnist_npz, "--out", out]

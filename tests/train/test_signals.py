@@ -7,13 +7,7 @@ import pytest
 
 from quietframe_train.signals import NUMBERS, Signals
 
-
-@pytest.fixture(autouse=True)
-def handlers():
-    before = {number: signal.getsignal(number) for number in NUMBERS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("heeded_signals")
 
 
 def send(number: int) -> None:
