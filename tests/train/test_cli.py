@@ -214,7 +214,9 @@ def test_a_signal_keeps_what_was_done_and_says_how_to_go_on(tmp_path, mnist_npz,
         f"quietframe: interrupted: {kept} of 40 epochs are kept; go on with "
         f"quietframe train latent-autoencoder --out {out} --resume"
     )
-    assert all(EPOCH_LINE.match(line) for line in rest[:-1]), rest
+    *others, noted = rest[:-1]
+    assert noted == "quietframe: interrupted; ends in a moment, at once if interrupted again"
+    assert all(EPOCH_LINE.match(line) for line in others), rest
 
 
 def test_a_terminal_gets_a_bar(tmp_path, mnist_npz):

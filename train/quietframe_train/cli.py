@@ -11,8 +11,6 @@ from quietframe.cli import EXIT_DONE, ExtraCommand
 
 if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
-    from quietframe_train.signals import Signals
-
 
 _MEASURES = tuple(f"{prefix}{name}" for prefix in ("noisy_", "") for name in ("psnr_db", "ssim", "mse", "bce", "rmse"))
 _MEASURES += ("accuracy",)
@@ -79,7 +77,7 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     log.addHandler(handler)
     try:
         with Signals() as signals:
-            run = _run(recipe, options, signals)
+            run = _run(recipe, options)
     except KeyboardInterrupt:
         click.echo(f"quietframe: interrupted: {_kept(recipe, options['out'])}", err=True)
         return signals.exit_code
@@ -90,7 +88,7 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _run(recipe: str, options: dict[str, Any], signals: Signals) -> Run:
+def _run(recipe: str, options: dict[str, Any]) -> Run:
     from quietframe_train.recipes import find_recipe
 
     chosen = find_recipe(recipe)  # before the seconds that Keras takes to load
@@ -105,7 +103,7 @@ def _run(recipe: str, options: dict[str, Any], signals: Signals) -> Run:
     from quietframe_train.training import train as train_recipe
 
     with shown_progress(Console(stderr=True)) as callback:
-        return train_recipe(chosen, callbacks=[callback, signals.callback()], **options)
+        return train_recipe(chosen, callbacks=[callback], **options)
 
 
 def _kept(recipe: str, out: Path | None) -> str:

@@ -20,6 +20,7 @@ from quietframe_train.corruption import ImageCorruption
 from quietframe_train.data.images import ImageSet
 from quietframe_train.models import GEOMETRIES
 from quietframe_train.recipe import Recipe
+from quietframe_train.signals import check_interrupted
 
 NOISE_SEED = 20_260_000
 """Of the noise on test images: the same for every training, so that runs compare."""
@@ -37,6 +38,7 @@ def image_figures(model: keras.Model, recipe: Recipe, test: ImageSet) -> dict[st
     """
     figures: dict[str, float] = {}
     for noise in recipe.measured_with:
+        check_interrupted()
         noisy = noisy_images(test, noise)
         results = predict(model, noisy)
         denoised, scores = split_outputs(recipe, results)
@@ -117,6 +119,7 @@ def photo_figures(
     figures: dict[str, float] = {}
     clean = [middle(photo, _PHOTO_SIDE) for photo in photos]
     for number, (form, sigma_255) in enumerate(itertools.product(FORMATS.values(), sigmas_255)):
+        check_interrupted()
         rngs = (np.random.default_rng((NOISE_SEED, number, index)) for index in range(len(clean)))
         noisy = [deliver_noisy(frame, sigma_255, form, rng) for frame, rng in zip(clean, rngs, strict=True)]
         denoised = [denoise_photo(model, recipe, frame, estimate_noise(frame)) for frame in noisy]

@@ -18,6 +18,7 @@ from quietframe.card import DataTerms
 from quietframe.errors import SourceError
 from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe_train.data.base import Splits
+from quietframe_train.signals import check_interrupted
 
 _MANIFEST, _LICENCE = "manifest.csv", "licence"
 
@@ -72,6 +73,7 @@ def load_photos(
     photos: list[tuple[str, NDArray[np.uint8]]] = []
     unreadable: list[str] = []
     for path in paths[:limit]:
+        check_interrupted()
         try:
             photo = read_image(path, to_8bit=True).bgr
         except SourceError as exc:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import cv2
 
 from quietframe.errors import QuietFrameError
 from quietframe_train.data.base import Batch, Batches
-from quietframe_train.signals import NUMBERS
+from quietframe_train.signals import blocked
 
 _AHEAD = 2  # batches of each worker that are drawn while the model computes
 
@@ -39,9 +38,14 @@ def prefetched(batches: Batches, epochs: range, workers: int) -> Iterator[Iterat
     else:
         context = multiprocessing.get_context("spawn")
         pool, draw = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(batches,)), _draw
+
+    def submit(place: tuple[int, int]) -> Future[Batch]:
+        with blocked():  # a training that is interrupted ends the processes that this may start
+            return pool.submit(draw, *place)
+
     places = ((epoch, step) for epoch in epochs for step in range(len(batches)))
     try:
-        yield _drawn(lambda place: pool.submit(draw, *place), places, _AHEAD * workers)
+        yield _drawn(submit, places, _AHEAD * workers)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -66,8 +70,6 @@ _of_process: list[Batches] = []  # in a process that draws: what it draws from
 
 def _start(batches: Batches) -> None:
     _of_process.append(batches)
-    for number in NUMBERS:  # an interrupted training ends its processes itself
-        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
 

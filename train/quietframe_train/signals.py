@@ -1,36 +1,44 @@
-"""SIGINT, SIGTERM and SIGHUP end a training alike: behind a step, with what is finished kept."""
+"""End a training in good order on SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import keras
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STDERR = 2
+_NOTED = b"quietframe: interrupted; ends in a moment, at once if interrupted again\n"
+
+_entered: list[Signals] = []
 
 
 class Signals:
-    """While entered, these signals raise KeyboardInterrupt: behind the step or epoch at hand while one runs, so that
-    no step and no file is left half done, and at once otherwise; the second signal always at once. A signal that is
-    ignored, as under nohup, stays ignored.
+    """While entered, note the first of these signals for `check_interrupted`; a second one kills the process.
 
-    Python raises in whatever code runs, and drops what is raised in a destructor or a garbage collector callback:
-    so the signal is looked for again behind every step, and when this is left.
+    A handler that raises would do so in whatever code runs: the exception is lost in a destructor or a garbage
+    collector's callback, and fatal to TensorFlow in what it calls from C++. A signal that is ignored, as under nohup,
+    stays ignored.
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
-        self._training = False
 
     @property
     def exit_code(self) -> int:
         """What a shell gives for a process that the signal ended: 130 for Ctrl-C."""
         return 128 + (self._received or signal.SIGINT)
 
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came."""
+        if self._received is not None:
+            raise KeyboardInterrupt
+
     def __enter__(self) -> Signals:
+        _entered.append(self)
         heeded = [number for number in NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._receive) for number in heeded}
         return self
@@ -40,28 +48,29 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if kind is None and self._received is not None:
-            raise KeyboardInterrupt
-
-    def callback(self) -> keras.callbacks.Callback:
-        """Make the callback that a training needs to end behind a step."""
-        import keras
-
-        def begin(epoch: int, logs: Any = None) -> None:
-            self._training = True
-
-        def check(batch: int, logs: Any = None) -> None:
-            if self._received is not None:
-                self._training = False
-                raise KeyboardInterrupt
-
-        def end(epoch: int, logs: Any = None) -> None:
-            self._training = False
-            check(epoch)
-
-        return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end, on_train_batch_end=check)
+        _entered.remove(self)
+        if kind is None:
+            self.check()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        first, self._received = self._received is None, number
-        if not (first and self._training):
-            raise KeyboardInterrupt
+        self._received = number
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+        with contextlib.suppress(OSError):  # as where the terminal is gone
+            os.write(_STDERR, _NOTED)
+
+
+def check_interrupted() -> None:
+    """Raise KeyboardInterrupt if a signal came: called wherever a training may end, as behind a step."""
+    for signals in _entered:
+        signals.check()
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Hold these signals back from this thread, and for good from processes that are started meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -20,6 +20,7 @@ from quietframe_train.models import BUILDERS
 from quietframe_train.optimizers import build_optimizer
 from quietframe_train.prefetch import prefetched
 from quietframe_train.recipe import Phase, Recipe, WarmupCosine
+from quietframe_train.signals import check_interrupted
 from quietframe_train.weights import Start, load_weights
 
 _LOG = logging.getLogger("quietframe_train")
@@ -72,7 +73,7 @@ def train_phases(
         seed: of the batches; the weights' is set before.
         start: weights to begin with; None: random ones.
         workers: see `prefetched`.
-        callbacks: further Keras callbacks, such as a progress bar. One may raise KeyboardInterrupt behind a step.
+        callbacks: further Keras callbacks, such as a progress bar.
 
     Returns the model (the moving average or the best weights where the last phase says so) and the history.
     """
@@ -82,6 +83,7 @@ def train_phases(
     rows = checkpoint.read_history(folder)
     validation = recipe.data.validation(recipe, splits, seed=seed)
     for number, phase in enumerate(recipe.phases):
+        check_interrupted()
         done = checkpoint.weights_path(folder, phase.name)
         if done.is_file():
             load_weights(model, done)
@@ -148,7 +150,9 @@ def _train_epoch(
         logs = model.train_on_batch(*batch, return_dict=True)
         means.add(logs, len(batch[1]))
         called.on_train_batch_end(step, logs)
+        check_interrupted()
     called.on_epoch_end(epoch, means.result() | _validate(model, validation))
+    check_interrupted()
 
 
 def _validate(model: keras.Model, validation: Mapping[str, Batch]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe_train.augmentation import Augmentation
 from quietframe_train.data.images import ImageData, ImageSet, ImageSplits
+from quietframe_train.signals import check_interrupted
 
 if TYPE_CHECKING:
     from quietframe_train.recipe import Recipe
@@ -105,6 +106,7 @@ def load_pictures(
     classes = _classes(folder, paths) if classify else ()
     images, labels, unreadable = [], [], []
     for path in paths:
+        check_interrupted()
         name = path.relative_to(folder).parts[0]
         if classify and name not in classes:
             unreadable.append(f"{path}: lies in no sub-folder, so it has no class")
