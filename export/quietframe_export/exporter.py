@@ -20,7 +20,8 @@ from quietframe_export.graph import (
     tensor_ranges,
     tflite_operations,
 )
-from quietframe_export.ranges import Range, bounded, choose_ranges, in_whole_levels
+from quietframe_export.keras_engine import KerasEngine
+from quietframe_export.ranges import bounded, choose_ranges, in_whole_levels
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
 from quietframe_export.targets import Target
@@ -202,11 +203,10 @@ def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) ->
     card = subject.card
     engine = subject.corrected if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
     if target.format == "tflite":
-        ranges: Mapping[str, Range] = {}
         if target.precision == "int8":
             ranges = in_whole_levels(engine.model, choose_ranges(engine.model, subject.examples))
-        with bounded(engine.model, ranges):
-            return convert_to_tflite(engine, card, target.precision, subject.calibration)
+            engine = KerasEngine(bounded(engine.model, ranges), card)
+        return convert_to_tflite(engine, card, target.precision, subject.calibration)
     fp32 = convert_to_onnx_fp32(engine, card)
     if target.precision != "fp32":
         return quantize_onnx(fp32, subject.calibration)

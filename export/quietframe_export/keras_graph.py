@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import keras
@@ -14,15 +12,18 @@ from numpy.typing import NDArray
 from quietframe_train.layers import PixelShuffle
 
 
-@contextmanager
-def patched(layer: Any, call: Callable[..., Any]) -> Iterator[None]:
-    """While this lasts, `call(inner, ...)` stands in for the layer's own call, which it gets as `inner`."""
-    original = layer.call
-    layer.call = partial(call, original)
-    try:
-        yield
-    finally:
-        layer.call = original
+def with_calls(model: keras.Model, call: Callable[..., Any]) -> keras.Model:
+    """Copy a functional model with its weights; in the copy, `call(layer, *args)` is what calling a layer was."""
+    functional = keras.Model(model.inputs, model.outputs)  # of a Sequential one, too
+
+    def copied(layer: Any) -> Any:
+        return with_calls(layer, call) if isinstance(layer, keras.Model) else layer.from_config(layer.get_config())
+
+    copy: keras.Model = keras.models.clone_model(functional, clone_function=copied, call_function=call)
+    for layer in functional.layers:
+        if not isinstance(layer, keras.Model):
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+    return copy
 
 
 def observed(
@@ -53,15 +54,6 @@ def observed(
         for node in inner:
             of_inner = [next(rest) for _ in node.input_tensors]
             yield from observed(node.operation, [of_inner], wanted, inputs=inputs)
-
-
-def leaves(model: keras.Model) -> Iterator[Any]:
-    """The layers of a model and of the models in it."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from leaves(layer)
-        else:
-            yield layer
 
 
 def maker(tensor: Any) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -13,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from quietframe_export.keras_graph import leaves, maker, observed, patched
+from quietframe_export.keras_graph import maker, observed, with_calls
 
 Range: TypeAlias = tuple[float, float]
 """(low, high) of a tensor's 256 steps; 0 lies inside, as TFLite demands."""
@@ -101,21 +99,32 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
     return found
 
 
-@contextmanager
-def bounded(model: keras.Model, ranges: Mapping[str, Range]) -> Iterator[None]:
-    """While this lasts, calling the model traces the ranges into the graph, where TFLite's quantizer takes them.
+class _Bounded(layers.Layer):
+    """Put a range into the graph, where TFLite's quantizer takes it."""
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._span = low, high
+
+    def get_config(self) -> dict[str, Any]:
+        low, high = self._span
+        return {**super().get_config(), "low": low, "high": high}
+
+    def call(self, inputs: Any) -> Any:
+        return tf.quantization.fake_quant_with_min_max_args(inputs, *self._span)
+
+
+def bounded(model: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
+    """Copy a model, with ranges of its tensors that TFLite's quantizer keeps to.
 
     ranges: by layer name, from `choose_ranges`.
     """
 
-    def bound(span: Range, inner: Any, *args: Any, **kwargs: Any) -> Any:
-        return tf.quantization.fake_quant_with_min_max_args(inner(*args, **kwargs), *span)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        result = layer(*args, **kwargs)
+        return _Bounded(*ranges[layer.name])(result) if layer.name in ranges else result
 
-    with ExitStack() as stack:
-        for layer in leaves(model):
-            if layer.name in ranges:
-                stack.enter_context(patched(layer, partial(bound, ranges[layer.name])))
-        yield
+    return with_calls(model, call)
 
 
 def _ends_an_operation(layer: Any) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
+from keras import layers
 
 from quietframe.card import ModelCard, TensorSpec
 from quietframe_export.keras_engine import KerasEngine
-from quietframe_export.keras_graph import leaves, patched
+from quietframe_export.keras_graph import with_calls
 
 DEFAULT_SIZE_HW = (480, 640)
 """The frame size that a TFLite file of a fully convolutional model starts with. Runtimes resize its input."""
@@ -37,11 +35,11 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
     is an 8-bit picture. A range found by calibration is a little wider and costs up to 1.4 levels.
     """
     signature = input_signature(engine, card, free_size=free_size)
+    engine = KerasEngine(with_calls(engine.model, _resizing), card)
 
     @tf.function(input_signature=signature, autograph=False)
     def function(*inputs: Any) -> dict[str, Any]:
-        with _resizing(engine.model):
-            results = engine.call(dict(zip(engine.inputs, inputs, strict=True)))
+        results = engine.call(dict(zip(engine.inputs, inputs, strict=True)))
         for spec in card.outputs:
             if bound_images and spec.role == "image":
                 low, high = spec.value_range
@@ -51,21 +49,20 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
     return function
 
 
-@contextmanager
-def _resizing(model: keras.Model) -> Iterator[None]:
-    """While this lasts, upsampling by repetition is traced as one resize; Keras would write tiles."""
-    with ExitStack() as stack:
-        for layer in leaves(model):
-            if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest":
-                stack.enter_context(patched(layer, partial(_resize, layer.size)))
-        yield
+class _Resize(layers.UpSampling2D):
+    """Upsampling by repetition as one resize, where the size is known; Keras writes tiles."""
+
+    def call(self, inputs: Any) -> Any:
+        height, width = inputs.shape[1:3]
+        if height is None or width is None:
+            return super().call(inputs)
+        return tf.image.resize(inputs, (height * self.size[0], width * self.size[1]), method="nearest")
 
 
-def _resize(factors: tuple[int, int], inner: Any, inputs: Any) -> Any:
-    height, width = inputs.shape[1:3]
-    if height is None or width is None:
-        return inner(inputs)
-    return tf.image.resize(inputs, (height * factors[0], width * factors[1]), method="nearest")
+def _resizing(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
+        layer = _Resize.from_config(layer.get_config())
+    return layer(*args, **kwargs)
 
 
 def _shape(
