@@ -107,7 +107,7 @@ def test_differences_are_named(run):
         limit=9,
     )
     assert differences(run, other) == [
-        "recipe.noise.level_error: 0.2, now 0.1",
+        "recipe.noise.level_error: 0.3, now 0.1",
         "recipe.phases[0].batch: 16, now 8",
         "recipe.phases[1].batch: 4, now 8",
         "seed: 3, now 4",

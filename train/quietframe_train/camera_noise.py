@@ -70,7 +70,8 @@ class CameraNoise:
     """Noise of random kinds, levels and formats on 8-bit frames.
 
     Attributes:
-        max_sigma_255: levels of white noise are drawn evenly from [0, this], in 8-bit levels.
+        max_sigma_255: greatest level of white noise, in 8-bit levels.
+        level_power: levels of white noise are drawn as this power of an even draw: the greater, the more faint noise.
         sensor_share: share of frames with the noise of a simulated sensor (`quietframe.noise.sensor`).
         clean_share: share of frames without noise, in every format.
         rgb_share, yuyv_share, h264_share: shares of frames that are delivered so; the rest is JPEG.
@@ -90,7 +91,8 @@ class CameraNoise:
     """
 
     max_sigma_255: float = 60.0
-    sensor_share: float = 0.3
+    level_power: float = 1.25
+    sensor_share: float = 0.2
     clean_share: float = 0.08
     rgb_share: float = 0.4
     yuyv_share: float = 0.1
@@ -104,7 +106,7 @@ class CameraNoise:
     soft_share: float = 0.4
     max_shrink: float = 1.6
     softness: tuple[float, float] = (1.5, 4.0)
-    level_error: float = 0.2
+    level_error: float = 0.3
     any_level_share: float = 0.03
 
     def draw(self, photos: Sequence[Frame], count: int, patch: int, rng: np.random.Generator) -> NoisyPatches:
@@ -170,7 +172,7 @@ class CameraNoise:
         else:
             soft = is_clean and rng.random() < self.soft_share
             clean = self._view(photo, seen, _between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
-            sigma_255 = 0.0 if is_clean else rng.uniform(0, self.max_sigma_255)
+            sigma_255 = 0.0 if is_clean else self.max_sigma_255 * rng.random() ** self.level_power
             planes = _as_gray(clean)[:, :, :1] if is_gray else clean
             noisy = [add_gaussian(planes, sigma_255, rng) if sigma_255 else planes for _ in range(form.frames)]
             frames = [np.broadcast_to(frame, clean.shape) for frame in noisy]

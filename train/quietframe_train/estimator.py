@@ -26,7 +26,7 @@ from quietframe.noise.formats import jpeg
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.photos import load_photos
 
-_NOISE = CameraNoise(sensor_share=0.4, clean_share=0.0, gray_share=0.25, flat_share=0.03)
+_NOISE = CameraNoise(level_power=1.0, sensor_share=0.4, clean_share=0.0, gray_share=0.25, flat_share=0.03)
 _EXAMPLES = 48_000
 _SIDES = (160, 320)
 _CLEAN_SHARE = 0.05

@@ -105,7 +105,7 @@ _CAMERA = Recipe(
     ),
     data=PhotoData(),
     noise=CameraNoise(),
-    phases=_camera_phases(80, 20),
+    phases=_camera_phases(60, 40),
     limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
@@ -316,7 +316,7 @@ _ALL: tuple[Recipe, ...] = (
             "camera_unet",
             {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
         ),
-        phases=_camera_phases(50, 15),
+        phases=_camera_phases(40, 25),
     ),
     _CAMERA,
     replace(
