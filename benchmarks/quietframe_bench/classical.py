@@ -31,16 +31,16 @@ class Method:
         apply: (frame, setting, CPU threads) to the denoised frame, of the same shape and dtype.
         textbook: the setting of OpenCV's tutorials ("Smoothing Images", "Image Denoising"; OpenCV 4 and 5).
         grid: the settings that are tried to find the best one; empty: nothing to choose.
-        grid_says: the grid in words.
-        told_as: the parameter that takes the noise level, in 8-bit levels, where the method has one.
+        grid_text: the grid in words.
+        sigma_parameter: the parameter that takes the noise level, in 8-bit levels, where the method has one.
         colour_only: the parameters that mean nothing for gray frames.
     """
 
     apply: Callable[[Frame, Setting, int], Frame]
     textbook: Setting
     grid: Sequence[Setting] = ()
-    grid_says: str = ""
-    told_as: str | None = None
+    grid_text: str = ""
+    sigma_parameter: str | None = None
     colour_only: frozenset[str] = frozenset()
 
     def settings(self, *, gray: bool) -> Sequence[Setting]:
@@ -94,16 +94,16 @@ METHODS: Mapping[str, Method] = {
             for colour in (15, 30, 45, 60, 90, 120, 180, 240)
             for space in (1.5, 3)
         ],
-        grid_says="d 5, 7, 9; sigmaColor 15, 30, 45, 60, 90, 120, 180, 240; sigmaSpace 1.5, 3",
+        grid_text="d 5, 7, 9; sigmaColor 15, 30, 45, 60, 90, 120, 180, 240; sigmaSpace 1.5, 3",
     ),
     "median": Method(
-        _median, textbook={"ksize": 5}, grid=[{"ksize": side} for side in (3, 5, 7)], grid_says="ksize 3, 5, 7"
+        _median, textbook={"ksize": 5}, grid=[{"ksize": side} for side in (3, 5, 7)], grid_text="ksize 3, 5, 7"
     ),
     "Gaussian": Method(
         _gaussian,
         textbook={"ksize": 5, "sigmaX": 0},
         grid=[{"ksize": 0, "sigmaX": sigma} for sigma in (0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)],
-        grid_says="sigmaX 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, ksize as wide as that needs",
+        grid_text="sigmaX 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, ksize as wide as that needs",
     ),
     "NLM": Method(
         _nlm,
@@ -114,10 +114,10 @@ METHODS: Mapping[str, Method] = {
             for times in (1, 2)
             for search in (11, 21)
         ],
-        grid_says="h 3, 5, 7, 10, 14, 20, 28, 40; hColor h, 2 h; searchWindowSize 11, 21; templateWindowSize 7",
+        grid_text="h 3, 5, 7, 10, 14, 20, 28, 40; hColor h, 2 h; searchWindowSize 11, 21; templateWindowSize 7",
         colour_only=frozenset({"hColor"}),
     ),
-    CBM3D: Method(_cbm3d, textbook={}, told_as="sigma"),
+    CBM3D: Method(_cbm3d, textbook={}, sigma_parameter="sigma"),
 }
 """By name."""
 

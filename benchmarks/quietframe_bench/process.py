@@ -1,4 +1,4 @@
-"""A fresh process that measures one model: the parent's end of `quietframe_bench.child`."""
+"""A fresh process that measures one model: the parent's end of `quietframe_bench.worker`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from quietframe.errors import QuietFrameError
 
 
 def fresh_environment() -> dict[str, str]:
-    """The environment for a process whose imports are timed: it may keep bytecode, as an installed package has it."""
+    """Return the environment for a process whose imports are timed: it may keep bytecode, as installed packages do."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 class ChildError(QuietFrameError):
-    """What a measuring process was asked for went wrong, or the process died."""
+    """A call in a measuring process failed, or the process died."""
 
 
 class Child:
     """A measuring process. Close it, or use it in a `with`.
 
-    Starting one costs as much as starting Python: open many and ask them in turn.
+    Starting one costs as much as starting Python: open many and call them in turn.
     """
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
         self._process = subprocess.Popen(
             # -P: a file in the working folder must not stand in for a package.
-            [sys.executable, "-P", "-m", "quietframe_bench.child"],
+            [sys.executable, "-P", "-m", "quietframe_bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -47,17 +47,22 @@ class Child:
         """The process's number."""
         return self._process.pid
 
-    def ask(self, job: str, **arguments: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer.
+    def call(self, path: str, /, **arguments: Any) -> Any:
+        """Call code in the process by its import path and wait for its result. See `quietframe_bench.worker`.
+
+        Args:
+            path: `module:function`, `module:Class` or `module:Class.method`, inside this package.
+            arguments: of the call; paths are passed on as text, everything else as JSON.
 
         Raises:
             ChildError: with the error that the process reports, or with how it died.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
+        request = {"call": f"quietframe_bench.{path}", "arguments": arguments}
         try:
-            self._process.stdin.write(json.dumps({"job": job, **arguments}) + "\n")
+            self._process.stdin.write(json.dumps(request, default=str) + "\n")
             self._process.stdin.flush()
-        except OSError:  # it died before: the answer's absence tells
+        except OSError:  # it died before: the missing answer says so
             pass
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
@@ -65,7 +70,7 @@ class Child:
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ChildError(answer["error"])
-        return answer
+        return answer["result"]
 
     def close(self) -> None:
         """End the process."""
@@ -91,5 +96,5 @@ class Child:
         code = self._process.wait()
         how = f"exit code {code}" if code >= 0 else f"{signal.Signals(-code).name}"
         self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().splitlines()
-        return f"the measuring process died ({how})" + (f": {said[-1]}" if said else "")
+        printed = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"the measuring process died ({how})" + (f": {printed[-1]}" if printed else "")

@@ -1,33 +1,211 @@
-"""Files of `quietframe bench --json`: JSON Lines, each line a row that describes itself.
+"""Rows: typed records that describe themselves, one JSON object on each line of a file.
 
-Rows of several runs and kinds may stand in one file. What a kind of row holds beside what all hold is checked by
-those who use it.
+Rows of several runs and kinds may stand in one file. A kind adds its fields to `Row`; msgspec reads, checks and writes
+them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, TypeVar
 
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from quietframe.commit import describe_commit
 from quietframe.errors import SourceError, UsageError
+from quietframe_bench.machine import describe_file, describe_machine, describe_versions
 
-SCHEMA = 2
-"""Version of the rows that are read."""
+SCHEMA = 3
+"""Version of the rows that are written and read."""
 
-MEASURE_AGAIN = "run quietframe bench --json again with this version"
+MEASURE_AGAIN = "measure again with this version of quietframe bench"
+
+Text = Annotated[str, Meta(min_length=1, pattern="\\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]+\\Z")]
+"""Text on one line, without control characters: any terminal takes it."""
+Count = Annotated[int, Meta(gt=0)]
+Time = Annotated[int, Meta(ge=0, lt=2**53)]
+"""Nanoseconds, up to 104 days: floats hold them exactly."""
+TotalTime = Annotated[int, Meta(gt=0, lt=2**53)]
+SizeWh = tuple[Count, Count]
+"""(width, height) in pixels."""
 
 _SHOWN = 60  # characters of a wrong value that an error repeats
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a file, in order: `rows[n]` stood on line n + 1.
+class ModelFile(Struct):
+    """Name, size and SHA-256 of a model file."""
 
-    Every row holds what rows of all kinds do: `schema`, `kind`, `finished_utc`, `model` (with `file` and `sha256`;
-    None for what is no model), `settings`, `machine`, `versions` and `commit` (with `sha` and `dirty`; None where it
-    is not known), each of its type. Numbers are finite, and texts can be written out again.
+    file: Text
+    sha256: Text
+    file_bytes: int = 0
+
+
+class Commit(Struct):
+    """The commit of the code that measured, and whether its checkout had changes."""
+
+    sha: Text
+    dirty: bool
+
+
+class Row(Struct, kw_only=True, tag_field="kind"):
+    """What rows of all kinds hold.
+
+    Attributes:
+        schema: `SCHEMA`.
+        finished_utc: when the row was finished.
+        model: the model file; None for what is no model.
+        settings: every setting of the run.
+        machine: the machine at the start of the run, see `describe_machine`.
+        versions: of Python and the packages that took part.
+        commit: of the code; None where that is unknown.
+        error: why the row failed; None if it did not.
+    """
+
+    schema: int
+    finished_utc: Text
+    model: ModelFile | None
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    commit: Commit | None
+    error: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of measurement."""
+        return str(type(self).__struct_config__.tag)
+
+    @property
+    def file(self) -> str:
+        """The model's file name; empty for what is no model."""
+        return self.model.file if self.model else ""
+
+    def failures(self) -> list[str]:
+        """Say what failed, one line for each thing."""
+        return [f"{self.file or self.kind}: {self.error}"] if self.error else []
+
+
+class SizedRow(Row, kw_only=True):
+    """A row of one model at one frame size with one number of threads; None where it failed before that was known."""
+
+    size_wh: SizeWh | None = None
+    threads: Count | None = None
+    name: Text | None = None
+    precision: Text | None = None
+    engine: Text | None = None
+    task: Text | None = None
+    parameters: int | None = None
+    macs_per_pixel: float | None = None
+    conditioning: str | None = None
+
+    @property
+    def size(self) -> str:
+        """The frame size as people write it."""
+        return size_text(self.size_wh) if self.size_wh else ""
+
+    @property
+    def label(self) -> str:
+        """The model, the size and the threads in a few words."""
+        if self.size_wh is None or self.threads is None:
+            return self.file
+        return f"{self.file} {self.size}, {self.threads} thread{'s' * (self.threads > 1)}"
+
+
+class SummaryRow(Row, kw_only=True):
+    """What belongs to no row of a run in particular.
+
+    Attributes:
+        notes: how the figures came about, in sentences.
+        details: everything else, by name.
+    """
+
+    notes: list[str] = msgspec.field(default_factory=list)
+    details: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class StageTimes(Struct, kw_only=True):
+    """Raw times of each stage of timed frames, in nanoseconds. See `quietframe_bench.timing`."""
+
+    pre: list[Time] = msgspec.field(default_factory=list)
+    engine: list[Time] = msgspec.field(default_factory=list)
+    post: list[Time] = msgspec.field(default_factory=list)
+    total: list[TotalTime] = msgspec.field(default_factory=list)
+
+    def extend(self, stages_ns: Mapping[str, list[int]]) -> None:
+        """Append times by stage."""
+        for stage, times in stages_ns.items():
+            getattr(self, stage).extend(times)
+
+    def p50_ms(self, stage: str) -> float | None:
+        """Return the median of a stage; None without times."""
+        times = getattr(self, stage)
+        return float(np.median(times)) / 1e6 if times else None
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+class Run:
+    """The circumstances of a run, noted when it begins; makes its rows.
+
+    Args:
+        settings: a dataclass or mapping with every setting; paths are written as their names.
+    """
+
+    def __init__(self, settings: Any, **more: Any) -> None:
+        self.settings: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=_encode) | more
+        self.machine = describe_machine()
+        self.versions = describe_versions()
+        commit = describe_commit()
+        self.commit = msgspec.convert(commit, Commit) if commit else None
+
+    def row(self, row_type: type[AnyRow], model: Path | None, **fields: Any) -> AnyRow:
+        """Make a row of this run."""
+        return row_type(
+            schema=SCHEMA,
+            finished_utc=utc_now(),
+            model=ModelFile(**describe_file(model)) if model else None,
+            settings=self.settings,
+            machine=self.machine,
+            versions=self.versions,
+            commit=self.commit,
+            **fields,
+        )
+
+
+def utc_now() -> str:
+    """Return the time, as rows hold it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def size_text(size_wh: Sequence[int]) -> str:
+    """Return (width, height) as people write it."""
+    return f"{size_wh[0]}×{size_wh[1]}"
+
+
+def short(value: object) -> str:
+    """Return a value as one short line that any terminal takes."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def to_lines(rows: Sequence[Row]) -> bytes:
+    """Return rows as JSON Lines."""
+    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+
+
+def read_rows(path: str | Path, row_types: Mapping[str, type[Row]]) -> list[tuple[int, Row]]:
+    """Read the rows of a file with their line numbers, in order.
+
+    Args:
+        path: the file.
+        row_types: the type of each kind of row.
 
     Raises:
         SourceError: the file cannot be read, or is empty.
@@ -40,7 +218,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise SourceError(f"{path}: cannot be read ({reason})") from exc
     if not data.strip():
-        raise SourceError(f"{path}: the file is empty: quietframe bench --json FILE writes one")
+        raise SourceError(f"{path}: the file is empty: quietframe bench speed --out FILE writes one")
     lines = data.split(b"\n")  # not splitlines: the texts inside a row may hold other line ends
     is_whole = not lines[-1].strip()
     if is_whole:
@@ -49,108 +227,61 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         where = f"{path}: line {number}"
         try:
-            row = _parse(line)
+            record = _parse(line)
         except ValueError as exc:
             if number == 1 and (schema := _schema_of_document(data)) is not None:
                 raise _other_schema(str(path), schema) from exc
             if number == len(lines) and not is_whole:
                 raise UsageError(f"{where} is cut off, as by an interrupted run: delete it or measure again") from exc
-            raise UsageError(f"{where} is no JSON object of quietframe bench --json ({exc})") from exc
-        rows.append(_checked(row, where))
+            raise UsageError(f"{where} is no row of quietframe bench ({' '.join(str(exc).split())})") from exc
+        rows.append((number, _checked(record, where, row_types)))
     return rows
 
 
-def field(row: Mapping[str, Any], name: str, is_right: Callable[[Any], bool], expected: str, where: str) -> Any:
-    """The value of a field, checked.
-
-    Args:
-        row: holds the field.
-        name: the field's.
-        is_right: whether a value will do.
-        expected: what a right value is, in words.
-        where: the file and line, to begin the message with.
-
-    Raises:
-        UsageError: the field is missing or `is_right` says no.
-    """
-    if name not in row:
-        raise UsageError(f"{where}: {name!r} is missing: {MEASURE_AGAIN}")
-    if not is_right(value := row[name]):
-        raise UsageError(f"{where}: expected {name!r} to be {expected}. Received: {short(value)}")
-    return value
-
-
-def short(value: object) -> str:
-    """A value as one short line that any terminal takes."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def is_text(value: object) -> bool:
-    """Whether a value is text on one line, without control characters."""
-    return isinstance(value, str) and value.isprintable() and bool(value)
-
-
-def is_object(value: object) -> bool:
-    """Whether a value is a JSON object."""
-    return isinstance(value, dict)
-
-
-def is_count(value: object) -> bool:
-    """Whether a value is a whole number above 0."""
-    return type(value) is int and value > 0  # type: a bool is an int
+def _checked(record: dict[str, Any], where: str, row_types: Mapping[str, type[Row]]) -> Row:
+    if "schema" not in record:
+        raise UsageError(f"{where}: 'schema' is missing: no row of quietframe bench")
+    if record["schema"] != SCHEMA or type(record["schema"]) is not int:
+        raise _other_schema(where, record["schema"])
+    kind = record.get("kind")
+    if not isinstance(kind, str) or kind not in row_types:
+        raise UsageError(f"{where}: unknown kind of row {short(kind)}: {MEASURE_AGAIN}")
+    try:
+        return msgspec.convert(record, row_types[kind])
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"{where}: {' '.join(str(exc).split())[:300]}: {MEASURE_AGAIN}") from exc
 
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
         text = line.decode()
-        row = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        record = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
         if "\\ud" in text.lower():  # half of a character, written as an escape, cannot be encoded
-            json.dumps(row, ensure_ascii=False).encode()
+            json.dumps(record, ensure_ascii=False).encode()
     except UnicodeError as exc:
         raise ValueError("not UTF-8") from exc
     except RecursionError as exc:
         raise ValueError("nested too deep") from exc
     except json.JSONDecodeError as exc:
         raise ValueError(exc.msg) from exc
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object. Received: {short(row)}")
-    return row
+    if not isinstance(record, dict):
+        raise ValueError(f"expected an object. Received: {short(record)}")
+    return record
 
 
 def _schema_of_document(data: bytes) -> object:
-    """The schema of what is one JSON document over many lines, as earlier versions wrote; None if it is not that."""
+    """Return the schema of what is one JSON document over many lines; None if it is not that."""
     try:
         return _parse(data).get("schema")
     except ValueError:
         return None
 
 
-def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
-    if "schema" not in row:
-        raise UsageError(f"{where}: 'schema' is missing: no row of quietframe bench --json")
-    if row["schema"] != SCHEMA or type(row["schema"]) is not int:
-        raise _other_schema(where, row["schema"])
-    for name in ("kind", "finished_utc"):
-        field(row, name, is_text, "text", where)
-    for name in ("settings", "machine", "versions"):
-        field(row, name, is_object, "an object", where)
-    for name in ("model", "commit"):
-        field(row, name, lambda value: value is None or is_object(value), "an object or null", where)
-    for name in ("file", "sha256"):
-        if row["model"] is not None:
-            field(row["model"], name, is_text, "text", f"{where}: model")
-    if row["commit"] is not None:
-        field(row["commit"], "sha", is_text, "text", f"{where}: commit")
-        field(row["commit"], "dirty", lambda value: isinstance(value, bool), "true or false", f"{where}: commit")
-    return row
-
-
 def _other_schema(where: str, schema: object) -> UsageError:
     return UsageError(f"{where}: holds schema {short(schema)}, and schema {SCHEMA} was expected: {MEASURE_AGAIN}")
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
@@ -158,3 +289,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text[:_SHOWN]} is too large")
     return number
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, Path):
+        return value.name
+    raise NotImplementedError(type(value))

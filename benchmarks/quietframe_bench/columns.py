@@ -1,0 +1,154 @@
+"""Columns and tables: one list of columns makes the terminal's table, CSV, Markdown and the page's HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+PIPE_WIDTH = 400
+"""Columns where the output is no terminal: a reader of a pipe can scroll, and a folded cell cannot be searched."""
+
+
+class Cell(NamedTuple):
+    """A cell of a table.
+
+    Attributes:
+        text: as people read it.
+        value: as it is sorted and written to CSV; None: nothing.
+        marked: whether it deserves a look.
+    """
+
+    text: str
+    value: Any = None
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        head: what stands above it for people.
+        value: the value of a row; None leaves the cell empty.
+        digits: the format of a number for people, such as `.2f`; `%` formats scale by 100.
+        name: what CSV calls it, with its unit; empty: not in CSV.
+        marked: whether a row's cell deserves a look.
+        scale: a number is multiplied by it for people, such as 1e-6 for MB.
+        words: holds text, and is aligned to the left.
+        shown: whether people see it; CSV holds all with a name.
+    """
+
+    head: str
+    value: Callable[[Any], Any]
+    digits: str = ""
+    name: str = ""
+    marked: Callable[[Any], bool] = lambda row: False
+    scale: float = 1.0
+    words: bool = False
+    shown: bool = True
+
+    def cell(self, row: Any) -> Cell:
+        """Make the cell of a row."""
+        value = self.value(row)
+        if value is None or value == "":
+            return Cell("", None)
+        text = (
+            value if isinstance(value, str) else format(value * self.scale, self.digits) if self.digits else str(value)
+        )
+        marked = self.marked(row)
+        return Cell(f"! {text}" if marked else text, value, marked)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to show: a title, columns, their rows, and sentences below.
+
+    Attributes:
+        title: what the figures are.
+        columns, rows: what is shown.
+        notes: sentences that stand below.
+        details: whether the page shows it folded.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Any] = ()
+    notes: Sequence[str] = field(default=())
+    details: bool = False
+
+    @property
+    def shown(self) -> list[Column]:
+        """The columns that people see."""
+        return [column for column in self.columns if column.shown]
+
+    def cells(self) -> list[list[Cell]]:
+        """Make the cells that people see, row by row; a failed row says so in its first empty cell."""
+        made = []
+        for row in self.rows:
+            cells = [column.cell(row) for column in self.shown]
+            if getattr(row, "error", None):
+                empty = next((index for index, cell in enumerate(cells) if index and not cell.text), len(cells) - 1)
+                cells[empty] = Cell("failed")
+            made.append(cells)
+        return made
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Print tables to standard output."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=PIPE_WIDTH)
+    for table in tables:
+        if table.rows:
+            made = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+            for index, column in enumerate(table.shown):
+                left = column.words or not index
+                made.add_column(Text(column.head), justify="left" if left else "right", overflow="fold")
+            for cells in table.cells():
+                made.add_row(*(Text(cell.text) for cell in cells))
+            console.print(made)
+        for note in table.notes:
+            console.print(f"- {note}", soft_wrap=not console.is_terminal)
+
+
+def to_markdown(tables: Iterable[Table]) -> str:
+    """Return tables as Markdown."""
+    parts = []
+    for table in tables:
+        if table.rows:
+            heads = "| " + " | ".join(_escape(column.head) for column in table.shown) + " |"
+            rule = (
+                "|" + "|".join("---" if column.words or not i else "---:" for i, column in enumerate(table.shown)) + "|"
+            )
+            rows = ["| " + " | ".join(_escape(cell.text) for cell in cells) + " |" for cells in table.cells()]
+            parts += [" ".join(table.title.split()), "\n".join([heads, rule, *rows])]
+        if table.notes:
+            parts.append("\n".join(f"- {note}" for note in table.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(groups: Iterable[tuple[Sequence[Column], Sequence[Any]]]) -> str:
+    """Return rows as CSV: (columns, rows) of each kind, all columns with a name, numbers unrounded."""
+    records = [
+        {column.name: column.value(row) for column in columns if column.name}
+        for columns, rows in groups
+        for row in rows
+    ]
+    out = io.StringIO()
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,224 @@
+"""Accuracy: how often classifiers are right over a folder of images with one sub-folder for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+
+from quietframe.errors import UsageError
+from quietframe_bench import options, plan
+from quietframe_bench.columns import Column, Table
+from quietframe_bench.kinds.speed import CIRCUMSTANCES
+from quietframe_bench.plan import OnStep, find_images, ignore_step
+from quietframe_bench.process import Child, ChildError
+from quietframe_bench.results import Results
+from quietframe_bench.rows import Row, Run, Time, utc_now
+
+TITLE = "Accuracy"
+
+
+@dataclass(frozen=True)
+class AccuracySettings:
+    """What to classify.
+
+    Attributes:
+        folder: holds a folder for each class, named as the model's labels.
+        limit: of the images only every n-th, so that about so many are left, of all classes.
+    """
+
+    folder: Path
+    limit: int | None = None
+
+
+class AccuracyRow(Row, kw_only=True, tag="accuracy"):
+    """The answers of one classifier.
+
+    Attributes:
+        name, precision, engine, labels: the model's metadata.
+        answers: by image, its label.
+        classes: by image, the sub-folder that it is in: the right label.
+        samples_ns: the time of each call.
+        failed_images: by image, why it has no answer.
+        accuracy, accuracy_95, accuracy_by_class: the share of right answers, its 95 % interval (Wilson), and by class.
+    """
+
+    name: str | None = None
+    precision: str | None = None
+    engine: str | None = None
+    labels: list[str] = msgspec.field(default_factory=list)
+    accuracy: float | None = None
+    accuracy_95: list[float] = msgspec.field(default_factory=list)
+    accuracy_by_class: dict[str, float | None] = msgspec.field(default_factory=dict)
+    total_p50_ms: float | None = None
+    answers: dict[str, str] = msgspec.field(default_factory=dict)
+    classes: dict[str, str] = msgspec.field(default_factory=dict)
+    samples_ns: list[Time] = msgspec.field(default_factory=list)
+    failed_images: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def right(self) -> int:
+        """How many images got the right label."""
+        return sum(self.classes[image] == label for image, label in self.answers.items())
+
+    @property
+    def worst_class(self) -> str | None:
+        """The class that is least often right, and how often."""
+        shares = {name: share for name, share in self.accuracy_by_class.items() if share is not None}
+        if not shares:
+            return None
+        worst = min(shares, key=lambda name: shares[name])
+        return f"{worst} {shares[worst]:.3f}"
+
+    def finish(self) -> None:
+        """Derive the figures from the answers."""
+        from scipy.stats import binomtest
+
+        self.finished_utc = utc_now()
+        if not self.answers:
+            return
+        for name in dict.fromkeys(self.classes.values()):
+            right = [label == name for image, label in self.answers.items() if self.classes[image] == name]
+            self.accuracy_by_class[name] = sum(right) / len(right) if right else None
+        self.accuracy = self.right / len(self.answers)
+        interval = binomtest(self.right, len(self.answers)).proportion_ci(0.95, method="wilson")
+        self.accuracy_95 = [float(interval.low), float(interval.high)]
+        self.total_p50_ms = float(np.median(self.samples_ns)) / 1e6
+
+    def failures(self) -> list[str]:
+        """Say what failed."""
+        return super().failures() + [f"{image}: {why}" for image, why in self.failed_images.items()]
+
+
+def accuracy(
+    models: Sequence[str | Path],
+    folder: Path,
+    settings: AccuracySettings | None = None,
+    *,
+    on_step: OnStep = ignore_step,
+) -> Results:
+    """Classify every image with every model, each in a process of its own.
+
+    Args:
+        models: classifier files.
+        folder: see `AccuracySettings`.
+        settings: in place of the folder alone.
+        on_step: called with (what, step, steps) as it goes on.
+
+    Raises:
+        SourceError: no such folder, or no images in it.
+        UsageError: no model, or images outside of a class's folder.
+    """
+    if not models:
+        raise UsageError("accuracy needs a classifier whose labels are the folders' names: name its file")
+    settings = settings or AccuracySettings(Path(folder))
+    classes = _find_classes(settings)
+    run = Run(settings)
+    rows = []
+    for index, path in enumerate(plan.find_models(models)):
+        row = run.row(AccuracyRow, path, classes=classes)
+        rows.append(row)
+
+        def step(number: int, image: str, index: int = index, path: Path = path) -> None:
+            on_step(f"{path.name}: {image}", index * len(classes) + number, len(models) * len(classes))
+
+        with Child() as child:
+            try:
+                _open(child, row, path)
+            except ChildError as exc:
+                row.error = str(exc)
+                continue
+            for number, image in enumerate(classes):
+                step(number, image)
+                try:
+                    answer = child.call("kinds.accuracy:TimedClassifier.classify", image=settings.folder / image)
+                except ChildError as exc:
+                    row.failed_images[image] = str(exc)
+                    continue
+                row.answers[image] = answer["label"]
+                row.samples_ns.append(answer["total_ns"])
+        row.finish()
+    return Results(rows)
+
+
+def _find_classes(settings: AccuracySettings) -> dict[str, str]:
+    """Return the class of each image, by its path in the folder."""
+    folder, classes = settings.folder, {}
+    for path in find_images(folder):
+        inside = path.relative_to(folder)
+        if len(inside.parts) < 2:
+            raise UsageError(f"{path}: expected one folder for each class, such as {folder}/cat and {folder}/dog")
+        classes[str(inside)] = inside.parts[0]
+    if settings.limit:
+        return dict(list(classes.items())[:: -(-len(classes) // settings.limit)])
+    return classes
+
+
+def _open(child: Child, row: AccuracyRow, path: Path) -> None:
+    facts = child.call("kinds.accuracy:TimedClassifier", model=path)
+    for name, value in facts.items():
+        setattr(row, name, value)
+    if unknown := sorted(set(row.classes.values()) - set(row.labels)):
+        labels = ", ".join(row.labels)
+        raise ChildError(f"no label for the folder {unknown[0]!r}: the folders must be named as its labels: {labels}")
+
+
+class TimedClassifier:
+    """A classifier in its measuring process."""
+
+    def __init__(self, *, model: str) -> None:
+        from quietframe import Classifier
+
+        self._classifier = Classifier(model)
+        card = self._classifier.card
+        engine = type(self._classifier.engine).__name__
+        self.facts = {"name": card.name, "precision": card.precision, "engine": engine, "labels": list(card.labels)}
+
+    def classify(self, *, image: str) -> dict[str, Any]:
+        """Return the label of an image, and how long that takes; reading the file is not timed."""
+        from quietframe.images import read_image
+
+        pixels = read_image(image).pixels
+        begin = perf_counter_ns()
+        label = self._classifier(pixels).label
+        return {"label": label, "total_ns": perf_counter_ns() - begin}
+
+
+_FIGURES = (
+    Column("model", lambda row: row.file, name="file"),
+    Column("images", lambda row: len(row.answers), name="images"),
+    Column("accuracy", lambda row: row.accuracy, ".4f", "accuracy"),
+    Column("95 % interval", lambda row: "{:.4f} to {:.4f}".format(*row.accuracy_95) if row.accuracy_95 else None),
+    Column("low", lambda row: row.accuracy_95[0] if row.accuracy_95 else None, name="accuracy_low", shown=False),
+    Column("high", lambda row: row.accuracy_95[1] if row.accuracy_95 else None, name="accuracy_high", shown=False),
+    Column("worst class", lambda row: row.worst_class, name="worst_class"),
+    Column("ms an image", lambda row: row.total_p50_ms, ".2f", "total_p50_ms"),
+)
+COLUMNS: dict[type[Row], Sequence[Column]] = {AccuracyRow: (*_FIGURES, *CIRCUMSTANCES)}
+
+
+def tables(rows: Sequence[AccuracyRow]) -> list[Table]:
+    """Make the table of shares of right answers."""
+    return [Table("share of right answers; the interval is Wilson's", _FIGURES, rows)]
+
+
+def draw(_rows: Sequence[AccuracyRow], _all_rows: Sequence[Row]) -> list[str]:
+    """Draw nothing."""
+    return []
+
+
+@click.command(short_help="Measure how often classifiers are right.")
+@click.argument("folder", type=options.FOLDER)
+@click.argument("models", nargs=-1, metavar="MODEL...")
+@click.option("--limit", type=click.IntRange(min=1), help="Classify about so many images, of all classes.")
+@options.output_options
+def command(folder: Path, models: tuple[str, ...], limit: int | None) -> Results:
+    """Measure how often classifiers are right on FOLDER, which has one folder for each class."""
+    with plan.progress_bar() as on_step:
+        return accuracy(models, folder, AccuracySettings(folder, limit), on_step=on_step)

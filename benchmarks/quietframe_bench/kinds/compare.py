@@ -1,0 +1,474 @@
+"""Compare: two runs of `quietframe bench speed` side by side, matched row by row, with the ratio of their times."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.errors import UsageError
+from quietframe.images import write_whole
+from quietframe_bench import columns, options
+from quietframe_bench.columns import Column, Table
+from quietframe_bench.kinds.speed import SpeedRow
+from quietframe_bench.machine import is_busy
+from quietframe_bench.ratio import CONFIDENCE, RESAMPLES, SEED, Ratio, median_ratio
+from quietframe_bench.results import check_target, row_types
+from quietframe_bench.rows import read_rows, short, size_text
+from quietframe_bench.timing import STAGES
+
+SLOWER, FASTER, UNCLEAR, NO_INTERVAL = "slower", "faster", "unclear", "no interval"
+TOO_SLOW, UNSURE = "too slow", "unsure"
+FAILED_IN_NEW, FAILED_IN_OLD, FAILED_IN_BOTH = "failed in NEW", "failed in OLD", "failed in both"
+ONLY_IN_OLD, ONLY_IN_NEW = "only in OLD", "only in NEW"
+
+_MAY_DIFFER = frozenset({"sizes_wh", "threads", "runs", "min_secs", "rounds", "frames"})
+"""Settings that say which rows there are and how many frames are timed, and `frames`, which a warning covers. All
+others, of later versions too, change what is timed."""
+_MACHINE = ("cpu", "board", "architecture", "physical_cores", "logical_cores", "governor")
+"""What makes a machine another one; its load and clock change by the second."""
+
+
+@dataclass(frozen=True)
+class TimedRow:
+    """A row of speed and the line of its file that it stood on."""
+
+    line: int
+    row: SpeedRow
+
+    @property
+    def key(self) -> tuple[Any, ...] | None:
+        """What rows of two files are matched by; None if the row failed before that was known."""
+        row = self.row
+        parts = row.name, row.precision, row.engine, row.size_wh, row.threads
+        return None if None in parts else parts
+
+    @property
+    def model(self) -> str:
+        """The model in a few words; of one that could not be opened the file's name."""
+        row = self.row
+        if row.name is None or row.precision is None or row.engine is None:
+            return row.file
+        return f"{row.name} {row.precision} {row.engine.removesuffix('Engine')}"
+
+    @property
+    def label(self) -> str:
+        """The row in a few words."""
+        row = self.row
+        if row.size_wh is None or row.threads is None:
+            return self.model
+        return f"{self.model} {row.size}, {row.threads} thread{'s' * (row.threads > 1)}"
+
+    def rounds_ns(self, stage: str) -> list[NDArray[np.float64]]:
+        """Return the samples of a stage, cut where rounds end."""
+        samples = np.asarray(getattr(self.row.samples_ns, stage), np.float64)
+        return np.split(samples, np.cumsum(self.row.round_runs[:-1]))
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row of OLD and the row of NEW for the same model, size and threads; one of them is None without a partner.
+
+    Attributes:
+        old, new: the rows.
+        stages: the ratio of each of `STAGES`; empty unless both were measured.
+        verdict: one of the words above.
+    """
+
+    old: TimedRow | None
+    new: TimedRow | None
+    stages: Mapping[str, Ratio]
+    verdict: str
+
+    @property
+    def shown(self) -> TimedRow:
+        """The row to take names from: the one that knows more."""
+        known = [row for row in (self.old, self.new) if row]
+        return next((row for row in known if row.key), known[0])
+
+    @property
+    def total(self) -> Ratio | None:
+        """The ratio of whole frames."""
+        return self.stages.get("total")
+
+    @property
+    def interval(self) -> str | None:
+        """The interval of the ratio, for people."""
+        total = self.total
+        return f"{total.low:.3f}–{total.high:.3f}" if total and total.low is not None else None
+
+    @property
+    def is_other_file(self) -> bool:
+        """Whether the model files differ: then two models are compared, not two runs of one."""
+        return bool(self.old and self.new) and _sha256(self.old) != _sha256(self.new)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two files compared.
+
+    Attributes:
+        old, new: the files.
+        fail_above: the largest ratio that is no failure; None: any.
+        rows: in OLD's order, then what is only in NEW.
+        warnings: what else differs between the runs, a line each.
+    """
+
+    old: Path
+    new: Path
+    fail_above: float | None
+    rows: list[ComparedRow] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[ComparedRow]:
+        """Rows that are too slow, or that failed in NEW and not in OLD."""
+        return [row for row in self.rows if row.verdict in (TOO_SLOW, FAILED_IN_NEW)]
+
+    def tables(self) -> list[Table]:
+        """Make the table of medians, ratios with their intervals, and verdicts."""
+        title = (
+            f"OLD {_run_text(self.old, [row.old for row in self.rows])}\n"
+            f"NEW {_run_text(self.new, [row.new for row in self.rows])}\n"
+            f"median time of a frame; the range is the {CONFIDENCE:.0%} confidence interval of NEW/OLD"
+        )
+        others = dict.fromkeys(row.shown.model for row in self.rows if row.stages and row.is_other_file)
+        notes = [f"{model}: OLD and NEW are different model files: two models are compared" for model in others]
+        return [Table(title, COLUMNS, self.rows, notes)]
+
+    def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the comparison as a JSON document, and write it to a file if one is named."""
+        text = json.dumps(self.as_document(), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        return _write(text, path, overwrite=overwrite)
+
+    def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the table as CSV, and write it to a file if one is named."""
+        return _write(columns.to_csv([(COLUMNS, self.rows)]), path, overwrite=overwrite)
+
+    def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the table as Markdown, and write it to a file if one is named."""
+        return _write(columns.to_markdown(self.tables()), path, overwrite=overwrite)
+
+    def as_document(self) -> dict[str, Any]:
+        """Return everything for JSON. Units are in the keys; `null` is what a row does not have."""
+        return {
+            "schema": 1,
+            "kind": "compare",
+            "old": click.format_filename(self.old.name),  # a name may hold bytes that are no UTF-8
+            "new": click.format_filename(self.new.name),
+            "fail_above": self.fail_above,
+            "interval": {"confidence": CONFIDENCE, "resampled": "rounds", "resamples": RESAMPLES, "seed": SEED},
+            "warnings": self.warnings,
+            "rows": [_record(row) for row in self.rows],
+        }
+
+
+def compare(old: str | Path, new: str | Path, *, fail_above: float | None = None) -> Comparison:
+    """Compare two files of `quietframe bench speed --out`, row by row.
+
+    Args:
+        old, new: the files.
+        fail_above: a row is too slow if its ratio NEW / OLD is above this and its interval lies above 1; with a ratio
+            above it and an interval that reaches down to 1, or without an interval, it is unsure. 1 or more.
+
+    Raises:
+        SourceError: a file cannot be read.
+        UsageError: a file is none of bench's, no row of one belongs to a row of the other, rows that belong together
+            were measured with other settings, or `fail_above` is below 1.
+    """
+    if fail_above is not None and not (math.isfinite(fail_above) and fail_above >= 1):
+        raise UsageError(f"--fail-above is a ratio of 1 or more, as 1.10. Received: {fail_above}")
+    pairs = pair_rows(read_timed_rows(old), read_timed_rows(new))
+    measured = [(a, b) for a, b in pairs if a and b and not a.row.error and not b.row.error]
+    for pair in measured:
+        _check_comparable(*pair)
+    rows = [_compare(*pair, fail_above) for pair in pairs]
+    return Comparison(Path(old), Path(new), fail_above, rows, warnings_about(measured))
+
+
+def read_timed_rows(path: str | Path) -> list[TimedRow]:
+    """Read the speed rows of a file, in order; rows of other kinds are left out.
+
+    Raises:
+        SourceError: the file cannot be read, or is empty.
+        UsageError: not such a file, without speed rows, or with two rows for the same. See also `read_rows`.
+    """
+    rows = read_rows(path, row_types())
+    speed = [TimedRow(line, row) for line, row in rows if isinstance(row, SpeedRow)]
+    if not speed:
+        kinds = ", ".join(Counter(row.kind for _, row in rows))
+        raise UsageError(f"{path}: holds no speed rows ({kinds}): quietframe bench speed MODEL --out FILE writes them")
+    seen: dict[Any, int] = {}
+    for one in speed:
+        if one.key and (before := seen.setdefault(one.key, one.line)) != one.line:
+            raise UsageError(f"{path}: lines {before} and {one.line} are both {one.label}: keep one of them")
+        if one.row.error is None and not one.row.samples_ns.total:
+            raise UsageError(f"{path}: line {one.line}: holds no samples: measure again")
+    return speed
+
+
+def pair_rows(old: Sequence[TimedRow], new: Sequence[TimedRow]) -> list[tuple[TimedRow | None, TimedRow | None]]:
+    """Return rows that measured the same, together; a row without a partner stands alone.
+
+    The name of a model that could not be opened is unknown: its row goes with all rows of a file of that name.
+
+    Raises UsageError if no row has a partner; the message says what differs.
+    """
+    by_key = {row.key: row for row in new if row.key}
+    pairs: list[tuple[TimedRow | None, TimedRow | None]] = []
+    paired: set[int] = set()  # lines of NEW
+    for row in old:
+        partners = [by_key[row.key]] if row.key in by_key else _of_file(row, new)
+        pairs += [(row, partner) for partner in partners] or [(row, None)]
+        paired |= {partner.line for partner in partners}
+    if not paired:
+        raise UsageError(f"no row of NEW belongs to a row of OLD: {_what_differs(old, new)}")
+    return pairs + [(None, row) for row in new if row.line not in paired]
+
+
+def _of_file(row: TimedRow, others: Sequence[TimedRow]) -> list[TimedRow]:
+    return [other for other in others if other.row.file == row.row.file and not (row.key and other.key)]
+
+
+def _what_differs(old: Sequence[TimedRow], new: Sequence[TimedRow]) -> str:
+    views: dict[str, Callable[[SpeedRow], str | None]] = {
+        "model": lambda row: row.name or row.file,
+        "precision": lambda row: row.precision,
+        "engine": lambda row: row.engine,
+        "size": lambda row: size_text(row.size_wh) if row.size_wh else None,
+        "threads": lambda row: str(row.threads) if row.threads else None,
+    }
+    differ = []
+    for what, view in views.items():
+        before, after = ({text: None for one in rows if (text := view(one.row))} for rows in (old, new))
+        if before and after and not before.keys() & after.keys():
+            differ.append(f"{what} {_few(before)} in OLD, {_few(after)} in NEW")
+    difference = "; ".join(differ) or f"such as {old[0].label} in OLD, {new[0].label} in NEW"
+    return f"{difference}: measure both alike"
+
+
+def _few(texts: Mapping[str, None]) -> str:
+    some = list(texts)[:4]
+    return ", ".join(some + ["…"] * (len(texts) > len(some)))
+
+
+def _check_comparable(old: TimedRow, new: TimedRow) -> None:
+    """Raise UsageError if two rows did not time the same."""
+    before, after = old.row.settings, new.row.settings
+    for name in sorted((before.keys() | after.keys()) - _MAY_DIFFER):
+        if before.get(name) != after.get(name):
+            raise UsageError(
+                f"{new.label}: OLD was measured with {name} {short(before.get(name))}, NEW with "
+                f"{short(after.get(name))}: measure both alike"
+            )
+
+
+def _compare(old: TimedRow | None, new: TimedRow | None, fail_above: float | None) -> ComparedRow:
+    stages: dict[str, Ratio] = {}
+    if old and new and not old.row.error and not new.row.error:
+        stages = {stage: median_ratio(old.rounds_ns(stage), new.rounds_ns(stage)) for stage in STAGES}
+        verdict = _judge(stages["total"], fail_above)
+    elif new and new.row.error:
+        verdict = FAILED_IN_BOTH if old and old.row.error else FAILED_IN_NEW
+    elif not new:
+        verdict = ONLY_IN_OLD
+    else:
+        verdict = FAILED_IN_OLD if old else ONLY_IN_NEW
+    return ComparedRow(old, new, stages, verdict)
+
+
+def _judge(total: Ratio, fail_above: float | None) -> str:
+    """Return the verdict of a ratio. The limit already is a tolerance: the interval must only exclude chance."""
+    assert total.ratio is not None  # a frame takes some time
+    is_above = fail_above is not None and total.ratio > fail_above
+    if total.low is None or total.high is None:
+        return UNSURE if is_above else NO_INTERVAL
+    if total.low > 1:
+        return TOO_SLOW if is_above else SLOWER
+    if total.high < 1:
+        return FASTER
+    return UNSURE if is_above else UNCLEAR
+
+
+def warnings_about(pairs: Sequence[tuple[TimedRow, TimedRow]]) -> list[str]:
+    """Return what else makes (old, new) rows differ, or their times doubtful: one line each, none twice."""
+    rows = [(old.row, new.row) for old, new in pairs]
+    found = [text for old, new in rows for text in _warn_between(old, new)]
+    for place, side in enumerate(("OLD", "NEW")):
+        found += [text for pair in rows for text in _warn_of_one(pair[place], side)]
+    return list(dict.fromkeys(found))
+
+
+def _warn_between(old: SpeedRow, new: SpeedRow) -> Iterator[str]:
+    if differ := _differences(old.machine, new.machine, _MACHINE):
+        yield f"other machine ({differ}): the ratios compare the machines too"
+    if differ := _differences(old.settings, new.settings, ("frames",)):
+        yield f"other frames ({differ}): the ratios compare them too"
+    if differ := _differences(old.versions, new.versions, sorted(old.versions.keys() | new.versions.keys())):
+        yield f"other versions ({differ}): the ratios compare them too"
+
+
+def _warn_of_one(row: SpeedRow, side: str) -> Iterator[str]:
+    if row.commit and row.commit.dirty:
+        sha = row.commit.sha[:7]
+        yield f"{side} was measured in a changed checkout of commit {sha}: its code is not that of the commit"
+    if is_busy(row.machine):
+        load, cores = row.machine["load_1min"], row.machine["physical_cores"]
+        yield f"{side} was measured on a busy machine (load {load} on {cores} cores): its times are too long"
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return `name OLD, NEW` for each that differs."""
+    return "; ".join(
+        f"{name} {_text(old.get(name))}, {_text(new.get(name))}" for name in names if old.get(name) != new.get(name)
+    )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) and value.isprintable() and len(value) < 60 else short(value)
+
+
+# What is shown and written
+
+
+COLUMNS = (
+    Column("model, size, threads", lambda row: row.shown.label, name="row"),
+    Column("OLD ms", lambda row: row.total and row.total.old_p50_ms, ".3f", "old_p50_ms"),
+    Column("NEW ms", lambda row: row.total and row.total.new_p50_ms, ".3f", "new_p50_ms"),
+    Column("NEW/OLD", lambda row: row.total and row.total.ratio, ".3f", "ratio"),
+    Column("95 % range", lambda row: row.interval),
+    Column("low", lambda row: row.total and row.total.low, name="low", shown=False),
+    Column("high", lambda row: row.total and row.total.high, name="high", shown=False),
+    Column("verdict", lambda row: row.verdict, name="verdict"),
+)
+
+
+def messages(comparison: Comparison) -> Iterator[str]:
+    """Yield the lines for standard error: warnings, then rows that are unsure, then those that failed."""
+    limit = comparison.fail_above
+    yield from (f"warning: {text}" for text in comparison.warnings)
+    if limit is not None:  # a run that was cut short must not pass in silence
+        yield from (
+            f"warning: {row.shown.label} is only in OLD: not compared"
+            for row in comparison.rows
+            if row.verdict == ONLY_IN_OLD
+        )
+    for row in comparison.rows:
+        if row.verdict == UNSURE:
+            yield f"unsure: {_reason(row, limit)}: measure both again, for longer or on a machine that does less"
+    yield from (f"failed: {_reason(row, limit)}" for row in comparison.failed)
+
+
+def _reason(row: ComparedRow, fail_above: float | None) -> str:
+    label = row.shown.label
+    if row.verdict == FAILED_IN_NEW:
+        assert row.new is not None and row.new.row.error is not None
+        error = " ".join(row.new.row.error.split())
+        return "".join(letter if letter.isprintable() else "?" for letter in f"{label}: {error}")
+    total = row.stages["total"]
+    interval = "no interval" if total.low is None else f"{total.low:.3f} to {total.high:.3f}"
+    return f"{label}: {total.ratio:.3f} times as long ({interval}), above {fail_above:g}"
+
+
+def _run_text(path: Path, rows: Sequence[TimedRow | None]) -> str:
+    """Return the file, and the commits that its rows were measured at."""
+    commits = {one.row.commit.sha[:7]: None for one in rows if one and one.row.commit}
+    name = click.format_filename(path.name)
+    return f"{name}: commit {', '.join(commits)}" if commits else name
+
+
+def _sha256(one: TimedRow | None) -> str | None:
+    return one.row.model.sha256 if one and one.row.model else None
+
+
+def _record(row: ComparedRow) -> dict[str, Any]:
+    shown = row.shown.row
+    return {
+        **{name: getattr(shown, name) for name in ("file", "name", "precision", "engine", "size_wh", "threads")},
+        "verdict": row.verdict,
+        "stages": {stage: vars(ratio) for stage, ratio in row.stages.items()},
+        "is_other_file": row.is_other_file,
+        **{side: run and _run_record(run) for side, run in (("old", row.old), ("new", row.new))},
+    }
+
+
+def _run_record(one: TimedRow) -> dict[str, Any]:
+    row = one.row
+    return {
+        "line": one.line,
+        "sha256": _sha256(one),
+        "error": row.error,
+        "samples": sum(row.round_runs),
+        "rounds": len(row.round_runs),
+        "finished_utc": row.finished_utc,
+        "commit": row.commit and {"sha": row.commit.sha, "dirty": row.commit.dirty},
+    }
+
+
+def _write(text: str, path: str | Path | None, *, overwrite: bool) -> str:
+    if path is not None:
+        check_target(path, overwrite=overwrite)
+        write_whole(Path(path), text.encode())
+    return text
+
+
+@click.command(short_help="Compare two speed measurements.")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--fail-above",
+    type=float,
+    metavar="RATIO",
+    help="Exit with 1 if NEW takes more than RATIO times as long as OLD and the interval lies above 1; where the "
+    "interval reaches down to 1 the row is called unsure, and does not fail.",
+)
+@click.option("-o", "--out", type=options.FILE, metavar="FILE", help="Write everything as a JSON document.")
+@click.option("--csv", "csv_path", type=options.FILE, metavar="FILE", help="Write the table for spreadsheets.")
+@click.option("--markdown", "markdown_path", type=options.FILE, metavar="FILE", help="Write the table for a document.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document in place of the table.")
+def command(
+    old: Path,
+    new: Path,
+    fail_above: float | None,
+    out: Path | None,
+    csv_path: Path | None,
+    markdown_path: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Compare two files of `bench speed --out`: how much longer NEW takes than OLD, row by row.
+
+    Rows belong together if model, precision, engine, size and threads are the same. The ratio is of the median times
+    of a frame. Its 95 % interval, found by resampling whole rounds, covers chance within these two runs; what lasts
+    through a whole run, such as a slower clock, is not in it. A row that failed in NEW alone is exit code 1.
+    """
+    files = {"to_json": out, "to_csv": csv_path, "to_markdown": markdown_path}
+    for path in files.values():
+        if path and path.resolve() in (old.resolve(), new.resolve()):
+            raise UsageError(f"{path} would overwrite a file that is compared: name another")
+        if path:
+            check_target(path, overwrite=overwrite)
+    comparison = compare(old, new, fail_above=fail_above)
+    if as_json:
+        click.echo(comparison.to_json(), nl=False)
+    else:
+        columns.print_tables(comparison.tables())
+    for method, path in files.items():
+        if path:
+            getattr(comparison, method)(path, overwrite=True)
+            click.echo(f"wrote {path}", err=True)
+    for message in messages(comparison):
+        click.echo(message, err=True)
+    return EXIT_FAILED if comparison.failed else EXIT_DONE

@@ -1,0 +1,275 @@
+"""Live: the real-time loop behind a source of a fixed rate: latency, drops, and what the loop adds to the engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+
+from quietframe import Denoiser
+from quietframe.cpu import physical_cores
+from quietframe.errors import QuietFrameError
+from quietframe.live.controls import Controls, Settings
+from quietframe.live.loop import Live
+from quietframe.live.models import Models
+from quietframe.live.preview import Preview
+from quietframe.live.stats import FrameTimes
+from quietframe.sinks import open_sink
+from quietframe.sources import Frame, Source
+from quietframe_bench import options, plan
+from quietframe_bench.columns import Column, Table
+from quietframe_bench.frames import FrameFeed, open_feed
+from quietframe_bench.kinds.speed import CIRCUMSTANCES
+from quietframe_bench.plan import OnStep, ignore_step
+from quietframe_bench.process import Child, ChildError
+from quietframe_bench.results import Results
+from quietframe_bench.rows import Row, Run, utc_now
+from quietframe_bench.timing import PERCENTILES, StampedEngine
+
+TITLE = "Real-time loop"
+_SETTLE_FRAMES = 10  # at the start, left out of the figures
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How to run the loop.
+
+    Attributes:
+        size_wh: of the frames.
+        threads: of the engine.
+        fps: of the source.
+        secs: how long.
+        clients: how many clients the preview has, each number a row of its own; None: without a preview.
+    """
+
+    size_wh: tuple[int, int] = (640, 480)
+    threads: int = 1
+    fps: float = 30.0
+    secs: float = 20.0
+    clients: Sequence[int | None] = (None,)
+
+
+class LiveRow(Row, kw_only=True, tag="live"):
+    """One model in the loop.
+
+    Attributes:
+        preview_clients: how many clients the preview had; None: there was none.
+        captured, processed, dropped: numbers of frames.
+        images_sent: how many images each client got.
+        samples_ms: for each processed frame, its `latency` from capture to sink, how long the `engine` ran for it,
+            and how long the loop was `busy` with it.
+    """
+
+    preview_clients: int | None = None
+    captured: int | None = None
+    processed: int | None = None
+    dropped: int | None = None
+    images_sent: list[int] = msgspec.field(default_factory=list)
+    samples_ms: dict[str, list[float]] = msgspec.field(default_factory=dict)
+
+    def percentile(self, name: str, percent: int) -> float | None:
+        """Return a percentile of the samples in milliseconds."""
+        samples = self.samples_ms.get(name)
+        return float(np.percentile(samples, percent)) if samples else None
+
+    @property
+    def overhead_ms(self) -> float | None:
+        """What the loop is busy with beside the engine, on average."""
+        samples = self.samples_ms
+        return float(np.mean(np.subtract(samples["busy"], samples["engine"]))) if samples.get("busy") else None
+
+    @property
+    def overhead_of_engine(self) -> float | None:
+        """The overhead as a share of the engine's mean time."""
+        overhead_ms = self.overhead_ms
+        return None if overhead_ms is None else overhead_ms / float(np.mean(self.samples_ms["engine"]))
+
+
+def live(
+    models: Sequence[str | Path] = (), settings: LiveSettings | None = None, *, on_step: OnStep = ignore_step
+) -> Results:
+    """Run each model in a loop of its own process, one after the other. A model that fails is a failed row."""
+    settings = settings or LiveSettings(threads=physical_cores())
+    run = Run(settings)
+    paths = plan.find_models(models, frames=True)
+    jobs = [(path, run.row(LiveRow, path, preview_clients=n)) for path in paths for n in settings.clients]
+    for step, (path, row) in enumerate(jobs):
+        on_step(f"live {path.name}", step, len(jobs))
+        how = {**asdict(settings), "clients": row.preview_clients}
+        with Child() as child:
+            try:
+                found = child.call("kinds.live:run_live", model=path, **how)
+            except ChildError as exc:
+                row.error = str(exc)
+            else:
+                row.captured, row.processed, row.dropped = (found[k] for k in ("captured", "processed", "dropped"))
+                row.images_sent, row.samples_ms = found["images_sent"], found["samples_ms"]
+        row.finished_utc = utc_now()
+    return Results([row for _, row in jobs])
+
+
+def run_live(
+    *, model: str, size_wh: list[int], threads: int, fps: float, secs: float, clients: int | None = None
+) -> dict[str, Any]:
+    """Run the loop in this process and return what became of each frame.
+
+    The frames are the bundled photograph with noise, each another, made before their time comes. The sink is `null`,
+    and with `clients` the preview and so many client processes.
+
+    Returns `captured`, `processed`, `dropped` and, in `samples_ms`, the `latency` of each result, how long the `engine`
+    ran for it, and how long the loop was `busy` with it.
+    """
+    denoiser = Denoiser(model, threads=threads)
+    engine = StampedEngine(denoiser.engine)
+    denoiser.engine = engine
+    samples_ms: dict[str, list[float]] = {"latency": [], "engine": [], "busy": []}
+
+    def note(_frame: Frame, _denoiser: Denoiser, times: FrameTimes) -> None:
+        samples_ms["latency"].append(times.age_ms)
+        samples_ms["busy"].append(times.busy_ms)
+        samples_ms["engine"].append(sum(end - begin for begin, end in engine.stamps) / 1e6)
+        engine.stamps.clear()
+
+    source = _Feed(open_feed(None, (size_wh[0], size_wh[1])), fps, round(fps * secs))
+    controls = Controls(Settings(model="model"), ["model"])
+    preview = None if clients is None else Preview("127.0.0.1:0", controls, lambda: loop.record())  # noqa: PLW0108
+    clients_open: list[subprocess.Popen[str]] = []
+    with open_sink("null", source, more={"preview": preview} if preview else None) as sink:
+        loop = Live(source, Models({"model": lambda: denoiser}, fps=fps), sink, controls, on_frame=note)
+        if preview:
+            preview.start()
+            clients_open = [_connect(preview.url) for _ in range(clients or 0)]
+        loop.run()
+    record = loop.record()
+    counts = {name: record[name] for name in ("captured", "processed", "dropped")}
+    counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for client in clients_open]
+    return {**counts, "samples_ms": {name: values[_SETTLE_FRAMES:] for name, values in samples_ms.items()}}
+
+
+def _connect(url: str) -> subprocess.Popen[str]:
+    """A client in a process of its own, connected."""
+    command = [sys.executable, "-P", "-m", "quietframe_bench.kinds.live", url]
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert client.stdout is not None
+    if client.stdout.readline().strip() != "connected":
+        raise QuietFrameError("a client of the preview could not connect")
+    return client
+
+
+class _Feed(Source):
+    """A number of frames of a feed, to be played at a rate."""
+
+    def __init__(self, feed: FrameFeed, fps: float, count: int) -> None:
+        super().__init__()
+        self.fps, self.size_wh, self.frame_count = fps, feed.size_wh, count
+        self._feed = feed
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.frame_count or 0):
+            yield Frame(self._feed.frame(index), index, time.monotonic_ns())
+
+
+def client_main() -> None:
+    """Be a client of the preview, as a browser is: take images as fast as they are offered, and confirm each.
+
+    Prints how many there were when the server goes away.
+    """
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+    from websockets.typing import Origin
+
+    url = sys.argv[1].replace("http://", "ws://", 1).rstrip("/")
+    images = 0
+    with connect(f"{url}/live", origin=Origin(sys.argv[1].rstrip("/")), max_size=None) as socket:
+        print("connected", flush=True)  # noqa: T201  whoever started this waits for it
+        try:
+            for message in socket:
+                if isinstance(message, bytes):
+                    images += 1
+                    socket.send("shown")
+        except ConnectionClosed:
+            pass
+    print(images, flush=True)  # noqa: T201
+
+
+_FIGURES = (
+    Column("model", lambda row: row.file, name="file"),
+    Column(
+        "preview",
+        lambda row: "none" if row.preview_clients is None else f"{row.preview_clients} clients",
+        name="preview",
+    ),
+    Column("captured", lambda row: row.captured, name="captured"),
+    Column("dropped", lambda row: row.dropped, name="dropped"),
+    *(
+        Column(
+            f"p{percent} ms",
+            lambda row, percent=percent: row.percentile("latency", percent),  # type: ignore[misc]
+            ".1f",
+            f"latency_p{percent}_ms",
+        )
+        for percent in PERCENTILES
+    ),
+    Column("engine ms", lambda row: row.percentile("engine", 50), ".2f", "engine_p50_ms"),
+    Column("loop ms", lambda row: row.percentile("busy", 50), ".2f", "busy_p50_ms"),
+    Column("overhead ms", lambda row: row.overhead_ms, ".2f", "overhead_mean_ms"),
+    Column("of engine", lambda row: row.overhead_of_engine, ".1%", "overhead_mean_of_engine"),
+)
+COLUMNS: dict[type[Row], Sequence[Column]] = {LiveRow: (*_FIGURES, *CIRCUMSTANCES)}
+
+
+def tables(rows: Sequence[LiveRow]) -> list[Table]:
+    """Make the table of frames, latency and overhead."""
+    title = (
+        "the real-time loop: p50 to p99 of the latency from capture to sink, and medians of engine and whole loop;\n"
+        "overhead: what the loop is busy with beside the engine, on average, noise estimate and tensors included"
+    )
+    return [Table(title, _FIGURES, rows)]
+
+
+def draw(_rows: Sequence[LiveRow], _all_rows: Sequence[Row]) -> list[str]:
+    """Draw nothing."""
+    return []
+
+
+@click.command(short_help="Measure the real-time loop behind a camera's pace.")
+@options.models_argument
+@options.one_size_options
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0.1, max=1000),
+    default=30.0,
+    show_default=True,
+    help="Frames a second of the source.",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="How long to run each model."
+)
+@click.option("--preview", is_flag=True, help="Also with the preview open, without a client and with one.")
+@options.output_options
+def command(
+    models: tuple[str, ...],
+    size_wh: tuple[int, int],
+    threads: int | None,
+    fps: float,
+    seconds: float,
+    preview: bool,
+) -> Results:
+    """Measure the real-time loop behind a source that keeps a camera's pace: latency, drops and overhead."""
+    clients = (None, 0, 1) if preview else (None,)
+    settings = LiveSettings(size_wh, threads or physical_cores(), fps, seconds, clients)
+    options.warn(plan.busy_warning(Run(settings).machine))
+    with plan.progress_bar() as on_step:
+        return live(models, settings, on_step=on_step)
+
+
+if __name__ == "__main__":
+    client_main()

@@ -1,0 +1,295 @@
+"""Startup: from nothing to the first clean frame in fresh processes, and imports against the bare libraries."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+import click
+import msgspec
+import numpy as np
+
+from quietframe.cpu import physical_cores
+from quietframe.errors import QuietFrameError
+from quietframe_bench import options, plan
+from quietframe_bench.columns import Column, Table
+from quietframe_bench.kinds.speed import CIRCUMSTANCES, WHAT
+from quietframe_bench.plan import OnStep, ignore_step
+from quietframe_bench.process import ChildError, fresh_environment
+from quietframe_bench.results import Results
+from quietframe_bench.rows import Row, Run, SizedRow, Time, utc_now
+
+TITLE = "Startup"
+STEPS = ("process", "import", "load", "first_frame")
+"""Python's own start; NumPy, OpenCV, the engine and quietframe; the model file; a frame. Nothing between is timed."""
+MAX_RATIO = 1.3
+"""The goal: import and first denoiser take at most so many times as long as importing the bare libraries."""
+HEAVY = ("numpy", "cv2", "ai_edge_litert")
+"""What `quietframe --help` does not import."""
+
+_LIBRARIES = "import numpy, cv2, ai_edge_litert.interpreter"
+_DENOISER = "import quietframe; quietframe.Denoiser({model!r})"
+_TIMED = """
+from time import perf_counter_ns as clock, process_time_ns as cpu_clock
+begin, cpu_begin = clock(), cpu_clock()
+{statement}
+print(clock() - begin, cpu_clock() - cpu_begin)
+"""
+_HELP = """
+import contextlib, io, json, sys
+from quietframe.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main({arguments!r})
+print(json.dumps([name for name in {heavy!r} if name in sys.modules]))
+"""
+_COLD = """
+from time import perf_counter_ns as clock
+stamps = [clock()]
+import json, sys
+from quietframe_bench.subject import import_task, rss_mb
+model, task, width, height, threads = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+task_class = import_task(task, model)
+stamps.append(clock())
+subject = task_class(model, threads=threads)
+stamps.append(clock())
+from quietframe_bench.frames import feed_for
+frame = feed_for(subject.card, None, (width, height)).frame(0)
+begin = clock()
+subject(frame)
+print(json.dumps({"stamps": stamps, "first_frame_ns": clock() - begin, "rss_mb": rss_mb()}))
+"""
+
+
+@dataclass(frozen=True)
+class StartupSettings:
+    """How to measure startup.
+
+    Attributes:
+        runs: fresh processes for each model, after one that only fills the caches.
+        size_wh, threads: of the first frame; models of a fixed size have a frame of theirs.
+    """
+
+    runs: int = 50
+    size_wh: tuple[int, int] = (640, 480)
+    threads: int = 1
+
+
+class StartupRow(SizedRow, kw_only=True, tag="startup"):
+    """What one model takes to start.
+
+    Attributes:
+        samples_ns: of each of `STEPS`, a time for each process.
+        rss_samples_mb: the memory of each process after its first frame.
+    """
+
+    samples_ns: dict[str, list[Time]] = msgspec.field(default_factory=lambda: {step: [] for step in STEPS})
+    rss_samples_mb: list[float] = msgspec.field(default_factory=list)
+
+    def p50_ms(self, step: str) -> float | None:
+        """Return the median of a step."""
+        times = self.samples_ns[step]
+        return float(np.median(times)) / 1e6 if times else None
+
+    @property
+    def ready_ms(self) -> float | None:
+        """The medians added up."""
+        return None if self.error else sum(self.p50_ms(step) or 0 for step in STEPS)
+
+    @property
+    def rss_mb(self) -> float | None:
+        """The median of the memory after the first frame."""
+        return float(np.median(self.rss_samples_mb)) if self.rss_samples_mb else None
+
+
+class OverheadRow(Row, kw_only=True, tag="startup-overhead"):
+    """What quietframe adds to the import of its libraries, in fresh processes without the interpreter's own start.
+
+    Attributes:
+        libraries_ns, denoiser_ns: by the clock: importing NumPy, OpenCV and LiteRT and nothing else; importing
+            quietframe and making the first `Denoiser`.
+        libraries_cpu_ns, denoiser_cpu_ns: the same in processor time, which says more on a busy machine.
+        help_imports: those of `HEAVY` that `quietframe --help` imported.
+    """
+
+    libraries_ns: list[Time] = msgspec.field(default_factory=list)
+    denoiser_ns: list[Time] = msgspec.field(default_factory=list)
+    libraries_cpu_ns: list[Time] = msgspec.field(default_factory=list)
+    denoiser_cpu_ns: list[Time] = msgspec.field(default_factory=list)
+    help_imports: list[str] = msgspec.field(default_factory=list)
+    max_ratio: float = MAX_RATIO
+
+    @property
+    def ratio(self) -> float:
+        """Median time of the denoiser over that of the libraries, by the clock."""
+        return float(np.median(self.denoiser_ns) / np.median(self.libraries_ns))
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The same of processor time."""
+        return float(np.median(self.denoiser_cpu_ns) / np.median(self.libraries_cpu_ns))
+
+    def failures(self) -> list[str]:
+        """Say whether a goal was missed."""
+        missed = self.ratio > self.max_ratio or self.help_imports
+        return ["a goal of the startup was missed"] if missed else []
+
+
+def startup(
+    models: Sequence[str | Path] = ("camera",),
+    settings: StartupSettings | None = None,
+    *,
+    on_step: OnStep = ignore_step,
+) -> Results:
+    """Start each model in turn in fresh processes, then compare the first denoiser with the bare libraries."""
+    settings = settings or StartupSettings(threads=physical_cores())
+    paths = plan.find_models(models)
+    run = Run(settings)
+    rows = measure_cold_starts(paths, settings, run, on_step)
+    good = [path for path, row in zip(paths, rows, strict=True) if row.error is None and row.task != "classify"]
+    return Results([*rows, *(measure_overhead(path, settings.runs, run, on_step) for path in good[:1])])
+
+
+def measure_cold_starts(
+    paths: Sequence[Path], settings: StartupSettings, run: Run, on_step: OnStep = ignore_step
+) -> list[StartupRow]:
+    """Start each model in turn, `runs` times after one time that only fills the caches."""
+    rows = []
+    for path in paths:
+        try:
+            ((size_wh, threads, facts),) = plan.grid_of(path, [settings.size_wh], [settings.threads])
+            rows.append(run.row(StartupRow, path, size_wh=size_wh, threads=threads, **facts))
+        except ChildError as exc:
+            rows.append(run.row(StartupRow, path, error=str(exc)))
+    turns = settings.runs + 1
+    for turn in range(turns):
+        for index, (path, row) in enumerate(zip(paths, rows, strict=True)):
+            on_step(f"start {path.name}", turn * len(rows) + index, turns * len(rows))
+            if row.error is None:
+                _start(path, row, count=turn > 0)
+    for row in rows:
+        row.finished_utc = utc_now()
+    return rows
+
+
+def _start(path: Path, row: StartupRow, *, count: bool) -> None:
+    arguments = [str(path), str(row.task), *map(str, row.size_wh or ()), str(row.threads)]
+    begin_ns = perf_counter_ns()  # the same clock in all processes of a machine: CLOCK_MONOTONIC
+    try:
+        found = json.loads(_run(_COLD, *arguments))
+    except QuietFrameError as exc:
+        row.error = str(exc)
+        return
+    if count:
+        times = [*np.diff([begin_ns, *found["stamps"]]).tolist(), found["first_frame_ns"]]
+        for step, duration in zip(STEPS, times, strict=True):
+            row.samples_ns[step].append(duration)
+        row.rss_samples_mb.append(found["rss_mb"])
+
+
+def measure_overhead(model: Path, runs: int, run: Run, on_step: OnStep = ignore_step) -> OverheadRow:
+    """Start processes in turn, each `runs` times after one of each that only fills the caches.
+
+    Raises QuietFrameError if a process fails; it says why.
+    """
+    row = run.row(OverheadRow, model)
+    subjects = (
+        (_LIBRARIES, row.libraries_ns, row.libraries_cpu_ns),
+        (_DENOISER.format(model=str(model)), row.denoiser_ns, row.denoiser_cpu_ns),
+    )
+    for turn in range(runs + 1):
+        on_step("start", turn, runs + 1)
+        for statement, wall_ns, cpu_ns in subjects:
+            wall, cpu = map(int, _run(_TIMED.format(statement=statement)).split())
+            if turn:
+                wall_ns.append(wall)
+                cpu_ns.append(cpu)
+    row.help_imports = help_imports()
+    row.finished_utc = utc_now()
+    return row
+
+
+def help_imports(arguments: tuple[str, ...] = ("--help",)) -> list[str]:
+    """Return those of `HEAVY` that the command line imports for these arguments, in a fresh process."""
+    found: list[str] = json.loads(_run(_HELP.format(arguments=list(arguments), heavy=HEAVY)))
+    return found
+
+
+def _run(code: str, *arguments: str) -> str:
+    """Return the last line that a fresh interpreter prints."""
+    command = [sys.executable, "-P", "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=fresh_environment())
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise QuietFrameError(f"the starting process failed: {last[0]}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _step(step: str) -> Column:
+    return Column(f"{step.replace('_', ' ')} ms", lambda row: row.p50_ms(step), ".1f", f"{step}_ms")
+
+
+_FIGURES = (
+    *map(_step, STEPS),
+    Column("sum ms", lambda row: row.ready_ms, ".1f", "ready_ms"),
+    Column("MB then", lambda row: row.rss_mb, ".0f", "rss_mb"),
+)
+COLUMNS: dict[type[Row], Sequence[Column]] = {
+    StartupRow: (*WHAT, *_FIGURES, *CIRCUMSTANCES),
+    OverheadRow: (
+        Column("model", lambda row: row.file, name="file"),
+        Column("ratio", lambda row: row.ratio, ".3f", "startup_ratio"),
+        Column("ratio of CPU time", lambda row: row.cpu_ratio, ".3f", "startup_cpu_ratio"),
+    ),
+}
+
+
+class _Figure(NamedTuple):
+    """A line of the table of the overhead."""
+
+    what: str
+    figure: str
+
+
+def tables(rows: Sequence[Any]) -> list[Table]:
+    """Make the tables of cold starts and of the overhead over the libraries."""
+    starts = [row for row in rows if isinstance(row, StartupRow)]
+    made = [Table("cold start in fresh processes, medians in milliseconds", (*WHAT, *_FIGURES), starts)]
+    columns = Column("fresh process", lambda one: one.what), Column("median", lambda one: one.figure)
+    for row in rows:
+        if isinstance(row, OverheadRow):
+            libraries_ms, denoiser_ms = (float(np.median(ns)) / 1e6 for ns in (row.libraries_ns, row.denoiser_ns))
+            figures = [
+                _Figure(_LIBRARIES, f"{libraries_ms:.1f} ms"),
+                _Figure("import quietframe; quietframe.Denoiser(MODEL)", f"{denoiser_ms:.1f} ms"),
+                _Figure(f"ratio (goal: at most {row.max_ratio})", f"{row.ratio:.3f}"),
+                _Figure("ratio of processor time", f"{row.cpu_ratio:.3f}"),
+                _Figure("libraries that quietframe --help imports", ", ".join(row.help_imports) or "none"),
+            ]
+            made.append(Table("the first denoiser against the bare libraries", columns, figures))
+    return made
+
+
+def draw(_rows: Sequence[Any], _all_rows: Sequence[Row]) -> list[str]:
+    """Draw nothing."""
+    return []
+
+
+@click.command(short_help="Measure the time from nothing to the first frame.")
+@options.models_argument
+@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Fresh processes a model.")
+@options.one_size_options
+@options.output_options
+def command(models: tuple[str, ...], runs: int, size_wh: tuple[int, int], threads: int | None) -> Results:
+    """Measure the time from nothing to the first frame, and imports against those of the bare libraries.
+
+    Without MODEL: camera.
+    """
+    settings = StartupSettings(runs, size_wh, threads or physical_cores())
+    with plan.progress_bar() as on_step:
+        return startup(models or ("camera",), settings, on_step=on_step)

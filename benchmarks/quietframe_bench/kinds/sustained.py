@@ -1,0 +1,147 @@
+"""Sustained speed: whether a model is as fast at the end of a long run as at the start, when the machine is hot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from quietframe_bench import plan, plots
+from quietframe_bench.columns import Column, Table
+from quietframe_bench.kinds.speed import CIRCUMSTANCES, WHAT, SpeedSettings, machine_now, set_fields
+from quietframe_bench.plan import OnStep, ignore_step
+from quietframe_bench.process import Child, ChildError
+from quietframe_bench.results import Results
+from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, utc_now
+
+TITLE = "Sustained speed"
+_PART_S = 5.0
+_ENDS_S = 60.0
+
+
+class Part(msgspec.Struct):
+    """A few seconds of a run: when it began, the times of whole frames, and the machine at its end."""
+
+    from_s: float
+    samples_ns: list[TotalTime]
+    temperature_c: float | None = None
+    throttled: Any = None
+    clock_mhz: float | None = None
+
+
+class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
+    """One model that ran without a pause.
+
+    Attributes:
+        ends_s: how many seconds the two ends are: a minute, or half the time where it ran for less than two.
+        first_p50_ms, last_p50_ms: medians of the first and the last end.
+        parts: see `Part`.
+    """
+
+    ends_s: float | None = None
+    first_p50_ms: float | None = None
+    last_p50_ms: float | None = None
+    peak_rss_mb: float | None = None
+    steady_rss_mb: float | None = None
+    parts: list[Part] = msgspec.field(default_factory=list)
+
+    @property
+    def last_over_first(self) -> float | None:
+        """The ratio of the two medians."""
+        return self.last_p50_ms / self.first_p50_ms if self.last_p50_ms and self.first_p50_ms else None
+
+    @property
+    def was_throttled(self) -> str | None:
+        """Whether the machine was throttled; `unknown` where it does not say."""
+        if not self.parts:
+            return None
+        if self.parts[-1].throttled is None:
+            return "unknown"
+        return "yes" if any(part.throttled for part in self.parts) else "no"
+
+    def temperature(self, index: int) -> str | None:
+        """Return the temperature after a part, for people."""
+        if not self.parts:
+            return None
+        celsius = self.parts[index].temperature_c
+        return "unknown" if celsius is None else f"{celsius:.0f}"
+
+    def finish(self, seconds: float) -> None:
+        """Derive the figures of a run of so many seconds."""
+        self.finished_utc = utc_now()
+        if self.error is not None:
+            return
+        self.ends_s = ends_s = min(_ENDS_S, seconds / 2)
+        self.first_p50_ms = _median_ms([part for part in self.parts if part.from_s < ends_s])
+        self.last_p50_ms = _median_ms(
+            [part for part in self.parts if part.from_s >= seconds - ends_s] or self.parts[-1:]
+        )
+
+
+def sustained(
+    models: Sequence[str | Path], settings: SpeedSettings, seconds: float, *, on_step: OnStep = ignore_step
+) -> Results:
+    """Run each model at each size and number of threads for so many seconds, one after the other."""
+    run = Run({"seconds": seconds, "frames": settings.frames})
+    rows = []
+    for path in plan.find_models(models):
+        try:
+            cells = plan.grid_of(path, settings.sizes_wh, settings.threads)
+        except ChildError as exc:
+            rows.append(run.row(SustainedRow, path, error=str(exc)))
+            continue
+        for size_wh, threads, facts in cells:
+            row = run.row(SustainedRow, path, size_wh=size_wh, threads=threads, **facts)
+            rows.append(row)
+            try:
+                _measure(row, path, settings, seconds, on_step)
+            except ChildError as exc:
+                row.error = str(exc)
+            row.finish(seconds)
+    return Results(rows)
+
+
+def _measure(row: SustainedRow, path: Path, settings: SpeedSettings, seconds: float, on_step: OnStep) -> None:
+    what = {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads, "frames": settings.frames}
+    with Child() as child:
+        child.call("subject:TimedModel", **what)
+        start_s = monotonic()
+        while (from_s := monotonic() - start_s) < seconds:
+            on_step(path.name, int(from_s), int(seconds))
+            min_secs = min(_PART_S, seconds - from_s)
+            times = child.call("subject:TimedModel.time", warmup=0, runs=1, min_secs=min_secs)
+            row.parts.append(Part(from_s, times["stages_ns"]["total"], **machine_now()))
+        set_fields(row, child.call("subject:memory"))
+
+
+def _median_ms(parts: Sequence[Part]) -> float:
+    return float(np.median(np.concatenate([part.samples_ns for part in parts]))) / 1e6
+
+
+_FIGURES = (
+    Column("first ms", lambda row: row.first_p50_ms, ".2f", "first_p50_ms"),
+    Column("last ms", lambda row: row.last_p50_ms, ".2f", "last_p50_ms"),
+    Column("last/first", lambda row: row.last_over_first, ".3f", "last_over_first"),
+    Column("first °C", lambda row: row.temperature(0), name="first_c"),
+    Column("last °C", lambda row: row.temperature(-1), name="last_c"),
+    Column("throttled", lambda row: row.was_throttled, name="throttled"),
+)
+COLUMNS: dict[type[Row], Sequence[Column]] = {SustainedRow: (*WHAT, *_FIGURES, *CIRCUMSTANCES)}
+
+
+def tables(rows: Sequence[SustainedRow]) -> list[Table]:
+    """Make the table of the first and last end of each run."""
+    ends_s = next((row.ends_s for row in rows if row.ends_s), 0)
+    return [
+        Table(f"medians of the first and last {ends_s:g} seconds of a run without a pause", (*WHAT, *_FIGURES), rows)
+    ]
+
+
+def draw(rows: Sequence[SustainedRow], _all_rows: Sequence[Row]) -> list[str]:
+    """Draw the time of a frame over each run."""
+    measured = [row for row in rows if row.error is None]
+    return [plots.sustained(measured)] if measured else []

@@ -1,0 +1,351 @@
+"""Experimental: LiteRT's own profiler, through the C interface of the library in its Python package.
+
+The Python classes of `ai_edge_litert` offer no profiler, nor does the command `litert-benchmark`. The library that
+they are built on, `libLiteRt.so`, does: with it, XNNPACK reports the time of each of its operators
+(https://github.com/google-ai-edge/LiteRT, litert/c). Its functions take these arguments since LiteRT 2.2; a later
+version may change them, and then `ProfileUnavailableError` names what is missing and the whole graph is timed instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe_bench.nodes import Inputs, Node, Profiled, ProfileUnavailableError, TimedOperator
+
+_SINCE = (2, 2)
+_SIGNATURE = 0
+_CPU = 1  # kLiteRtHwAcceleratorCpu
+_WRITE = 1  # kLiteRtTensorBufferLockModeWrite
+_MAX_AXES = 8
+_INVOKE = b"Invoke"
+_WHOLE, _OPERATOR, _INSIDE_DELEGATE = 1, 2, 8  # LiteRtProfilerEventType
+_DELEGATE = b"Delegate"
+
+_Handle = ctypes.c_void_p
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the profiler reports of one operator in one run.
+
+    Attributes:
+        kind: the operator; inside a delegate by the delegate's name for it.
+        node: its index: in the file, or inside the delegate.
+        inside: it is a part of a delegate.
+        duration_ns: measured in whole microseconds.
+    """
+
+    kind: str
+    node: int
+    inside: bool
+    duration_ns: int
+
+
+class _Layout(ctypes.Structure):
+    _fields_ = (
+        ("rank", ctypes.c_uint32, 7),
+        ("has_strides", ctypes.c_uint32, 1),
+        ("sizes", ctypes.c_int32 * _MAX_AXES),
+        ("strides", ctypes.c_uint32 * _MAX_AXES),
+    )
+
+
+class _TensorType(ctypes.Structure):
+    _fields_ = (("element", ctypes.c_int), ("layout", _Layout))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("tag", ctypes.c_char_p),
+        ("kind", ctypes.c_int),
+        ("start_us", ctypes.c_uint64),
+        ("elapsed_us", ctypes.c_uint64),
+        ("memory_before", ctypes.c_size_t * 3),
+        ("memory_after", ctypes.c_size_t * 3),
+        ("node", ctypes.c_uint64),
+        ("graph", ctypes.c_uint64),
+        ("source", ctypes.c_int),
+    )
+
+
+class ProfiledModel:
+    """A .tflite file that is run under the profiler, at one size, with XNNPACK on the CPU.
+
+    Nothing of it is freed: it lives in a process of its own.
+
+    Args:
+        path: the file.
+        inputs: an array for each input, by the signature's names.
+        threads: how many to use.
+
+    Raises:
+        ProfileUnavailableError: this LiteRT has another interface, or refuses the model.
+    """
+
+    def __init__(self, path: Path, inputs: Mapping[str, NDArray[Any]], *, threads: int) -> None:
+        self._call = _library()
+        self._environment = self._new("LiteRtCreateEnvironment", 0, None)
+        self._file = self._new("LiteRtCreateModelFromFile", self._environment, str(path).encode())
+        self._model = self._new("LiteRtCreateCompiledModel", self._environment, self._file, self._options(threads))
+        self._signature = self._new("LiteRtGetModelSignature", self._file, ctypes.c_size_t(_SIGNATURE))
+        self._inputs = self._fill_inputs(inputs)
+        self._outputs = self._make_outputs()
+        self._profiler = self._new("LiteRtCompiledModelGetProfiler", self._model)
+
+    def run(self) -> tuple[int, list[Event]]:
+        """Run once: (nanoseconds of the whole run by LiteRT's own clock, the events of its operators in order)."""
+        self._call("LiteRtResetProfiler", self._profiler)
+        self._call("LiteRtStartProfiler", self._profiler)
+        ins, outs = self._inputs, self._outputs
+        sides = ctypes.c_size_t(len(ins)), ins, ctypes.c_size_t(len(outs)), outs
+        self._call("LiteRtRunCompiledModel", self._model, ctypes.c_size_t(_SIGNATURE), *sides)
+        self._call("LiteRtStopProfiler", self._profiler)
+        count = ctypes.c_int()
+        self._call("LiteRtGetNumProfilerEvents", self._profiler, ctypes.byref(count))
+        events = (_Event * max(count.value, 1))()
+        self._call("LiteRtGetProfilerEvents", self._profiler, count, events)
+        return read_events(events[: count.value])
+
+    def _options(self, threads: int) -> _Handle:
+        options = self._new("LiteRtCreateOptions")
+        self._call("LiteRtSetOptionsHardwareAccelerators", options, _CPU)
+        settings = {"runtime_options_string": "enable_profiling = true", "xnnpack": f"num_threads = {threads}"}
+        libc = ctypes.CDLL(None)
+        libc.strdup.restype = ctypes.c_void_p
+        free = ctypes.cast(libc.free, ctypes.c_void_p)  # LiteRT frees the texts
+        for name, text in settings.items():
+            payload = _Handle(libc.strdup(f"{text}\n".encode()))
+            entry = self._new("LiteRtCreateOpaqueOptions", name.encode(), payload, free)
+            self._call("LiteRtAddOpaqueOptions", options, entry)
+        return options
+
+    def _fill_inputs(self, inputs: Mapping[str, NDArray[Any]]) -> Any:
+        buffers = []
+        for index in range(self._count("LiteRtGetNumSignatureInputs")):
+            name = ctypes.c_char_p()
+            self._call("LiteRtGetSignatureInputName", self._signature, ctypes.c_size_t(index), ctypes.byref(name))
+            array = _array(inputs, name.value)
+            kind = self._tensor_type("LiteRtGetSignatureInputTensorByIndex", index)
+            where = self._model, ctypes.c_size_t(_SIGNATURE), ctypes.c_size_t(index)
+            if tuple(kind.layout.sizes[: kind.layout.rank]) != array.shape:
+                sizes = (ctypes.c_int * array.ndim)(*array.shape)
+                self._call("LiteRtCompiledModelResizeInputTensorNonStrict", *where, sizes, ctypes.c_size_t(array.ndim))
+                kind.layout.sizes[: array.ndim] = array.shape
+            needs = self._new("LiteRtGetCompiledModelInputBufferRequirements", *where)
+            buffer = self._buffer(kind, needs)
+            memory = ctypes.c_void_p()
+            self._call("LiteRtLockTensorBuffer", buffer, ctypes.byref(memory), _WRITE)
+            ctypes.memmove(memory, array.ctypes.data, array.nbytes)
+            self._call("LiteRtUnlockTensorBuffer", buffer)
+            buffers.append(buffer)
+        return (_Handle * len(buffers))(*buffers)
+
+    def _make_outputs(self) -> Any:
+        count = self._count("LiteRtGetNumSignatureOutputs")
+        layouts = (_Layout * count)()
+        whose = self._model, ctypes.c_size_t(_SIGNATURE)
+        allocate = ctypes.c_bool(True)
+        self._call("LiteRtGetCompiledModelOutputTensorLayouts", *whose, ctypes.c_size_t(count), layouts, allocate)
+        buffers = []
+        for index, layout in enumerate(layouts):
+            kind = self._tensor_type("LiteRtGetSignatureOutputTensorByIndex", index)
+            kind.layout.sizes[:] = layout.sizes[:]
+            needs = self._new("LiteRtGetCompiledModelOutputBufferRequirements", *whose, ctypes.c_size_t(index))
+            buffers.append(self._buffer(kind, needs))
+        return (_Handle * count)(*buffers)
+
+    def _buffer(self, kind: _TensorType, needs: _Handle) -> _Handle:
+        create = "LiteRtCreateManagedTensorBufferFromRequirements"
+        return self._new(create, self._environment, ctypes.byref(kind), needs)
+
+    def _tensor_type(self, function: str, index: int) -> _TensorType:
+        tensor = self._new(function, self._signature, ctypes.c_size_t(index))
+        kind = _TensorType()
+        self._call("LiteRtGetRankedTensorType", tensor, ctypes.byref(kind))
+        return kind
+
+    def _count(self, function: str) -> int:
+        count = ctypes.c_size_t()
+        self._call(function, self._signature, ctypes.byref(count))
+        return count.value
+
+    def _new(self, function: str, *arguments: Any) -> _Handle:
+        """Call a function whose last argument is where it puts what it makes or finds."""
+        handle = _Handle()
+        self._call(function, *arguments, ctypes.byref(handle))
+        return handle
+
+
+def _array(inputs: Mapping[str, NDArray[Any]], name: bytes | None) -> NDArray[Any]:
+    try:
+        return np.ascontiguousarray(inputs[(name or b"").decode()])
+    except KeyError as exc:
+        raise ProfileUnavailableError(f"LiteRT's profiler has another name for an input: {exc}") from exc
+
+
+def read_events(events: list[Any]) -> tuple[int, list[Event]]:
+    """(nanoseconds of the whole run, its operators' events) out of LiteRT's records.
+
+    Where a delegate reports its own operators, it is left out as a whole: nothing is counted twice.
+    """
+    whole = next((event.elapsed_us for event in events if event.kind == _WHOLE and event.tag == _INVOKE), 0)
+    inside = any(event.kind == _INSIDE_DELEGATE for event in events)
+    kept = [
+        Event(event.tag.decode(errors="replace"), event.node, event.kind == _INSIDE_DELEGATE, event.elapsed_us * 1000)
+        for event in events
+        if event.kind == _INSIDE_DELEGATE or (event.kind == _OPERATOR and not (inside and _DELEGATE in event.tag))
+    ]
+    return whole * 1000, kept
+
+
+@cache
+def _library() -> Callable[..., None]:
+    """A function that calls LiteRT's by name and raises ProfileUnavailableError unless it answers that all is well."""
+    import ai_edge_litert
+
+    version = importlib.metadata.version("ai-edge-litert")
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < _SINCE:
+        raise ProfileUnavailableError(f"LiteRT {version} reports no times of single operators; 2.2 and later do")
+    path = Path(ai_edge_litert.__file__).parent / "libLiteRt.so"
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as exc:
+        raise ProfileUnavailableError(f"LiteRT's profiler: {exc}") from exc
+
+    def call(function: str, *arguments: Any) -> None:
+        try:
+            entry = getattr(library, function)
+        except AttributeError as exc:
+            raise ProfileUnavailableError(f"LiteRT {version} lacks {function}") from exc
+        entry.restype = ctypes.c_int
+        if status := entry(*arguments):
+            raise ProfileUnavailableError(f"LiteRT's profiler: {function} fails with status {status}")
+
+    return call
+
+
+_COMPUTES = {
+    "Convolution": {"CONV_2D", "DEPTHWISE_CONV_2D"},
+    "Fully Connected": {"FULLY_CONNECTED", "CONV_2D"},  # a 1×1 convolution is a matrix product
+    "Deconvolution": {"TRANSPOSE_CONV"},
+    "Batch Matrix Multiply": {"BATCH_MATMUL"},
+    "Static Reshape": {"RESHAPE"},
+    "Sigmoid": {"LOGISTIC"},
+    "Convert": {"QUANTIZE", "DEQUANTIZE"},
+    "Subtract": {"SUB"},
+    "Multiply": {"MUL"},
+    "Clamp": {"RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"},
+    "Constant Pad": {"PAD", "PADV2"},
+    "Resize Bilinear": {"RESIZE_BILINEAR"},
+    "Max Pooling": {"MAX_POOL_2D"},
+    "Average Pooling": {"AVERAGE_POOL_2D"},
+    "Concatenate": {"CONCATENATION"},
+}
+"""XNNPACK's operators by the beginning of their names, and LiteRT's that they may be; others have the same name."""
+
+_SOURCE = "LiteRT's profiler, with XNNPACK's operators inside the delegate"
+
+
+class LiteRtProfile:
+    """A .tflite file under the profiler of LiteRT.
+
+    Args:
+        path: the file.
+        inputs: an array for each input, by the signature's names.
+        nodes: its operators at the inputs' size.
+        threads: how many to use.
+
+    Raises:
+        ProfileUnavailableError: LiteRT reports no times of operators, or not of this model.
+    """
+
+    def __init__(self, path: Path, inputs: Inputs, nodes: Sequence[Node], *, threads: int) -> None:
+        self._model = ProfiledModel(path, inputs, threads=threads)
+        self._nodes = nodes
+        self._runs_ns: list[int] = []
+        self._operators: list[TimedOperator] = []
+        self._events: list[Event] = []
+        duration_ns, self._events = self._model.run()
+        if not self._events or not duration_ns:
+            raise ProfileUnavailableError("LiteRT's profiler reports no operators")
+
+    def run(self, *, warmup: int, runs: int) -> None:
+        """Run it `warmup` times unseen, then `runs` times."""
+        for _ in range(warmup):
+            self._model.run()
+        for _ in range(runs):
+            duration_ns, events = self._model.run()
+            self._runs_ns.append(duration_ns)
+            self._operators = self._operators or [TimedOperator(event.kind) for event in events]
+            for operator, event in zip(self._operators, events, strict=True):
+                operator.samples_ns.append(event.duration_ns)
+
+    def result(self) -> Profiled:
+        """Return what all runs gave. The last call."""
+        found, complete = match(self._events, self._nodes)
+        for operator, node in zip(self._operators, found, strict=True):
+            if node:
+                operator.name, operator.output_shape = node.name, node.output_shape
+                operator.macs, operator.bytes = node.macs, node.bytes
+        notes = [] if complete else ["which layer each operator is could not be found: their work is left out"]
+        return Profiled(_SOURCE, self._runs_ns, self._operators, notes)
+
+
+def match(events: Sequence[Event], nodes: Sequence[Node]) -> tuple[list[Node | None], bool]:
+    """Return the file's operator that each event is, or None, and whether all that multiply were found.
+
+    LiteRT's own kernels report their index. A delegate numbers its operators anew, leaves some out and adds some, but
+    keeps the order: an event is the next operator of its type, and none that multiplies is ever skipped. Where that
+    does not come out even, no event inside a delegate is given a layer.
+    """
+    outside = {event.node for event in events if not event.inside}
+    waiting = [node for node in nodes if node.index not in outside]
+    found: list[Node | None] = []
+    even = True
+    for event in events:
+        if not event.inside:
+            found.append(nodes[event.node] if event.node < len(nodes) else None)
+            continue
+        place = _next(event.kind, waiting)
+        found.append(None if place is None else waiting[place])
+        if place is None:
+            even = even and not _multiplies(event.kind)
+        else:
+            del waiting[: place + 1]
+    even = even and not any(node.macs for node in waiting)
+    if not even:
+        found = [None if event.inside else node for event, node in zip(events, found, strict=True)]
+    return found, even
+
+
+def _next(kind: str, waiting: Sequence[Node]) -> int | None:
+    """Return where the next operator of that type is, with none that multiplies before it."""
+    accepted = _accepted(kind)
+    for place, node in enumerate(waiting):
+        if node.kind in accepted:
+            return place
+        if node.macs:
+            return None
+    return None
+
+
+def _accepted(kind: str) -> set[str]:
+    own = kind.partition(" (")[0]
+    for name, accepted in _COMPUTES.items():
+        if own.startswith(name):
+            return accepted
+    return {own.upper().replace(" ", "_")}
+
+
+def _multiplies(kind: str) -> bool:
+    return bool(_accepted(kind) & {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"})

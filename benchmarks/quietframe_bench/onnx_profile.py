@@ -1,0 +1,211 @@
+"""Operators of an .onnx file under ONNX Runtime's own profiler."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from quietframe.engines.onnx import session_options
+from quietframe_bench.nodes import (
+    Inputs,
+    Node,
+    Profiled,
+    TimedOperator,
+    convolution_macs,
+    product_macs,
+    short_name,
+    transposed_macs,
+)
+
+_CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
+_PRODUCTS = (
+    *("MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul", "DynamicQuantizeMatMul"),
+    *("Gemm", "FusedGemm", "QGemm", "MatMulNBits"),
+)
+_FAMILIES = {
+    **dict.fromkeys(_CONVOLUTIONS, "convolution"),
+    **dict.fromkeys(_PRODUCTS, "product"),
+    "ConvTranspose": "transposed",
+}
+"""Operators that multiply: before and after ONNX Runtime has fused and replaced them."""
+
+_KERNEL = "_kernel_time"
+_BYTES = {"float": 4, "double": 8, "float16": 2, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
+_DECORATION = re.compile(r"(_nchwc|_token_\d+|_nhwc|/duplicated|:\d+)+$")
+_SOURCE = "ONNX Runtime's profiler"
+
+
+class OnnxProfile:
+    """An .onnx file under the profiler of ONNX Runtime, with the settings of `OnnxEngine`.
+
+    What a layer computes is read from a run of the graph as it is in the file: in the optimized one channels are
+    padded and weights repacked.
+
+    Args:
+        path: the file.
+        inputs: an array for each input, by name.
+        threads: how many to use.
+    """
+
+    def __init__(self, path: Path, inputs: Inputs, *, threads: int) -> None:
+        self._inputs = inputs
+        self._nodes = _nodes(path, inputs, threads)
+        self._folder = tempfile.TemporaryDirectory(prefix="quietframe-profile-")
+        self._session = _open(path, threads, Path(self._folder.name))
+        self._kept: list[bool] = []
+
+    def run(self, *, warmup: int, runs: int) -> None:
+        """Run it `warmup` times unseen, then `runs` times."""
+        for index in range(warmup + runs):
+            self._session.run(None, dict(self._inputs))
+            self._kept.append(index >= warmup)
+
+    def result(self) -> Profiled:
+        """Return what all runs gave. The last call."""
+        events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
+        self._folder.cleanup()
+        runs = split_runs(events, len(self._kept))
+        whole = [event["dur"] for event in events if event["name"] == "model_run"]
+        operators = [_operator(event) for event in runs[0]]
+        for kept, kernels in zip(self._kept, runs, strict=True):
+            for operator, event in zip(operators, kernels, strict=True):
+                if kept:
+                    operator.samples_ns.append(event["dur"] * 1000)
+        found, complete = match(runs[0], self._nodes)
+        for operator, event, node in zip(operators, runs[0], found, strict=True):
+            if node:
+                operator.macs = node.macs
+                held = int(event["args"].get("parameter_size", 0))  # without weights that were repacked
+                operator.bytes = _moved(event) - held + max(held, node.weights * _width(event))
+        runs_ns = [duration * 1000 for kept, duration in zip(self._kept, whole, strict=True) if kept]
+        notes = [] if complete else ["which layer each operator is could not be found: some have no work stated"]
+        return Profiled(_SOURCE, runs_ns, operators, notes)
+
+
+def split_runs(events: Iterable[Mapping[str, Any]], runs: int) -> list[list[Mapping[str, Any]]]:
+    """Return the kernels of each run, in order, out of ONNX Runtime's trace. Raises ValueError unless all are alike."""
+    kernels = sorted((event for event in events if event["name"].endswith(_KERNEL)), key=lambda event: event["ts"])
+    count, rest = divmod(len(kernels), runs)
+    found = [kernels[index * count : (index + 1) * count] for index in range(runs)]
+    if rest or not count or any([_name(one) for one in run] != [_name(one) for one in found[0]] for run in found):
+        raise ValueError(f"ONNX Runtime's profile of {runs} runs has {len(kernels)} kernels, not the same in each run")
+    return found
+
+
+def match(kernels: Sequence[Mapping[str, Any]], nodes: Sequence[Node]) -> tuple[list[Node | None], bool]:
+    """Return the layer that each kernel computes, or None, and whether all that multiply were found.
+
+    By name; where fusing has changed that, the next one of the same family with an output of that size, or of that
+    size with channels padded.
+    """
+    waiting = [node for node in nodes if node.macs]
+    found: dict[int, Node] = {}
+    multiplying = [index for index, event in enumerate(kernels) if _kind(event) in _FAMILIES]
+    for rule in (_same_name, _same_size, _padded_size):
+        for index in multiplying:
+            if index in found:
+                continue
+            node = next((node for node in waiting if rule(kernels[index], node)), None)
+            if node:
+                found[index] = node
+                waiting.remove(node)
+    return [found.get(index) for index in range(len(kernels))], not waiting and len(found) == len(multiplying)
+
+
+def _same_name(event: Mapping[str, Any], node: Node) -> bool:
+    return _same_family(event, node) and _plain(_name(event)) == node.name
+
+
+def _same_size(event: Mapping[str, Any], node: Node) -> bool:
+    return _same_family(event, node) and prod(_outputs(event)[0]) == prod(node.output_shape)
+
+
+def _padded_size(event: Mapping[str, Any], node: Node) -> bool:
+    shape = _outputs(event)[0]
+    same_but_channels = shape[:1] + shape[2:] == node.output_shape[:1] + node.output_shape[2:]
+    return _same_family(event, node) and same_but_channels and prod(shape) > prod(node.output_shape)
+
+
+def _same_family(event: Mapping[str, Any], node: Node) -> bool:
+    return _FAMILIES[_kind(event)] == _FAMILIES.get(node.kind)
+
+
+def _nodes(path: Path, inputs: Inputs, threads: int) -> list[Node]:
+    """Return the file's own operators, from one profiled run without any optimization."""
+    with tempfile.TemporaryDirectory(prefix="quietframe-profile-") as folder:
+        session = _open(path, threads, Path(folder), optimized=False)
+        session.run(None, dict(inputs))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return [_node(index, event) for index, event in enumerate(split_runs(events, 1)[0])]
+
+
+def _open(path: Path, threads: int, folder: Path, *, optimized: bool = True) -> Any:
+    import onnxruntime as ort
+
+    options = session_options(threads)
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "run")
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")  # repacked weights have no shape
+    return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _node(index: int, event: Mapping[str, Any]) -> Node:
+    kind, name = _kind(event), _plain(_name(event))
+    ins, outs = _inputs(event), _outputs(event)
+    first = outs[0] if outs else ()
+    macs = weights = 0
+    if _FAMILIES.get(kind) == "convolution":
+        kernel = ins[3] if kind == "QLinearConv" else ins[1]  # between them: scales and zero points
+        macs, weights = convolution_macs(first, kernel, first[1]), prod(kernel)
+    elif kind == "ConvTranspose":
+        macs, weights = transposed_macs(ins[0], ins[1], ins[0][1]), prod(ins[1])
+    elif _FAMILIES.get(kind) == "product":
+        macs = product_macs(ins[0], first)
+        weights = macs // prod(first[:-1]) if prod(first[:-1]) else 0
+    return Node(index, kind, name, first, macs, _moved(event), weights)
+
+
+def _operator(event: Mapping[str, Any]) -> TimedOperator:
+    outputs = _outputs(event)
+    return TimedOperator(
+        _kind(event), short_name(_plain(_name(event))), outputs[0] if outputs else (), 0, _moved(event)
+    )
+
+
+def _kind(event: Mapping[str, Any]) -> str:
+    return str(event["args"]["op_name"])
+
+
+def _name(event: Mapping[str, Any]) -> str:
+    return str(event["name"]).removesuffix(_KERNEL)
+
+
+def _plain(name: str) -> str:
+    """Return a node's name without what optimizing has appended."""
+    return _DECORATION.sub("", name)
+
+
+def _inputs(event: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    return [tuple(shape) for entry in event["args"].get("input_type_shape", []) for shape in entry.values()]
+
+
+def _outputs(event: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    return [tuple(shape) for entry in event["args"].get("output_type_shape", []) for shape in entry.values()]
+
+
+def _moved(event: Mapping[str, Any]) -> int:
+    """Return bytes of inputs, weights that the kernel still takes as inputs, and outputs."""
+    return sum(int(event["args"].get(key, 0)) for key in ("activation_size", "parameter_size", "output_size"))
+
+
+def _width(event: Mapping[str, Any]) -> int:
+    """Return bytes of one number of the first input."""
+    types = [kind for entry in event["args"].get("input_type_shape", []) for kind in entry]
+    return _BYTES.get(types[0], 4) if types else 4

@@ -1,0 +1,162 @@
+"""Results: the rows of a run, and what can be made of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import msgspec
+
+from quietframe.errors import OutputError, UsageError
+from quietframe.images import write_whole
+from quietframe_bench import columns
+from quietframe_bench.columns import Column, Table
+from quietframe_bench.rows import Row, read_rows, to_lines
+
+KINDS = (
+    *("speed", "sustained", "profile", "roofline", "startup", "live"),
+    *("images", "pairs", "video", "formats", "accuracy", "before_after"),
+)
+"""The modules in `quietframe_bench.kinds` that have rows, in the order in which they are shown."""
+
+
+class KindModule(Protocol):
+    """What the module of a kind has beside its measuring."""
+
+    TITLE: str
+    """The heading of its section of the page."""
+    COLUMNS: dict[type[Row], Sequence[Column]]
+    """Its types of rows, and the columns of each for CSV."""
+
+    def tables(self, rows: Sequence[Any]) -> list[Table]:
+        """Make the tables of its rows."""
+        ...
+
+    def draw(self, rows: Sequence[Any], all_rows: Sequence[Row]) -> list[str]:
+        """Draw its rows for the page, as HTML; `all_rows` are those of other kinds, too."""
+        ...
+
+
+@cache
+def kind_modules() -> tuple[KindModule, ...]:
+    """Import the modules of all kinds with rows."""
+    return tuple(importlib.import_module(f"quietframe_bench.kinds.{name}") for name in KINDS)  # type: ignore[return-value]
+
+
+class Results(Sequence[Row]):
+    """Rows, of one kind or of several.
+
+    Args:
+        rows: as they were measured or read.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = list(rows)
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(dict.fromkeys(row.kind for row in self.rows))
+        return f"<Results of {len(self.rows)} rows: {kinds or 'none'}>"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed, one line for each thing."""
+        return list(dict.fromkeys(failure for row in self.rows for failure in row.failures()))
+
+    def sections(self) -> Iterator[tuple[KindModule, list[Row]]]:
+        """Yield the rows of each kind with its module."""
+        for module in kind_modules():
+            if rows := [row for row in self.rows if type(row) in module.COLUMNS]:
+                yield module, rows
+
+    def tables(self) -> list[Table]:
+        """Make the tables that people read."""
+        return [table for module, rows in self.sections() for table in module.tables(rows)]
+
+    def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the rows as JSON Lines with all raw samples, and write them to a file if one is named."""
+        return _write(to_lines(self.rows).decode(), path, overwrite=overwrite)
+
+    def to_document(self) -> str:
+        """Return the rows and failures as one JSON document."""
+        return msgspec.json.encode({"rows": self.rows, "failures": self.failures}).decode()
+
+    def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the figures as CSV, a row for each, and write them to a file if one is named."""
+        groups = [
+            (module.COLUMNS[row_type], [row for row in rows if type(row) is row_type])
+            for module, rows in self.sections()
+            for row_type in module.COLUMNS
+            if module.COLUMNS[row_type]
+        ]
+        return _write(columns.to_csv(groups), path, overwrite=overwrite)
+
+    def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the tables as Markdown under the machines they were measured on, and write them if a file is named."""
+        where = "\n\n".join(dict.fromkeys(measured_on(row) for row in self.rows if not row.error))
+        text = f"{where}\n\n{columns.to_markdown(self.tables())}" if where else columns.to_markdown(self.tables())
+        return _write(text, path, overwrite=overwrite)
+
+    def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return a page with tables and plots that loads nothing, and write it to a file if one is named."""
+        from quietframe_bench.page import to_html
+
+        return _write(to_html(self), path, overwrite=overwrite)
+
+    def print(self) -> None:
+        """Print the tables to standard output."""
+        columns.print_tables(self.tables())
+
+
+def row_types() -> dict[str, type[Row]]:
+    """Return the types of rows by their kind."""
+    return {str(row_type.__struct_config__.tag): row_type for module in kind_modules() for row_type in module.COLUMNS}
+
+
+def read_results(*paths: str | Path) -> Results:
+    """Read rows from files that `--out` or `Results.to_json` wrote. See `read_rows` for errors."""
+    return Results([row for path in paths for _, row in read_rows(path, row_types())])
+
+
+def measured_on(row: Row) -> str:
+    """Return what a row was measured on, in words."""
+    machine, versions = row.machine, row.versions
+    names = ("quietframe", "ai-edge-litert", "onnxruntime")
+    software = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
+    commit = f", commit {row.commit.sha[:10]}{' with changes' if row.commit.dirty else ''}" if row.commit else ""
+    board = f"{machine['board']}, " if machine.get("board") else ""
+    cores = f"{machine.get('physical_cores')} cores"
+    return f"{board}{machine.get('cpu')}, {cores}; Python {versions.get('python')}, {software}{commit}."
+
+
+def check_target(path: str | Path, *, overwrite: bool) -> None:
+    """Raise OutputError if a file cannot be written: its folder is missing, or it exists and may not be replaced."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: no such folder: {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder: name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already: pass --overwrite to replace it")
+
+
+def _write(text: str, path: str | Path | None, *, overwrite: bool) -> str:
+    if path is not None:
+        check_target(path, overwrite=overwrite)
+        write_whole(Path(path), text.encode())
+    return text

@@ -1,1 +1,0 @@
-"""`quietframe results`: one page of figures and pictures from the folders of finished trainings."""
