@@ -69,7 +69,7 @@ def _covered(box: Any, others: Sequence[Any]) -> float:
 
 
 def _outside(box: Any, frame: Any) -> float:
-    """Return the area of a box that leaves the frame, and as much again: a name that is cut is worse than one on another."""
+    """Return the area of a box that leaves the frame, twice: a name that is cut is worse than an overlap."""
     return 2 * (box.width * box.height - _covered(box, [frame]))
 
 

@@ -83,7 +83,7 @@ def _node(index: int, model: Any, operator: Any, tensors: Mapping[int, Mapping[s
 
 
 def _work(kind: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> tuple[int, int]:
-    """Return (multiply-accumulates, weights). Kernels lie as (out, …, in), depthwise ones as (1, …, out), images as NHWC."""
+    """Return (MACs, weights). Kernels lie as (out, …, in), depthwise ones as (1, …, out), images as NHWC."""
     if kind in ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D"):
         return convolution_macs(output, inputs[1], output[-1]), int(np.prod(inputs[1]))
     if kind == "TRANSPOSE_CONV":  # its first input is the shape of its output

@@ -43,7 +43,7 @@ class KindModule(Protocol):
 @cache
 def kind_modules() -> tuple[KindModule, ...]:
     """Import the modules of all kinds with rows."""
-    return tuple(importlib.import_module(f"quietframe_bench.kinds.{name}") for name in KINDS)  # type: ignore[return-value]
+    return tuple(importlib.import_module(f"quietframe_bench.kinds.{name}") for name in KINDS)
 
 
 class Results(Sequence[Row]):

@@ -104,8 +104,9 @@ def find_pairs(folder: Path, rule: PairRule, limit: int | None = None) -> list[T
 
 
 def split_by_scene(pairs: Sequence[TestImage], rule: PairRule) -> Halves:
-    """Return two halves of about as many pairs, no scene in both: the scenes, from that with most pairs down (of equals by
-    name), go to the half with fewer pairs so far.
+    """Return two halves of about as many pairs, no scene in both.
+
+    The scenes, from that with most pairs down (of equals by name), go to the half with fewer pairs so far.
 
     Raises UsageError where all show one scene, or the rule finds none in a name.
     """

@@ -95,7 +95,7 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
         profile_source: who measured them.
         notes: what a reader must know.
         clocks_ms: what one run of the engine takes by each clock, medians: `stopwatch` as in `bench speed`, `profiler`
-            a whole profiled run, `operators` the operators in it, `tool` the engine's own tool and `tool_avg` its average.
+            a whole profiled run, `operators` the operators in it, `tool` and `tool_avg` those of its own tool.
         engine_tool: what the engine's own tool says: `name`, and its figures or `missing`.
         runs_ns: each whole run by the profiler's clock.
         warmup_ns, samples_ns: the stopwatch's times of calls without a profiler.

@@ -13,6 +13,7 @@ import click
 
 from quietframe.cpu import physical_cores
 from quietframe.errors import SourceError, UsageError
+from quietframe.noise.formats import FORMATS
 from quietframe_bench import figures, options, plan
 from quietframe_bench.candidates import ImageSettings, QualityRow
 from quietframe_bench.classical import METHODS
@@ -51,7 +52,7 @@ class QualitySettings:
     limit: int | None = None
     every: int | None = None
     baselines: tuple[str, ...] | None = None
-    formats: tuple[str, ...] = tuple(formats.FORMATS)
+    formats: tuple[str, ...] = tuple(FORMATS)
     crop: tuple[int, int] = (0, 0)
     rule: pairs.PairRule = field(default_factory=pairs.PairRule)
     speed: SpeedSettings = field(default_factory=lambda: SpeedSettings(threads=(physical_cores(),)))
@@ -248,7 +249,7 @@ def command(
         limit=limit,
         every=every,
         baselines=_baselines(baselines, noise, kind),
-        formats=format_names or tuple(formats.FORMATS),
+        formats=format_names or tuple(FORMATS),
         crop=crop,
         rule=rule,
         speed=SpeedSettings(size_wh, (threads or physical_cores(),), runs, min_secs, warmup),

@@ -328,9 +328,9 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {
 
 def tables(rows: Sequence[Any]) -> list[Table]:
     """Make the tables of peaks and bandwidths, of what each model reaches, and of each model's layers."""
-    peaks, bandwidths, models = (
-        [row for row in rows if isinstance(row, row_type)] for row_type in (PeakRow, BandwidthRow, RooflineRow)
-    )
+    peaks = [row for row in rows if isinstance(row, PeakRow)]
+    bandwidths = [row for row in rows if isinstance(row, BandwidthRow)]
+    models = [row for row in rows if isinstance(row, RooflineRow)]
     made = [
         Table("the fastest run of the best of several models that only multiply", _PEAKS, peaks),
         Table("reading and writing while NumPy copies: the fastest round", _BANDWIDTHS, bandwidths),
@@ -348,18 +348,15 @@ def tables(rows: Sequence[Any]) -> list[Table]:
 
 def panels_of(rows: Sequence[Any]) -> list[figures.RooflinePanel]:
     """Make a panel for each model with layers to show."""
-    return [
-        figures.RooflinePanel(
-            row.label,
-            row.peak_gmacs_per_s,
-            row.peak_name,
-            (row.memory_gbytes_per_s, row.cache_gbytes_per_s),
-            row.layers,
-            row.gmacs_per_s,
-        )
-        for row in rows
-        if isinstance(row, RooflineRow) and row.layers
-    ]
+    panels = []
+    for row in rows:
+        if not (isinstance(row, RooflineRow) and row.layers):
+            continue
+        peak, memory, reached = row.peak_gmacs_per_s, row.memory_gbytes_per_s, row.gmacs_per_s
+        if peak and memory and reached:
+            widths = memory, row.cache_gbytes_per_s
+            panels.append(figures.RooflinePanel(row.label, peak, row.peak_name, widths, row.layers, reached))
+    return panels
 
 
 def write_plot(results: Results, path: Path) -> None:

@@ -298,12 +298,14 @@ def tables(rows: Sequence[VideoRow]) -> list[Table]:
 
 def _lines(row: VideoRow) -> list[_Line]:
     lines = []
-    names = ("psnr_db", "flicker_255", "estimated_sigma_255")
+    psnr, flicker, level = "psnr_db", "flicker_255", "estimated_sigma_255"
     if len(row.by_sequence) > 1:
         frames = sum(map(len, row.by_sequence.values()))
-        lines.append(_Line(row, "mean", frames, *(getattr(row, name) for name in names)))
+        lines.append(_Line(row, "mean", frames, row.psnr_db, row.flicker_255, row.estimated_sigma_255))
     for sequence, by_frame in row.by_sequence.items():
-        lines.append(_Line(row, sequence, len(by_frame), *(row.of_sequence(sequence, name) for name in names)))
+        of = row.of_sequence
+        figures = of(sequence, psnr), of(sequence, flicker), of(sequence, level)
+        lines.append(_Line(row, sequence, len(by_frame), *figures))
     for sequence in ["all"] if row.error else row.failed_sequences:
         lines.append(_Line(row, sequence, None, None, None, None, error=row.error or "failed"))
     return lines
