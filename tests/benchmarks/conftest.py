@@ -142,7 +142,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def make_row() -> Callable[..., dict[str, Any]]:
-    """A function that makes a row of `quietframe bench --json`: `make_row(median_ms, seed=, rounds=, **fields)`.
+    """A function that makes a row of `quietframe bench speed --out`: `make_row(median_ms, seed=, rounds=, **fields)`.
 
     Its samples lie 1 % around the median. Fields that hold an object are put into it, all others in place of what is.
     """
@@ -154,7 +154,7 @@ def _make_row(median_ms: float = 10.0, *, seed: int = 0, rounds: int = 5, **fiel
     spread = 1 + 0.01 * np.random.default_rng(seed).standard_normal(4 * rounds)
     shares = {"pre": 0.2, "engine": 0.7, "post": 0.1, "total": 1.0}
     row = {
-        "schema": 2,
+        "schema": 3,
         "kind": "speed",
         "finished_utc": "2026-01-02T03:04:05+00:00",
         "model": {"file": "nano.int8.tflite", "file_bytes": 5, "sha256": "aa"},

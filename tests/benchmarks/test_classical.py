@@ -71,8 +71,8 @@ def test_the_grid_in_words_names_its_values(method):
             if name == "hColor":
                 assert value in (setting["h"], 2 * setting["h"])
             elif value:
-                assert f"{name} " in METHODS[method].grid_says
-                assert f"{value:g}" in METHODS[method].grid_says
+                assert f"{name} " in METHODS[method].grid_text
+                assert f"{value:g}" in METHODS[method].grid_text
 
 
 def test_opencv_gets_the_threads():

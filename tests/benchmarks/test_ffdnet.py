@@ -10,11 +10,10 @@ keras = pytest.importorskip("keras", reason="FFDNet's files need the extra 'expo
 
 from quietframe import Denoiser  # noqa: E402
 from quietframe.errors import SourceError, UsageError  # noqa: E402
-from quietframe_bench import ffdnet_files  # noqa: E402
-from quietframe_bench.contenders import Contender  # noqa: E402
-from quietframe_bench.ffdnet import build, read_weights  # noqa: E402
-from quietframe_bench.ffdnet_files import make_files  # noqa: E402
-from quietframe_bench.image_quality import QualityRow, QualitySettings, judge_rows, pictures_of  # noqa: E402
+from quietframe_bench import ffdnet  # noqa: E402
+from quietframe_bench.candidates import Candidate, ImageSettings, judge_entries, new_entry  # noqa: E402
+from quietframe_bench.ffdnet import build, make_files, read_weights  # noqa: E402
+from quietframe_bench.rows import Run  # noqa: E402
 
 DATA = Path(os.environ.get("QUIETFRAME_DATA", "nowhere"))
 
@@ -61,7 +60,7 @@ def weights_folder(tmp_path):
     folder = tmp_path / "weights"
     folder.mkdir()
     for colour, channels in (("BGR", 3), ("GRAY", 1)):
-        np.savez(folder / ffdnet_files.WEIGHTS[colour], **arrays(channels))
+        np.savez(folder / ffdnet.WEIGHTS[colour], **arrays(channels))
     return folder
 
 
@@ -113,7 +112,7 @@ def test_files_are_made_once_for_the_same_weights_and_pictures(weights_folder, p
 
     first = made()
     assert made() == first
-    np.savez(weights_folder / ffdnet_files.WEIGHTS["BGR"], **arrays(3, seed=1))
+    np.savez(weights_folder / ffdnet.WEIGHTS["BGR"], **arrays(3, seed=1))
     second = made()
     assert second != first
     both = made(precisions=("fp32", "int8"), calibrate=picture_folder)
@@ -124,7 +123,7 @@ def test_files_are_made_once_for_the_same_weights_and_pictures(weights_folder, p
 
 
 def test_int8_without_pictures_to_calibrate_with_is_an_error(weights_folder, tmp_path):
-    with pytest.raises(UsageError, match="--peer-calibrate"):
+    with pytest.raises(UsageError, match="--ffdnet-calibrate"):
         make_files(weights_folder, "BGR", ("int8",), tmp_path / "made", calibrate=None)
 
 

@@ -10,14 +10,14 @@ from quietframe_bench.process import Child, ChildError
 
 def opened(child, path, **changes):
     request = {"task": "denoise", "size_wh": (64, 48), "threads": 1, "frames": None} | changes
-    return child.ask("open", model=str(path), **request)
+    return child.call("subject:TimedModel", model=str(path), **request)
 
 
 def test_a_child_measures_a_model(denoiser_file):
     with Child() as child:
         facts = opened(child, denoiser_file)
-        block = child.ask("block", warmup=2, runs=7, min_secs=0)
-        memory = child.ask("memory")
+        block = child.call("subject:TimedModel.time", warmup=2, runs=7, min_secs=0)
+        memory = child.call("subject:memory")
     assert facts["macs"] == 9 * 64 * 48  # the card says 9 a pixel
     assert min(facts["load_ms"], facts["first_frame_ms"], facts["import_ms"]) > 0
     assert len(block["warmup_ns"]) == 2
@@ -40,7 +40,7 @@ def test_the_parents_memory_is_not_the_childs(denoiser_file):
     ballast = np.ones(600_000_000, np.uint8)  # 600 MB, touched
     with Child() as child:
         opened(child, denoiser_file)
-        peak_mb = child.ask("memory")["peak_rss_mb"]
+        peak_mb = child.call("subject:memory")["peak_rss_mb"]
     assert ballast.nbytes / 1e6 > 2 * peak_mb
 
 
@@ -48,7 +48,7 @@ def test_children_do_not_see_each_other(denoiser_file):
     with Child() as small, Child() as large:
         opened(small, denoiser_file)
         opened(large, denoiser_file, size_wh=(4096, 4096))
-        assert large.ask("memory")["peak_rss_mb"] > small.ask("memory")["peak_rss_mb"] + 40
+        assert large.call("subject:memory")["peak_rss_mb"] > small.call("subject:memory")["peak_rss_mb"] + 40
 
 
 def test_an_error_comes_back_and_the_child_lives_on(denoiser_file, tmp_path):
@@ -57,8 +57,8 @@ def test_an_error_comes_back_and_the_child_lives_on(denoiser_file, tmp_path):
     with Child() as child:
         with pytest.raises(ChildError, match="not a LiteRT model"):
             opened(child, bad)
-        with pytest.raises(ChildError, match="no model is open"):
-            child.ask("block", warmup=0, runs=1, min_secs=0)
+        with pytest.raises(ChildError, match="no TimedModel is open"):
+            child.call("subject:TimedModel.time", warmup=0, runs=1, min_secs=0)
         assert opened(child, denoiser_file)["macs"]
 
 
@@ -67,9 +67,9 @@ def test_a_child_that_dies_says_how(denoiser_file):
         opened(child, denoiser_file)
         os.kill(child.pid, 11)
         with pytest.raises(ChildError, match=r"died \(SIGSEGV\)"):
-            child.ask("block", warmup=0, runs=1, min_secs=0)
+            child.call("subject:TimedModel.time", warmup=0, runs=1, min_secs=0)
         with pytest.raises(ChildError, match="died"):
-            child.ask("memory")
+            child.call("subject:memory")
 
 
 def test_a_file_in_the_working_folder_does_not_stand_in_for_a_package(denoiser_file, tmp_path, monkeypatch):

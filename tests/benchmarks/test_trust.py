@@ -44,11 +44,11 @@ def attempt(model: str) -> tuple[float, float]:
     """
     whole_ms, watched_ms = [], []
     with Child() as child:
-        task = child.ask("describe", model=model)["task"]
-        child.ask("open", model=model, task=task, size_wh=SIZE_WH, threads=1, frames=None)
+        task = child.call("subject:describe", model=model)["task"]
+        child.call("subject:TimedModel", model=model, task=task, size_wh=SIZE_WH, threads=1, frames=None)
         for _ in range(ROUNDS):
             whole_ms.append(1000 * (process_s(model, "denoise") - process_s(model, "make")) / FRAMES)
-            samples = child.ask("block", warmup=3, runs=FRAMES, min_secs=0)
+            samples = child.call("subject:TimedModel.time", warmup=3, runs=FRAMES, min_secs=0)
             watched_ms.append(np.mean(samples["stages_ns"]["total"]) / 1e6)
     return min(whole_ms), min(watched_ms)
 

@@ -166,8 +166,8 @@ def speed(
         resume: rows of an interrupted run with these settings on this machine; those that did not fail are kept.
 
     Returns:
-        A row for each model, size and number of threads, in that order; a model that cannot be opened gives one
-        row with its error.
+        A row for each model, size and number of threads, in that order, small sizes first; a model that cannot be
+        opened gives one row with its error.
 
     Raises:
         UsageError: the rows to resume were measured otherwise, or on another machine.

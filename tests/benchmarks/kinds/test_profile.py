@@ -8,7 +8,7 @@ import pytest
 
 from quietframe.zoo import builtin_models
 from quietframe_bench.operators import measure, own_tool
-from quietframe_bench.operators.measure import REST, OperatorRow, OperatorSettings, engines_own_time, measure_operators
+from quietframe_bench.kinds.profile import REST, OperatorRow, OperatorSettings, engines_own_time, measure_operators
 from quietframe_bench.operators.report import operator_tables
 from quietframe_bench.process import ChildError
 from quietframe_bench.report import print_results

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import json
-from io import StringIO
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import quietframe.cli
 from quietframe.errors import UsageError
-from quietframe_bench.compare import compare_files
-from quietframe_bench.compare_report import compare_table
+from quietframe_bench.columns import print_tables
+from quietframe_bench.kinds.compare import compare as compare_files
 
 MICRO = {"model": {"file": "micro.int8.tflite", "sha256": "cc"}, "name": "micro"}
 
@@ -20,20 +18,18 @@ def failed_row(make_row):
     """A function that makes the row of a model that could not be opened: it has told nothing of itself."""
 
     def make(error="no such operator", **fields):
-        row = make_row(error=error, size_wh=None, threads=None, samples_ns=None, round_runs=[], **fields)
+        row = make_row(error=error, size_wh=None, threads=None, samples_ns={}, round_runs=[], **fields)
         return {name: value for name, value in row.items() if name not in ("name", "precision", "engine")}
 
     return make
 
 
 @pytest.fixture
-def compare(capsys, monkeypatch):
-    """Run `quietframe compare …`; returns (exit code, standard output, standard error)."""
-    monkeypatch.setitem(quietframe.cli._COMMANDS, "compare", "quietframe_bench.compare_cli:compare")
-
+def compare(capsys):
+    """Run `quietframe bench compare …`; returns (exit code, standard output, standard error)."""
     def run(*args):
         with pytest.raises(SystemExit) as done:
-            quietframe.cli.main(["compare", *map(str, args)])
+            quietframe.cli.main(["bench", "compare", *map(str, args)])
         printed = capsys.readouterr()
         return done.value.code, printed.out, printed.err
 
@@ -54,7 +50,7 @@ def verdicts(write_rows):
 def test_the_table_and_the_json_tell_the_ratio_and_its_interval(compare, write_rows, make_row, tmp_path):
     target = tmp_path / "compared.json"
     old, new = write_rows("old", make_row(10)), write_rows("new", make_row(12.5, seed=1))
-    code, out, err = compare(old, new, "--json", target)
+    code, out, err = compare(old, new, "--out", target)
     assert (code, err) == (0, f"wrote {target}\n")
     document = json.loads(target.read_text())
     assert (document["kind"], document["old"], document["new"]) == ("compare", "old.jsonl", "new.jsonl")
@@ -81,12 +77,12 @@ def test_the_output_repeats(compare, write_rows, make_row):
     assert compare(old, new) == compare(old, new)
 
 
-def test_the_table_fits_a_terminal(write_rows, make_row):
+def test_the_table_fits_a_terminal(write_rows, make_row, capsys, monkeypatch):
     rows = make_row(234.5), make_row(999.9, threads=1)
     found = compare_files(write_rows("old", *rows), write_rows("new", *rows))
-    console = Console(width=80, file=StringIO())
-    console.print(*compare_table(found))
-    out = console.file.getvalue()
+    monkeypatch.setattr("quietframe_bench.columns.PIPE_WIDTH", 80)
+    print_tables(found.tables())
+    out = capsys.readouterr().out
     medians = [f"{row.stages['total'].old_p50_ms:.3f}" for row in found.rows]
     for said in ("nano int8 LiteRt", "1.000", "unclear", *medians):
         assert said in out
@@ -252,7 +248,7 @@ def test_other_settings_are_refused(compare, write_rows, make_row, name, value):
 def test_another_model_file_is_said_and_is_no_warning(compare, write_rows, make_row, tmp_path):
     target = tmp_path / "compared.json"
     old = write_rows("old", make_row())
-    code, out, err = compare(old, write_rows("new", make_row(model={"sha256": "bb"})), "--json", target)
+    code, out, err = compare(old, write_rows("new", make_row(model={"sha256": "bb"})), "--out", target)
     assert (code, err) == (0, f"wrote {target}\n")
     assert "nano int8 LiteRt: OLD and NEW are different model files" in out
     (row,) = json.loads(target.read_text())["rows"]
@@ -263,7 +259,7 @@ def test_another_model_file_is_said_and_is_no_warning(compare, write_rows, make_
 def test_warnings_go_to_standard_error_and_into_the_json(compare, write_rows, make_row, tmp_path):
     target = tmp_path / "compared.json"
     new = make_row(machine={"load_1min": 3}, versions={"numpy": "2.3.0"})
-    code, out, err = compare(write_rows("old", make_row()), write_rows("new", new), "--json", target)
+    code, out, err = compare(write_rows("old", make_row()), write_rows("new", new), "--out", target)
     assert code == 0
     assert "warning" not in out
     warnings = json.loads(target.read_text())["warnings"]
@@ -278,11 +274,11 @@ def test_warnings_go_to_standard_error_and_into_the_json(compare, write_rows, ma
         (("{old}", "{folder}/missing.jsonl"), "missing.jsonl: cannot be read (No such file or directory)"),
         (("{old}", "{folder}"), "cannot be read (Is a directory)"),
         (("{old}", "{folder}/empty.jsonl"), "the file is empty"),
-        (("{old}", "{folder}/document.json"), "document.json: holds schema 1, and schema 2 was expected"),
+        (("{old}", "{folder}/document.json"), "document.json: holds schema 1, and schema 3 was expected"),
         (("{old}", "{folder}/cut.jsonl"), "cut.jsonl: line 1 is cut off"),
-        (("{folder}/picture.png", "{old}"), "picture.png: line 1 is no JSON object"),
-        (("{old}", "{old}", "--json", "{folder}/no/c.json"), "no such folder"),
-        (("{old}", "{old}", "--json", "{old}"), "would overwrite a file that is compared"),
+        (("{folder}/picture.png", "{old}"), "picture.png: line 1 is no row of quietframe bench"),
+        (("{old}", "{old}", "--out", "{folder}/no/c.json"), "no such folder"),
+        (("{old}", "{old}", "--out", "{old}"), "would overwrite a file that is compared"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(compare, write_rows, make_row, tmp_path, args, says):

@@ -7,13 +7,14 @@ import pytest
 from quietframe.images import read_image
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
-from quietframe_bench.choice import choose_settings, every_for
-from quietframe_bench.image_quality import Picture, QualitySettings, pictures_of
+from quietframe_bench.candidates import ImageSettings, TestImage
+from quietframe_bench.kinds.baselines import choose_settings, every_for
+from quietframe_bench.rows import Run
 
 
 def test_the_setting_with_the_greatest_mean_psnr_is_chosen(picture_folder):
-    pictures = pictures_of(QualitySettings(picture_folder))[::2]
-    first, second = choose_settings(["median"], [5.0, 40.0], pictures, gray=False, seed=7)
+    pictures = ImageSettings(picture_folder).images()[::2]
+    first, second = choose_settings(Run({}), ["median"], [5.0, 40.0], pictures, gray=False, seed=7)
     assert [(choice.method, choice.sigma_255, choice.images) for choice in (first, second)] == [
         ("median", 5, 2),
         ("median", 40, 2),
@@ -37,8 +38,8 @@ def test_pictures_with_their_own_noise_need_no_level(tmp_path):
     clean[:, 16:] = 160
     for name, pixels in (("clean", clean), ("noisy", add_gaussian(clean, 30, np.random.default_rng(0)))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
-    picture = Picture("it", 0, tmp_path / "clean.png", tmp_path / "noisy.png")
-    (choice,) = choose_settings(["NLM"], [None], [picture], gray=True)
+    picture = TestImage("it", 0, tmp_path / "clean.png", tmp_path / "noisy.png")
+    (choice,) = choose_settings(Run({}), ["NLM"], [None], [picture], gray=True)
     assert choice.sigma_255 is None
     assert choice.setting["h"] >= 10
     assert len(choice.tried) == 16
@@ -46,7 +47,7 @@ def test_pictures_with_their_own_noise_need_no_level(tmp_path):
 
 def test_where_nothing_can_be_judged_there_is_no_setting(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG not really")
-    (choice,) = choose_settings(["median"], [25.0], [Picture("broken.png", 0, tmp_path / "broken.png")], gray=False)
+    (choice,) = choose_settings(Run({}), ["median"], [25.0], [TestImage("broken.png", 0, tmp_path / "broken.png")], gray=False)
     assert choice.setting is None
     assert "broken.png" in choice.error
 

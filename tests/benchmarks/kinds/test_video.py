@@ -11,7 +11,7 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.images import read_image
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
-from quietframe_bench.video_quality import VideoSettings, find_sequences, measure_video
+from quietframe_bench.kinds.video import VideoSettings, find_sequences, is_video_folder, measure_video
 
 
 def write_video(folder, frames, side=48):
@@ -33,7 +33,7 @@ def videos(tmp_path):
 
 def test_figures_are_those_of_the_denoiser_on_seeded_noise(blur_file, videos):
     rows = measure_video([blur_file], VideoSettings(videos, sigmas_255=(10.0, 25.0), seed=3))
-    assert [(row.name, row.sigma_255) for row in rows] == [
+    assert [(row.candidate, row.sigma_255) for row in rows] == [
         ("noisy input", 10),
         ("noisy input", 25),
         (blur_file.name, 10),
@@ -48,9 +48,9 @@ def test_figures_are_those_of_the_denoiser_on_seeded_noise(blur_file, videos):
             result = denoise(noisy)
             expected.append(psnr_db(clean, result))
             errors.append(result.astype(float) - clean)
-            assert rows[1].figures[name][path.name]["estimated_sigma_255"] == pytest.approx(estimate_noise(noisy))
+            assert rows[1].by_sequence[name][path.name]["estimated_sigma_255"] == pytest.approx(estimate_noise(noisy))
         flicker = [np.abs(b - a).mean() for a, b in pairwise(errors)]
-        figures = list(rows[3].figures[name].values())
+        figures = list(rows[3].by_sequence[name].values())
         assert [frame["psnr_db"] for frame in figures] == pytest.approx(expected)
         assert "flicker_255" not in figures[0], "nothing lies before the first frame"
         assert [frame["flicker_255"] for frame in figures[1:]] == pytest.approx(flicker)
@@ -62,35 +62,35 @@ def test_each_sequence_counts_alike_in_the_mean(blur_file, videos):
     for row in measure_video([blur_file], VideoSettings(videos, (25.0,))):
         for figure in ("psnr_db", "flicker_255"):
             of_both = [row.of_sequence(name, figure) for name in ("run", "walk")]
-            assert row.mean(figure) == pytest.approx(sum(of_both) / 2)
+            assert getattr(row, figure) == pytest.approx(sum(of_both) / 2)
 
 
 def test_a_blur_takes_noise_and_flicker_away(blur_file, videos):
     noisy, blurred = measure_video([blur_file], VideoSettings(videos, (25.0,)))
-    assert noisy.mean("flicker_255") == pytest.approx(25 * 2 / np.sqrt(np.pi), rel=0.1)
+    assert noisy.flicker_255 == pytest.approx(25 * 2 / np.sqrt(np.pi), rel=0.1)
     # The noise of each frame falls to a third, and with it what changes.
-    assert blurred.mean("flicker_255") == pytest.approx(noisy.mean("flicker_255") / 3, rel=0.1)
-    assert 5 < blurred.mean("psnr_db") - noisy.mean("psnr_db") < 9.6
+    assert blurred.flicker_255 == pytest.approx(noisy.flicker_255 / 3, rel=0.1)
+    assert 5 < blurred.psnr_db - noisy.psnr_db < 9.6
 
 
-def test_the_level_is_estimated_for_each_frame_and_not_told(denoiser_file, tmp_path):
-    # This model adds the level that it is told: on flat frames the mean error tells what that was.
+def test_the_level_is_estimated_for_each_frame_and_not_model(denoiser_file, tmp_path):
+    # This model adds the level that it is model: on flat frames the mean error tells what that was.
     for index in range(2):
         (tmp_path / "flat").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "flat" / f"{index}.png"), np.full((64, 64, 3), 100, np.uint8))
-    noisy, told = measure_video([denoiser_file], VideoSettings(tmp_path / "flat", (20.0,)))
-    for name in told.figures["flat"]:
-        level = noisy.figures["flat"][name]["estimated_sigma_255"]
-        noisy_mse, mse = (255**2 / 10 ** (row.figures["flat"][name]["psnr_db"] / 10) for row in (noisy, told))
+    noisy, model = measure_video([denoiser_file], VideoSettings(tmp_path / "flat", (20.0,)))
+    for name in model.by_sequence["flat"]:
+        level = noisy.by_sequence["flat"][name]["estimated_sigma_255"]
+        noisy_mse, mse = (255**2 / 10 ** (row.by_sequence["flat"][name]["psnr_db"] / 10) for row in (noisy, model))
         assert level != 20
         assert mse == pytest.approx(noisy_mse + level**2, rel=0.1)
 
 
 def test_the_same_seed_gives_the_same_figures(blur_file, videos):
     first, again, other = (measure_video([blur_file], VideoSettings(videos, (25.0,), seed, 2)) for seed in (0, 0, 1))
-    assert [row.figures for row in first] == [row.figures for row in again]
-    assert [row.figures for row in first] != [row.figures for row in other]
-    assert [len(frames) for row in first for frames in row.figures.values()] == [2] * 4
+    assert [row.by_sequence for row in first] == [row.by_sequence for row in again]
+    assert [row.by_sequence for row in first] != [row.by_sequence for row in other]
+    assert [len(frames) for row in first for frames in row.by_sequence.values()] == [2] * 4
 
 
 def test_a_sequence_that_fails_on_the_way_is_named_and_the_others_count(blur_file, videos):
@@ -98,19 +98,19 @@ def test_a_sequence_that_fails_on_the_way_is_named_and_the_others_count(blur_fil
     cv2.imwrite(str(videos / "run" / "00009.png"), np.zeros((50, 50, 3), np.uint8))
     write_video(videos / "stand", 2)
     for row in measure_video([blur_file], VideoSettings(videos, (25.0,))):
-        assert list(row.figures) == ["stand"]
-        assert row.failed.keys() == {"run", "walk"}
-        assert row.failed["walk"].startswith("00002.png: ")
-        assert str(videos) not in row.failed["walk"]
-        assert row.failed["run"].startswith("00009.png: Expected two images of one shape")
-        assert row.as_record()["sequences"] == 1
+        assert list(row.by_sequence) == ["stand"]
+        assert row.failed_sequences.keys() == {"run", "walk"}
+        assert row.failed_sequences["walk"].startswith("00002.png: ")
+        assert str(videos) not in row.failed_sequences["walk"]
+        assert row.failed_sequences["run"].startswith("00009.png: Expected two images of one shape")
+        assert len(row.by_sequence) == 1
 
 
 def test_models_that_fail_are_failed_rows(blur_file, classifier_file, videos, tmp_path):
     bad = tmp_path / "bad.tflite"
     bad.write_text("no model")
     rows = measure_video([bad, classifier_file, blur_file], VideoSettings(videos, (25.0,), limit=2))
-    errors = {row.name: row.error for row in rows}
+    errors = {row.candidate: row.error for row in rows}
     assert "not a LiteRT model" in errors["bad.tflite"]
     assert "does classify, not denoise" in errors[classifier_file.name]
     assert errors[blur_file.name] is errors["noisy input"] is None
@@ -143,3 +143,9 @@ def test_what_holds_no_video_is_an_error(videos, tmp_path):
     cv2.imwrite(str(videos / "cover.png"), np.zeros((8, 8), np.uint8))
     with pytest.raises(SourceError, match=r"holds frames and sequences of frames \(run, still, walk\)"):
         find_sequences(videos)
+
+
+def test_videos_are_told_from_images_by_numbered_frames_in_sub_folders(videos, picture_folder):
+    assert is_video_folder(videos)
+    assert not is_video_folder(videos / "walk")  # one sequence: say so with --as video
+    assert not is_video_folder(picture_folder)

@@ -6,7 +6,7 @@ import pytest
 from quietframe.engines import LiteRtEngine
 from quietframe.tasks.base import open_model
 from quietframe.zoo import builtin_models
-from quietframe_bench.operators.litert_file import copy_at_size, tflite_nodes
+from quietframe_bench.litert_file import copy_at_size, tflite_nodes
 
 
 @pytest.mark.parametrize("name", [name for name, path in builtin_models().items() if path.suffix == ".tflite"])

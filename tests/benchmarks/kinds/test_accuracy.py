@@ -9,7 +9,7 @@ import pytest
 from quietframe import Classifier
 from quietframe.cli import main
 from quietframe.errors import UsageError
-from quietframe_bench.accuracy import measure_accuracy
+from quietframe_bench.kinds.accuracy import AccuracySettings, accuracy
 
 
 @pytest.fixture
@@ -30,17 +30,17 @@ def sorted_folder(classifier_file, tmp_path):
 
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as done:
-        main(["bench", "--accuracy", *map(str, arguments)])
+        main(["bench", "accuracy", *map(str, arguments)])
     printed = capsys.readouterr()
     return done.value.code, printed.out, printed.err
 
 
 def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_folder, capsys, tmp_path):
     target = tmp_path / "rows.jsonl"
-    code, out, _ = run(capsys, classifier_file, "--data", sorted_folder, "--json", target)
+    code, out, _ = run(capsys, sorted_folder, classifier_file, "--out", target)
     assert code == 0
     (row,) = map(json.loads, target.read_text().splitlines())
-    assert (row["kind"], row["images"], row["accuracy"]) == ("accuracy", 10, 0.9)
+    assert (row["kind"], len(row["answers"]), row["accuracy"]) == ("accuracy", 10, 0.9)
     low, high = row["accuracy_95"]
     assert (low, high) == (pytest.approx(0.596, abs=0.001), pytest.approx(0.982, abs=0.001))  # Wilson's, 9 of 10
     assert "0.9000" in out and "0.5958 to 0.9821" in out
@@ -50,15 +50,15 @@ def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_fold
 
 
 def test_a_limit_takes_pictures_of_all_classes(classifier_file, sorted_folder):
-    (row,) = measure_accuracy([classifier_file], sorted_folder, limit=5)
-    assert len(row.said) == 5
+    (row,) = accuracy([classifier_file], sorted_folder, AccuracySettings(sorted_folder, 5))
+    assert len(row.answers) == 5
     assert len(set(row.classes.values())) == len(list(sorted_folder.iterdir()))
 
 
 def test_a_broken_picture_is_named_and_exit_1(classifier_file, sorted_folder, capsys):
     broken = next(sorted_folder.rglob("*.png"))
     broken.write_bytes(b"\x89PNG no")
-    code, out, err = run(capsys, classifier_file, "--data", sorted_folder)
+    code, out, err = run(capsys, sorted_folder, classifier_file)
     assert code == 1
     assert broken.name in err
     assert " 9 " in out
@@ -67,14 +67,14 @@ def test_a_broken_picture_is_named_and_exit_1(classifier_file, sorted_folder, ca
 def test_folders_that_are_no_labels_are_said(classifier_file, sorted_folder, capsys):
     (sorted_folder / "unheard of").mkdir()
     next(sorted_folder.rglob("*.png")).rename(sorted_folder / "unheard of" / "a.png")
-    code, _, err = run(capsys, classifier_file, "--data", sorted_folder)
+    code, _, err = run(capsys, sorted_folder, classifier_file)
     assert code == 1
     assert "'unheard of'" in err
     assert "named as its labels" in err
 
 
 def test_a_denoiser_is_a_failed_row(denoiser_file, classifier_file, sorted_folder):
-    failed, good = measure_accuracy([denoiser_file, classifier_file], sorted_folder)
+    failed, good = accuracy([denoiser_file, classifier_file], sorted_folder)
     assert "classify" in failed.error
     assert good.right == 9
 
@@ -82,10 +82,10 @@ def test_a_denoiser_is_a_failed_row(denoiser_file, classifier_file, sorted_folde
 def test_pictures_beside_the_folders_are_refused(classifier_file, sorted_folder):
     next(sorted_folder.rglob("*.png")).rename(sorted_folder / "a.png")
     with pytest.raises(UsageError, match="one folder for each class"):
-        measure_accuracy([classifier_file], sorted_folder)
+        accuracy([classifier_file], sorted_folder)
 
 
 def test_a_model_must_be_named(sorted_folder, capsys):
-    code, _, err = run(capsys, "--data", sorted_folder)
+    code, _, err = run(capsys, sorted_folder)
     assert code == 2
     assert "name its file" in err

@@ -24,7 +24,7 @@ from quietframe_bench.contenders import Contender
 from quietframe_bench.image_quality import QualityRow, QualitySettings, find_pictures
 from quietframe_bench.page import to_html
 from quietframe_bench.report import Report
-from quietframe_bench.speed import ROUNDS, SpeedSettings
+from quietframe_bench.kinds.speed import ROUNDS, SpeedSettings
 
 HAS_BM3D = importlib.util.find_spec("bm3d") is not None
 QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=ROUNDS, min_secs=0, warmup=0)
@@ -147,7 +147,7 @@ def test_the_notes_say_what_flatters_the_filters(measured):
     said = " ".join(notes(found, settings))
     assert "every second picture (2) of these same pictures" in said
     assert "that flatters the filters" in said
-    assert all(method.grid_says in said for method in METHODS.values())
+    assert all(method.grid_text in said for method in METHODS.values())
 
 
 def test_gray_pictures_are_compared_as_gray_frames(tmp_path, blur_file):

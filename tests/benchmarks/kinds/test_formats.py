@@ -18,12 +18,18 @@ from quietframe.noise import add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.quality import psnr_db, ssim
 from quietframe_bench.classical import METHODS
-from quietframe_bench.formats import best_setting, measure_formats, settings_for
-from quietframe_bench.formats_report import mean_lead_db
+from quietframe_bench.results import read_results
+from quietframe_bench.kinds.formats import FormatSettings, best_setting, mean_lead_db, settings_for
+from quietframe_bench.kinds.formats import measure_formats as measure_with
 
 pytest.importorskip("av", reason="H.264 needs the extra 'bench'")
 
 NAMES = ("a.png", "b.png", "c.png", "more/d.png")
+
+
+def measure_formats(folder, models, **settings):
+    """Measure with these settings."""
+    return measure_with(models, FormatSettings(folder, **settings)).rows
 
 
 def rng(name: str, index: int, sigma_255: float, seed: int = 0) -> np.random.Generator:
@@ -48,7 +54,7 @@ def test_rows_are_those_of_frames_encoded_and_denoised_by_hand(blur_file, pictur
     rows = measure_formats(
         picture_folder, [blur_file], formats=["rgb", "jpeg-80-420"], sigmas_255=[25.0], baselines=[], seed=3
     )
-    assert [(row.format, row.name, row.sigma_255) for row in rows] == [
+    assert [(row.format, row.candidate, row.sigma_255) for row in rows] == [
         ("rgb", "noisy input", 25),
         ("rgb", blur_file.name, 25),
         ("jpeg-80-420", "noisy input", 25),
@@ -58,7 +64,7 @@ def test_rows_are_those_of_frames_encoded_and_denoised_by_hand(blur_file, pictur
     pairs = noisy_jpegs(picture_folder, 25, seed=3)
     denoise = Denoiser(blur_file)
     results = [(clean, frame, denoise(frame)) for clean, frame in pairs]
-    assert list(blurred.figures) == list(NAMES)
+    assert list(blurred.by_image) == list(NAMES)
     assert noisy.mean("psnr_db") == pytest.approx(np.mean([psnr_db(*pair) for pair in pairs]))
     assert noisy.mean("estimated_sigma_255") == pytest.approx(np.mean([estimate_noise(frame) for _, frame in pairs]))
     assert blurred.mean("psnr_db") == pytest.approx(np.mean([psnr_db(clean, out) for clean, _, out in results]))
@@ -87,7 +93,7 @@ def test_the_bilateral_filter_is_at_its_best_over_the_set(blur_file, tmp_path):
         assert bilateral.mean("psnr_db") == pytest.approx(max(reached))
         assert bilateral.lead_db is None
         assert model.lead_db == pytest.approx(model.mean("psnr_db") - max(reached))
-        settings.append(bilateral.contender.setting)
+        settings.append(bilateral.setting)
     assert settings[0]["sigmaColor"] < settings[1]["sigmaColor"]
 
 
@@ -104,7 +110,7 @@ def test_nlm_is_tried_about_the_noise_level():
 
 def test_clean_frames_say_what_the_format_and_the_model_lost(blur_file, picture_folder):
     rows = measure_formats(picture_folder, [blur_file], formats=["rgb", "jpeg-80-420", "h264-20"], sigmas_255=[0.0])
-    assert [row.name for row in rows] == ["noisy input", blur_file.name] * 3  # no baselines
+    assert [row.candidate for row in rows] == ["noisy input", blur_file.name] * 3  # no baselines
     assert rows[0].mean("psnr_db") == 100
     assert rows[1].mean("psnr_db") == pytest.approx(rows[1].mean("psnr_to_input_db"))
     lost = [
@@ -123,8 +129,8 @@ def test_frames_are_cut_at_the_top_left_before_they_are_encoded(blur_file, pictu
     cropped = measure_formats(picture_folder, [blur_file], **settings, crop=(3, 5))
     by_hand = measure_formats(tmp_path / "cut", [blur_file], **settings)
     whole = measure_formats(picture_folder, [blur_file], **settings)
-    assert [row.figures for row in cropped] == [row.figures for row in by_hand]
-    assert cropped[1].figures != whole[1].figures
+    assert [row.by_image for row in cropped] == [row.by_image for row in by_hand]
+    assert cropped[1].by_image != whole[1].by_image
     with pytest.raises(UsageError, match=r"a\.png: 48×10 pixels to judge"):
         measure_formats(picture_folder, [blur_file], crop=(30, 0))
 
@@ -133,9 +139,9 @@ def test_every_second_image_has_the_noise_that_it_has_among_all(blur_file, pictu
     settings = {"formats": ["rgb"], "sigmas_255": [25.0], "baselines": []}
     every = measure_formats(picture_folder, [blur_file], **settings)
     second = measure_formats(picture_folder, [blur_file], **settings, every=2)
-    assert list(second[1].figures) == ["a.png", "c.png"]
-    assert second[1].figures.items() <= every[1].figures.items()
-    assert list(measure_formats(picture_folder, [], **settings, every=2, limit=1)[0].figures) == ["a.png"]
+    assert list(second[1].by_image) == ["a.png", "c.png"]
+    assert second[1].by_image.items() <= every[1].by_image.items()
+    assert list(measure_formats(picture_folder, [], **settings, every=2, limit=1)[0].by_image) == ["a.png"]
 
 
 def test_gray_images_are_three_equal_planes(blur_file, tmp_path):
@@ -150,7 +156,7 @@ def test_a_model_that_does_not_open_is_a_failed_row(blur_file, picture_folder, t
     (bad := tmp_path / "bad.tflite").write_text("no model")
     rows = measure_formats(picture_folder, [bad, blur_file], formats=["rgb"], sigmas_255=[25.0], baselines=[])
     assert [row.error is None for row in rows] == [True, False, True]
-    assert rows[2].figures
+    assert rows[2].by_image
 
 
 def test_two_files_of_one_name_stay_apart(blur_file, picture_folder, tmp_path):
@@ -159,7 +165,7 @@ def test_two_files_of_one_name_stay_apart(blur_file, picture_folder, tmp_path):
     other.write_bytes(blur_file.read_bytes())
     settings = {"formats": ["rgb"], "sigmas_255": [25.0], "baselines": []}
     rows = measure_formats(picture_folder, [blur_file, other], **settings)
-    assert [row.name for row in rows] == ["noisy input", str(blur_file), str(other)]
+    assert [row.candidate for row in rows] == ["noisy input", str(blur_file), str(other)]
 
 
 @pytest.mark.parametrize(
@@ -177,28 +183,28 @@ def test_what_there_is_not_is_an_error(blur_file, picture_folder, settings, erro
 
 
 def test_the_command_prints_tables_and_writes_them(bench, blur_file, picture_folder, tmp_path):
-    files = {name: tmp_path / f"rows.{name}" for name in ("json", "csv", "markdown")}
-    arguments = ["--formats", "--data", picture_folder, blur_file, "--format", "rgb,yuyv-422,jpeg-60-420"]
+    files = {name: tmp_path / f"rows.{name}" for name in ("out", "csv", "markdown")}
+    arguments = ["quality", picture_folder, blur_file, "--noise", "formats", "--format", "rgb,yuyv-422,jpeg-60-420"]
     written = [part for name, path in files.items() for part in (f"--{name}", path)]
     code, out, _ = bench(*arguments, "--baselines", "bilateral", "--crop", 3, 5, *written)
     assert code == 0
     assert out.count("jpeg-60-420 ") >= 5  # clean; PSNR and SSIM at σ 10 and 25
-    lines = [json.loads(line) for line in files["json"].read_text().splitlines()]
+    lines = [json.loads(line) for line in files["out"].read_text().splitlines()]
     assert [line["sigma_255"] for line in lines] == [0] * 6 + [10] * 9 + [25] * 9
     assert lines[0]["settings"] | {"folder": "pictures", "crop": [3, 5]} == lines[0]["settings"]
-    at_25 = {(line["format"], line["contender"]): line for line in lines if line["sigma_255"] == 25}
+    at_25 = {(line["format"], line["candidate"]): line for line in lines if line["sigma_255"] == 25}
     blurred = [at_25[name, blur_file.name] for name in ("rgb", "yuyv-422", "jpeg-60-420")]
     lead_db = np.mean([line["lead_db"] for line in blurred[:2]])  # jpeg-60-420 is left out
-    assert mean_lead_db(lines, blur_file.name, 25) == pytest.approx(lead_db)
+    assert mean_lead_db(read_results(files["out"]).rows, blur_file.name, 25) == pytest.approx(lead_db)
     markdown = files["markdown"].read_text()
-    sign = "+" if blurred[0]["lead_db"] > 0 else "−"
+    sign = "+" if blurred[0]["lead_db"] > 0 else "-"
     assert f"{blurred[0]['psnr_db']:.2f} ({sign}{abs(blurred[0]['lead_db']):.2f})" in markdown
     (mean,) = [line for line in markdown.splitlines() if line.startswith("| mean") and f"{abs(lead_db):.2f})" in line]
     assert f"{np.mean([line['psnr_db'] for line in blurred[:2]]):.2f}" in mean
     rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
     assert len(rows) == len(lines)
     assert float(rows[-1]["lead_db"]) == pytest.approx(blurred[2]["lead_db"])
-    assert bench("--from", files["json"])[1] == out
+    assert bench("report", files["out"])[1] == out
 
 
 @pytest.mark.parametrize(
@@ -207,12 +213,11 @@ def test_the_command_prints_tables_and_writes_them(bench, blur_file, picture_fol
         (("--format", "rgb,mpeg"), "Unknown format 'mpeg'"),
         (("--baselines", "median"), "Unknown baseline 'median'"),
         (("--crop", "3", "-5"), "-5"),
-        (("--threads", "2"), "--threads does not go with"),
-        (("--quality",), "one of them"),
+        (("--as", "video"), "--noise formats needs a folder of images"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(bench, blur_file, picture_folder, args, says):
-    code, out, err = bench("--formats", "--data", picture_folder, blur_file, *args)
+    code, out, err = bench("quality", picture_folder, blur_file, "--noise", "formats", *args)
     assert code == 2
     assert out == ""
     assert says in err
@@ -221,7 +226,7 @@ def test_wrong_input_is_one_line_and_exit_2(bench, blur_file, picture_folder, ar
 
 def test_a_failed_model_is_exit_1(bench, picture_folder, tmp_path):
     (bad := tmp_path / "bad.tflite").write_text("no model")
-    code, out, err = bench("--formats", "--data", picture_folder, bad, "--format", "rgb", "--baselines", "none")
+    code, out, err = bench("quality", picture_folder, bad, "--noise", "formats", "--format", "rgb", "--baselines", "none")
     assert code == 1
     assert "failed" in out
     assert err.count("bad.tflite") == 1

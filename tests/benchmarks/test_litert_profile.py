@@ -8,11 +8,11 @@ import pytest
 
 from quietframe import Denoiser
 from quietframe.zoo import builtin_models
-from quietframe_bench.operators.litert_file import tflite_nodes
-from quietframe_bench.operators.litert_library import Event, ProfiledModel, ProfileUnavailableError, read_events
-from quietframe_bench.operators.litert_profile import match
-from quietframe_bench.operators.nodes import Node
-from quietframe_bench.operators.profile import WholeGraph, open_profile
+from quietframe_bench.litert_file import tflite_nodes
+from quietframe_bench.litert_profile import Event, ProfiledModel, ProfileUnavailableError, match, read_events
+
+from quietframe_bench.nodes import Node
+from quietframe_bench.kinds.profile import WholeGraph, open_profile
 
 
 def inputs_of(path):
@@ -123,7 +123,7 @@ def test_a_delegate_is_not_counted_on_top_of_its_operators():
 
 
 def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
-    from quietframe_bench.operators import litert_library
+    from quietframe_bench import litert_profile as litert_library
 
     litert_library._library.cache_clear()
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "2.1.6")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quietframe_bench.compare import compare_files
+from quietframe_bench.kinds.compare import compare as compare_files
 
 HUGE = 10**400
 
@@ -29,7 +29,7 @@ def warnings_of(write_rows):
         ({"machine": {"cpu": "\x1b[2J\n"}}, r"other machine (cpu Cortex-A76, '\x1b[2J\n')"),
         ({"versions": {"numpy": "2.3.0"}}, "other versions (numpy 2.4.6, 2.3.0)"),
         ({"versions": {"onnxruntime": "1.20"}}, "other versions (onnxruntime none, 1.20)"),
-        ({"settings": {"frames": "clips"}}, "other pictures (frames none, clips)"),
+        ({"settings": {"frames": "clips"}}, "other frames (frames none, clips)"),
         ({"commit": {"sha": "abcdef0123", "dirty": True}}, "NEW was measured in a changed checkout of commit abcdef0:"),
         ({"machine": {"load_1min": 2.1}}, "NEW was measured on a busy machine (load 2.1 on 4 cores)"),
     ],

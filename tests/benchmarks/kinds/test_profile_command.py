@@ -8,9 +8,9 @@ import pytest
 
 from quietframe.zoo import builtin_models
 from quietframe_bench import operators, roof
-from quietframe_bench.operators.litert_file import tflite_nodes
+from quietframe_bench.litert_file import tflite_nodes
 from quietframe_bench.roof import measure
-from quietframe_bench.roof.measure import Bandwidth, Peak, Roof
+from quietframe_bench.kinds.roofline import Bandwidth, Peak, Roof
 from quietframe_bench.rows import read_rows
 
 

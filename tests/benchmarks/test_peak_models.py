@@ -6,9 +6,8 @@ import pytest
 pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 
 from quietframe.engines import LiteRtEngine, OnnxEngine
-from quietframe_bench.operators.litert_file import tflite_nodes
-from quietframe_bench.roof.onnx_writer import OnnxGraph
-from quietframe_bench.roof.trials import LAYERS, TRIALS, Trial, litert_trial, onnx_trial
+from quietframe_bench.litert_file import tflite_nodes
+from quietframe_bench.peak_models import LAYERS, TRIALS, Trial, litert_trial, onnx_trial
 
 SMALL = [Trial(16, (12, 20), kernel=3), Trial(24, (10, 14), kernel=1), Trial(32, (8, 0))]
 
@@ -18,7 +17,7 @@ def real(values, dtype):
 
 
 def run(engine, trial, dtype, *, channels_first):
-    picture = engine.inputs["in"].from_declared(trial.picture(dtype, channels_first=channels_first))
+    picture = engine.inputs["in"].from_declared(trial.image(dtype, channels_first=channels_first))
     found = engine.run({"in": picture})["out"]
     return real(engine.outputs["out"].as_declared(found), dtype)
 
@@ -46,7 +45,7 @@ def test_a_trial_computes_the_same_in_every_engine_and_precision(trial, tmp_path
 @pytest.mark.parametrize("trial", [*SMALL, *TRIALS], ids=lambda trial: trial.name)
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_a_tflite_trial_is_what_it_says(trial, dtype):
-    shape = trial.picture(dtype, channels_first=False).shape
+    shape = trial.image(dtype, channels_first=False).shape
     nodes = tflite_nodes(litert_trial(trial, dtype), {"in": shape})
     assert [node.kind for node in nodes] == ["CONV_2D" if trial.kernel else "FULLY_CONNECTED"] * LAYERS
     assert sum(node.macs for node in nodes) == trial.macs
@@ -63,22 +62,3 @@ def test_an_onnx_trial_is_a_valid_model(trial, dtype):
     onnx.checker.check_model(model, full_check=True)
     kinds = {True: ("Conv", "QLinearConv"), False: ("MatMul", "QLinearMatMul")}[bool(trial.kernel)]
     assert [node.op_type for node in model.graph.node] == [kinds[dtype != "float32"]] * LAYERS
-
-
-def test_the_writer_writes_what_the_onnx_package_reads():
-    onnx = pytest.importorskip("onnx")
-    from onnx import numpy_helper
-
-    graph = OnnxGraph()
-    values = np.arange(-300, 300, dtype=np.int32).reshape(2, 300)
-    graph.constant("c", values)
-    graph.node("Pad", ["in", "c"], "out", one=7, many=[1, 128, 70_000])
-    model = onnx.load_from_string(graph.to_bytes({"in": ("uint8", (1, 300))}, {"out": ("float32", (2,))}))
-    (constant,), (node,) = model.graph.initializer, model.graph.node
-    np.testing.assert_array_equal(numpy_helper.to_array(constant), values)
-    assert (constant.name, node.op_type, list(node.input), list(node.output)) == ("c", "Pad", ["in", "c"], ["out"])
-    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    assert attributes == {"one": 7, "many": [1, 128, 70_000]}
-    (image,) = model.graph.input
-    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [1, 300]

@@ -9,9 +9,9 @@ pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from quietframe_bench.operators.nodes import Node
-from quietframe_bench.operators.onnx_profile import match, split_runs
-from quietframe_bench.operators.profile import open_profile
+from quietframe_bench.nodes import Node
+from quietframe_bench.onnx_profile import match, split_runs
+from quietframe_bench.kinds.profile import open_profile
 
 SIDE = 24
 
@@ -65,7 +65,7 @@ def test_work_is_that_of_the_file_whatever_the_engine_makes_of_it(graph_file):
 
 
 def test_the_profile_runs_with_the_engines_own_settings(graph_file, monkeypatch):
-    from quietframe_bench.operators import onnx_profile
+    from quietframe_bench import onnx_profile
 
     seen = []
     real = onnx_profile.session_options

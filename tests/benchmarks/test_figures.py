@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 pytest.importorskip("matplotlib", reason="the plot needs the extra 'bench'")
 
 from quietframe.errors import OutputError
-from quietframe_bench.pareto import Panel, Point, draw, front
+from quietframe_bench.figures import FrontPanel, Point, front, front_figure, write_png
 
 
 def point(ms, psnr_db, name="it", family="ours", partly=False):
@@ -44,7 +44,7 @@ def test_a_panel_for_each_level_is_drawn(tmp_path):
     sizes = []
     for count in (1, 2):
         path = tmp_path / f"{count}.png"
-        draw([Panel(sigma, 20, points) for sigma in (15.0, 25.0)[:count]], path, "640×480")
+        write_png(front_figure([FrontPanel(sigma, 20, points) for sigma in (15.0, 25.0)[:count]], "640×480"), path)
         picture = cv2.imread(str(path))
         sizes.append(picture.shape)
         assert picture.std() > 10
@@ -54,4 +54,4 @@ def test_a_panel_for_each_level_is_drawn(tmp_path):
 
 def test_a_plot_that_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(OutputError, match="nowhere"):
-        draw([Panel(25.0, 20, [point(4, 30)])], tmp_path / "nowhere" / "plot.png", "")
+        write_png(front_figure([FrontPanel(25.0, 20, [point(4, 30)])], ""), tmp_path / "nowhere" / "plot.png")

@@ -7,11 +7,11 @@ import cv2
 import pytest
 
 from quietframe.errors import OutputError, UsageError
-from quietframe_bench.operators.measure import OperatorRow
+from quietframe_bench.kinds.profile import OperatorRow
 from quietframe_bench.process import ChildError
 from quietframe_bench.report import print_results
 from quietframe_bench.roof import measure
-from quietframe_bench.roof.measure import Bandwidth, Peak, Roof, layers_of, measure_roof, reached
+from quietframe_bench.kinds.roofline import Bandwidth, Peak, Roof, layers_of, measure_roof, reached
 from quietframe_bench.roof.report import roof_tables
 from quietframe_bench.timing import Samples
 

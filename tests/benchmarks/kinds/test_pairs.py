@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quietframe.errors import SourceError, UsageError
-from quietframe_bench.image_quality import Picture
-from quietframe_bench.pairs import PairRule, find_pairs, split_by_scene
+from quietframe_bench.candidates import TestImage
+from quietframe_bench.kinds.pairs import PairRule, find_pairs, split_by_scene
 
 DATA = Path(os.environ.get("QUIETFRAME_DATA", "nowhere"))
 
@@ -73,7 +73,7 @@ def test_the_scene_can_be_told_by_an_expression():
 
 def pairs_of(counts):
     names = [f"{scene}_{number}" for scene, count in counts.items() for number in range(count)]
-    return [Picture(name, index, Path(f"{name}.png")) for index, name in enumerate(names)]
+    return [TestImage(name, index, Path(f"{name}.png")) for index, name in enumerate(names)]
 
 
 @given(st.dictionaries(st.text("abcde", min_size=1, max_size=3), st.integers(1, 9), min_size=2))

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
-from quietframe_bench.operators import own_tool
-from quietframe_bench.operators.litert_file import copy_at_size
-from quietframe_bench.operators.own_tool import ToolError, run_litert_benchmark
+from quietframe_bench import engine_tool
+from quietframe_bench.litert_file import copy_at_size
+from quietframe_bench.engine_tool import ToolError, run_litert_benchmark
 
 needs_tool = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_litert.tools") is None, reason="litert-benchmark comes with LiteRT 2.2"
@@ -33,6 +33,6 @@ def test_a_file_that_it_cannot_run_is_one_line(tmp_path):
 
 
 def test_where_it_is_not_installed_that_is_said(monkeypatch, denoiser_file):
-    monkeypatch.setattr(own_tool, "_MODULE", "no_such_package.tools.benchmark")
+    monkeypatch.setattr(engine_tool, "_MODULE", "no_such_package.tools.benchmark")
     with pytest.raises(ToolError, match=r"not installed: it comes with ai-edge-litert 2\.2"):
         run_litert_benchmark(denoiser_file, threads=1, warmup=0, runs=1)
