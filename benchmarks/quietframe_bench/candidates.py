@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quietframe_bench.plan import OnStep, describe_denoiser, find_images, ignore_step
 from quietframe_bench.process import Child, ChildError
-from quietframe_bench.rows import Row, Run, utc_now
+from quietframe_bench.rows import Row, Run, named_failure, utc_now
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ class QualityRow(Row, kw_only=True, tag="quality"):
     def failures(self) -> list[str]:
         """Say what failed; an image's own failure once, whoever was judged on it."""
         if self.error:
-            return [self.error if self.error.startswith(self.candidate) else f"{self.candidate}: {self.error}"]
-        return [why if image in why else f"{image}: {why}" for image, why in self.failed_images.items()]
+            return [named_failure(self.candidate, self.error)]
+        return [named_failure(image, why) for image, why in self.failed_images.items()]
 
 
 @dataclass

@@ -88,7 +88,7 @@ class Row(Struct, kw_only=True, tag_field="kind"):
 
     def failures(self) -> list[str]:
         """Say what failed, one line for each thing."""
-        return [f"{self.file or self.kind}: {self.error}"] if self.error else []
+        return [named_failure(self.file or self.kind, self.error)] if self.error else []
 
 
 class SizedRow(Row, kw_only=True):
@@ -187,6 +187,11 @@ def utc_now() -> str:
 def size_text(size_wh: Sequence[int]) -> str:
     """Return (width, height) as people write it."""
     return f"{size_wh[0]}×{size_wh[1]}"
+
+
+def named_failure(name: str, error: str) -> str:
+    """Return an error with the name of what failed in it, once."""
+    return error if name in error else f"{name}: {error}"
 
 
 def short(value: object) -> str:

@@ -161,11 +161,11 @@ KNOWN = {15: (31.0732, 34.9446, 34.6385), 25: (28.1691, 32.2414, 32.1384), 50: (
 )
 def test_the_published_weights_give_the_published_quality(tmp_path):
     files = make_files(DATA / "peers", "BGR", ("fp32",), tmp_path, calibrate=None)
-    contender = Contender("FFDNet", model=files["fp32"])
-    rows = [
-        QualityRow(Contender(contender.name, model=contender.model, told_255=sigma_255), float(sigma_255))
+    run = Run({})
+    entries = [
+        new_entry(run, Candidate("FFDNet", model=files["fp32"], given_sigma_255=sigma_255), float(sigma_255))
         for sigma_255 in KNOWN
     ]
-    judge_rows(rows, pictures_of(QualitySettings(DATA / "cbsd68", limit=3)), measures=("psnr_db",))
-    for row, known in zip(rows, KNOWN.values(), strict=True):
-        assert [figures["psnr_db"] for figures in row.figures.values()] == pytest.approx(known, abs=0.005)
+    judge_entries(entries, ImageSettings(DATA / "cbsd68", limit=3).images(), measures=("psnr_db",))
+    for entry, known in zip(entries, KNOWN.values(), strict=True):
+        assert [figures["psnr_db"] for figures in entry.row.by_image.values()] == pytest.approx(known, abs=0.005)

@@ -7,13 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quietframe.errors import QuietFrameError, SourceError, UsageError
-from quietframe_bench.rows import SCHEMA, read_rows
+from quietframe_bench.results import Results, row_types
+from quietframe_bench.rows import SCHEMA
+from quietframe_bench.rows import read_rows as read_typed_rows
 
 
 def make_row(**fields):
     return {
         "schema": SCHEMA,
         "kind": "quality",
+        "candidate": "m",
         "finished_utc": "2026-01-02T03:04:05+00:00",
         "model": {"file": "m.int8.tflite", "file_bytes": 5, "sha256": "ab"},
         "settings": {},
@@ -22,6 +25,11 @@ def make_row(**fields):
         "commit": {"sha": "d885457", "dirty": False},
         **fields,
     }
+
+
+def read_rows(path):
+    """Read the rows of all kinds."""
+    return [row for _, row in read_typed_rows(path, row_types())]
 
 
 def lines(*rows):
@@ -40,9 +48,21 @@ def read(tmp_path):
     return write_and_read
 
 
-def test_rows_of_all_kinds_come_back_as_written_and_in_order(read):
-    rows = [make_row(), make_row(kind="speed", more=[1, 2.5]), make_row(model=None, commit=None)]
-    assert read(lines(*rows)) == rows
+def test_rows_come_back_with_their_types_and_in_order(read):
+    first, second, third = read(lines(make_row(psnr_db=30.5), make_row(error="no"), make_row(model=None, commit=None)))
+    assert (first.kind, first.candidate, first.psnr_db, first.model.file) == ("quality", "m", 30.5, "m.int8.tflite")
+    assert (second.error, second.commit.dirty) == ("no", False)
+    assert third.model is third.commit is None
+
+
+def test_what_is_written_is_read_again(tmp_path, read):
+    rows = read(lines(make_row(psnr_db=30.5, by_image={"a": {"psnr_db": 30.5}}), make_row(model=None)))
+    Results(rows).to_json(tmp_path / "again.jsonl")
+    assert read_rows(tmp_path / "again.jsonl") == rows
+
+
+def test_fields_of_later_versions_are_ignored(read):
+    assert read(lines(make_row(more=[1, 2.5])))[0].candidate == "m"
 
 
 def test_the_last_line_needs_no_end(read):
@@ -54,8 +74,8 @@ def test_windows_line_ends_are_taken(read):
 
 
 def test_other_line_ends_inside_a_text_are_no_ends_of_rows(read):
-    (row,) = read(lines(make_row(note="a\u2028b\x85c")))
-    assert row["note"] == "a\u2028b\x85c"
+    (row,) = read(lines(make_row(error="a\u2028b\x85c")))
+    assert row.error == "a\u2028b\x85c"
 
 
 def test_a_line_that_is_cut_off_is_named(read):
@@ -70,49 +90,49 @@ def test_a_first_line_that_is_cut_off_is_named(read, cut):
 
 
 def test_a_broken_line_in_the_middle_is_not_called_cut_off(read):
-    with pytest.raises(UsageError, match="line 2 is no JSON object"):
-        read(lines(make_row()) + '{"schema": 2,\n' + lines(make_row()))
+    with pytest.raises(UsageError, match="line 2 is no row of quietframe bench"):
+        read(lines(make_row()) + '{"schema": 3,\n' + lines(make_row()))
 
 
 def test_the_document_of_earlier_versions_is_told_by_its_schema(read):
     document = json.dumps({"schema": 1, "kind": "speed", "rows": [make_row()]}, indent=1) + "\n"
-    with pytest.raises(UsageError, match=r"holds schema 1, and schema 2 was expected: run .* again"):
+    with pytest.raises(UsageError, match=r"holds schema 1, and schema 3 was expected: measure again"):
         read(document)
 
 
-@pytest.mark.parametrize("schema", [1, 3, "2", 2.0, True, None, [2]])
+@pytest.mark.parametrize("schema", [1, 2, "3", 3.0, True, None, [3]])
 def test_another_schema_is_refused(read, schema):
-    with pytest.raises(UsageError, match=r"line 2: holds schema .*schema 2 was expected"):
+    with pytest.raises(UsageError, match=r"line 2: holds schema .*schema 3 was expected"):
         read(lines(make_row(), make_row(schema=schema)))
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "line 1 is no JSON object .*not UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "line 1 is no row of quietframe bench .*not UTF-8"),
         (b"\xff\xfe{\x00}\x00\n", "not UTF-8"),
-        ("model,size\ncamera-nano,640\n", "line 1 is no JSON object"),
+        ("model,size\ncamera-nano,640\n", "line 1 is no row of quietframe bench"),
         ("[]\n", r"expected an object. Received: \[\]"),
         ("7\n", "expected an object. Received: 7"),
         ("{}\n", "'schema' is missing"),
-        (lines(make_row()) + "\n" + lines(make_row()), "line 2 is no JSON object"),
-        ('{"schema": 2, "x": NaN}\n', "NaN is no JSON number"),
-        ('{"schema": 2, "x": -Infinity}\n', "-Infinity is no JSON number"),
-        ('{"schema": 2, "x": 1e999}\n', "1e999 is too large"),
-        ('{"schema": 2, "x": ' + "9" * 5000 + "}\n", "line 1 is no JSON object"),
+        (lines(make_row()) + "\n" + lines(make_row()), "line 2 is no row of quietframe bench"),
+        ('{"schema": 3, "x": NaN}\n', "NaN is no JSON number"),
+        ('{"schema": 3, "x": -Infinity}\n', "-Infinity is no JSON number"),
+        ('{"schema": 3, "x": 1e999}\n', "1e999 is too large"),
+        ('{"schema": 3, "x": ' + "9" * 5000 + "}\n", "line 1 is no row of quietframe bench"),
         ("[" * 100_000 + "\n", "nested too deep"),
         (lines(make_row()).replace("quality", "\\ud800"), "not UTF-8"),
-        (lines(make_row(kind="a\nb")), "expected 'kind' to be text"),
-        (lines(make_row(kind="")), "expected 'kind' to be text"),
-        (lines(make_row(finished_utc=7)), "expected 'finished_utc' to be text. Received: 7"),
-        (lines(make_row(settings=None)), "expected 'settings' to be an object. Received: None"),
-        (lines(make_row(machine=[])), "expected 'machine' to be an object"),
-        (lines(make_row(versions="x" * 1000)), "Received: 'x{59}…$"),
-        (lines(make_row(model="m.tflite")), "expected 'model' to be an object or null"),
-        (lines(make_row(model={"file": "m"})), "model: 'sha256' is missing"),
-        (lines(make_row(model={"file": None, "sha256": "ab"})), "model: expected 'file' to be text"),
-        (lines(make_row(commit={"sha": "ab", "dirty": 1})), "commit: expected 'dirty' to be true or false"),
-        (lines({"schema": 2, "kind": "speed"}), "'finished_utc' is missing: run quietframe bench --json again"),
+        (lines(make_row(kind="a\nb")), "unknown kind of row"),
+        (lines(make_row(kind="")), "unknown kind of row"),
+        (lines(make_row(finished_utc=7)), "got `int` - at `\\$.finished_utc`"),
+        (lines(make_row(settings=None)), "got `null` - at `\\$.settings`"),
+        (lines(make_row(machine=[])), "got `array` - at `\\$.machine`"),
+        (lines(make_row(versions="x" * 1000)), "got `str` - at `\\$.versions`"),
+        (lines(make_row(model="m.tflite")), "got `str` - at `\\$.model`"),
+        (lines(make_row(model={"file": "m"})), "missing required field `sha256` - at `\\$.model`"),
+        (lines(make_row(model={"file": None, "sha256": "ab"})), "got `null` - at `\\$.model.file`"),
+        (lines(make_row(commit={"sha": "ab", "dirty": 1})), "got `int` - at `\\$.commit.dirty`"),
+        (lines({"schema": 3, "kind": "speed"}), "missing required field `finished_utc`"),
     ],
 )
 def test_what_is_no_file_of_rows_is_refused_in_one_line(read, content, says):
@@ -124,7 +144,7 @@ def test_what_is_no_file_of_rows_is_refused_in_one_line(read, content, says):
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \n\n"])
 def test_an_empty_file_says_how_to_write_one(read, content):
-    with pytest.raises(SourceError, match="the file is empty: quietframe bench --json FILE writes one"):
+    with pytest.raises(SourceError, match="the file is empty: quietframe bench speed --out FILE writes one"):
         read(content)
 
 

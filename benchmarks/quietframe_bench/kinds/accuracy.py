@@ -19,7 +19,7 @@ from quietframe_bench.kinds.speed import CIRCUMSTANCES
 from quietframe_bench.plan import OnStep, find_images, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, Time, utc_now
+from quietframe_bench.rows import Row, Run, Time, named_failure, utc_now
 
 TITLE = "Accuracy"
 
@@ -93,7 +93,7 @@ class AccuracyRow(Row, kw_only=True, tag="accuracy"):
 
     def failures(self) -> list[str]:
         """Say what failed."""
-        return super().failures() + [f"{image}: {why}" for image, why in self.failed_images.items()]
+        return super().failures() + [named_failure(image, why) for image, why in self.failed_images.items()]
 
 
 def accuracy(

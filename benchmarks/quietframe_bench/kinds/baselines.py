@@ -31,7 +31,7 @@ from quietframe_bench.kinds.speed import ROUNDS, SpeedSettings, rounds_of, stage
 from quietframe_bench.plan import OnStep, find_images, ignore_step, is_gray
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, StageTimes, SummaryRow, Time, utc_now
+from quietframe_bench.rows import Row, Run, StageTimes, SummaryRow, Time, named_failure, utc_now
 
 if TYPE_CHECKING:
     from quietframe.card import Colour
@@ -128,7 +128,7 @@ class TimeRow(Row, kw_only=True, tag="baseline-time"):
 
     def failures(self) -> list[str]:
         """Say why it could not be timed."""
-        return [f"{self.candidate}: {self.error}"] if self.error else []
+        return [named_failure(self.candidate, self.error)] if self.error else []
 
 
 class QualitySummary(SummaryRow, kw_only=True, tag="quality-summary"):
@@ -463,7 +463,7 @@ def _notes(
 ) -> list[str]:
     """Say how the figures came about, and which methods they favour."""
     every = details["every"]
-    on = f"every {every}th image" if every > 1 else "every image"
+    on = f"one in {every} images" if every > 1 else "every image"
     grids = "; ".join(f"{method}: {METHODS[method].grid_text}" for method in settings.filters)
     size_wh, threads = settings.speed.sizes_wh[0], settings.speed.threads[0]
     kind = "gray" if details["gray"] else "colour"
