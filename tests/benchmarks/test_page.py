@@ -1,47 +1,50 @@
-"""The page of a run, made of lines, and in a real browser."""
+"""The page of results, made of rows, and in a real browser."""
 
 from __future__ import annotations
 
 import base64
-import json
 import re
-from functools import partial
 
-import numpy as np
+import msgspec
 import pytest
 
 from quietframe.cli import main
-from quietframe_bench.page import to_html
+from quietframe_bench.kinds.accuracy import AccuracyRow
+from quietframe_bench.results import Results, read_results
+from quietframe_bench.rows import Run
 
 NASTY = "</script><img src=x onerror=alert(1)>.tflite"
 CELLS = "[...document.querySelectorAll('#speed tbody')[0].rows].map((row) => row.cells[{column}].textContent)"
 
 
+def run(*args):
+    """Run `quietframe bench …`; return the exit code."""
+    with pytest.raises(SystemExit) as done:
+        main(["bench", *map(str, args)])
+    return done.value.code
+
+
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, lasting):
-    """What a small run over two sizes wrote: `rows.jsonl` and `page.html`."""
-    from quietframe_bench.roof import measure
-
-    model, pictures = lasting
+    """What small runs wrote: rows of several kinds in `rows.jsonl`, and `page.html` of the first."""
+    model, images = lasting
     folder = tmp_path_factory.mktemp("run")
-    files = ("--json", folder / "rows.jsonl", "--html", folder / "page.html")
     grid = ("--size", "64x48,320x240", "--threads", "1", "--runs", "6", "--min-secs", "0")
-    quality = ("--data", pictures, "--sigma", "25")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as done:
-        patch.setattr(measure, "measure_roof", partial(measure.measure_roof, secs=0.02))
-        main(["bench", str(model), *grid, *map(str, (*quality, *files))])
-    assert done.value.code == 0
+    assert run("speed", model, *grid, "--out", folder / "speed.jsonl", "--html", folder / "page.html") == 0
+    assert run("quality", images, model, "--sigma", "25", "--out", folder / "quality.jsonl") == 0
+    small = ("--size", "64x48", "--threads", "1", "--runs", "3")
+    assert run("profile", model, *small, "--out", folder / "profile.jsonl") == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def lines(run_folder):
-    return [json.loads(line) for line in (run_folder / "rows.jsonl").read_text().splitlines()]
+def results(run_folder):
+    return read_results(*(run_folder / f"{name}.jsonl" for name in ("speed", "quality", "profile")))
 
 
-def test_the_page_is_made_of_the_lines_and_loads_nothing(run_folder, lines):
-    page = (run_folder / "page.html").read_text()
-    assert page == to_html(lines)
+def test_the_page_is_made_of_the_rows_and_loads_nothing(run_folder, results):
+    assert (run_folder / "page.html").read_text() == read_results(run_folder / "speed.jsonl").to_html()
+    page = results.to_html()
     addresses = re.findall(r"(?:src|href)=\"([^\"]*)\"|url\(([^)]*)\)", page)
     assert {re.match(r"#|data:", address or other) is not None for address, other in addresses} == {True}
     for svg in re.findall(r"data:image/svg\+xml;base64,([^\"]*)", page):
@@ -49,31 +52,36 @@ def test_the_page_is_made_of_the_lines_and_loads_nothing(run_folder, lines):
                                     base64.b64decode(svg).decode(), flags=re.DOTALL)  # fmt: skip
 
 
-def test_every_kind_of_line_has_its_section(run_folder, lines):
-    page = (run_folder / "page.html").read_text()
-    assert {line["kind"] for line in lines} == {"speed", "picture", "quality", "operators", "roof"}
-    for anchor in ("speed", "latency", "growth", "quality", "pictures", "settings"):
+def test_every_kind_of_row_has_its_section(results):
+    page = results.to_html()
+    assert {row.kind for row in results} == {"speed", "image", "quality", "profile"}
+    for anchor in ("speed", "quality-on-images", "operators", "before-and-after", "settings"):
         assert page.count(f'<section id="{anchor}">') == page.count(f'href="#{anchor}"') == 1
-    judged = next(line for line in lines if line["kind"] == "quality" and line["model"])
-    assert f">{judged['psnr_db']:.2f}<" in page
+    judged = next(row for row in results if row.kind == "quality" and row.model)
+    assert f">{judged.psnr_db:.2f}<" in page
+    slowest = max(next(row for row in results if row.kind == "profile").operators, key=lambda one: one.median_ms)
+    assert f">{slowest.median_ms:.3f}<" in page
+    for plot in ("Distribution of the time", "Time of a frame against its pixels", "PSNR against time"):
+        assert plot in page
 
 
-def test_a_section_without_lines_is_left_out(lines):
-    page = to_html([line for line in lines if line["kind"] == "speed"][:1])
+def test_a_section_without_rows_is_left_out(results):
+    page = Results([row for row in results if row.kind == "speed"][:1]).to_html()
     assert 'id="speed"' in page
-    assert not [anchor for anchor in ("growth", "quality", "pictures") if f'id="{anchor}"' in page]
+    assert not [anchor for anchor in ("operators", "before-and-after") if f'id="{anchor}"' in page]
 
 
-def test_names_are_text_and_failed_rows_are_told(lines):
-    failed = lines[0] | {"model": lines[0]["model"] | {"file": NASTY}, "error": "no <b>model</b>"}
-    page = to_html([failed, *lines])
+def test_names_are_text_and_failed_rows_are_said(results):
+    failed = msgspec.structs.replace(results[0], error="no <b>model</b>")
+    failed.model = msgspec.structs.replace(failed.model, file=NASTY)
+    page = Results([failed, *results]).to_html()
     assert NASTY not in page
     assert "no <b>" not in page
     assert "no &lt;b&gt;model" in page
 
 
-def test_a_run_in_which_all_failed_has_a_page(lines):
-    page = to_html([{**lines[0], "error": "broken"}])
+def test_a_run_in_which_all_failed_has_a_page(results):
+    page = Results([msgspec.structs.replace(results[0], error="broken")]).to_html()
     assert "broken" in page
     assert page.count("<h2>") == 2  # speed, which says so, and the settings
 
@@ -94,61 +102,46 @@ def test_it_shows_and_sorts_in_a_browser(browser, run_folder, size_wh):
     assert browser.run(CELLS.format(column=1)) == ["64×48", "320×240"], "sizes by their pixels, not their letters"
 
 
-def test_data_that_is_not_there_is_said_before_anything_is_measured(run_folder, lasting, capsys, tmp_path):
-    with pytest.raises(SystemExit) as done:
-        main(["bench", str(lasting[0]), "--html", str(tmp_path / "a.html"), "--data", str(tmp_path / "nowhere")])
-    assert done.value.code == 2
-    assert "nowhere" in capsys.readouterr().err
-    assert not np.any([path.suffix == ".html" for path in tmp_path.iterdir()])
-
-
-def test_a_page_of_several_files_without_measuring(run_folder, lines, tmp_path, capsys):
+def test_report_joins_files_without_measuring(run_folder, results, tmp_path, capsys):
+    files = [run_folder / f"{name}.jsonl" for name in ("speed", "quality", "profile")]
     target = tmp_path / "page.html"
-    with pytest.raises(SystemExit) as done:
-        main(["bench", "--from", str(run_folder / "rows.jsonl"), "--from", str(run_folder / "rows.jsonl"),
-              "--html", str(target)])  # fmt: skip
-    assert done.value.code == 0
-    assert target.read_text() == to_html([*lines, *lines])
-    assert lines[0]["model"]["file"] in capsys.readouterr().out
+    assert run("report", *files, "--html", target) == 0
+    assert target.read_text() == results.to_html()
+    assert results[0].file in capsys.readouterr().out
 
 
-def test_rows_that_lack_something_are_one_line(lines, tmp_path, capsys):
+def test_a_row_that_lacks_something_is_one_line(results, tmp_path, capsys):
     source = tmp_path / "rows.jsonl"
-    source.write_text(json.dumps({key: value for key, value in lines[0].items() if key != "stages"}) + "\n")
-    with pytest.raises(SystemExit) as done:
-        main(["bench", "--from", str(source), "--html", str(tmp_path / "page.html")])
-    assert done.value.code == 2
+    record = msgspec.to_builtins(results[0])
+    del record["samples_ns"]
+    source.write_bytes(msgspec.json.encode(record))
+    assert run("report", source, "--html", tmp_path / "page.html") == 2
     printed = capsys.readouterr()
-    assert "'stages'" in printed.err
+    assert "0 samples of 'pre'" in printed.err
     assert len(printed.err.splitlines()) == 1
     assert not (tmp_path / "page.html").exists()
 
 
-def test_startup_sustained_live_and_accuracy_have_sections(denoiser_file, tmp_path, lines, capsys):
+def test_a_report_of_rows_that_failed_is_done(results, tmp_path, capsys):
+    failed = msgspec.structs.replace(results[0], error="broken")
+    Results([failed]).to_json(tmp_path / "rows.jsonl")
+    assert run("report", tmp_path / "rows.jsonl") == 0
+    assert "failed" in capsys.readouterr().out
+
+
+def test_startup_sustained_live_and_accuracy_have_sections(denoiser_file, tmp_path, capsys):
     kinds = {
-        "startup": ["--startup", "--runs", "1", "--size", "64x48"],
-        "sustained": ["--sustained", "2", "--size", "64x48"],
-        "live": ["--live", "--secs", "2", "--size", "64x48"],
+        "startup": ["startup", "--runs", "1"],
+        "sustained": ["speed", "--sustained", "2"],
+        "live": ["live", "--seconds", "2"],
     }
-    for name, options in kinds.items():
-        with pytest.raises(SystemExit):
-            main(["bench", str(denoiser_file), *options, "--json", str(tmp_path / name)])
-    found = [json.loads(line) for name in kinds for line in (tmp_path / name).read_text().splitlines()]
-    right = {"images": 10, "accuracy": 0.9, "accuracy_95": [0.6, 0.98], "total_p50_ms": 1.0}
-    found.append({**found[0], "kind": "accuracy", **right})
-    page = to_html(found)
-    for anchor in ("cold-start", "sustained", "live", "accuracy"):
+    for name, args in kinds.items():
+        run(*args, denoiser_file, "--size", "64x48", "--out", tmp_path / name)
+    found = read_results(*(tmp_path / name for name in kinds))
+    figures = {"accuracy": 0.9, "accuracy_95": [0.6, 0.98], "total_p50_ms": 1.0}
+    found.rows.append(Run({}).row(AccuracyRow, denoiser_file, **figures))
+    page = found.to_html()
+    for anchor in ("startup", "sustained-speed", "real-time-loop", "accuracy"):
         assert f'id="{anchor}"' in page
-    assert f"{found[0]['ready_ms']:.1f}" in page
+    assert f"{found[0].ready_ms:.1f}" in page
     assert "0.6000 to 0.9800" in page
-
-
-def test_operators_and_the_roof_have_sections(run_folder, lines):
-    page = (run_folder / "page.html").read_text()
-    of_operators = [line for line in lines if line["kind"] == "operators"]
-    assert {tuple(line["size_wh"]) for line in of_operators} == {(64, 48)}
-    assert page.count('<section id="operators">') == page.count('<section id="roof">') == 1
-    slowest = max(of_operators[0]["operators"], key=lambda one: one["median_ms"])
-    assert f">{slowest['median_ms']:.3f}<" in page
-    peak = next(line for line in lines if line["kind"] == "roof" and line["row"] == "peak")
-    assert f">{peak['gmacs_per_s']:.0f}<" in page

@@ -597,6 +597,7 @@ def _measure(ctx: click.Context, models: Sequence[str], settings: SpeedSettings,
             kept = [row for row in before if isinstance(row, SpeedRow) and row.error is None]
             Results([*kept, *finished]).to_json(target, overwrite=True)
 
+    plan.find_models(models)  # a wrong name is said before anything else
     options.warn(plan.busy_warning(speed_run(settings).machine))
     try:
         with plan.progress_bar() as on_step:
