@@ -1,4 +1,4 @@
-"""Draws what denoisers make of details, enlarged side by side: `python -m quietframe_bench.crop_sheet OUT --help`.
+"""Draws what denoisers make of details, enlarged side by side: `python docs/research/crop_sheet.py --help`.
 
 For eyes only: figures come from `quietframe bench`. Here one sees whether a model smears, bleeds colour or leaves
 blotches.
@@ -22,12 +22,12 @@ from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import find_format
 from quietframe.quality import psnr_db
 from quietframe.zoo import find_model
-from quietframe_bench.choice import choose_settings
+from quietframe_bench.candidates import TestImage, open_candidate
 from quietframe_bench.classical import METHODS
-from quietframe_bench.contenders import make_denoiser
-from quietframe_bench.formats import best_setting, deliver_image
-from quietframe_bench.image_quality import Picture
-from quietframe_bench.pairs import SUFFIXES
+from quietframe_bench.kinds.baselines import choose_settings
+from quietframe_bench.kinds.formats import best_setting, deliver_image
+from quietframe_bench.kinds.pairs import SUFFIXES
+from quietframe_bench.rows import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,13 +39,13 @@ _INCHES = 1.9  # a cell
 
 @dataclass(frozen=True)
 class Crop:
-    """A square detail of a picture.
+    """A square detail of a image.
 
     Attributes:
-        path: the picture.
+        path: the image.
         left, top: of the detail, in pixels.
         label: what the sheet calls it.
-        noisy: the picture has a camera's own noise; else it is clean, and noise is added.
+        noisy: the image has a camera's own noise; else it is clean, and noise is added.
     """
 
     path: Path
@@ -64,12 +64,12 @@ class Crop:
             raise UsageError(f"Expected FILE@LEFT,TOP or FILE@LEFT,TOP@LABEL. Received: {text!r}") from None
         return cls(Path(path), left, top, rest[1] if len(rest) > 1 else Path(path).stem, noisy)
 
-    def cut(self, picture: Pixels, side: int) -> Pixels:
-        """The detail of a picture. Raises UsageError if it is not whole in it."""
-        height, width = picture.shape[:2]
+    def cut(self, image: Pixels, side: int) -> Pixels:
+        """The detail of a image. Raises UsageError if it is not whole in it."""
+        height, width = image.shape[:2]
         if not (0 <= self.left <= width - side and 0 <= self.top <= height - side):
             raise UsageError(f"{self.path}: {side}×{side} at {self.left},{self.top} is not within {width}×{height}")
-        return picture[self.top : self.top + side, self.left : self.left + side]
+        return image[self.top : self.top + side, self.left : self.left + side]
 
 
 @dataclass(frozen=True)
@@ -81,36 +81,36 @@ class Row:
 
 
 def make_rows(
-    crops: Sequence[Crop], contenders: Sequence[Path], *, sigma_255: float, side: int, seed: int = 0
+    crops: Sequence[Crop], models: Sequence[Path], *, sigma_255: float, side: int, seed: int = 0
 ) -> list[Row]:
-    """What the noisy picture, NLM and each contender show of every detail; whole pictures are denoised.
+    """What the noisy image, NLM and each model show of every detail; whole images are denoised.
 
     Args:
         crops: the details.
-        contenders: model files.
-        sigma_255: of the noise that is added to clean pictures.
+        models: model files.
+        sigma_255: of the noise that is added to clean images.
         side: of a detail, in pixels.
         seed: of that noise.
 
     Raises QuietFrameError for what cannot be read or run.
     """
-    pictures = []
+    images = []
     for index, crop in enumerate(crops):
         pixels = read_image(crop.path).pixels
         crop.cut(pixels, side)
         clean, noisy = _clean_twin(crop) if crop.noisy else pixels, pixels
         if not crop.noisy:
             noisy = add_gaussian(pixels, sigma_255, np.random.default_rng((seed, index)))
-        pictures.append((crop, clean, noisy))
-    denoisers = [make_denoiser(model=str(path), method=None, setting={}) for path in contenders]
-    settings = _nlm_settings(pictures, sigma_255)
+        images.append((crop, clean, noisy))
+    denoisers = [open_candidate(model=str(path), method=None, setting={}) for path in models]
+    settings = _nlm_settings(images, sigma_255)
     rows = []
-    for (crop, clean, noisy), setting in zip(pictures, settings, strict=True):
-        nlm: Any = make_denoiser(model=None, method="NLM", setting=setting)
+    for (crop, clean, noisy), setting in zip(images, settings, strict=True):
+        nlm: Any = open_candidate(model=None, method="NLM", setting=setting)
         cells: list[tuple[str, Pixels | None]] = [("", None if clean is None else crop.cut(clean, side))]
         for result in (noisy, *(denoise(noisy) for denoise in (nlm, *denoisers))):
-            said = "" if clean is None else f"{psnr_db(clean, result):.1f} dB"
-            cells.append((said, crop.cut(result, side)))
+            text = "" if clean is None else f"{psnr_db(clean, result):.1f} dB"
+            cells.append((text, crop.cut(result, side)))
         rows.append(Row(crop.label, cells))
     return rows
 
@@ -121,7 +121,7 @@ def make_format_rows(
     """Show every detail in every format: as delivered, by bilateral at its best and by each model, then clean.
 
     Args:
-        crops: details of clean pictures; whole ones are delivered and denoised.
+        crops: details of clean images; whole ones are delivered and denoised.
         models: model files.
         formats: names in `quietframe.noise.formats.FORMATS`.
         sigma_255: of the noise before the format, in 8-bit levels.
@@ -131,16 +131,16 @@ def make_format_rows(
     Raises QuietFrameError for what cannot be read or run.
     """
     clean = [read_image(crop.path).bgr for crop in crops]
-    details = [crop.cut(picture, side) for crop, picture in zip(crops, clean, strict=True)]
-    denoisers = [make_denoiser(model=str(path), method=None, setting={}) for path in models]
+    details = [crop.cut(image, side) for crop, image in zip(crops, clean, strict=True)]
+    denoisers = [open_candidate(model=str(path), method=None, setting={}) for path in models]
     rows = []
     for form in map(find_format, formats):
         noisy = [deliver_image(one, form, sigma_255, seed=seed, index=index) for index, one in enumerate(clean)]
         setting = best_setting("bilateral", sigma_255, list(zip(clean, noisy, strict=True)))
-        bilateral = make_denoiser(model=None, method="bilateral", setting=setting)
-        for crop, picture, frame, detail in zip(crops, clean, noisy, details, strict=True):
+        bilateral = open_candidate(model=None, method="bilateral", setting=setting)
+        for crop, image, frame, detail in zip(crops, clean, noisy, details, strict=True):
             results = [frame, *(denoise(frame) for denoise in (bilateral, *denoisers))]
-            cells = [(f"{psnr_db(picture, result):.1f} dB", crop.cut(result, side)) for result in results]
+            cells = [(f"{psnr_db(image, result):.1f} dB", crop.cut(result, side)) for result in results]
             rows.append(Row(f"{crop.label}, {form.name}", [*cells, ("", detail)]))
     return rows
 
@@ -154,31 +154,31 @@ def _clean_twin(crop: Crop) -> Pixels | None:
     return read_image(twin).pixels if twin.is_file() else None
 
 
-def _nlm_settings(pictures: Sequence[tuple[Crop, Pixels | None, Pixels]], sigma_255: float) -> list[dict[str, float]]:
-    """For each picture the best setting on the clean pictures, at the level that was added or is estimated."""
-    levels = [round(estimate_noise(noisy)) if crop.noisy else sigma_255 for crop, _, noisy in pictures]
-    files = list(dict.fromkeys(crop.path for crop, _, _ in pictures if not crop.noisy))
-    clean = [Picture(path.name, index, path) for index, path in enumerate(files)]
+def _nlm_settings(images: Sequence[tuple[Crop, Pixels | None, Pixels]], sigma_255: float) -> list[dict[str, float]]:
+    """For each image the best setting on the clean images, at the level that was added or is estimated."""
+    levels = [round(estimate_noise(noisy)) if crop.noisy else sigma_255 for crop, _, noisy in images]
+    files = list(dict.fromkeys(crop.path for crop, _, _ in images if not crop.noisy))
+    clean = [TestImage(path.name, index, path) for index, path in enumerate(files)]
     if not clean:
-        return [dict(METHODS["NLM"].textbook)] * len(pictures)
+        return [dict(METHODS["NLM"].textbook)] * len(images)
     wanted = list(dict.fromkeys(levels))
-    choices = choose_settings(["NLM"], wanted, clean, gray=False)
+    choices = choose_settings(Run({}), ["NLM"], wanted, clean, gray=False)
     found = {choice.sigma_255: dict(choice.setting or METHODS["NLM"].textbook) for choice in choices}
     return [found[level] for level in levels]
 
 
 def sheet(rows: Sequence[Row], titles: Sequence[str]) -> Figure:
-    """The rows below each other, a column for each contender."""
+    """The rows below each other, a column for each model."""
     from matplotlib.figure import Figure
 
     size = (_INCHES * len(titles) + 0.3, (_INCHES + 0.2) * len(rows) + 0.3)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     grid = figure.subplots(len(rows), len(titles), squeeze=False)
     for axes_row, row in zip(grid, rows, strict=True):
-        for axes, (said, pixels) in zip(axes_row, row.cells, strict=True):
+        for axes, (text, pixels) in zip(axes_row, row.cells, strict=True):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            axes.set_xlabel(said, fontsize=8, labelpad=2, color="#555555")
+            axes.set_xlabel(text, fontsize=8, labelpad=2, color="#555555")
             if pixels is not None:
                 colour = pixels if pixels.ndim == 2 else pixels[:, :, ::-1]
                 axes.imshow(colour, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -191,7 +191,7 @@ def sheet(rows: Sequence[Row], titles: Sequence[str]) -> Figure:
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("models", nargs=-1)
-@click.option("--crop", "crops", multiple=True, metavar="FILE@LEFT,TOP[@LABEL]", help="A detail of a clean picture.")
+@click.option("--crop", "crops", multiple=True, metavar="FILE@LEFT,TOP[@LABEL]", help="A detail of a clean image.")
 @click.option("--noisy", multiple=True, metavar="FILE@LEFT,TOP[@LABEL]", help="One of a noisy photograph.")
 @click.option(
     "--format", "formats", multiple=True, metavar="NAME", help="Each --crop as a camera's format delivers it."
@@ -207,7 +207,7 @@ def main(
     sigma_255: float,
     side: int,
 ) -> None:
-    """Write to OUT what NLM, with --format bilateral, at its best setting, and MODELS make of details of pictures."""
+    """Write to OUT what NLM, with --format bilateral, at its best setting, and MODELS make of details of images."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     try:
@@ -215,7 +215,7 @@ def main(
         if not wanted:
             raise UsageError("nothing to show: give --crop or --noisy")
         if formats and noisy:
-            raise UsageError("--format delivers clean pictures: give --crop, not --noisy")
+            raise UsageError("--format delivers clean images: give --crop, not --noisy")
         paths = [find_model(model) for model in models]
         names = [path.name.removesuffix(path.suffix).replace(".", " ") for path in paths]
         if formats:

@@ -174,9 +174,7 @@ def test_failed_rows_are_measured_again(bench, denoiser_file, tmp_path):
 def test_a_sustained_run_shows_its_start_and_its_end(bench, denoiser_file, tmp_path, monkeypatch):
     monkeypatch.setattr(sustained_module, "_PART_S", 1.0)
     target = tmp_path / "rows.jsonl"
-    code, out, _ = bench(
-        "speed", "--sustained", 2, denoiser_file, "--size", "64x48", "--threads", 1, "--out", target
-    )
+    code, out, _ = bench("speed", "--sustained", 2, denoiser_file, "--size", "64x48", "--threads", 1, "--out", target)
     assert code == 0
     (row,) = read(target)
     assert [part["from_s"] for part in row["parts"]] == pytest.approx([0, 1], abs=0.3)
@@ -321,9 +319,7 @@ def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, picture_
         for end in ("noisy", "clean"):
             (picture_folder / f"{name}-{end}.png").write_bytes(image)
     target = tmp_path / "rows.jsonl"
-    code, out, _ = bench(
-        "quality", picture_folder, denoiser_file, "--pair-suffixes=-noisy,-clean", "--out", target
-    )
+    code, out, _ = bench("quality", picture_folder, denoiser_file, "--pair-suffixes=-noisy,-clean", "--out", target)
     assert code == 0
     assert "noisy input" in out
     assert "constant level 0" in out  # there is no noise

@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 
 from quietframe_bench import engine_tool
-from quietframe_bench.litert_file import copy_at_size
 from quietframe_bench.engine_tool import ToolError, run_litert_benchmark
+from quietframe_bench.litert_file import copy_at_size
 
 needs_tool = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_litert.tools") is None, reason="litert-benchmark comes with LiteRT 2.2"

@@ -5,8 +5,8 @@ from threading import Lock
 import pytest
 
 from quietframe_bench import peak_runs
-from quietframe_bench.peak_runs import copy_memory, last_cache_bytes, run_trials
 from quietframe_bench.peak_models import Trial
+from quietframe_bench.peak_runs import copy_memory, last_cache_bytes, run_trials
 
 SMALL = (Trial(16, (12, 20), kernel=3), Trial(32, (8, 0)))
 

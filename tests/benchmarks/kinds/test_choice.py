@@ -47,7 +47,9 @@ def test_pictures_with_their_own_noise_need_no_level(tmp_path):
 
 def test_where_nothing_can_be_judged_there_is_no_setting(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG not really")
-    (choice,) = choose_settings(Run({}), ["median"], [25.0], [TestImage("broken.png", 0, tmp_path / "broken.png")], gray=False)
+    (choice,) = choose_settings(
+        Run({}), ["median"], [25.0], [TestImage("broken.png", 0, tmp_path / "broken.png")], gray=False
+    )
     assert choice.setting is None
     assert "broken.png" in choice.error
 

@@ -27,6 +27,7 @@ def failed_row(make_row):
 @pytest.fixture
 def compare(capsys):
     """Run `quietframe bench compare …`; returns (exit code, standard output, standard error)."""
+
     def run(*args):
         with pytest.raises(SystemExit) as done:
             quietframe.cli.main(["bench", "compare", *map(str, args)])

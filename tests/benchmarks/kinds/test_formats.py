@@ -18,9 +18,9 @@ from quietframe.noise import add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.quality import psnr_db, ssim
 from quietframe_bench.classical import METHODS
-from quietframe_bench.results import read_results
 from quietframe_bench.kinds.formats import FormatSettings, best_setting, mean_lead_db, settings_for
 from quietframe_bench.kinds.formats import measure_formats as measure_with
+from quietframe_bench.results import read_results
 
 pytest.importorskip("av", reason="H.264 needs the extra 'bench'")
 
@@ -226,7 +226,9 @@ def test_wrong_input_is_one_line_and_exit_2(bench, blur_file, picture_folder, ar
 
 def test_a_failed_model_is_exit_1(bench, picture_folder, tmp_path):
     (bad := tmp_path / "bad.tflite").write_text("no model")
-    code, out, err = bench("quality", picture_folder, bad, "--noise", "formats", "--format", "rgb", "--baselines", "none")
+    code, out, err = bench(
+        "quality", picture_folder, bad, "--noise", "formats", "--format", "rgb", "--baselines", "none"
+    )
     assert code == 1
     assert "failed" in out
     assert err.count("bad.tflite") == 1

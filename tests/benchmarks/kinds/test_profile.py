@@ -145,9 +145,7 @@ def test_the_clocks_can_be_asked_from_python(denoiser_file):
 
 def test_the_command_prints_the_clocks_and_writes_rows(bench, conditioned_file, tmp_path):
     target = tmp_path / "rows.jsonl"
-    code, out, _ = bench(
-        "profile", conditioned_file, "--size", "64x48", "--threads", 1, "--runs", 3, "--out", target
-    )
+    code, out, _ = bench("profile", conditioned_file, "--size", "64x48", "--threads", 1, "--runs", 3, "--out", target)
     assert code == 0
     for text in (conditioned_file.name, "64×48", "stopwatch", UNATTRIBUTED, "share"):
         assert text in out

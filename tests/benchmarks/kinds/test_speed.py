@@ -108,7 +108,9 @@ def test_blocks_hold_the_models_at_one_size(denoiser_file, blur_file, monkeypatc
 def test_rows_that_are_done_are_kept_and_not_measured_again(denoiser_file, blur_file):
     before = speed([denoiser_file], QUICK)
     opened = []
-    first, second = speed([denoiser_file, blur_file], QUICK, on_step=lambda text, *_: opened.append(text), resume=before)
+    first, second = speed(
+        [denoiser_file, blur_file], QUICK, on_step=lambda text, *_: opened.append(text), resume=before
+    )
     assert first is before[0]
     assert second.file == blur_file.name
     assert not any(denoiser_file.name in text for text in opened)

@@ -27,7 +27,9 @@ def test_the_exponent_is_that_of_the_times():
 
 
 def test_speedups_are_against_the_fewest_threads():
-    assert speedups(GRID[::-1]) == [("a", size, {2: pytest.approx(1.6)}) for size in ("1920×1080", "640×480", "320×240")]
+    assert speedups(GRID[::-1]) == [
+        ("a", size, {2: pytest.approx(1.6)}) for size in ("1920×1080", "640×480", "320×240")
+    ]
 
 
 def test_one_size_and_one_number_of_threads_tell_nothing():
