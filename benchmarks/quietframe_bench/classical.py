@@ -74,7 +74,7 @@ def _cbm3d(frame: Frame, setting: Setting, threads: int) -> Frame:
     try:
         import bm3d
     except ImportError as exc:
-        raise MissingExtraError("bm3d", "peers") from exc
+        raise MissingExtraError("bm3d", "baselines") from exc
     profile = bm3d.BM3DProfile()
     profile.num_threads = threads
     sigma = setting["sigma"] / 255

@@ -116,7 +116,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def build(weights: Weights) -> keras.Model:
-    """The network with its weights, its channels brought to BGR and to the order of `PixelUnshuffle`.
+    """Build the network with its weights, its channels brought to BGR and to the order of `PixelUnshuffle`.
 
     Input shape:
         image: (batch, height, width, 3) BGR or (batch, height, width, 1), [0, 1]; height and width even.
@@ -157,7 +157,7 @@ def build(weights: Weights) -> keras.Model:
 
 
 def channel_order(channels: int) -> Sequence[int]:
-    """For each channel of `PixelUnshuffle(2)` on BGR (rows, columns, colours), where it stands in the authors' order.
+    """Return for each channel of `PixelUnshuffle(2)` on BGR (rows, columns, colours), where it stands in the authors' order.
 
     They count colours first, from red to blue, then columns, then rows, as MATLAB does.
     """
@@ -170,7 +170,7 @@ def channel_order(channels: int) -> Sequence[int]:
 
 
 def how_to_get_weights(colour: Colour) -> str:
-    """One line for the user who has no weights."""
+    """Return one line for the user who has no weights."""
     return (
         f"--ffdnet-weights FOLDER with {WEIGHTS[colour]}: the published weights (github.com/cszn/FFDNet, "
         f"{_PUBLISHED[colour]}) as NumPy arrays w0, b0, w1, b1, …, HWIO float32"
@@ -178,14 +178,14 @@ def how_to_get_weights(colour: Colour) -> str:
 
 
 def file_name(colour: Colour, precision: Precision) -> str:
-    """What the file is called."""
+    """Return the name of the file."""
     return f"{_NAMES[colour]}.{precision}.tflite"
 
 
 def make_files(
     weights_folder: Path, colour: Colour, precisions: Sequence[Precision], out: Path, *, calibrate: Path | None
 ) -> dict[Precision, Path]:
-    """The network's TFLite files, made in `out` unless they are there from the same weights and calibration.
+    """Make the network's TFLite files in `out` unless they exist from the same weights and calibration.
 
     Args:
         weights_folder: holds one of `WEIGHTS`.
@@ -213,7 +213,7 @@ def make_files(
 
 
 def _is_made(path: Path, precision: Precision, weights: Weights, calibrated_with: str) -> bool:
-    """Whether a file is there that this version made from the same things, as its card tells."""
+    """Return whether a file exists that this version made from the same things, by its card."""
     if not path.is_file():
         return False
     try:
@@ -228,7 +228,7 @@ def _is_made(path: Path, precision: Precision, weights: Weights, calibrated_with
 
 
 def _folder_record(folder: Path | None) -> str:
-    """A folder and its images' names and sizes in one line, to tell whether it is the same again."""
+    """Return a line that changes with the names and sizes of a folder's images."""
     if folder is None:
         return "nothing"
     found = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in find_images(folder)]

@@ -103,7 +103,7 @@ class Point:
         ms: time of a frame.
         psnr_db: mean PSNR.
         family: `ours`, `network`, `classical` or `textbook`: how it is drawn.
-        partly: measured on a part of the pictures only; drawn hollow.
+        partly: measured on a part of the images only; drawn hollow.
     """
 
     name: str

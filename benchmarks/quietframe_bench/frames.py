@@ -1,4 +1,4 @@
-"""Frames to measure with: real pictures, and a different frame at every call."""
+"""Frames to measure with: real images, and a different frame at every call."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ NOISE_SIGMA_255 = 25.0
 
 _MARGIN = 64
 _POSITIONS = (_MARGIN + 1) ** 2
-_PICTURE_STEP, _NOISE_STEP = 1009, 2003  # primes that do not divide _POSITIONS: every position comes up
-_MOST_PICTURES = 16
+_IMAGE_STEP, _NOISE_STEP = 1009, 2003  # primes that do not divide _POSITIONS: every position comes up
+_MAX_IMAGES = 16
 
 
 class FrameFeed:
-    """Frames of one size: a window that moves over pictures, under another window that moves over noise.
+    """Frames of one size: a window that moves over images, under another window that moves over noise.
 
     No two of the first 17 million frames are alike.
 
     Args:
-        pictures: (h, w, 3) uint8 BGR, any size; each is scaled to cover the window and its moves.
+        images: (h, w, 3) uint8 BGR, any size; each is scaled to cover the window and its moves.
         size_wh: (width, height) of the frames.
         gray: give (H, W) frames in place of (H, W, 3).
         sigma_255: noise to add, in 8-bit levels; 0: none.
@@ -38,7 +38,7 @@ class FrameFeed:
 
     def __init__(
         self,
-        pictures: Sequence[NDArray[np.uint8]],
+        images: Sequence[NDArray[np.uint8]],
         size_wh: tuple[int, int],
         *,
         gray: bool = False,
@@ -47,14 +47,14 @@ class FrameFeed:
     ) -> None:
         self.size_wh, self.gray = size_wh, gray
         area_wh = size_wh[0] + _MARGIN, size_wh[1] + _MARGIN
-        covers = [_cover(picture, area_wh) for picture in pictures]
-        self._pictures = [cv2.cvtColor(cover, cv2.COLOR_BGR2GRAY) for cover in covers] if gray else covers
-        self._noise = _noise(self._pictures[0].shape, sigma_255, seed) if sigma_255 else None
+        covers = [_cover(image, area_wh) for image in images]
+        self._images = [cv2.cvtColor(cover, cv2.COLOR_BGR2GRAY) for cover in covers] if gray else covers
+        self._noise = _noise(self._images[0].shape, sigma_255, seed) if sigma_255 else None
 
     def frame(self, index: int) -> NDArray[np.uint8]:
-        """Frame number `index`, ≥ 0, rounded and clipped to uint8. Contiguous, and the caller's own."""
-        picture = self._pictures[index % len(self._pictures)]
-        window = self._window(picture, index * _PICTURE_STEP)
+        """Return frame number `index`, ≥ 0, rounded and clipped to uint8. Contiguous, and the caller's own."""
+        image = self._images[index % len(self._images)]
+        window = self._window(image, index * _IMAGE_STEP)
         if self._noise is None:
             return window.copy()
         noise = self._window(self._noise, index * _NOISE_STEP + index // _POSITIONS)
@@ -67,7 +67,7 @@ class FrameFeed:
 
 
 def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = False) -> FrameFeed:
-    """The bundled photograph with noise, or the first pictures of a folder or video as they are.
+    """Open a feed of the bundled photograph with noise, or the first images of a folder or video as they are.
 
     Args:
         source: a folder, a video or whatever `quietframe.open_source` takes; None: the bundled photograph.
@@ -76,7 +76,7 @@ def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = Fals
 
     Raises:
         SourceError: the source cannot be read.
-        UsageError: it holds no pictures.
+        UsageError: it holds no images.
     """
     if source is None:
         from quietframe.assets import photo_bgr
@@ -85,34 +85,34 @@ def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = Fals
     from quietframe.sources import open_source
 
     with open_source(source) as opened:
-        pictures = [_bgr(frame.bgr) for frame in islice(opened, _MOST_PICTURES)]
-    if not pictures:
+        images = [_bgr(frame.bgr) for frame in islice(opened, _MAX_IMAGES)]
+    if not images:
         raise UsageError(f"{Path(source)}: holds no frames to measure with")
-    return FrameFeed(pictures, size_wh, gray=gray)
+    return FrameFeed(images, size_wh, gray=gray)
 
 
 def feed_for(card: ModelCard, source: str | None, size_wh: tuple[int, int]) -> FrameFeed:
-    """Frames of the kind that a model takes: gray or in colour. See `open_feed`."""
+    """Open a feed of the kind that a model takes: gray or in colour. See `open_feed`."""
     image = card.tensor("image", "inputs")
     return open_feed(source, size_wh, gray=image is not None and image.colour == "GRAY")
 
 
-def _bgr(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+def _bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
 
 
-def _cover(picture: NDArray[np.uint8], area_wh: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale a picture so that it covers an area, and cut its middle."""
-    height, width = picture.shape[:2]
+def _cover(image: NDArray[np.uint8], area_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a image so that it covers an area, and cut its middle."""
+    height, width = image.shape[:2]
     scale = max(area_wh[0] / width, area_wh[1] / height)
     scaled_wh = max(area_wh[0], round(width * scale)), max(area_wh[1], round(height * scale))
-    scaled = cv2.resize(picture, scaled_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    scaled = cv2.resize(image, scaled_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     left, top = (scaled_wh[0] - area_wh[0]) // 2, (scaled_wh[1] - area_wh[1]) // 2
     return np.ascontiguousarray(scaled[top : top + area_wh[1], left : left + area_wh[0]])
 
 
 def _noise(shape: tuple[int, ...], sigma_255: float, seed: int) -> NDArray[np.int16]:
-    """White Gaussian noise, drawn row by row so that it does not show in the peak of memory."""
+    """Return white Gaussian noise, drawn row by row so that it does not show in the peak of memory."""
     rng = np.random.default_rng(seed)
     noise = np.empty(shape, np.int16)
     for row in noise:

@@ -1,4 +1,4 @@
-"""What was measured, on what: the machine, the versions, the commit, the model file."""
+"""What was measured, and on what: the machine, the versions, the commit, the model file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BOARD = Path("/proc/device-tree/model")
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine, in plain values. What the system does not tell is None."""
+    """Return the machine, in plain values. What is unknown is None."""
     return {
         "board": _first_line(_BOARD),
         "cpu": cpu_model(),
@@ -36,13 +36,13 @@ def describe_machine() -> dict[str, Any]:
 
 
 def is_busy(machine: Mapping[str, Any]) -> bool:
-    """Whether a machine, as described, had so much else to do that times come out too long. Unknown figures: no."""
+    """Return whether a machine, as described, had so much else to do that times come out too long. Unknown figures: no."""
     load, cores = machine.get("load_1min"), machine.get("physical_cores")
     return isinstance(load, int | float) and isinstance(cores, int | float) and 2 * load > cores
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that take part, where they are installed."""
+    """Return versions of Python and of the packages that take part, where they are installed."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -53,7 +53,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """Name, size and SHA-256 of a model file."""
+    """Return name, size and SHA-256 of a model file."""
     data = path.read_bytes()
     return {"file": path.name, "file_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -66,7 +66,7 @@ def _first_line(path: Path) -> str | None:
 
 
 def clock_mhz() -> float | None:
-    """The processor's clock now; None where the system does not tell."""
+    """Return the processor's clock now; None where it is unknown."""
     try:
         frequency = psutil.cpu_freq()
     except (OSError, NotImplementedError):

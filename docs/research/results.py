@@ -114,7 +114,7 @@ OVERVIEW = (
     Column("minutes", lambda entry: entry.minutes, ".0f"),
     Column("best validation loss", lambda entry: entry.best_loss, ".4f"),
     Column("training data", lambda entry: entry.run.data.name, words=True),
-    Column("its licence", lambda entry: entry.run.data.license, words=True),
+    Column("its terms", lambda entry: entry.run.data.terms, words=True),
 )
 FILES = (
     Column("target", lambda file: file["target"]),

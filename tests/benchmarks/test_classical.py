@@ -110,7 +110,7 @@ def test_cbm3d_is_told_the_level_on_a_scale_of_one_in_rgb(monkeypatch, clean):
 
 @pytest.mark.parametrize("gray", [False, True])
 def test_cbm3d_denoises(gray, clean):
-    pytest.importorskip("bm3d", reason="CBM3D needs the extra 'peers'")
+    pytest.importorskip("bm3d", reason="CBM3D needs the extra 'baselines'")
     reference = of(clean, gray)
     noisy = add_gaussian(reference, 25, np.random.default_rng(0))
     result = ClassicalDenoiser(CBM3D, {"sigma": 25}, threads=2)(noisy)

@@ -137,7 +137,7 @@ def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
     assert len(whole.samples_ns) == 3
     assert whole.samples_ns == found.runs_ns
     assert whole.macs == sum(node.macs for node in nodes) > 1600 * 96 * 128
-    assert found.notes == ["LiteRT 2.1.6 tells no times of single operators; 2.2 and later do"]
+    assert found.notes == ["LiteRT 2.1.6 reports no times of single operators; 2.2 and later do"]
 
 
 def test_an_input_of_another_name_is_refused():

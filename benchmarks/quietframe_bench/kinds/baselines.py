@@ -186,7 +186,7 @@ def compare_with_baselines(
         textbook = Candidate(f"{method}, textbook", method=method, setting=METHODS[method].textbook)
         entries += _entries(run, [textbook], images.sigmas_255)
     if CBM3D in settings.names and importlib.util.find_spec("bm3d") is None:
-        absent[CBM3D] = "pip install 'quietframe[peers]' (for non-commercial use)"
+        absent[CBM3D] = "pip install 'quietframe[baselines]' (for non-commercial use)"
     elif CBM3D in settings.names:
         entries += [_level_known(run, Candidate(CBM3D, method=CBM3D, every=every), s) for s in images.sigmas_255]
     judge_entries(entries, found, images.seed, on_step)

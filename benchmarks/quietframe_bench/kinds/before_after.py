@@ -17,7 +17,7 @@ from quietframe_bench.rows import Row, Run
 TITLE = "Before and after"
 _SIZE_WH = 384, 288
 _IMAGES = """<p>A part of the bundled photograph with white noise, σ {{ level }}; the models estimate it.</p>
-<div class="pictures">{% for row in rows %}<figure><img alt="{{ row.caption }}"
+<div class="images">{% for row in rows %}<figure><img alt="{{ row.caption }}"
 src="data:image/jpeg;base64,{{ row.jpeg_base64 }}"><figcaption>{{ row.caption }}</figcaption></figure>{% endfor %}</div>
 """
 

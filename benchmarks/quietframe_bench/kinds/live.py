@@ -35,7 +35,7 @@ from quietframe_bench.rows import Row, Run, utc_now
 from quietframe_bench.timing import PERCENTILES, StampedEngine
 
 TITLE = "Real-time loop"
-_SETTLE_FRAMES = 10  # at the start, left out of the figures
+_SKIPPED_FRAMES = 10  # at the start, left out of the figures
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def run_live(
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "processed", "dropped")}
     counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for client in clients_open]
-    return {**counts, "samples_ms": {name: values[_SETTLE_FRAMES:] for name, values in samples_ms.items()}}
+    return {**counts, "samples_ms": {name: values[_SKIPPED_FRAMES:] for name, values in samples_ms.items()}}
 
 
 def _connect(url: str) -> subprocess.Popen[str]:

@@ -116,7 +116,7 @@ def split_by_scene(pairs: Sequence[TestImage], rule: PairRule) -> Halves:
     if len(scenes) < 2:
         raise UsageError(
             f"all {len(pairs)} pairs show one scene, {next(iter(scenes))!r}: settings must be chosen on others than "
-            "figures are reported on; say with --scene what tells scenes apart"
+            "figures are reported on; say with --scene what names a scene"
         )
     halves: dict[str, dict[str, list[TestImage]]] = {"choose": {}, "report": {}}
     for scene, of_one in sorted(scenes.items(), key=lambda item: (-len(item[1]), item[0])):

@@ -111,7 +111,7 @@ def test_what_is_not_measured_says_what_it_takes(measured):
     assert not measured.failures
 
 
-@pytest.mark.skipif(not HAS_BM3D, reason="CBM3D needs the extra 'peers'")
+@pytest.mark.skipif(not HAS_BM3D, reason="CBM3D needs the extra 'baselines'")
 def test_cbm3d_knows_the_level_and_is_judged_on_a_part(measured):
     rows = quality(measured)
     for sigma_255 in (20.0, 40.0):
