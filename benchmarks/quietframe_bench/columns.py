@@ -108,11 +108,23 @@ def print_tables(tables: Iterable[Table]) -> None:
         console = Console(highlight=False, markup=False, width=PIPE_WIDTH)
     for table in tables:
         if table.rows:
-            made = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-            for index, column in enumerate(table.shown):
-                left = column.words or not index
-                made.add_column(Text(column.head), justify="left" if left else "right", overflow="fold")
-            for cells in table.cells():
+            made = RichTable(
+                title=Text(table.title),
+                title_justify="left",
+                box=box.SIMPLE_HEAD,
+                pad_edge=False,
+                collapse_padding=True,
+            )
+            rows = table.cells()
+            heads = [column.head for column in table.shown]
+            widths = [max(len(head), *(len(cells[i].text) for cells in rows)) for i, head in enumerate(heads)]
+            whole = [index and not column.words for index, column in enumerate(table.shown)]
+            fits = sum(w for w, keep in zip(widths, whole, strict=True) if keep) + 2 * len(widths) + 10 <= console.width
+            for head, keep in zip(heads, whole, strict=True):  # numbers are not folded where that can be helped
+                made.add_column(
+                    Text(head), justify="right" if keep else "left", overflow="fold", no_wrap=bool(keep and fits)
+                )
+            for cells in rows:
                 made.add_row(*(Text(cell.text) for cell in cells))
             console.print(made)
         for note in table.notes:

@@ -157,7 +157,7 @@ def build(weights: Weights) -> keras.Model:
 
 
 def channel_order(channels: int) -> Sequence[int]:
-    """Return for each channel of `PixelUnshuffle(2)` on BGR (rows, columns, colours), where it stands in the authors' order.
+    """Return for each channel of `PixelUnshuffle(2)` on BGR (rows, columns, colours) its place in the authors' order.
 
     They count colours first, from red to blue, then columns, then rows, as MATLAB does.
     """

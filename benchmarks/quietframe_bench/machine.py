@@ -36,7 +36,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def is_busy(machine: Mapping[str, Any]) -> bool:
-    """Return whether a machine, as described, had so much else to do that times come out too long. Unknown figures: no."""
+    """Return whether a machine, as described, had so much else to do that times are too long. Unknown figures: no."""
     load, cores = machine.get("load_1min"), machine.get("physical_cores")
     return isinstance(load, int | float) and isinstance(cores, int | float) and 2 * load > cores
 

@@ -36,7 +36,7 @@ class KindModule(Protocol):
         ...
 
     def draw(self, rows: Sequence[Any], all_rows: Sequence[Row]) -> list[str]:
-        """Draw its rows for the page, as HTML; `all_rows` are those of other kinds, too."""
+        """Draw its rows for the page, as HTML; `all_rows` are those of other kinds, too. A kind may lack it."""
         ...
 
 

@@ -120,7 +120,7 @@ def test_cbm3d_denoises(gray, clean):
 
 def test_cbm3d_without_its_package_names_the_extra(monkeypatch, clean):
     monkeypatch.setitem(sys.modules, "bm3d", None)
-    with pytest.raises(MissingExtraError, match=r"quietframe\[peers\]"):
+    with pytest.raises(MissingExtraError, match=r"quietframe\[baselines\]"):
         ClassicalDenoiser(CBM3D, {"sigma": 25}, threads=1)(clean)
 
 

@@ -121,7 +121,7 @@ def test_csv_and_markdown_hold_the_same_figures(bench, denoiser_file, blur_file,
         assert row["file"] == line["model"]["file"]
         assert float(row["total_p95_ms"]) == line["stages"]["total"]["p95_ms"]
         assert (row["width"], row["height"], row["threads"], row["runs"]) == ("64", "48", "1", "10")
-        assert f"| {row['file']} | 64×48 | 1 | {line['stages']['pre']['p50_ms']:.2f} |" in text
+        assert f"| {row['file']} | 64×48 | 1 | {line['stages']['engine']['p50_ms']:.2f} |" in text
     assert text.startswith(f"{lines[0]['machine']['cpu']}, ")
 
 

@@ -124,10 +124,6 @@ def accuracy(
     for index, path in enumerate(plan.find_models(models)):
         row = run.row(AccuracyRow, path, classes=classes)
         rows.append(row)
-
-        def step(number: int, image: str, index: int = index, path: Path = path) -> None:
-            on_step(f"{path.name}: {image}", index * len(classes) + number, len(models) * len(classes))
-
         with Child() as child:
             try:
                 _open(child, row, path)
@@ -135,7 +131,7 @@ def accuracy(
                 row.error = str(exc)
                 continue
             for number, image in enumerate(classes):
-                step(number, image)
+                on_step(f"{path.name}: {image}", index * len(classes) + number, len(models) * len(classes))
                 try:
                     answer = child.call("kinds.accuracy:TimedClassifier.classify", image=settings.folder / image)
                 except ChildError as exc:
@@ -206,11 +202,6 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {AccuracyRow: (*_FIGURES, *CIRCUMST
 def tables(rows: Sequence[AccuracyRow]) -> list[Table]:
     """Make the table of shares of right answers."""
     return [Table("share of right answers; the interval is Wilson's", _FIGURES, rows)]
-
-
-def draw(_rows: Sequence[AccuracyRow], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw nothing."""
-    return []
 
 
 @click.command(short_help="Measure how often classifiers are right.")

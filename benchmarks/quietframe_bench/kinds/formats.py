@@ -350,8 +350,3 @@ def _clean(rows: Sequence[FormatRow]) -> str:
         return "lossless" if reached_db == PSNR_CAP_DB else f"{reached_db:.2f}"
     change = "–" if isclose(reached_db - gain_db, PSNR_CAP_DB) else f"{gain_db:+.2f}"
     return f"{change} ({row.psnr_to_input_db:.1f})"
-
-
-def draw(_rows: Sequence[FormatRow], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw nothing."""
-    return []

@@ -207,7 +207,7 @@ _FIGURES = (
         lambda row: "none" if row.preview_clients is None else f"{row.preview_clients} clients",
         name="preview",
     ),
-    Column("captured", lambda row: row.captured, name="captured"),
+    Column("frames", lambda row: row.captured, name="captured"),
     Column("dropped", lambda row: row.dropped, name="dropped"),
     *(
         Column(
@@ -228,16 +228,16 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {LiveRow: (*_FIGURES, *CIRCUMSTANCE
 
 def tables(rows: Sequence[LiveRow]) -> list[Table]:
     """Make the table of frames, latency and overhead."""
-    title = (
-        "the real-time loop: p50 to p99 of the latency from capture to sink, and medians of engine and whole loop;\n"
-        "overhead: what the loop is busy with beside the engine, on average, noise estimate and tensors included"
-    )
-    return [Table(title, _FIGURES, rows)]
-
-
-def draw(_rows: Sequence[LiveRow], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw nothing."""
-    return []
+    what, frames, overhead = _FIGURES[:2], _FIGURES[2:-4], _FIGURES[-4:]
+    return [
+        Table("the real-time loop: p50 to p99 of the latency from capture to sink", (*what, *frames), rows),
+        Table(
+            "medians of engine and whole loop; overhead: what the loop is busy with beside the engine, on average, "
+            "noise estimate and tensors included",
+            (*what, *overhead),
+            [row for row in rows if row.error is None],
+        ),
+    ]
 
 
 @click.command(short_help="Measure the real-time loop behind a camera's pace.")

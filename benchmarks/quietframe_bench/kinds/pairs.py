@@ -306,8 +306,8 @@ _FIGURES = (
     Column("gaining", lambda row: row.gaining_share, ".0%", "gaining_share"),
     Column("worst dB", lambda row: row.worst_gain_db, "+.2f", "worst_gain_db"),
     Column("SSIM", lambda row: row.ssim, ".4f", "ssim"),
-    Column("estimated sigma", lambda row: row.estimated_sigma_255, ".1f", "estimated_sigma_255"),
-    Column("worst pair", lambda row: row.worst_pair, name="worst_pair"),
+    Column("est. sigma", lambda row: row.estimated_sigma_255, ".1f", "estimated_sigma_255"),
+    Column("worst pair", lambda row: row.worst_pair, name="worst_pair", words=True),
 )
 COLUMNS: dict[type[Row], Sequence[Column]] = {PairRow: (*_FIGURES, *CIRCUMSTANCES), PairsSummary: ()}
 
@@ -318,8 +318,3 @@ def tables(rows: Sequence[Any]) -> list[Table]:
     judged = [row for row in rows if isinstance(row, PairRow)]
     summaries = [row for row in rows if isinstance(row, PairsSummary)]
     return [Table(title, _FIGURES, judged), *(Table("notes", (), notes=summary.notes) for summary in summaries)]
-
-
-def draw(_rows: Sequence[Any], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw nothing."""
-    return []

@@ -455,10 +455,10 @@ _CLOCKS = (
     _clock("stopwatch", "stopwatch"),
     _clock("profiler", "profiler"),
     _clock("operators", "operators"),
-    Column("engine's tool", lambda row: row.engine_tool.get("name"), name="engine_tool"),
+    Column("engine's tool", lambda row: row.engine_tool.get("name"), name="engine_tool", words=True),
     _clock("median", "tool"),
     _clock("average", "tool_avg"),
-    Column("tool/stopwatch", lambda row: row.tool_over_stopwatch, ".3f", "tool_over_stopwatch"),
+    Column("ratio", lambda row: row.tool_over_stopwatch, ".3f", "tool_over_stopwatch"),
 )
 COLUMNS: dict[type[Row], Sequence[Column]] = {ProfileRow: (*WHAT, *_CLOCKS, *CIRCUMSTANCES)}
 
@@ -468,13 +468,13 @@ def tables(rows: Sequence[ProfileRow]) -> list[Table]:
     made = []
     for row in rows:
         if row.error is None:
-            title = f"{row.label}; {row.profile_source}\nmedians of {len(row.runs_ns)} runs"
+            title = f"{row.label}; {row.profile_source}; medians of {len(row.runs_ns)} runs"
             if row.engine_runs > 1:
                 title += f"; one of the {row.engine_runs} runs that a frame takes"
             made.append(Table(title, _OPERATORS, row.operators, row.notes, details=True))
     title = (
-        "one run of the engine in milliseconds, by each clock: medians; stopwatch: as in bench speed;\n"
-        "operators: those of the profile added up; tool/stopwatch: the engine tool's median by the stopwatch's"
+        "one run of the engine in milliseconds, by each clock: medians; stopwatch: as in bench speed; "
+        "operators: those of the profile added up; ratio: the engine tool's median over the stopwatch's"
     )
     missing = [f"{row.file}: {row.engine_tool['missing']}" for row in rows if "missing" in row.engine_tool]
     return [*made, Table(title, (*WHAT, *_CLOCKS), rows, list(dict.fromkeys(missing)))]

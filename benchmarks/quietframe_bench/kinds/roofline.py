@@ -291,7 +291,7 @@ _PEAKS = (
     Column("threads", lambda row: row.threads, name="threads"),
     Column("GMAC/s", lambda row: row.gmacs_per_s, ".1f", "gmacs_per_s"),
     Column("median GMAC/s", lambda row: row.median_gmacs_per_s, ".1f", "median_gmacs_per_s", shown=False),
-    Column("reached by", lambda row: row.best and row.best.name, name="best"),
+    Column("reached by", lambda row: row.best and row.best.name, name="best", words=True),
 )
 _BANDWIDTHS = (
     Column("bandwidth", lambda row: "last cache" if row.level == "cache" else row.level, name="level"),
@@ -315,9 +315,9 @@ _LAYERS = (
     Column("MMAC", lambda one: one.macs, ".2f", scale=1e-6),
     Column("MAC/byte", lambda one: one.intensity, ".1f"),
     Column("GMAC/s", lambda one: one.gmacs_per_s, ".1f"),
-    Column("limit GMAC/s", lambda one: one.max_gmacs_per_s, ".1f"),
+    Column("limit", lambda one: one.max_gmacs_per_s, ".1f"),
     Column("of the limit", lambda one: one.gmacs_per_s / one.max_gmacs_per_s, ".1%"),
-    Column("limit", lambda one: one.limit),
+    Column("by", lambda one: one.limit),
 )
 COLUMNS: dict[type[Row], Sequence[Column]] = {
     PeakRow: (*_PEAKS, *CIRCUMSTANCES),

@@ -354,15 +354,20 @@ WHAT = (
     Column("threads", lambda row: row.threads, name="threads"),
 )
 _TIMES = (
-    *map(_p50, STAGES),
+    _p50("engine"),
+    _p50("total"),
     *(_percentile("total", percent) for percent in PERCENTILES[1:]),
     Column("fps", lambda row: row.frames_per_s_p50, ".1f", "frames_per_s_p50"),
     Column("spread", lambda row: row.spread, ".1%", "spread", marked=lambda row: row.noisy_machine),
-    Column("total/engine", lambda row: row.total_over_engine, ".3f", "total_over_engine"),
 )
-_COSTS = (
+_BESIDE = (
+    _p50("pre"),
+    _p50("post"),
+    Column("total/engine", lambda row: row.total_over_engine, ".3f", "total_over_engine"),
     Column("load ms", lambda row: row.load_ms, ".1f", "load_ms"),
     Column("first ms", lambda row: row.first_frame_ms, ".1f", "first_frame_ms"),
+)
+_COSTS = (
     Column("peak MB", lambda row: row.peak_rss_mb, ".0f", "peak_rss_mb"),
     Column("steady MB", lambda row: row.steady_rss_mb, ".0f", "steady_rss_mb"),
     Column("file MB", lambda row: row.model.file_bytes, ".3f", "file_bytes", scale=1e-6),
@@ -388,7 +393,8 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {
             for name in ("name", "precision", "engine", "task", "parameters", "import_ms", "noisy_machine")
         ),
         *(_percentile(stage, percent) for stage in STAGES for percent in PERCENTILES),
-        *_TIMES[len(STAGES) + 2 :],
+        *_TIMES[4:],
+        *_BESIDE[2:],
         *_COSTS,
         Column("runs", lambda row: sum(row.round_runs), name="runs"),
         *CIRCUMSTANCES,
@@ -398,15 +404,20 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {
 
 def tables(rows: Sequence[SpeedRow]) -> list[Table]:
     """Make the tables of times, costs, and growth with pixels and threads."""
-    title = (
-        "milliseconds a frame: medians, and p95 and p99 of the total; spread: how far the medians of its rounds lie\n"
-        f"apart, marked above {NOISY_SPREAD:.0%}: other work, heat or a changing clock was measured, too"
+    times = (
+        f"medians of a frame; spread: how far the medians of its rounds differ, marked above {NOISY_SPREAD:.0%}: "
+        "other work, heat or a changing clock was measured, too"
     )
+    beside = "beside the engine: before and after it, loading, and the first frame in a fresh process"
     if any(row.settings.get("video_fps") for row in rows):
-        title += ";\nthe noise is estimated as in a video, now and then: total/engine is the ratio of means"
-    costs = "load and first frame in a fresh process, its peak and last memory, and the work of one frame"
+        beside += "; the noise is estimated as in a video, now and then: total/engine is the ratio of means"
     measured = [row for row in rows if row.error is None]
-    return [Table(title, (*WHAT, *_TIMES), rows), Table(costs, (*WHAT, *_COSTS), measured), *growth_tables(measured)]
+    return [
+        Table(times, (*WHAT, *_TIMES), rows),
+        Table(beside, (*WHAT, *_BESIDE), measured),
+        Table("peak and last memory of its process, and the work of one frame", (*WHAT, *_COSTS), measured),
+        *growth_tables(measured),
+    ]
 
 
 class Growth(NamedTuple):

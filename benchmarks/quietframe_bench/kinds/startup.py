@@ -275,11 +275,6 @@ def tables(rows: Sequence[Any]) -> list[Table]:
     return made
 
 
-def draw(_rows: Sequence[Any], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw nothing."""
-    return []
-
-
 @click.command(short_help="Measure the time from nothing to the first frame.")
 @options.models_argument
 @click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Fresh processes a model.")

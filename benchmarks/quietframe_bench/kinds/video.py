@@ -290,7 +290,7 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {
 def tables(rows: Sequence[VideoRow]) -> list[Table]:
     """Make the table of PSNR and flicker: over all sequences, and on each."""
     title = (
-        "frame by frame, 8-bit noisy frames in, 8-bit frames out, the noise level estimated;\n"
+        "frame by frame, 8-bit noisy frames in, 8-bit frames out, the noise level estimated; "
         "flicker: mean change of the error from one frame to the next, in 8-bit levels"
     )
     return [Table(title, _LINES, [line for row in rows for line in _lines(row)])]
@@ -309,8 +309,3 @@ def _lines(row: VideoRow) -> list[_Line]:
     for sequence in ["all"] if row.error else row.failed_sequences:
         lines.append(_Line(row, sequence, None, None, None, None, error=row.error or "failed"))
     return lines
-
-
-def draw(_rows: Sequence[VideoRow], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw nothing."""
-    return []
