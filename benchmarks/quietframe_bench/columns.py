@@ -96,6 +96,23 @@ class Table:
         return made
 
 
+WHAT = (
+    Column("model", lambda row: row.file, name="file"),
+    Column("size", lambda row: row.size),
+    Column("threads", lambda row: row.threads, name="threads"),
+)
+"""What a row with a model, a frame size and threads measured."""
+CIRCUMSTANCES = (
+    Column("sha256", lambda row: row.model and row.model.sha256, name="sha256"),
+    Column("error", lambda row: row.error, name="error"),
+    Column("finished", lambda row: row.finished_utc, name="finished_utc"),
+    Column("cpu", lambda row: row.machine.get("cpu"), name="cpu"),
+    Column("commit", lambda row: row.commit and row.commit.sha, name="commit"),
+    Column("dirty", lambda row: row.commit and row.commit.dirty, name="dirty"),
+)
+"""What CSV holds of every kind of row."""
+
+
 def print_tables(tables: Iterable[Table]) -> None:
     """Print tables to standard output."""
     from rich import box

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from quietframe.cpu import cpu_model, logical_cores, memory_mb, physical_cores
+from quietframe.live.health import Health
 
 _PACKAGES = ("quietframe", "numpy", "opencv-python-headless", "opencv-python", "ai-edge-litert", "onnxruntime")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -72,3 +73,9 @@ def clock_mhz() -> float | None:
     except (OSError, NotImplementedError):
         return None
     return round(frequency.current, 1) if frequency else None
+
+
+def machine_now() -> dict[str, Any]:
+    """Return `temperature_c`, `throttled` and `clock_mhz` at this moment; None for what the system does not say."""
+    found = Health()()
+    return {"temperature_c": found["temperature_c"], "throttled": found["throttled"], "clock_mhz": clock_mhz()}

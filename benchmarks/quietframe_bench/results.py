@@ -17,7 +17,7 @@ from quietframe_bench.columns import Column, Table
 from quietframe_bench.rows import Row, read_rows, to_lines
 
 KINDS = (
-    *("speed", "sustained", "profile", "roofline", "startup", "live"),
+    *("speed", "sustained", "operators", "roofline", "startup", "live"),
     *("images", "pairs", "video", "formats", "accuracy", "before_after"),
 )
 """The modules in `quietframe_bench.kinds` that have rows, in the order in which they are shown."""

@@ -179,6 +179,12 @@ class Run:
         )
 
 
+def set_fields(row: Row, fields: Mapping[str, Any]) -> None:
+    """Set fields of a row by name."""
+    for name, value in fields.items():
+        setattr(row, name, value)
+
+
 def utc_now() -> str:
     """Return the time, as rows hold it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -33,7 +33,7 @@ def test_every_command_says_what_it_does(bench):
         assert code == 0
         assert "--json" in help_text and "--overwrite" in help_text
         assert max(map(len, help_text.splitlines())) <= 80
-    assert set(COMMANDS) - {"compare", "report", "quality"} <= set(KINDS)
+    assert set(COMMANDS) - {"compare", "report", "quality", "profile"} <= set(KINDS)
 
 
 def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, conditioned_file, tmp_path):

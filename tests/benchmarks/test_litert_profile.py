@@ -8,7 +8,7 @@ import pytest
 
 from quietframe import Denoiser
 from quietframe.zoo import builtin_models
-from quietframe_bench.kinds.profile import WholeGraph, open_profile
+from quietframe_bench.kinds.operators import WholeGraph, open_profile
 from quietframe_bench.litert_file import tflite_nodes
 from quietframe_bench.litert_profile import Event, ProfiledModel, ProfileUnavailableError, match, read_events
 from quietframe_bench.nodes import Node

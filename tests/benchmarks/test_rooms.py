@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,30 @@ def test_the_group_is_light_until_a_kind_is_used():
 def test_the_public_functions_are_reached_by_name():
     assert all(getattr(quietframe_bench, name) is not None for name in quietframe_bench.__all__)
     assert callable(quietframe_bench.speed) and callable(quietframe_bench.compare)
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of this package that a file imports, inside functions too; not those for types alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("quietframe_bench"):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_module_imports_another_in_a_circle():
+    root = Path(quietframe_bench.__file__).parent
+    names = {f"quietframe_bench.{path.relative_to(root).with_suffix('').as_posix().replace('/', '.')}": path
+             for path in root.rglob("*.py") if path.stem != "__init__"}  # fmt: skip
+    arrows = {name: imports_of(path) & names.keys() for name, path in names.items()}
+    assert "quietframe_bench.nodes" in arrows["quietframe_bench.onnx_profile"]
+    while leaves := [name for name, targets in arrows.items() if not targets]:
+        for leaf in leaves:
+            del arrows[leaf]
+        for targets in arrows.values():
+            targets.difference_update(leaves)
+    assert arrows == {}

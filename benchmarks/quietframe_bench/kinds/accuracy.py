@@ -14,8 +14,7 @@ import numpy as np
 
 from quietframe.errors import UsageError
 from quietframe_bench import options, plan
-from quietframe_bench.columns import Column, Table
-from quietframe_bench.kinds.speed import CIRCUMSTANCES
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.plan import OnStep, find_images, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results

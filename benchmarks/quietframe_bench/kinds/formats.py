@@ -21,8 +21,7 @@ from quietframe.noise.formats import FORMATS, Format, deliver_noisy, find_format
 from quietframe.quality import PSNR_CAP_DB, mean_psnr_db, psnr_db, ssim
 from quietframe_bench.candidates import NOISY_INPUT, Candidate, QualityRow, new_entry
 from quietframe_bench.classical import METHODS, ClassicalDenoiser, Frame, Setting
-from quietframe_bench.columns import Column, Table
-from quietframe_bench.kinds.speed import CIRCUMSTANCES
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.plan import OnStep, find_images, ignore_step
 from quietframe_bench.results import Results
 from quietframe_bench.rows import Row, Run

@@ -19,9 +19,9 @@ from quietframe_bench.candidates import (
     judge_entries,
     new_entry,
 )
-from quietframe_bench.columns import Column, Table
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.kinds import baselines
-from quietframe_bench.kinds.speed import CIRCUMSTANCES, fastest_ms
+from quietframe_bench.kinds.speed import fastest_ms
 from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.results import Results
 from quietframe_bench.rows import Row, Run

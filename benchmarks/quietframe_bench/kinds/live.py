@@ -25,9 +25,8 @@ from quietframe.live.stats import FrameTimes
 from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source
 from quietframe_bench import options, plan
-from quietframe_bench.columns import Column, Table
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.frames import FrameFeed, open_feed
-from quietframe_bench.kinds.speed import CIRCUMSTANCES
 from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results

@@ -16,9 +16,8 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.images import IMAGE_SUFFIXES
 from quietframe_bench.candidates import NOISY_INPUT, Candidate, Entry, QualityRow, TestImage, judge_entries, new_entry
 from quietframe_bench.classical import METHODS
-from quietframe_bench.columns import Column, Table
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.kinds.baselines import Choice, best_entry, choose_settings, every_for
-from quietframe_bench.kinds.speed import CIRCUMSTANCES
 from quietframe_bench.plan import OnStep, ignore_step, is_gray
 from quietframe_bench.results import Results
 from quietframe_bench.rows import Row, Run, SummaryRow

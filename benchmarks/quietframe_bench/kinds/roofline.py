@@ -16,9 +16,8 @@ import msgspec
 
 from quietframe.errors import UsageError
 from quietframe_bench import figures, plots
-from quietframe_bench.columns import Column, Table
-from quietframe_bench.kinds.profile import ProfileRow, ProfileSettings, measure_profiles
-from quietframe_bench.kinds.speed import CIRCUMSTANCES, WHAT
+from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
+from quietframe_bench.kinds.operators import ProfileRow, ProfileSettings, measure_profiles
 from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results

@@ -18,14 +18,14 @@ import msgspec
 import numpy as np
 
 from quietframe.errors import UsageError
-from quietframe.live.health import Health
 from quietframe_bench import options, plan, plots
-from quietframe_bench.columns import Column, Table
-from quietframe_bench.machine import clock_mhz
+from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
+from quietframe_bench.kinds.sustained import SustainedSettings, sustained
+from quietframe_bench.machine import machine_now
 from quietframe_bench.plan import OnStep, all_cores, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results, read_results
-from quietframe_bench.rows import Count, Row, Run, SizedRow, StageTimes, Time, utc_now
+from quietframe_bench.rows import Count, Row, Run, SizedRow, StageTimes, Time, set_fields, utc_now
 from quietframe_bench.timing import PERCENTILES, STAGES, percentiles_ms
 
 ROUNDS = 5
@@ -286,12 +286,6 @@ def open_job(job: SpeedJob, child: Child, settings: SpeedSettings) -> bool:
     return True
 
 
-def set_fields(row: Row, fields: Mapping[str, Any]) -> None:
-    """Set fields of a row by name."""
-    for name, value in fields.items():
-        setattr(row, name, value)
-
-
 def rounds_of(subjects: Sequence[Any], runs: int) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yield runs and order of each round; every other one goes backwards, so that none always follows the same."""
     rounds = min(ROUNDS, runs)
@@ -323,12 +317,6 @@ def stage_figures(samples_ns: StageTimes) -> dict[str, Any]:
     }
 
 
-def machine_now() -> dict[str, Any]:
-    """Return `temperature_c`, `throttled` and `clock_mhz` at this moment; None for what the system does not say."""
-    found = Health()()
-    return {"temperature_c": found["temperature_c"], "throttled": found["throttled"], "clock_mhz": clock_mhz()}
-
-
 def spread_of(samples_ns: Sequence[int], round_runs: Sequence[int]) -> float:
     """Return how far the medians of the rounds lie apart, as a share of the median of all."""
     rounds = np.split(np.asarray(samples_ns), np.cumsum(round_runs)[:-1])
@@ -348,11 +336,6 @@ def _percentile(stage: str, percent: int) -> Column:
     )
 
 
-WHAT = (
-    Column("model", lambda row: row.file, name="file"),
-    Column("size", lambda row: row.size),
-    Column("threads", lambda row: row.threads, name="threads"),
-)
 _TIMES = (
     _p50("engine"),
     _p50("total"),
@@ -374,15 +357,6 @@ _COSTS = (
     Column("MMAC", lambda row: row.macs, ".0f", "macs", scale=1e-6),
     Column("GMAC/s", lambda row: row.gmacs_per_s, ".1f", "gmacs_per_s"),
 )
-CIRCUMSTANCES = (
-    Column("sha256", lambda row: row.model and row.model.sha256, name="sha256"),
-    Column("error", lambda row: row.error, name="error"),
-    Column("finished", lambda row: row.finished_utc, name="finished_utc"),
-    Column("cpu", lambda row: row.machine.get("cpu"), name="cpu"),
-    Column("commit", lambda row: row.commit and row.commit.sha, name="commit"),
-    Column("dirty", lambda row: row.commit and row.commit.dirty, name="dirty"),
-)
-"""What CSV holds of every kind of row."""
 COLUMNS: dict[type[Row], Sequence[Column]] = {
     SpeedRow: (
         *(replace(column, name=column.name or column.head) for column in WHAT),
@@ -575,10 +549,9 @@ def command(
     video_fps = fps if as_video else None
     settings = SpeedSettings(sizes_wh, threads or all_cores(), runs, min_secs, warmup, frames, video_fps)
     if sustained_s is not None:
-        from quietframe_bench.kinds.sustained import sustained
-
+        how = SustainedSettings(sustained_s, settings.sizes_wh, settings.threads, frames)
         with plan.progress_bar() as on_step:
-            return sustained(models, settings, sustained_s, on_step=on_step)
+            return sustained(models, how, on_step=on_step)
     return _measure(ctx, models, settings, resume=resume)
 
 

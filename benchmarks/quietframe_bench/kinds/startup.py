@@ -18,8 +18,7 @@ import numpy as np
 from quietframe.cpu import physical_cores
 from quietframe.errors import QuietFrameError
 from quietframe_bench import options, plan
-from quietframe_bench.columns import Column, Table
-from quietframe_bench.kinds.speed import CIRCUMSTANCES, WHAT
+from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.process import ChildError, fresh_environment
 from quietframe_bench.results import Results

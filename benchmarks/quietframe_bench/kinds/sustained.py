@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,16 +12,26 @@ import msgspec
 import numpy as np
 
 from quietframe_bench import plan, plots
-from quietframe_bench.columns import Column, Table
-from quietframe_bench.kinds.speed import CIRCUMSTANCES, WHAT, SpeedSettings, machine_now, set_fields
+from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
+from quietframe_bench.machine import machine_now
 from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, utc_now
+from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, set_fields, utc_now
 
 TITLE = "Sustained speed"
 _PART_S = 5.0
 _ENDS_S = 60.0
+
+
+@dataclass(frozen=True)
+class SustainedSettings:
+    """How to run: seconds for each row, sizes and threads as of `SpeedSettings`, and where frames come from."""
+
+    seconds: float
+    sizes_wh: tuple[tuple[int, int], ...]
+    threads: tuple[int, ...]
+    frames: str | None = None
 
 
 class Part(msgspec.Struct):
@@ -82,11 +93,9 @@ class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
         )
 
 
-def sustained(
-    models: Sequence[str | Path], settings: SpeedSettings, seconds: float, *, on_step: OnStep = ignore_step
-) -> Results:
+def sustained(models: Sequence[str | Path], settings: SustainedSettings, *, on_step: OnStep = ignore_step) -> Results:
     """Run each model at each size and number of threads for so many seconds, one after the other."""
-    run = Run({"seconds": seconds, "frames": settings.frames})
+    run = Run(settings)
     rows = []
     for path in plan.find_models(models):
         try:
@@ -98,18 +107,18 @@ def sustained(
             row = run.row(SustainedRow, path, size_wh=size_wh, threads=threads, **facts)
             rows.append(row)
             try:
-                _measure(row, path, settings, seconds, on_step)
+                _measure(row, path, settings, on_step)
             except ChildError as exc:
                 row.error = str(exc)
-            row.finish(seconds)
+            row.finish(settings.seconds)
     return Results(rows)
 
 
-def _measure(row: SustainedRow, path: Path, settings: SpeedSettings, seconds: float, on_step: OnStep) -> None:
+def _measure(row: SustainedRow, path: Path, settings: SustainedSettings, on_step: OnStep) -> None:
     what = {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads, "frames": settings.frames}
     with Child() as child:
         child.call("subject:TimedModel", **what)
-        start_s = monotonic()
+        start_s, seconds = monotonic(), settings.seconds
         while (from_s := monotonic() - start_s) < seconds:
             on_step(path.name, int(from_s), int(seconds))
             min_secs = min(_PART_S, seconds - from_s)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from quietframe.errors import SourceError, UsageError
 from quietframe.images import IMAGE_SUFFIXES
-from quietframe_bench.columns import Column, Table
-from quietframe_bench.kinds.speed import CIRCUMSTANCES
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.plan import OnStep, describe_denoiser, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results

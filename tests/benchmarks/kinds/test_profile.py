@@ -9,16 +9,16 @@ import pytest
 
 from quietframe.zoo import builtin_models
 from quietframe_bench import engine_tool
-from quietframe_bench.kinds import profile as module
-from quietframe_bench.kinds.profile import (
+from quietframe_bench.kinds import operators as module
+from quietframe_bench.kinds.operators import (
     UNATTRIBUTED,
     ProfileRow,
     ProfileSettings,
     derive_operators,
     engine_time_ms,
     measure_profiles,
-    profile,
 )
+from quietframe_bench.kinds.profile import profile
 from quietframe_bench.process import ChildError
 from quietframe_bench.results import Results, read_results
 from quietframe_bench.rows import Run

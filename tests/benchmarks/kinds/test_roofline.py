@@ -9,7 +9,7 @@ from quietframe.errors import OutputError, UsageError
 from quietframe.zoo import builtin_models
 from quietframe_bench.figures import roofline_figure, write_png
 from quietframe_bench.kinds import roofline
-from quietframe_bench.kinds.profile import ProfileRow
+from quietframe_bench.kinds.operators import ProfileRow
 from quietframe_bench.kinds.roofline import (
     BandwidthRow,
     PeakRow,
