@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from quietframe.cpu import cpu_model, logical_cores, memory_mb, physical_cores
+from quietframe.cpu import cpu_model, logical_cores, physical_cores
 from quietframe.live.health import Health
 
 _PACKAGES = ("quietframe", "numpy", "opencv-python-headless", "opencv-python", "ai-edge-litert", "onnxruntime")
@@ -28,7 +28,7 @@ def describe_machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "physical_cores": physical_cores(),
         "logical_cores": logical_cores(),
-        "memory_mb": memory_mb("MemTotal"),
+        "memory_mb": round(psutil.virtual_memory().total / 1e6),
         "governor": _first_line(_GOVERNOR),
         "clock_mhz": clock_mhz(),
         "load_1min": round(os.getloadavg()[0], 2),

@@ -10,8 +10,8 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
+import psutil
 
-from quietframe.cpu import memory_mb
 from quietframe.engines import ENGINES, Engine
 from quietframe_bench.peak_models import TRIALS, litert_trial, onnx_trial
 
@@ -75,8 +75,7 @@ def copy_memory(*, threads: int, secs: float) -> list[dict[str, Any]]:
     """
     cache_bytes = last_cache_bytes()
     large = max(_LARGE_BYTES, 8 * (cache_bytes or 0))
-    if total_mb := memory_mb("MemTotal"):
-        large = min(large, total_mb * 10**6 // 8)
+    large = min(large, psutil.virtual_memory().total // 8)
     levels = {"memory": large}
     if cache_bytes:
         levels["cache"] = min(cache_bytes // 2, _MAX_CACHED_BYTES)

@@ -90,7 +90,7 @@ class Results(Sequence[Row]):
 
     def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the rows as JSON Lines with all raw samples, and write them to a file if one is named."""
-        return _write(to_lines(self.rows).decode(), path, overwrite=overwrite)
+        return write_text(to_lines(self.rows).decode(), path, overwrite=overwrite)
 
     def to_document(self) -> str:
         """Return the rows and failures as one JSON document."""
@@ -104,19 +104,19 @@ class Results(Sequence[Row]):
             for row_type in module.COLUMNS
             if module.COLUMNS[row_type]
         ]
-        return _write(columns.to_csv(groups), path, overwrite=overwrite)
+        return write_text(columns.to_csv(groups), path, overwrite=overwrite)
 
     def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the tables as Markdown under the machines they were measured on, and write them if a file is named."""
         where = "\n\n".join(dict.fromkeys(measured_on(row) for row in self.rows if not row.error))
         text = f"{where}\n\n{columns.to_markdown(self.tables())}" if where else columns.to_markdown(self.tables())
-        return _write(text, path, overwrite=overwrite)
+        return write_text(text, path, overwrite=overwrite)
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return a page with tables and plots that loads nothing, and write it to a file if one is named."""
         from quietframe_bench.page import to_html
 
-        return _write(to_html(self), path, overwrite=overwrite)
+        return write_text(to_html(self), path, overwrite=overwrite)
 
     def print(self) -> None:
         """Print the tables to standard output."""
@@ -155,7 +155,8 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path}: exists already: pass --overwrite to replace it")
 
 
-def _write(text: str, path: str | Path | None, *, overwrite: bool) -> str:
+def write_text(text: str, path: str | Path | None, *, overwrite: bool) -> str:
+    """Write a text to a file if one is named, whole or not at all; return it."""
     if path is not None:
         check_target(path, overwrite=overwrite)
         write_whole(Path(path), text.encode())

@@ -6,8 +6,6 @@ them.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -265,16 +263,9 @@ def _checked(record: dict[str, Any], where: str, row_types: Mapping[str, type[Ro
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        text = line.decode()
-        record = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
-        if "\\ud" in text.lower():  # half of a character, written as an escape, cannot be encoded
-            json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeError as exc:
-        raise ValueError("not UTF-8") from exc
-    except RecursionError as exc:
-        raise ValueError("nested too deep") from exc
-    except json.JSONDecodeError as exc:
-        raise ValueError(exc.msg) from exc
+        record = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise ValueError(exc) from exc
     if not isinstance(record, dict):
         raise ValueError(f"expected an object. Received: {short(record)}")
     return record
@@ -290,16 +281,6 @@ def _schema_of_document(data: bytes) -> object:
 
 def _other_schema(where: str, schema: object) -> UsageError:
     return UsageError(f"{where}: holds schema {short(schema)}, and schema {SCHEMA} was expected: {MEASURE_AGAIN}")
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:_SHOWN]} is too large")
-    return number
 
 
 def _encode(value: object) -> object:

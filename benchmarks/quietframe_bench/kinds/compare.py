@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
 from quietframe.errors import UsageError
-from quietframe.images import write_whole
 from quietframe_bench import columns, options
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.kinds.speed import SpeedRow
 from quietframe_bench.machine import is_busy
 from quietframe_bench.ratio import CONFIDENCE, RESAMPLES, SEED, Ratio, median_ratio
-from quietframe_bench.results import check_target, row_types
+from quietframe_bench.results import check_target, row_types, write_text
 from quietframe_bench.rows import read_rows, short, size_text
 from quietframe_bench.timing import STAGES
 
@@ -148,15 +147,15 @@ class Comparison:
     def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the comparison as a JSON document, and write it to a file if one is named."""
         text = json.dumps(self.as_document(), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-        return _write(text, path, overwrite=overwrite)
+        return write_text(text, path, overwrite=overwrite)
 
     def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the table as CSV, and write it to a file if one is named."""
-        return _write(columns.to_csv([(COLUMNS, self.rows)]), path, overwrite=overwrite)
+        return write_text(columns.to_csv([(COLUMNS, self.rows)]), path, overwrite=overwrite)
 
     def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the table as Markdown, and write it to a file if one is named."""
-        return _write(columns.to_markdown(self.tables()), path, overwrite=overwrite)
+        return write_text(columns.to_markdown(self.tables()), path, overwrite=overwrite)
 
     def as_document(self) -> dict[str, Any]:
         """Return everything for JSON. Units are in the keys; `null` is what a row does not have."""
@@ -414,13 +413,6 @@ def _run_record(one: TimedRow) -> dict[str, Any]:
         "finished_utc": row.finished_utc,
         "commit": row.commit and {"sha": row.commit.sha, "dirty": row.commit.dirty},
     }
-
-
-def _write(text: str, path: str | Path | None, *, overwrite: bool) -> str:
-    if path is not None:
-        check_target(path, overwrite=overwrite)
-        write_whole(Path(path), text.encode())
-    return text
 
 
 @click.command(short_help="Compare two speed measurements.")
