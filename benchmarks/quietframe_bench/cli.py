@@ -9,7 +9,7 @@ import click
 
 from quietframe.errors import MissingExtraError
 
-_NEEDS = ("psutil", "msgspec", "jinja2", "onnxruntime", "scipy", "matplotlib")
+_NEEDS = ("psutil", "msgspec", "jinja2", "onnxruntime", "onnx", "scipy", "matplotlib")
 
 COMMANDS = {
     "speed": "Measure the time of each stage of a frame.",

@@ -30,7 +30,7 @@ EXTRAS = {
     "serve": ("starlette", "uvicorn", "websockets"),
     "train": ("tensorflow", "keras", "matplotlib"),
     "export": ("onnx", "tf2onnx"),
-    "bench": ("psutil", "matplotlib"),
+    "bench": ("psutil", "msgspec", "jinja2", "matplotlib"),
 }
 """The optional packages, by the extra that installs them."""
 

@@ -11,7 +11,7 @@ import pytest
 from quietframe.cli import main
 
 OWN_COMMANDS = ["denoise", "classify", "models", "info", "doctor", "demo"]
-EXTRA_OF = {"train": "train", "export": "export", "bench": "bench", "compare": "bench", "results": "all"}
+EXTRA_OF = {"train": "train", "export": "export", "bench": "bench"}
 
 # Hides modules as if they were not installed: each finder answers for the others only.
 WITHOUT = """
@@ -28,7 +28,7 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 from quietframe.cli import main
 main({args!r})
 """
-HIDDEN = {"tensorflow", "keras", "jax", "matplotlib", "onnx", "onnxruntime", "tf2onnx", "psutil", "scipy"}
+HIDDEN = {"tensorflow", "keras", "jax", "matplotlib", "onnx", "onnxruntime", "tf2onnx", "psutil", "scipy", "msgspec", "jinja2"}
 
 
 def without_extras(*args: str) -> subprocess.CompletedProcess[str]:
@@ -84,9 +84,7 @@ def test_help_of_a_command_whose_extra_is_missing(name: str) -> None:
     [
         ("train", ["camera-nano"]),
         ("export", ["model.keras", "--to", "onnx-fp32"]),
-        ("bench", ["camera-nano"]),
-        ("compare", ["old.jsonl", "new.jsonl"]),
-        ("results", []),
+        ("bench", ["speed", "camera-nano"]),
     ],
 )
 def test_running_a_command_whose_extra_is_missing_names_the_install(name: str, args: list[str]) -> None:
