@@ -44,7 +44,7 @@ class Method:
     colour_only: frozenset[str] = frozenset()
 
     def settings(self, *, gray: bool) -> Sequence[Setting]:
-        """The grid for colour or gray frames."""
+        """Return the grid for colour or gray frames."""
         left_out = self.colour_only if gray else frozenset()
         reduced = [{name: value for name, value in one.items() if name not in left_out} for one in self.grid]
         return [one for index, one in enumerate(reduced) if one not in reduced[:index]]

@@ -20,7 +20,7 @@ RESAMPLES = 9999
 SEED = 0
 """Of the resampling, so that the same files give the same interval."""
 
-LEAST_ROUNDS = 4
+MIN_ROUNDS = 4
 """With fewer rounds no interval is given: of three it holds the truth in nine cases of ten, of two in two of three."""
 
 _BATCH = 1_000_000  # numbers in memory at a time: a file may hold any number of rounds and samples
@@ -41,7 +41,7 @@ class Ratio:
 
 
 def median_ratio(old_ns: Sequence[NDArray[np.float64]], new_ns: Sequence[NDArray[np.float64]]) -> Ratio:
-    """The ratio of the medians of all samples, with a bootstrap interval over whole rounds.
+    """Return the ratio of the medians of all samples, with a bootstrap interval over whole rounds.
 
     The interval is SciPy's percentile interval at the level that makes up for few rounds. See `_level`.
 
@@ -53,7 +53,7 @@ def median_ratio(old_ns: Sequence[NDArray[np.float64]], new_ns: Sequence[NDArray
     if not old:
         return Ratio(*medians, None)
     fewest = min(len(old_ns), len(new_ns))
-    if fewest < LEAST_ROUNDS or min(map(np.min, old_ns)) == 0:
+    if fewest < MIN_ROUNDS or min(map(np.min, old_ns)) == 0:
         return Ratio(*medians, new / old)
 
     from scipy.stats import bootstrap
@@ -77,7 +77,7 @@ def median_ratio(old_ns: Sequence[NDArray[np.float64]], new_ns: Sequence[NDArray
 
 
 def _level(rounds: int) -> float:
-    """The level at which a percentile interval over so few rounds holds the truth in 95 % of cases.
+    """Return the level at which a percentile interval over so few rounds holds the truth in 95 % of cases.
 
     Percentile intervals of few values are too narrow: the bootstrap's variance is short by (n - 1) / n, and normal
     quantiles stand where Student's belong. The expanded percentile interval corrects both (T. Hesterberg, "What
@@ -90,7 +90,7 @@ def _level(rounds: int) -> float:
 
 
 def _medians(rounds: Sequence[NDArray[np.float64]], index: NDArray[Any]) -> NDArray[np.float64]:
-    """The median of all samples of the drawn rounds, as `np.median` has it.
+    """Return the median of all samples of the drawn rounds, as `np.median` has it.
 
     Each draw that differs is worked out once (of five rounds only 126 do), and the samples are sorted once: in a draw,
     those of a round that was drawn twice count twice.

@@ -29,7 +29,7 @@ class Task(Protocol):
     engine: Engine
 
     def __call__(self, frame: NDArray[np.uint8], /) -> Any:
-        """The result for a frame."""
+        """Return the result for a frame."""
         ...
 
 
@@ -52,7 +52,7 @@ class AsVideo:
         self._denoiser.engine = engine
 
     def __call__(self, frame: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        """The frame, the next one of the video, denoised."""
+        """Denoise the next frame of the video."""
         return self._denoiser(frame, sigma_255=self._tracker(frame))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from quietframe_bench.ratio import LEAST_ROUNDS, _level, _medians, median_ratio
+from quietframe_bench.ratio import MIN_ROUNDS, _level, _medians, median_ratio
 
 ROUNDS, RUNS = 5, 10
 
@@ -81,11 +81,11 @@ def test_rounds_of_different_length_and_number_are_taken():
 @pytest.mark.parametrize("side", [0, 1])
 def test_too_few_rounds_give_no_interval(side):
     runs = [rounds_of(np.random.default_rng(4), 10, between=0.03, within=0.02) for _ in range(2)]
-    runs[side] = runs[side][: LEAST_ROUNDS - 1]
+    runs[side] = runs[side][: MIN_ROUNDS - 1]
     found = median_ratio(*runs)
     assert (found.low, found.high) == (None, None)
     assert found.ratio > 0
-    runs[side] = rounds_of(np.random.default_rng(4), 10, between=0.03, within=0.02, rounds=LEAST_ROUNDS)
+    runs[side] = rounds_of(np.random.default_rng(4), 10, between=0.03, within=0.02, rounds=MIN_ROUNDS)
     assert median_ratio(*runs).low is not None
 
 

@@ -154,7 +154,7 @@ def run_live(
 
 
 def _connect(url: str) -> subprocess.Popen[str]:
-    """A client in a process of its own, connected."""
+    """Connect a client in a process of its own."""
     command = [sys.executable, "-P", "-m", "quietframe_bench.kinds.live", url]
     client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert client.stdout is not None
