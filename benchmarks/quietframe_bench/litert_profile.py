@@ -210,7 +210,7 @@ def read_events(events: list[Any]) -> tuple[int, list[Event]]:
 
 @cache
 def _library() -> Callable[..., None]:
-    """Return a function that calls LiteRT's by name and raises ProfileUnavailableError unless it answers that all is well."""
+    """Return a function that calls LiteRT's by name and raises ProfileUnavailableError if that fails."""
     import ai_edge_litert
 
     version = importlib.metadata.version("ai-edge-litert")
