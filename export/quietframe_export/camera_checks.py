@@ -36,8 +36,8 @@ _SMALL_MACS = 5000.0  # a pixel; models below see too little of a flat field to 
 # too few weights to tell exactly where noise is clipped
 _MAX_PATTERN_255 = 0.25
 _MAX_BANDING_255 = 0.5  # 8 bits alone make 0.29 of a slope
-_LEAST_CLEAN_DB = 42.0
-_LEAST_FAINT_GAIN_DB = 1.5
+_MIN_CLEAN_DB = 42.0
+_MIN_FAINT_GAIN_DB = 1.5
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Check:
 
 
 def is_camera(card: ModelCard) -> bool:
-    """Whether a model is one for camera frames: colour, any size, told the noise level."""
+    """Whether a model is one for camera frames: colour, any size, conditioned on the noise level."""
     spec = card.tensor("image", "outputs")
     return card.conditioning == "sigma" and card.spatial.kind == "any" and spec is not None and spec.channels == 3
 
@@ -73,7 +73,7 @@ def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[
     Args:
         model: a file or an engine.
         card: its card.
-        samples: held-out frames with the clean pictures and the groups of `frames.photo_samples`.
+        samples: held-out frames with the clean images and the groups of `frames.photo_samples`.
     """
     denoise = Denoiser(model, card=card)
     rng = np.random.default_rng(0)
@@ -137,5 +137,5 @@ def _check_photographs(denoise: Denoiser, samples: Sequence[Sample]) -> Iterator
         psnr_db(reference, denoise(sample.frame)) - psnr_db(reference, sample.frame)
         for reference, sample in zip(clean, faint, strict=True)
     ]
-    yield Check("clean frames: PSNR to what went in, dB", float(np.mean(changed)), _LEAST_CLEAN_DB, at_least=True)
-    yield Check(f"{FAINT_GROUP}: gain, dB", float(np.mean(gains)), _LEAST_FAINT_GAIN_DB, at_least=True)
+    yield Check("clean frames: PSNR to what went in, dB", float(np.mean(changed)), _MIN_CLEAN_DB, at_least=True)
+    yield Check(f"{FAINT_GROUP}: gain, dB", float(np.mean(gains)), _MIN_FAINT_GAIN_DB, at_least=True)

@@ -33,13 +33,13 @@ from quietframe_export.verify import Answers, Comparison, answer, compare
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
 EIGHT_BIT_WEIGHTS = ("dynamic", "int8", "int16x8")
-LEAST_BITS, ALL_BITS = 8, 24
+MIN_BITS, ALL_BITS = 8, 24
 """Significant bits of a float32 number."""
 MAX_PSNR_DROP_DB = 0.3
 MAX_PSNR_DROP_CAMERA_DB = 0.12
-"""The gates of denoisers, unless told otherwise."""
+"""The gates of denoisers, unless stated otherwise."""
 MAX_PSNR_DROP_FAINT_DB = 0.35
-"""Of camera models at sigma 5: 256 steps over all that is taken away at sigma 75 are a noise of 0.4 levels."""
+"""Of camera models at sigma 5: 256 steps over all that is removed at sigma 75 are a noise of 0.4 levels."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def export_model(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ExportReport:
-    """Export a model to some targets and prove each file.
+    """Export a model to some targets and verify each file against Keras.
 
     Each file is loaded by the runtime's engine and compared with Keras on the held-out frames. What drops
     further than the gate is not left in `out`.
@@ -153,8 +153,8 @@ def export_model(
         UsageError: a target needs calibration frames and there are none, or `weight_bits` is out of range.
     """
     out = Path(out)
-    if not LEAST_BITS <= weight_bits <= ALL_BITS:
-        raise UsageError(f"Expected {LEAST_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
+    if not MIN_BITS <= weight_bits <= ALL_BITS:
+        raise UsageError(f"Expected {MIN_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
     if weight_bits != ALL_BITS and not any(target.name == "onnx-fp32" for target in targets):
         raise UsageError("weight bits are those of onnx-fp32, which is not among the targets")
     _check_output(subject.card, targets, out, overwrite=overwrite)

@@ -13,7 +13,7 @@ from quietframe.errors import QuietFrameError
 
 
 @contextmanager
-def hushed() -> Iterator[Callable[[str], None]]:
+def suppress_native_output() -> Iterator[Callable[[str], None]]:
     """Send everything that is written to standard output and error, by C++ too, to a file, shown only on a crash.
 
     Yields a function that writes a line to the real standard error. Not for use from several threads at once.

@@ -83,7 +83,7 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
     """The ranges, with steps of one 8-bit level for what a model adds to its frame at the end, if they nearly are so.
 
     The sum is rounded to whole levels. Steps of 1.1 of them before that are a second rounding, which costs 0.06 dB at
-    sigma 5; of what was to be taken away at sigma 50, a bit more is clipped. Frames are in [0, 1].
+    sigma 5; of what was to be removed at sigma 50, a bit more is clipped. Frames are in [0, 1].
 
     ranges: by layer name, from `choose_ranges`.
     """
@@ -132,5 +132,5 @@ def _ends_an_operation(layer: Any) -> bool:
         return False
     readers = [node.operation for node in layer._outbound_nodes]
     if any(isinstance(reader, layers.Concatenate) for reader in readers):
-        return False  # what is joined has one range: a noise level's would be the picture's, too
+        return False  # what is joined has one range: a noise level's would be the image's, too
     return not (len(readers) == 1 and isinstance(readers[0], _FUSED))

@@ -1,4 +1,4 @@
-"""What is exported: a Keras model with its card, frames to calibrate with, and held-out frames to prove it on."""
+"""What is exported: a Keras model with its card, frames to calibrate with, and held-out frames to verify it on."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def subject_from_run(
     Args:
         folder: the run folder.
         data: where its data are now; None: where they were when it was trained.
-        calibrate: a folder of pictures to calibrate with, in place of the training split.
+        calibrate: a folder of images to calibrate with, instead of the training split.
         seed: of the calibration and held-out noise.
 
     Raises:
@@ -112,19 +112,19 @@ def subject_from_keras(
 ) -> Subject:
     """Any Keras model, with a card that the user states.
 
-    Of the pictures, three quarters calibrate and a quarter is held out. For a denoiser they count as clean and
+    Of the images, three quarters calibrate and a quarter is held out. For a denoiser they count as clean and
     get Gaussian noise; a classifier's files are compared with Keras' own answers.
 
     Args:
         path: the .keras file.
         card: its card; the precision in it does not matter.
-        calibrate: a folder of at least four pictures.
+        calibrate: a folder of at least four images.
         noise_sigma_255: noise to add for a denoiser, in 8-bit levels.
         seed: of the noise and the patches.
 
     Raises:
         ModelLoadError: the file cannot be loaded, or the card does not fit.
-        SourceError: too few pictures.
+        SourceError: too few images.
     """
     model = load_keras(Path(path))
     card = replace(

@@ -67,7 +67,7 @@ def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
 
     The runtime's engine runs the file, and the figures are those of `quietframe_train.evaluate.image_figures`: of
     what the file gives, integers as the numbers that they stand for. Noise that is not clipped fits no 8-bit
-    picture: files with float activations are given its numbers as they are, int8 and int16x8 files are not measured
+    image: files with float activations are given its numbers as they are, int8 and int16x8 files are not measured
     with it. LiteRT runs int16x8 some thirty times as slowly as int8: of a large model's test set a part is measured.
     """
     eight_bit_only = card.precision in _INTEGER

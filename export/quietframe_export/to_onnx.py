@@ -94,7 +94,7 @@ def quantize_onnx(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.flo
 
 
 def embed_card_onnx(data: bytes, card: ModelCard) -> bytes:
-    """The file with the card as a `metadata_props` entry, in place of one that is there."""
+    """The file with the card as a `metadata_props` entry, which replaces an earlier one."""
     model = onnx.load_from_string(data)
     kept = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, kept | {CARD_KEY: card.to_json()})
@@ -129,7 +129,7 @@ def _stride(calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> int:
 
 
 def _name_free_axes(value: onnx.ValueInfoProto, prefix: str) -> None:
-    """Call the free axes of an image `height` and `width` in place of tf2onnx's `unk__17`, a map's `sigma_height`."""
+    """Call the free axes of an image `height` and `width` instead of tf2onnx's `unk__17`, a map's `sigma_height`."""
     axes = value.type.tensor_type.shape.dim
     free = [axis for axis in axes if axis.dim_param]
     for axis, name in zip(free, ("height", "width"), strict=False):

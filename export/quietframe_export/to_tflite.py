@@ -86,7 +86,7 @@ def _convert(
 
 
 def embed_card_tflite(data: bytes, card: ModelCard) -> bytes:
-    """The file with the card as its metadata buffer, in place of one that is there.
+    """The file with the card as its metadata buffer, which replaces an earlier one.
 
     Where the card says that any size goes, height and width of images and maps are marked as free.
     """

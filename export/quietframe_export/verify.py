@@ -1,4 +1,4 @@
-"""The proof: an exported file, run by the runtime, against Keras on the same held-out frames."""
+"""Verify an exported file: the runtime runs it, and its results are compared with those of Keras on held-out frames."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Comparison:
 
 
 def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> Answers:
-    """Run a model on the held-out frames as a device would: the noise level is estimated, not told.
+    """Run a model on the held-out frames as a device would: the noise level is estimated.
 
     A model that denoises and classifies is run once for each, as it serves both tasks.
     """

@@ -19,7 +19,7 @@ from quietframe_export.keras_graph import observed
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 _PATCHES = 20_000
 """Patches of its input on which a convolution is rounded, of all examples together."""
-_MOST_STEPS = 4000
+_MAX_STEPS = 4000
 
 
 def round_weights(model: keras.Model, examples: Sequence[Sequence[NDArray[np.float32]]]) -> keras.Model:
@@ -128,7 +128,7 @@ def round_for(weights: NDArray[np.floating[Any]], covariance: NDArray[np.floatin
     slope = covariance @ (rounded - weights)
     curvature = np.diagonal(covariance)[:, None]
     columns = np.arange(rounded.shape[1])
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         step = -np.sign(slope)
         allowed = (np.abs(rounded) < 127) & (np.abs(rounded + step - weights) < 1)
         gain = np.where(allowed, 2 * np.abs(slope) - curvature, 0)
