@@ -28,7 +28,7 @@ make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
 install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo install test test-wheel check docs models lock clean
+.PHONY: help demo install test test-wheel coverage check docs models lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -49,6 +49,11 @@ test-wheel: .venv/.dev  ## Build the wheel and run tests/runtime on it, with its
 	$(call make_venv,.venv-wheel)
 	$(call install,.venv-wheel) --constraint $(LOCK) dist/*.whl pytest hypothesis
 	.venv-wheel/bin/python -P -m pytest -m "not long" tests/runtime
+
+# Without what measures time: it would measure the tracer.
+coverage: install  ## Run the tests that measure no time, and hold the coverage to the floor of pyproject.toml
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term --cov-report=xml \
+		--ignore tests/runtime/test_limits.py --ignore tests/runtime/test_light.py --ignore tests/benchmarks/test_trust.py
 
 check: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/ruff check .
