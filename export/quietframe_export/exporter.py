@@ -90,13 +90,17 @@ class ExportReport:
     Attributes:
         model: the model's name.
         source_sha256: of the .keras file.
-        max_psnr_drop_db, max_accuracy_drop_percent: the gate.
-        calibrated_with, held_out_from: which frames.
+        max_psnr_drop_db: the gate of denoisers.
+        max_accuracy_drop_percent: the gate of classifiers.
+        calibrated_with: which frames, in a line.
+        held_out_from: which frames, in a line.
         files: by target.
         outliers: tensors whose range is more than 30 standard deviations, widest first.
         widest: the widest tensor, outlier or not.
         keras_checks: the checks of a camera model on Keras itself.
-        test_set, test_images, keras_test: name and size of the test set, and Keras' figures on it.
+        test_set: its name.
+        test_images: how many it has.
+        keras_test: Keras' figures on it.
     """
 
     model: str

@@ -37,7 +37,8 @@ class Subject:
         card: its card, with precision fp32; the exporter fills in each file's own.
         calibration: example inputs by name, batch size 1, float32; empty if there is no data.
         held_out: frames that were neither trained on nor calibrated with.
-        calibrated_with, held_out_from: one line each for the report.
+        calibrated_with: a line for the report.
+        held_out_from: a line for the report.
         test: what the files that pass are measured on at the end, where there is such a set.
     """
 

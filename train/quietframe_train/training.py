@@ -58,7 +58,8 @@ def train(
         limit: use only so many training images (of a folder: those that test included), for a fast trial.
         seed: of the weights, the split, the order and the noise; None: 0.
         resume: go on with the training in `out`.
-        data_name, data_terms: what the model card is to say of the data, where the content does not tell.
+        data_name: how the model card names the data, where the content does not say.
+        data_terms: the terms of the data, likewise.
         compute: override the recipe's Keras policy while training: `float32`, `mixed_bfloat16`, `mixed_float16`.
         start_from: begin with the weights of another training of the same model, not with random ones: a finished run
             folder, a `.keras` or a `.weights.h5` file.
