@@ -86,6 +86,15 @@ def test_notes_open_with_a_summary_of_ten_lines(page: Path):
     assert re.findall(r"^(\d+)\. ", head, re.MULTILINE) == [str(number) for number in range(1, 11)]
 
 
+def test_how_to_install_stands_in_two_places():
+    """On the first page, which the quickstart includes, and for a device's own folder: both change with an index."""
+    pages = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    assert [page.name for page in pages if "pip install '.[" in page.read_text(encoding="utf-8")] == [
+        "README.md",
+        "device.md",
+    ]
+
+
 def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     assert [
