@@ -1,4 +1,4 @@
-"""The export: convert, run with the runtime, compare with Keras, and keep only what passes."""
+"""Export a model: convert it, run the file with the runtime, compare it with Keras, keep it if it passes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MAX_PSNR_DROP_FAINT_DB = 0.35
 
 @dataclass(frozen=True)
 class Gate:
-    """What a file has to pass to be kept: how far it may drop, and whether it is held to the checks."""
+    """The conditions for keeping a file: its maximum drop, and whether the checks are enforced."""
 
     psnr_drop_db: float
     psnr_drop_faint_db: float
@@ -54,7 +54,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class FileReport:
-    """One target's outcome.
+    """The outcome of one target.
 
     Attributes:
         target: such as `tflite-int8`.
@@ -85,7 +85,7 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """All that an export found; written to `export.json`.
+    """The results of an export; written to `export.json`.
 
     Attributes:
         model: the model's name.
@@ -119,7 +119,7 @@ class ExportReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed the gate. A refusal is no failure."""
+        """Return whether no file failed the gate. A refused target is not a failure."""
         return all(file.outcome != "failed" for file in self.files)
 
 
@@ -203,7 +203,7 @@ def export_model(
 
 
 def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) -> bytes:
-    """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
+    """Convert a model to one target, without a card. Raises RefusedTargetError if the converter cannot make it."""
     card = subject.card
     engine = subject.corrected if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
     if target.format == "tflite":
@@ -273,7 +273,7 @@ def _failure(
     gate: Gate,
     float_operations: int,
 ) -> str:
-    """Why a file is not kept; empty if it is."""
+    """Return the reason why a file is not kept; empty if it is kept."""
     if target.name == "tflite-int8" and float_operations:
         return f"holds {float_operations} float operations; not kept"
     for found in comparisons:
@@ -292,7 +292,7 @@ def _failure(
 
 
 def _metrics(comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """The file's own figures for its card, unit and group in the keys."""
+    """Return the file's figures for its card, unit and group in the keys."""
     figures: dict[str, float] = {}
     for found in comparisons:
         figures |= {found.unit: round(found.file, 3), f"drop_{found.unit}": round(found.drop, 3)}

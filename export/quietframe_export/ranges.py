@@ -1,4 +1,4 @@
-"""The range of each tensor in an int8 file: chosen from examples, and on its way into TFLite."""
+"""Choose the range of each tensor of an int8 file from examples, and pass it to TFLite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FUSED = (layers.BatchNormalization, layers.ReLU, layers.Activation, layers.Leak
 
 
 def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.float32]]]) -> dict[str, Range]:
-    """The ranges of the tensors between a model's fused operations, by layer name.
+    """Choose the ranges of the tensors between a model's fused operations, by layer name.
 
     A converter takes the least and the greatest value that it has seen. A few outliers then cost every other value
     its precision. Here the range is the one whose 256 steps give the least mean squared error over the examples,
@@ -51,7 +51,7 @@ def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
 
 
 def least_error_range(values: NDArray[np.float32], weights: NDArray[np.float64] | None = None) -> Range | None:
-    """The range whose 256 steps represent the values with the least squared error; None for zeros alone.
+    """Find the range whose 256 steps represent the values with the least squared error; None for zeros alone.
 
     values: any shape. weights: what each value's error counts, of the same shape.
     """

@@ -52,12 +52,12 @@ class Subject:
 
     @cached_property
     def examples(self) -> Sequence[Sequence[NDArray[np.float32]]]:
-        """The first calibration inputs, in the engine's order: enough to measure means and ranges with."""
+        """Return the first calibration inputs, in the engine's order: enough to measure means and ranges with."""
         return [[inputs[name] for name in self.engine.inputs] for inputs in self.calibration[:EXAMPLES]]
 
     @cached_property
     def corrected(self) -> KerasEngine:
-        """The model for files with 8-bit weights: on the steps that they have, where there are frames."""
+        """Return the model for files with 8-bit weights: rounded to their steps, where there are calibration frames."""
         if not self.examples:
             return self.engine
         return KerasEngine(round_weights(self.engine.model, self.examples), self.card)
@@ -66,7 +66,7 @@ class Subject:
 def subject_from_run(
     folder: str | Path, *, data: str | Path | None = None, calibrate: str | Path | None = None, seed: int = 0
 ) -> Subject:
-    """A finished training.
+    """Prepare a finished run for export.
 
     Calibration frames come from the training split through the recipe's own noise, held-out frames from the
     validation split.
@@ -111,7 +111,7 @@ def subject_from_run(
 def subject_from_keras(
     path: str | Path, card: ModelCard, *, calibrate: str | Path, noise_sigma_255: float = 25.0, seed: int = 0
 ) -> Subject:
-    """Any Keras model, with a card that the user states.
+    """Prepare any Keras model for export, with a card that the user provides.
 
     Of the images, three quarters calibrate and a quarter is held out. For a denoiser they count as clean and
     get Gaussian noise; a classifier's files are compared with Keras' own answers.
@@ -181,7 +181,7 @@ def load_keras(path: Path) -> keras.Model:
 def encode(
     engine: KerasEngine, card: ModelCard, frame: NDArray[np.uint8], sigma_255: float
 ) -> Mapping[str, NDArray[np.float32]]:
-    """A frame and its noise level as the float tensors that the model takes, through the runtime's own code."""
+    """Encode a frame and its noise level as the model's float tensors, with the runtime's own code."""
     if card.task == "classify":
         return Classifier(engine, card=card).prepare(frame)
     level = None if card.conditioning == "none" else float(sigma_255)
@@ -190,12 +190,12 @@ def encode(
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 as hexadecimal digits."""
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _classes(run: Run, splits: Splits) -> tuple[str, ...]:
-    """The labels of a run's scores; empty without scores.
+    """Return the labels of a run's scores; empty without scores.
 
     Raises SourceError if the data hold other classes than those that it was trained on.
     """
