@@ -122,7 +122,7 @@ class _Reader(CalibrationDataReader):
 
 
 def _stride(calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> int:
-    """Choose the number of examples that ONNX Runtime holds at a time, with intermediate tensors: a divisor of their number."""
+    """Choose how many examples ONNX Runtime holds at a time, with intermediate tensors: a divisor of their number."""
     values = max(sum(value.size for value in inputs.values()) for inputs in calibration)
     most = max(1, _VALUES_AT_A_TIME // values)
     return max(count for count in range(1, min(most, len(calibration)) + 1) if len(calibration) % count == 0)
