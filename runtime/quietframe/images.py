@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quietframe.errors import FrameError, OutputError, SourceError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-"""File names that a folder is searched for, in lower case. What a file holds is told by its content."""
+"""File names that a folder is searched for, in lower case. What a file holds is recognized by its content."""
 
 
 @dataclass(frozen=True)

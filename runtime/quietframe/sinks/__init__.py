@@ -43,7 +43,7 @@ def open_sink(
         show: show the results in a window as well.
         live: the source's frames come at their own times, and some will be dropped: see `VideoSink`.
         more: further sinks, by name.
-        on_failure: told, in a line, when one of several sinks fails. The others go on.
+        on_failure: called with a line when one of several sinks fails. The others go on.
 
     Raises:
         OutputError: the results cannot go there.

@@ -70,8 +70,8 @@ class Guarded(Sink):
     it, as there is nothing left to go on for.
 
     Args:
-        sinks: by the names that failures are told under.
-        on_failure: told each failure when it happens, in a line.
+        sinks: by the names that failures are reported under.
+        on_failure: called with a line for each failure when it happens.
     """
 
     def __init__(self, sinks: Mapping[str, Sink], on_failure: Callable[[str], None] = lambda _line: None) -> None:

@@ -83,7 +83,7 @@ def fake_quantized(x: Any, limit: float, name: str) -> Any:
 
 
 def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True, constraint: Any = None) -> Any:
-    """A 3×3 convolution, batch normalization and, unless told otherwise, ReLU6."""
+    """A 3×3 convolution, batch normalization and, unless switched off, ReLU6."""
     x = layers.Conv2D(
         width, 3, strides=strides, padding="same", use_bias=False, kernel_constraint=constraint, name=name
     )(x)
