@@ -31,6 +31,10 @@ def psnr_db(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
     return PSNR_CAP_DB if mse == 0 else float(10 * np.log10(255.0**2 / mse))
 
 
+psnr = psnr_db
+"""The public name of `psnr_db`: `quietframe.psnr`."""
+
+
 def mean_psnr_db(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:
     """The mean over images of each image's PSNR, in dB. This, not the PSNR of the pooled error, is reported."""
     values = [psnr_db(reference, image) for reference, image in pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,9 @@ class OnnxEngine:
         ModelLoadError: unreadable, not an ONNX model, or with tensors of a type that is not supported.
     """
 
+    suffixes: ClassVar = (".onnx",)
+    package: ClassVar = "onnxruntime"
+
     def __init__(self, path: Path, *, threads: int) -> None:
         try:
             import onnxruntime as ort
@@ -64,14 +67,14 @@ class OnnxEngine:
         self._session = session
         self._shrinking = ort.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._most_elements = 0  # in the inputs of one run since the arena was given back
+        self._max_elements = 0  # in the inputs of one run since the arena was given back
         self._output_names = list(self.outputs)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `Engine.run`."""
         elements = sum(array.size for array in inputs.values())
-        shrinks = 2 * elements < self._most_elements
-        self._most_elements = elements if shrinks else max(self._most_elements, elements)
+        shrinks = 2 * elements < self._max_elements
+        self._max_elements = elements if shrinks else max(self._max_elements, elements)
         try:
             results = self._session.run(self._output_names, dict(inputs), self._shrinking if shrinks else None)
         except Exception as exc:
