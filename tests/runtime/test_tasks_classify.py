@@ -138,6 +138,7 @@ def test_rgb_and_alpha(denoise_classifier_file: Path) -> None:
     classify = qf.DenoiseClassifier(denoise_classifier_file, color="rgb")
     for image in (rgb, np.dstack([rgb, bgr[..., 0]])):
         found = classify(image)
-        assert found.scores == expected.scores
+        assert found == expected
         assert np.array_equal(found.image, expected.image)
+        assert "array" not in repr(found)
     assert classify(bgr).scores != expected.scores

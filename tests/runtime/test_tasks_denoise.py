@@ -584,6 +584,7 @@ def assert_refused_when_set(denoise: qf.Denoiser, options: dict[str, Any], says:
         ({"strength": -1}, "Expected strength of at least 0. Received: -1"),
         ({"strength": float("nan")}, "Expected strength of at least 0. Received: nan"),
         ({"strength": float("inf")}, "Expected strength of at least 0. Received: inf"),
+        ({"strength": 10**400}, "Expected strength of at least 0. Received: 10{79}$"),
         ({"sigma_255": -1}, r"Expected sigma_255 in \[0, 75\]. Received: -1"),
         ({"sigma_255": 76}, "Received: 76"),
         ({"sigma_255": float("nan")}, "Received: nan"),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quietframe.descriptors import STDERR, diverted
 from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
-from quietframe.engines.flatbuffer import open_flatbuffer, read_card, refuse_absurd_tensors
+from quietframe.engines.flatbuffer import open_flatbuffer, read_card, validate_tensors
 from quietframe.errors import ModelLoadError
 from quietframe.log import log
 
@@ -76,7 +76,7 @@ class LiteRtEngine:
             self._interpreter = self._open()  # verifies the flatbuffer
             model = open_flatbuffer(data)
             self.card_json = read_card(model)
-            refuse_absurd_tensors(model)
+            validate_tensors(model)
             inputs, outputs = self._signature()
             self.inputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in inputs.items()}
             self.outputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in outputs.items()}

@@ -29,7 +29,7 @@ _FATAL = 4
 class OnnxEngine:
     """Runs an .onnx file with ONNX Runtime on the CPU.
 
-    Waiting threads sleep in place of spinning: spinning threads slow whatever runs beside them
+    Waiting threads sleep instead of spinning: spinning threads slow whatever runs beside them
     (https://github.com/microsoft/onnxruntime/issues/13808). Memory is not planned ahead for sizes that were seen
     before: the plans hold as much again as the first run took, and save no time that could be measured. When much
     smaller inputs come, what larger ones took is given back.

@@ -139,7 +139,7 @@ def open_model(
     Args:
         model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
         threads: CPU threads; None: as many as there are physical cores. An engine that is given has its own.
-        card: a card, or the JSON file of one, in place of the card in the file. None: the one in the file, or else one
+        card: a card, or the JSON file of one, to override the card in the file. None: the one in the file, or else one
             beside it, `mine.card.json` of `mine.tflite`.
 
     Raises:
@@ -181,7 +181,7 @@ def card_beside(model: Path) -> Path | None:
 
 
 def open_engine(path: Path, *, threads: int | None = None) -> Engine:
-    """Open a model file with the engine for its suffix, whatever the file says of itself. See `open_model`."""
+    """Open a model file with the engine for its suffix, whatever its card says. See `open_model`."""
     engine_class = ENGINES.get(path.suffix.lower())
     if engine_class is None:
         remedy = f" (quietframe export {path.parent})" if path.suffix.lower() == ".keras" else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,13 @@ class Classification:
 
 @dataclass(frozen=True)
 class DenoiseClassification(Classification):
-    """The answer of a model that denoises and classifies.
+    """The answer of a model that denoises and classifies; the image counts neither in `==` nor in `repr`.
 
     Attributes:
         image: the denoised image at the model's own size: (h, w, 3) uint8 in the classifier's `color`, or (h, w) gray.
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] = field(repr=False, compare=False)
 
 
 class Classifier(ModelTask[Classification]):

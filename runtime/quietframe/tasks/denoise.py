@@ -263,10 +263,13 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     """The value of a setting as a finite number within limits. Raises UsageError."""
     if not isinstance(value, Real):
         raise UsageError(f"Expected {name} to be a number. Received: {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     if not (math.isfinite(number) and low <= number <= high):
         limits = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"of at least {low:g}"
-        raise UsageError(f"Expected {name} {limits}. Received: {value}")
+        raise UsageError(f"Expected {name} {limits}. Received: {value!s:.80}")
     return number
 
 

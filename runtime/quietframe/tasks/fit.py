@@ -115,7 +115,7 @@ Placement = Resize | Tiles
 
 
 def is_resized(spatial: Spatial) -> bool:
-    """Whether a model with that card takes whole pictures of one size, so that others are resized."""
+    """Whether a model with that card takes whole images of one size, so that others are resized."""
     return spatial.kind == "fixed" and spatial.fit == "resize"
 
 
@@ -201,7 +201,7 @@ def _pad_to(plane: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
 
 
 def _resize(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
-    """Resize by area when shrinking and linearly when growing; a picture of that size stays as it is."""
+    """Resize by area when shrinking and linearly when growing; an image of that size stays as it is."""
     height, width = size_hw
     if image.shape[:2] == size_hw:
         return np.ascontiguousarray(image)

@@ -39,7 +39,7 @@ def from_bgr(bgr: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, color: str
 
 
 def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -> NDArray[Any]:
-    """Turn an 8-bit picture into the tensor that a model takes.
+    """Turn an 8-bit image into the tensor that a model takes.
 
     frame: (H, W, 3) uint8 BGR for a colour model, (H, W) uint8 for a gray one. Returns a tensor of batch size 1
     in the layout, colour order, value range and dtype of `spec` and `info`; the frame itself, without a copy,
@@ -62,7 +62,7 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
 
 
 def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDArray[np.uint8]:
-    """Turn a model's picture back into 8 bits, rounded and clipped: the inverse of `encode_image`.
+    """Turn a model's image back into 8 bits, rounded and clipped: the inverse of `encode_image`.
 
     tensor: of batch size 1. Returns (H, W, 3) uint8 BGR or (H, W) uint8 gray: a part of the tensor itself, without a
     copy, where that already fits.

@@ -65,7 +65,7 @@ def find_model(model: str | Path) -> Path:
 
 
 def _expected_of(folder: Path) -> str:
-    """What to name in place of a folder: of a training, the file that was exported from it."""
+    """What to pass instead of a folder: of a training, the file that was exported from it."""
     try:
         exported = sorted(path for path in (folder / "export").iterdir() if path.suffix in ENGINES)
     except OSError:
