@@ -139,7 +139,7 @@ def test_an_open_engine_cannot_be_pickled(denoiser_file: Path) -> None:
 
 
 def test_a_task_alone_does_nothing(denoiser_file: Path) -> None:
-    alone: ModelTask[Any] = ModelTask("denoise", denoiser_file, threads=1, card=None, color="bgr")
+    alone: ModelTask[Any] = ModelTask(denoiser_file, threads=1, card=None, color="bgr")
     with pytest.raises(NotImplementedError):
         alone(random_frame(4, 4, 3))
 

@@ -667,7 +667,7 @@ def test_alpha_is_kept(
     assert np.array_equal(denoise(frame), frame)
 
 
-@pytest.mark.parametrize("color", ["RGB", "gray", None, 3, ["rgb"]])
+@pytest.mark.parametrize("color", ["RGB", "gray", None, 3, ["rgb"], np.zeros(3)], ids=str)
 def test_colors_that_are_not_known(blur_file: Path, color: Any) -> None:
     with pytest.raises(UsageError, match=r"Expected color to be 'bgr' or 'rgb'\. Received: "):
         qf.Denoiser(blur_file, color=color)

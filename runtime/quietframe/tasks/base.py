@@ -37,13 +37,13 @@ class ModelTask(Generic[Result]):
         color: the channel order of the caller's color frames, `bgr` or `rgb`.
     """
 
+    _TASKS: ClassVar[tuple[Task, ...]] = ()
     _SETTINGS: ClassVar[tuple[str, ...]] = ("color",)
     card: ModelCard
     color: Color
 
     def __init__(
         self,
-        task: Task,
         model: str | Path | Engine,
         *,
         threads: int | None,
@@ -51,7 +51,11 @@ class ModelTask(Generic[Result]):
         color: Color,
     ) -> None:
         engine, self.card = open_model(model, threads=threads, card=card)
-        require_task(self.card, task)
+        for task in self._TASKS:
+            if task not in self.card.task.split("+"):
+                raise ModelLoadError(
+                    f"{self.card.name}: this model does {self.card.task}, not {task}: see quietframe models"
+                )
         self._engine: Engine | None = engine
         self._options: dict[str, Any] = {"threads": threads, "card": None if card is None else self.card}
         self._model = model
@@ -101,17 +105,16 @@ class ModelTask(Generic[Result]):
         spatial = self.card.spatial
         size = "any size" if spatial.size_hw is None else f"{spatial.size_hw[1]}x{spatial.size_hw[0]} {spatial.fit}"
         settings = [f"{name}={getattr(self, name)!r}" for name in self._SETTINGS]
-        state = ["closed"] if self._engine is None else []
-        return (
-            f"<{', '.join([f'{type(self).__name__} {self.card.name} {self.card.precision}', size, *settings, *state])}>"
-        )
+        if self._engine is None:
+            settings.append("closed")
+        return f"<{', '.join([f'{type(self).__name__} {self.card.name} {self.card.precision}', size, *settings])}>"
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, self._validated(name, value) if name in self._SETTINGS else value)
 
     def _validated(self, name: str, value: Any) -> Any:
         """The value to store for a setting. Raises UsageError if it is not valid."""
-        if name == "color" and value not in ("bgr", "rgb"):
+        if name == "color" and not (isinstance(value, str) and value in ("bgr", "rgb")):
             raise UsageError(f"Expected color to be 'bgr' or 'rgb'. Received: {value!r}")
         return value
 
@@ -187,12 +190,6 @@ def open_engine(path: Path, *, threads: int | None = None) -> Engine:
         remedy = f" (quietframe export {path.parent})" if path.suffix.lower() == ".keras" else ""
         raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}{remedy}")
     return engine_class(path, threads=threads or physical_cores())
-
-
-def require_task(card: ModelCard, task: Task) -> None:
-    """Raise ModelLoadError unless the model does `task`."""
-    if task not in card.task.split("+"):
-        raise ModelLoadError(f"{card.name}: this model does {card.task}, not {task}: see quietframe models")
 
 
 def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:

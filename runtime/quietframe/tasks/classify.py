@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import ModelCard, TensorSpec
+from quietframe.card import ModelCard, Task, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError
-from quietframe.tasks.base import Color, ModelTask, require_task
+from quietframe.tasks.base import Color, ModelTask
 from quietframe.tasks.fit import Placement, place
 from quietframe.tasks.tensors import decode_image, dequantize, encode_image, from_bgr, to_bgr
 
@@ -60,6 +60,8 @@ class Classifier(ModelTask[Classification]):
         UsageError: threads out of range, or another color.
     """
 
+    _TASKS: ClassVar[tuple[Task, ...]] = ("classify",)
+
     def __init__(
         self,
         model: str | Path | Engine = "digits",
@@ -68,7 +70,7 @@ class Classifier(ModelTask[Classification]):
         card: ModelCard | str | Path | None = None,
         color: Color = "bgr",
     ) -> None:
-        super().__init__("classify", model, threads=threads, card=card, color=color)
+        super().__init__(model, threads=threads, card=card, color=color)
         self._image, self._scores = _specs(self.card)
 
     def __call__(self, frame: NDArray[np.uint8]) -> Classification:
@@ -107,16 +109,7 @@ class Classifier(ModelTask[Classification]):
 class DenoiseClassifier(Classifier):
     """Denoises and classifies with one model file that does both. Arguments and errors as of `Classifier`."""
 
-    def __init__(
-        self,
-        model: str | Path | Engine,
-        *,
-        threads: int | None = None,
-        card: ModelCard | str | Path | None = None,
-        color: Color = "bgr",
-    ) -> None:
-        super().__init__(model, threads=threads, card=card, color=color)
-        require_task(self.card, "denoise")
+    _TASKS = ("classify", "denoise")
 
     def __call__(self, frame: NDArray[np.uint8]) -> DenoiseClassification:
         """Denoise and classify one image, in a single run of the model. See `Classifier`."""

@@ -64,6 +64,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         UsageError: a setting or threads out of range.
     """
 
+    _TASKS = ("denoise",)
     _SETTINGS = ("strength", "sigma_255", "luma_strength", "chroma_strength", "tile_pixels", "color")
     strength: float
     sigma_255: float | None
@@ -84,7 +85,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         tile_pixels: int | None = None,
         color: Color = "bgr",
     ) -> None:
-        super().__init__("denoise", model, threads=threads, card=card, color=color)
+        super().__init__(model, threads=threads, card=card, color=color)
         self._image_in = _tensor(self.card, "inputs")
         self._image_out = _tensor(self.card, "outputs")
         self._sigma = self.card.tensor("sigma", "inputs")
