@@ -80,18 +80,15 @@ class Engine(Protocol):
 
 
 class EngineClass(Protocol):
-    """The class of an engine, as `ENGINES` holds it.
+    """An engine's class: what it opens, and with which package.
 
     Attributes:
         suffixes: of the files that it opens, in lower case.
         package: the module that it runs them with.
     """
 
-    @property
-    def suffixes(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def package(self) -> str: ...  # noqa: D102
+    suffixes: tuple[str, ...]
+    package: str
 
     def __call__(self, path: Path, *, threads: int) -> Engine:
         """Open a file. Raises ModelLoadError, or MissingExtraError without the package."""

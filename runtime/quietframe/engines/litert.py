@@ -62,8 +62,8 @@ class LiteRtEngine:
         ModelLoadError: unreadable, not a LiteRT model, or with operations that plain LiteRT lacks.
     """
 
-    suffixes: ClassVar = (".tflite",)
-    package: ClassVar = "ai_edge_litert"
+    suffixes: ClassVar[tuple[str, ...]] = (".tflite",)
+    package: ClassVar[str] = "ai_edge_litert"
 
     def __init__(self, path: Path, *, threads: int) -> None:
         data = read_model_file(path)

@@ -43,8 +43,8 @@ class OnnxEngine:
         ModelLoadError: unreadable, not an ONNX model, or with tensors of a type that is not supported.
     """
 
-    suffixes: ClassVar = (".onnx",)
-    package: ClassVar = "onnxruntime"
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    package: ClassVar[str] = "onnxruntime"
 
     def __init__(self, path: Path, *, threads: int) -> None:
         try:
