@@ -1,4 +1,4 @@
-"""Redirect file descriptors: C libraries print past Python."""
+"""File descriptors turned aside, for what C libraries print past Python."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from quietframe.errors import FrameError, OutputError, SourceError
 from quietframe.image_header import read_header
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-"""File names that a folder is searched for, in lower case. What a file holds is decided by its content."""
+"""File names that a folder is searched for, in lower case. What a file holds is recognized by its content."""
 
 
 class Pixels:
