@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from quietframe.images import Image, read_image, write_image
     from quietframe.noise.estimate import estimate_noise
     from quietframe.noise.tracker import NoiseTracker
+    from quietframe.quality import psnr
     from quietframe.sources import Frame, Source, open_source
     from quietframe.tasks import (
         Classification,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         DenoiseClassification,
         DenoiseClassifier,
         Denoiser,
+        models,
     )
     from quietframe.zoo import builtin_models
 
@@ -50,8 +52,9 @@ _HOMES = {
     "images": ("Image", "read_image", "write_image"),
     "noise.estimate": ("estimate_noise",),
     "noise.tracker": ("NoiseTracker",),
+    "quality": ("psnr",),
     "sources": ("Frame", "Source", "open_source"),
-    "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser"),
+    "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser", "models"),
     "zoo": ("builtin_models",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -76,7 +79,9 @@ __all__ = [
     "UsageError",
     "builtin_models",
     "estimate_noise",
+    "models",
     "open_source",
+    "psnr",
     "read_image",
     "write_image",
 ]

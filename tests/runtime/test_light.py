@@ -89,7 +89,9 @@ def test_the_public_names_are_these() -> None:
         "UsageError",
         "builtin_models",
         "estimate_noise",
+        "models",
         "open_source",
+        "psnr",
         "read_image",
         "write_image",
     ]

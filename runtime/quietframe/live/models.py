@@ -60,7 +60,7 @@ class Models:
         if self._running is None:
             raise self._failed[name]
         denoiser = self._running
-        denoiser.strength = settings.strength if denoiser.is_told else min(settings.strength, 1.0)
+        denoiser.strength = settings.strength if denoiser.is_conditioned else min(settings.strength, 1.0)
         return denoiser
 
     def ran(self, settings: Settings, busy_ms: float, now_ns: int) -> None:
