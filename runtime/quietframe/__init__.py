@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from quietframe.images import Image, read_image, write_image
     from quietframe.noise.estimate import estimate_noise
     from quietframe.noise.tracker import NoiseTracker
+    from quietframe.pipeline import Pipeline, PipelineConfig
+    from quietframe.sinks import Sink, open_sink
     from quietframe.sources import Frame, Source, open_source
     from quietframe.tasks import (
         Classification,
@@ -50,6 +52,8 @@ _HOMES = {
     "images": ("Image", "read_image", "write_image"),
     "noise.estimate": ("estimate_noise",),
     "noise.tracker": ("NoiseTracker",),
+    "pipeline": ("Pipeline", "PipelineConfig"),
+    "sinks": ("Sink", "open_sink"),
     "sources": ("Frame", "Source", "open_source"),
     "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser"),
     "zoo": ("builtin_models",),
@@ -70,12 +74,16 @@ __all__ = [
     "ModelLoadError",
     "NoiseTracker",
     "OutputError",
+    "Pipeline",
+    "PipelineConfig",
     "QuietFrameError",
+    "Sink",
     "Source",
     "SourceError",
     "UsageError",
     "builtin_models",
     "estimate_noise",
+    "open_sink",
     "open_source",
     "read_image",
     "write_image",

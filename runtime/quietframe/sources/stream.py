@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import SourceError
-from quietframe.live.slot import Latest
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.connection import Connect, Connection, ConnectionLostError, OnDamage
 from quietframe.sources.http import connect_http
 from quietframe.sources.mjpeg import decode_jpeg
 from quietframe.sources.rtsp import connect_rtsp
+from quietframe.sources.slot import Latest
 from quietframe.sources.video import cut_short
 
 CONNECT: dict[str, Connect] = {
