@@ -128,7 +128,7 @@ def run_live(
     source = _Feed(open_feed(None, size_wh), fps, round(fps * secs))
     controls = Controls(Settings(model="model"), ["model"])
     preview = None if clients is None else _WatchedPreview(clients)
-    with open_sink("null", source, more={"preview": preview} if preview else None) as sink:
+    with open_sink(["null", *([preview] if preview else [])], source) as sink:
         loop = Loop(source, Models({"model": denoiser}, fps=fps), sink, controls, on_frame=note)
         loop.run()
     record = loop.record()

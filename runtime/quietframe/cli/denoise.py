@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,8 @@ def denoise(
             _notify_service("STOPPING=1" if pipeline.finishing else next(states))
             display.tick()
 
-        with Display(pipeline) as display, _stopped_by_signals(pipeline.stop, only_if=opened.moving):
+        stoppable = _stopped_by_signals(pipeline.stop) if opened.moving else contextlib.nullcontext()
+        with Display(pipeline) as display, stoppable:
             result = pipeline.run(tick)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -144,15 +146,15 @@ def denoise(
             say(f"error: {failure}")
         say(_sentence(result))
     if as_json:
-        origin = {"source": as_shown(source), "output": result.path and str(result.path), "model": result.model}
-        click.echo(json_line({**origin, **result.figures(), "failures": result.failures}))
+        output = {"output": result.output and str(result.output)}
+        click.echo(json_line({"source": as_shown(source), **asdict(result), **output}))
     return EXIT_FAILED if result.failures else EXIT_DONE
 
 
 def _sentence(result: Result) -> str:
     if not result.frames:
         return "no frame was denoised"
-    where = f"written to {result.path}" if result.path else "nothing written"
+    where = f"written to {result.output}" if result.output else "nothing written"
     count = f"{result.frames} frame{'s' if result.frames > 1 else ''}"
     failures = len(result.failures)
     failed = f", {failures} failure{'s' if failures > 1 else ''}" if failures else ""
@@ -164,12 +166,12 @@ def _sentence(result: Result) -> str:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(stop: Callable[[], None], *, only_if: bool) -> Iterator[None]:
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Let Ctrl-C, or SIGTERM as from a service's manager, call `stop`; a second one interrupts at once.
 
     A signal that is ignored, as Ctrl-C is in a job in the background, stays ignored.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if only_if}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     earlier = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
     def first(_number: int, _frame: Any) -> None:

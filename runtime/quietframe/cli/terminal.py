@@ -118,7 +118,7 @@ class Display(logging.Handler):
             self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
             self._bar.add_task("denoising", total=total)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=self._pipeline.processed)
+        self._bar.update(self._bar.task_ids[0], completed=self._pipeline.record()["processed"])
 
     def _clear_line(self) -> None:
         if self._line_shown:

@@ -9,6 +9,7 @@ from typing import Any
 
 from quietframe.controls import Controls
 from quietframe.log import log
+from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.tracker import NoiseTracker
 from quietframe.pipeline.capture import Capture
 from quietframe.pipeline.models import Models
@@ -23,13 +24,13 @@ _TICK_S = 0.25
 
 
 class Loop:
-    """Denoise a moving source as its frames come.
+    """Denoise the frames of a source as they come.
 
     A thread captures; the newest frame waits for the model, so that a slow model drops frames and latency never grows.
     Reconnects and dropped frames are logged.
 
     Args:
-        source: an open source that moves.
+        source: an open source.
         models: choose the denoiser of each frame.
         sink: takes the results.
         controls: what may be changed meanwhile.
@@ -58,7 +59,7 @@ class Loop:
         self._source, self._models, self._sink, self._controls = source, models, sink, controls
         self._capture = Capture(source, every_frame=every_frame)
         self._on_frame = on_frame
-        self._tracker = NoiseTracker(source.fps)
+        self._level_of = NoiseTracker(source.fps) if source.moving else estimate_noise
         self._next_tick_ns = 0
         self._shape: tuple[int, ...] = ()
         self._size_changes = -1
@@ -109,7 +110,7 @@ class Loop:
             self._shape = frame.pixels.shape
             self._size_changes += 1
         denoiser = self._models.current(settings, frame.pixels)
-        level_255 = self._tracker(frame.pixels) if denoiser.estimates else denoiser.sigma_255
+        level_255 = self._level_of(frame.pixels) if denoiser.estimates else denoiser.sigma_255
         clean = denoiser(frame.pixels, sigma_255=level_255)
         denoised_ns = time.monotonic_ns()
         self._sink.write(frame, clean)

@@ -56,6 +56,7 @@ class Models:
         self._open_model = open_model
         self._running = next(iter(loaded.values()))
         self._deadline: Deadline | None = None
+        self._warned = False
 
     def prepare(self, settings: Settings, size_wh: tuple[int, int]) -> None:
         """Load (for `auto`, measure) and run the first model once, so that the first frame finds it warm."""
@@ -72,6 +73,7 @@ class Models:
         """
         name = self._best(pixels) if settings.model == AUTO else settings.model
         denoiser = self._running = self._load(name) or self._running
+        self._warn_of_lost_detail(denoiser, pixels)
         denoiser.strength = settings.strength if denoiser.is_told else min(settings.strength, 1.0)
         return denoiser
 
@@ -87,6 +89,19 @@ class Models:
             self._deadline = Deadline(times_ms, self._fps)
             log.info("%s: %s", self._deadline.first.model, self._deadline.first.why)
         return self._deadline.model
+
+    def _warn_of_lost_detail(self, denoiser: Denoiser, pixels: NDArray[np.uint8]) -> None:
+        """Log once that a model works on less of a frame than there is."""
+        height, width = pixels.shape[:2]
+        seen_wh = denoiser.sees_wh
+        if self._warned or seen_wh is None or (width <= seen_wh[0] and height <= seen_wh[1]):
+            return
+        self._warned = True
+        log.warning(
+            "%s works at %dx%d: a picture of %dx%d comes back at its size, but without finer detail than that (the "
+            "model camera keeps it)",
+            *(denoiser.card.name, *seen_wh, width, height),
+        )
 
     def _load(self, name: str) -> Denoiser | None:
         if name not in self._loaded and name not in self._failed:

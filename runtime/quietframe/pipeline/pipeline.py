@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from typing import Any
 from quietframe.card import ModelCard
 from quietframe.controls import Controls, Settings
 from quietframe.errors import OutputError, UsageError
-from quietframe.log import log
 from quietframe.pipeline.loop import Loop, OnFrame
 from quietframe.pipeline.models import AUTO, Models
-from quietframe.pipeline.stats import FrameTimes, Stats, stats_file
-from quietframe.sinks import Guarded, Sink, default_output, open_sink
-from quietframe.sources import Frame, Source, open_source
+from quietframe.pipeline.stats import stats_file
+from quietframe.sinks import Sink, default_output, open_sink
+from quietframe.sources import Source, open_source
 from quietframe.tasks import Denoiser
 from quietframe.zoo import ALIASES, camera_models
 
@@ -97,42 +95,34 @@ class Result:
     """What a pipeline did.
 
     Attributes:
+        output: the first file or folder that was written, if any.
         model: the name of the model that ran last; None if none did.
-        path: the first file or folder that was written, if any.
-        failures: what failed while the rest went on, a line each.
-        interrupted: it was stopped before the end of a recording, whose unfinished video is discarded.
         frames: how many were denoised.
-        denoise_p50_ms, denoise_p95_ms: median and 95th percentile of the model's time, everything included.
+        captured, dropped, damaged, reconnects: what became of the source's frames.
+        denoise_p50_ms, denoise_p95_ms: median and 95th percentile of the time in the model, everything included.
         noise_p50_sigma_255: the median noise level in 8-bit levels, where it was stated or estimated.
         wall_s: how long it took.
-        captured, dropped, damaged, reconnects: what became of a moving source's frames; None for images.
+        failures: what failed while the rest went on, a line each.
+        interrupted: it was stopped before the end of a recording, whose unfinished video is discarded.
     """
 
+    output: Path | None
     model: str | None
-    path: Path | None
-    failures: tuple[str, ...]
-    interrupted: bool
     frames: int
+    captured: int
+    dropped: int
+    damaged: int
+    reconnects: int
     denoise_p50_ms: float | None
     denoise_p95_ms: float | None
     noise_p50_sigma_255: float | None
     wall_s: float
-    captured: int | None = None
-    dropped: int | None = None
-    damaged: int | None = None
-    reconnects: int | None = None
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures for JSON, with units in the keys; those that images do not have are left out."""
-        record = asdict(self)
-        for name in ("model", "path", "failures", "interrupted"):
-            del record[name]
-        counts = ("captured", "dropped", "damaged", "reconnects")
-        return {name: value for name, value in record.items() if value is not None or name not in counts}
+    failures: tuple[str, ...]
+    interrupted: bool
 
 
 class Pipeline:
-    """Denoise a source into sinks: images one by one, whatever moves in the real-time loop.
+    """Denoise a source into sinks: in the real-time loop, images one by one.
 
     >>> Pipeline("rtsp://…", denoiser="auto", sinks=["night.mkv"], config=PipelineConfig(fps=30)).run()
 
@@ -140,8 +130,8 @@ class Pipeline:
         source: as of `open_source`, or an open source, which stays open.
         denoiser: a model's name or file, several (in a list, or with commas between), a `Denoiser`, or `auto`: the best
             built-in camera model that holds the frame rate, watched while it runs.
-        sinks: where results go: files, folders, numbered images (`shots/%06d.png`), `null`, or `Sink` objects, which
-            the pipeline closes. None: beside the source, unless `config.show`.
+        sinks: where results go: as of `open_sink`; `Sink` objects are closed at the end. None: a file or folder beside
+            the source, unless `config.show`.
         config: the settings.
 
     Attributes:
@@ -163,9 +153,7 @@ class Pipeline:
         self._denoiser = denoiser
         self._sinks = [sinks] if isinstance(sinks, str | Path | Sink) else sinks
         self._stopped = threading.Event()
-        self._stats = Stats()
         self._loop: Loop | None = None
-        self._warned = False
 
     def run(
         self,
@@ -175,7 +163,7 @@ class Pipeline:
         """Run until the source ends, the limit is reached, a window is closed or `stop` is called.
 
         Args:
-            on_tick: called about four times a second, or after each image.
+            on_tick: called about four times a second.
             on_frame: called with each frame, its denoiser and its times, after the sinks.
 
         Raises:
@@ -183,151 +171,94 @@ class Pipeline:
                 for. One sink of several that fails is logged, and named in the result.
             UsageError: settings that do not fit the source or the model.
         """
+        config = self.config
         with ExitStack() as stack:
-            config, source = self.config, self._source
+            source = self._source
             if not isinstance(source, Source):
                 source = stack.enter_context(open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s))
-            return (self._run_loop if source.moving else self._run_images)(source, on_tick, on_frame)
+            sinks = self._sinks_for(source)
+            places = [sink for sink in sinks if not isinstance(sink, Sink)]
+            watched = any(isinstance(sink, Sink) and sink.interactive for sink in sinks)
+            drop = config.drop_frames
+            if drop is None:
+                drop = source.real_time or config.show or watched
+            drop = drop and source.moving
+            models, controls = self._open_models(source, offer_all=watched)
+            sink = open_sink(sinks, source, overwrite=config.overwrite, show=config.show, live=drop)
+            loop = self._loop = Loop(source, models, sink, controls, every_frame=not drop, on_frame=on_frame)
+            loop.stopped = self._stopped
+            self.total = None if drop else min(filter(None, (config.max_frames, source.frame_count)), default=None)
+            write_stats = stack.enter_context(stats_file(config.stats_file, loop.record, overwrite=config.overwrite))
+
+            def tick() -> None:
+                write_stats()
+                on_tick()
+
+            interrupted = False
+            with suppress(_InterruptedError), sink:
+                loop.run(config.max_frames, tick)
+                self.finishing = True
+                on_tick()
+                keeps = (source.endless or not places) and loop.stats.processed > 0
+                interrupted = self._stopped.is_set() and not keeps
+                if interrupted:
+                    raise _InterruptedError  # the sinks discard what is unfinished
+        record, times, level_255 = loop.record(), loop.stats.percentiles(), loop.stats.median_level_255
+        return Result(
+            output=sink.path,
+            model=loop.model,
+            frames=loop.stats.processed,
+            **{name: record[name] for name in ("captured", "dropped", "damaged", "reconnects")},
+            denoise_p50_ms=times["denoise_p50_ms"],
+            denoise_p95_ms=times["denoise_p95_ms"],
+            noise_p50_sigma_255=None if level_255 is None else round(level_255, 2),
+            wall_s=loop.stats.wall_s,
+            failures=(*source.failures, *sink.failures),
+            interrupted=interrupted,
+        )
 
     def stop(self) -> None:
         """Let `run` end after the present frame: for another thread, or a signal handler."""
         self._stopped.set()
 
-    @property
-    def processed(self) -> int:
-        """How many frames the sinks have taken so far."""
-        return self._stats.processed
-
     def record(self) -> dict[str, Any]:
-        """Return the state for JSON, at any time and from any thread: counts, rates, latencies and what runs."""
-        return self._loop.record() if self._loop else self._stats.record()
+        """Return the state for JSON, from any thread: counts, rates, latencies and what runs. Empty before `run`."""
+        return self._loop.record() if self._loop else {}
 
-    def _run_loop(self, source: Source, on_tick: Callable[[], None], on_frame: OnFrame) -> Result:
-        config = self.config
-        places, objects = self._split_sinks(source)
-        interactive = any(sink.interactive for sink in objects)
-        drop = source.real_time or config.show or interactive if config.drop_frames is None else config.drop_frames
-        loaded = self._open_models()
-        others = [name for name in camera_models() if name not in loaded] if interactive and not config.card else []
-        models = Models(
-            loaded, fps=config.fps or source.fps or _DEFAULT_FPS, others=others, open_model=self._open_model
-        )
-        first = AUTO if len(loaded) > 1 or config.fps else next(iter(loaded))
-        strength = self._denoiser.strength if isinstance(self._denoiser, Denoiser) else config.strength
-        controls = Controls(Settings(strength, first), [AUTO, *models.names])
-        sink = self._open_sink(source, places, objects, live=drop)
+    def _sinks_for(self, source: Source) -> Sequence[str | Path | Sink]:
+        if self._sinks is not None or self.config.show:
+            return self._sinks or ()
+        place = default_output(source)
+        if place is None:
+            raise OutputError("no place for the result: name a sink, or show it")
+        return [place]
 
-        def note(frame: Frame, denoiser: Denoiser, times: FrameTimes) -> None:
-            self._warn_of_lost_detail(frame, denoiser)
-            on_frame(frame, denoiser, times)
+    def _open_models(self, source: Source, *, offer_all: bool) -> tuple[Models, Controls]:
+        """Open the denoisers that were named: what is wrong with one is said before anything runs.
 
-        loop = Loop(source, models, sink, controls, every_frame=not drop, on_frame=note)
-        loop.stopped = self._stopped
-        self._loop, self._stats = loop, loop.stats
-        if not drop:
-            self.total = min(filter(None, (config.max_frames, source.frame_count)), default=None)
-        interrupted = False
-        try:
-            with ExitStack() as stack:
-                write_stats = (
-                    stack.enter_context(stats_file(config.stats_file, self.record, overwrite=config.overwrite))
-                    if config.stats_file
-                    else None
-                )
-                stack.enter_context(sink)
-
-                def tick() -> None:
-                    if write_stats:
-                        write_stats()
-                    on_tick()
-
-                loop.run(config.max_frames, tick)
-                self.finishing = True
-                on_tick()
-                if self._stopped.is_set() and not ((source.endless or not places) and loop.stats.processed):
-                    raise _InterruptedError  # the sinks discard what is unfinished
-        except _InterruptedError:
-            interrupted = True
-        record = loop.record()
-        counts = {name: record[name] for name in ("captured", "dropped", "damaged", "reconnects")}
-        return self._result(loop.model, source, sink, interrupted, **counts)
-
-    def _run_images(self, source: Source, on_tick: Callable[[], None], on_frame: OnFrame) -> Result:
-        config = self.config
-        places, objects = self._split_sinks(source)
-        for name in ("fps", "drop_frames", "stats_file"):
-            if getattr(config, name) is not None:
-                raise UsageError(f"{name} is for videos, cameras and streams: these are images")
-        if any(sink.interactive for sink in objects):
-            raise UsageError("a preview is for videos, cameras and streams: these are images")
-        sink = self._open_sink(source, places, objects, live=False)
-        denoiser = self._denoiser
-        if not isinstance(denoiser, Denoiser):
-            if not isinstance(denoiser, str | Path):
-                raise UsageError(f"Expected one denoiser for images. Received: {denoiser!r}")
-            denoiser = self._open_model(str(denoiser))
-        stats = self._stats = Stats()
-        self.total = min(config.max_frames or len(source.names), len(source.names))
-        with sink:
-            on_tick()
-            for frame in source:
-                start_ns = time.monotonic_ns()
-                level_255 = denoiser.level_255(frame.pixels)
-                clean = denoiser(frame.pixels, sigma_255=level_255)
-                denoised_ns = time.monotonic_ns()
-                sink.write(frame, clean)
-                times = FrameTimes(start_ns, start_ns, denoised_ns, time.monotonic_ns())
-                stats.add(times, level_255)
-                self._warn_of_lost_detail(frame, denoiser)
-                on_frame(frame, denoiser, times)
-                on_tick()
-                if stats.processed == config.max_frames or not sink.wants_more or self._stopped.is_set():
-                    break
-        return self._result(denoiser.card.name, source, sink, self._stopped.is_set())
-
-    def _split_sinks(self, source: Source) -> tuple[list[str | Path], list[Sink]]:
-        """Return the places to write to and the sink objects. Raises OutputError where there is no place at all."""
-        if self._sinks is None and not self.config.show:
-            place = default_output(source)
-            if place is None:
-                raise OutputError("no place for the result: name a sink, or show it")
-            return [place], []
-        sinks = self._sinks or []
-        return [sink for sink in sinks if not isinstance(sink, Sink)], [
-            sink for sink in sinks if isinstance(sink, Sink)
-        ]
-
-    def _open_sink(
-        self, source: Source, places: Sequence[str | Path], objects: Sequence[Sink], *, live: bool
-    ) -> Guarded:
-        named = {f"{type(sink).__name__} {number}": sink for number, sink in enumerate(objects, 1)}
-        return open_sink(
-            places,
-            source,
-            overwrite=self.config.overwrite,
-            show=self.config.show,
-            live=live,
-            more=named,
-            on_failure=log.error,
-        )
-
-    def _open_models(self) -> dict[str, Denoiser]:
-        """Open the denoisers that were named, by name: what is wrong with one is said before anything runs."""
-        given = self._denoiser
+        offer_all: offer the other built-in camera models to whoever has the controls.
+        """
+        given, config = self._denoiser, self.config
         if given == AUTO:
             given = camera_models()
         elif isinstance(given, str):
             given = [name.strip() for name in given.split(",")]
         elif isinstance(given, Path | Denoiser):
             given = [given]
-        if not given or (self.config.card and len(given) > 1):
+        if not given or (config.card and len(given) > 1):
             raise UsageError(f"Expected {'one denoiser for the card' if given else 'a denoiser'}. Received: {given!r}")
-        loaded = {}
+        loaded: dict[str, Denoiser] = {}
         for one in given:
-            name = one.card.name if isinstance(one, Denoiser) else ALIASES.get(str(one), str(one))
-            if name not in loaded:
-                loaded[name] = one if isinstance(one, Denoiser) else self._open_model(name)
-        return loaded
+            if isinstance(one, Denoiser):
+                loaded.setdefault(one.card.name, one)
+            elif (name := ALIASES.get(str(one), str(one))) not in loaded:
+                loaded[name] = self._open_model(name)
+        others = [name for name in camera_models() if name not in loaded] if offer_all and not config.card else []
+        fps = config.fps or source.fps or _DEFAULT_FPS
+        models = Models(loaded, fps=fps, others=others, open_model=self._open_model)
+        first = next(iter(loaded))
+        chosen = AUTO if len(loaded) > 1 or config.fps else first
+        return models, Controls(Settings(loaded[first].strength, chosen), [AUTO, *models.names])
 
     def _open_model(self, name: str) -> Denoiser:
         config = self.config
@@ -339,34 +270,6 @@ class Pipeline:
             chroma_strength=config.chroma_strength,
             threads=config.threads,
             card=config.card,
-        )
-
-    def _warn_of_lost_detail(self, frame: Frame, denoiser: Denoiser) -> None:
-        """Log once that a model works on less of a frame than there is."""
-        height, width = frame.pixels.shape[:2]
-        seen_wh = denoiser.sees_wh
-        if self._warned or seen_wh is None or (width <= seen_wh[0] and height <= seen_wh[1]):
-            return
-        self._warned = True
-        log.warning(
-            "%s works at %dx%d: a picture of %dx%d comes back at its size, but without finer detail than that (the "
-            "model camera keeps it)",
-            *(denoiser.card.name, *seen_wh, width, height),
-        )
-
-    def _result(self, model: str | None, source: Source, sink: Guarded, interrupted: bool, **counts: int) -> Result:
-        times, level_255 = self._stats.percentiles(), self._stats.median_level_255
-        return Result(
-            model=model,
-            path=sink.path,
-            failures=(*source.failures, *sink.failures),
-            interrupted=interrupted,
-            frames=self._stats.processed,
-            denoise_p50_ms=times["denoise_p50_ms"],
-            denoise_p95_ms=times["denoise_p95_ms"],
-            noise_p50_sigma_255=None if level_255 is None else round(level_255, 2),
-            wall_s=self._stats.wall_s,
-            **counts,
         )
 
 

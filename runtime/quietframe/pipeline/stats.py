@@ -119,13 +119,16 @@ class Stats:
 
 @contextmanager
 def stats_file(
-    path: str | Path, record: Callable[[], Mapping[str, Any]], *, overwrite: bool
+    path: str | Path | None, record: Callable[[], Mapping[str, Any]], *, overwrite: bool
 ) -> Iterator[Callable[[], None]]:
-    """Write a record to a file as a JSON line each second, and once more at the end.
+    """Write a record to a file, if any, as a JSON line each second, and once more at the end.
 
     Yields the function to call several times a second. Raises OutputError if the file exists or cannot be opened; if it
     cannot be written later, that is logged and the run goes on.
     """
+    if path is None:
+        yield lambda: None
+        return
     check_targets([Path(path)], [], overwrite=overwrite)
     try:
         file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  closed below

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quietframe.controls import Controls
 from quietframe.errors import OutputError
+from quietframe.log import log
 from quietframe.sources import Frame
 
 
@@ -77,14 +78,12 @@ class Guarded(Sink):
     it, as there is nothing left to go on for.
 
     Args:
-        sinks: by the names that failures are told under.
-        on_failure: told each failure when it happens, in a line.
+        sinks: by the names that failures are logged under.
     """
 
-    def __init__(self, sinks: Mapping[str, Sink], on_failure: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(self, sinks: Mapping[str, Sink]) -> None:
         super().__init__()
         self._sinks = dict(sinks)
-        self._on_failure = on_failure
         self._alone = len(sinks) < 2
         self.failures: list[str] = []
         self.path = next((sink.path for sink in sinks.values() if sink.path), None)
@@ -123,7 +122,7 @@ class Guarded(Sink):
     def _give_up(self, name: str, exc: Exception) -> None:
         line = str(exc) if isinstance(exc, OutputError) else f"{name}: {type(exc).__name__}: {exc}"
         self.failures.append(line)
-        self._on_failure(line)
+        log.error("%s", line)
         with contextlib.suppress(Exception):
             self._sinks.pop(name).discard()
 
