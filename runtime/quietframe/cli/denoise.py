@@ -76,10 +76,7 @@ if TYPE_CHECKING:
     help="How long a stream may stay silent.",
 )
 @click.option(
-    "--json-stats",
-    "stats_file",
-    metavar="FILE",
-    help="Write counts, latencies and times there, a JSON line a second.",
+    "--json-stats", "stats_file", metavar="FILE", help="Write counts, latencies and times there, a JSON line a second."
 )
 @click.option("--frames", "max_frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
