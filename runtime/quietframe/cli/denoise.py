@@ -102,7 +102,6 @@ def denoise(
     from quietframe.cli.terminal import Display, json_line, say
     from quietframe.descriptors import suppress_native_output
     from quietframe.pipeline import Pipeline, PipelineConfig
-    from quietframe.preview import Preview
     from quietframe.sinks import Sink, default_output
     from quietframe.sources import open_source
     from quietframe.sources.address import as_shown
@@ -126,7 +125,11 @@ def denoise(
                     raise UsageError(f"--{name} is for videos, cameras and streams: these are pictures")
         if not outs and not config.show and not serve and default_output(opened) is None:
             raise OutputError("no place for the result: say where to write it (-o OUT), or --show or --serve it")
-        sinks: list[str | Sink] = [*outs, *([Preview(serve, token=token)] if serve else [])]
+        sinks: list[str | Sink] = [*outs]
+        if serve:
+            from quietframe.preview import Preview  # only here: the server's modules take a while to load
+
+            sinks.append(Preview(serve, token=token))
         pipeline = Pipeline(opened, model, sinks or None, config)
         states = chain(["READY=1"], repeat("WATCHDOG=1"))
 

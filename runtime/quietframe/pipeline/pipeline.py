@@ -31,7 +31,7 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "strength": (Real, 0, math.inf),
     "luma_strength": (Real, 0, 1),
     "chroma_strength": (Real, 0, 1),
-    "sigma_255": (Real, 0, 255),
+    "sigma_255": (Real, 0, math.inf),
     "threads": (Integral, 1, math.inf),
     "timeout_s": (Real, 0.001, 86400),
 }
@@ -236,7 +236,7 @@ class Pipeline:
     def _open_models(self, source: Source, *, offer_all: bool) -> tuple[Models, Controls]:
         """Open the denoisers that were named: what is wrong with one is said before anything runs.
 
-        offer_all: offer the other built-in camera models to whoever has the controls.
+        offer_all: offer the other built-in camera models to who has the controls.
         """
         given, config = self._denoiser, self.config
         if given == AUTO:

@@ -6,12 +6,10 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +24,7 @@ PERCENTS = (50, 95, 99)
 STAGES = ("wait", "denoise", "sinks")
 
 
-@dataclass(frozen=True)
-class FrameTimes:
+class FrameTimes(NamedTuple):
     """When a frame passed each point, by `time.monotonic_ns()`.
 
     Attributes:
@@ -49,12 +46,6 @@ class FrameTimes:
     def busy_ms(self) -> float:
         """The time that the loop spent on the frame."""
         return (self.done_ns - self.taken_ns) / 1e6
-
-    @property
-    def stages_ms(self) -> tuple[float, ...]:
-        """The time of each of `STAGES`."""
-        points = (self.captured_ns, self.taken_ns, self.denoised_ns, self.done_ns)
-        return tuple((end - start) / 1e6 for start, end in pairwise(points))
 
 
 class Stats:
@@ -100,11 +91,14 @@ class Stats:
 
     def percentiles(self) -> Mapping[str, float | None]:
         """Return `age_p50_ms` and so on, and the same of every stage: `wait` in the slot, `denoise`, `sinks`."""
-        frames = tuple(self._frames)
-        found = _percentiles("age", [times.age_ms for times in frames])
-        for place, stage in enumerate(STAGES):
-            found |= _percentiles(stage, [times.stages_ms[place] for times in frames])
-        return found
+        points_ns = np.array(tuple(self._frames)).reshape(-1, 4)
+        spans_ms = np.column_stack([points_ns[:, 3] - points_ns[:, 0], np.diff(points_ns, axis=1)]) / 1e6
+        found = np.percentile(spans_ms, PERCENTS, axis=0) if len(spans_ms) else [[None] * 4] * len(PERCENTS)
+        return {
+            f"{span}_p{percent}_ms": _rounded(value, 3)
+            for place, span in enumerate(("age", *STAGES))
+            for percent, value in zip(PERCENTS, (row[place] for row in found), strict=True)
+        }
 
     def record(self) -> dict[str, Any]:
         """Return all figures for JSON, with units in the keys; None where there is none yet."""
@@ -158,11 +152,6 @@ def stats_file(
             write()
         with suppress(OSError):  # what could not be written is still buffered
             file.close()
-
-
-def _percentiles(name: str, values_ms: Sequence[float]) -> dict[str, float | None]:
-    found = np.percentile(values_ms, PERCENTS) if values_ms else [None] * len(PERCENTS)
-    return {f"{name}_p{percent}_ms": _rounded(value, 3) for percent, value in zip(PERCENTS, found, strict=True)}
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
