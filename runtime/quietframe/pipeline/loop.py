@@ -40,7 +40,7 @@ class Loop:
     Attributes:
         stats: the figures so far.
         model: the name of the model that ran last.
-        stopped: set it to end the loop after the present frame, from another thread or a signal handler.
+        stopped: an event that ends the loop after the present frame, from another thread or a signal handler.
     """
 
     def __init__(

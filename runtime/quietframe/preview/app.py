@@ -45,7 +45,7 @@ Stats = Callable[[], Mapping[str, Any]]
 
 
 class App:
-    """The page, its WebSocket, and addresses for other programs.
+    """Serve the page, its WebSocket, and addresses for other programs.
 
     `/live` is the page's WebSocket. The server sends the state as text, each second and when it changes, and pictures
     as binary messages (`Pair.message`); the page answers `shown` to each picture, and at most two are on their way.
@@ -63,7 +63,7 @@ class App:
         self._clients = 0
 
     def starlette(self) -> Starlette:
-        """The app with its routes."""
+        """Return the app with its routes."""
         routes = [
             *(Route(path, _file(*what)) for path, what in _PAGE.items()),
             WebSocketRoute("/live", self._live),
@@ -104,7 +104,7 @@ class App:
                     await asyncio.wait_for(self._changed.wait(), _STATE_PERIOD_S)
 
     async def _newest(self, form: Form, credit: asyncio.Semaphore | None = None) -> AsyncIterator[tuple[Pair, bytes]]:
-        """Whatever is the newest each time, none twice, at most `MAX_FPS` a second; with `credit`, one for each."""
+        """Yield the newest pair each time, none twice, at most `MAX_FPS` a second; with `credit`, one for each."""
         pair: Pair | None = None
         due_s = 0.0
         while True:
@@ -158,7 +158,7 @@ class App:
         return await self._pictures.encoded(form)
 
     async def _stream(self, request: Request) -> Response:
-        """Motion JPEG: a part for each frame, in one answer that does not end."""
+        """Answer with Motion JPEG: a part for each frame, without an end."""
         media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
         if request.method == "HEAD":
             return Response(media_type=media_type)
@@ -172,7 +172,7 @@ class App:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """One of the places for clients that stay. Raises HTTPException when all are taken."""
+        """Take one of the places for clients that stay. Raises HTTPException when there is none."""
         if self._clients >= MAX_CLIENTS:
             raise HTTPException(503, f"{MAX_CLIENTS} clients watch already: close one", {"Retry-After": "5"})
         self._clients += 1
@@ -190,7 +190,7 @@ class App:
 
 
 class _Stay(StreamingResponse):
-    """An answer without an end, which takes a place."""
+    """Stream an answer without an end, which takes a place."""
 
     def __init__(self, place: AbstractContextManager[None], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -202,7 +202,7 @@ class _Stay(StreamingResponse):
 
 
 async def _take_answers(socket: WebSocket, credit: asyncio.BoundedSemaphore) -> bool:
-    """Until the page leaves; False: it said what it may not."""
+    """Receive until the page leaves. Returns False if it sent what it may not."""
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
             if message.get("text") != "shown":
@@ -214,7 +214,7 @@ async def _take_answers(socket: WebSocket, credit: asyncio.BoundedSemaphore) -> 
 
 
 def _changes(body: bytes) -> dict[str, Any]:
-    """The changes in a request's body; values are for `Controls` to judge. Raises UsageError."""
+    """Parse the changes in a request's body; `Controls` validates their values. Raises UsageError."""
     try:
         changes = json.loads(body)
     except (ValueError, RecursionError) as exc:

@@ -42,7 +42,7 @@ class Guard:
         self._cookie = f"quietframe-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `Guard`."""
+        """Pass a connection on to the app, or refuse it."""
         connection = HTTPConnection(scope)
         by_link = self._token is not None and self._is_token(connection.query_params.get("token"))
 
@@ -61,12 +61,12 @@ class Guard:
         await app(scope, receive, send_with_headers)
 
     def _refusal(self, connection: HTTPConnection, by_link: bool) -> tuple[int, str] | None:
-        """Status and reason, if it may not come in."""
+        """Return status and reason of a refusal; None: it may pass."""
         host = connection.headers.get("host", "")
         own_address = (connection.scope.get("server") or ("",))[0]
         if _name(host) not in {*self._names, own_address}:
             return 403, "not a name or address of this machine: open the link that quietframe printed"
-        own_pages = (f"http://{host}", f"https://{host}", None)  # None: whoever asks is no page
+        own_pages = (f"http://{host}", f"https://{host}", None)  # None: not a page
         changes = connection.scope["type"] == "websocket" or connection.scope["method"] not in ("GET", "HEAD")
         if changes and connection.headers.get("origin") not in own_pages:
             return 403, "asked for by a page of another site"
@@ -82,7 +82,7 @@ class Guard:
 
 
 def _name(host: str) -> str | None:
-    """The name in a Host header, without its port."""
+    """Return the name in a Host header, without its port."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

@@ -38,7 +38,7 @@ class Health:
         self._before = clock_s(), self._cpu_s()
 
     def __call__(self) -> Mapping[str, float | bool | None]:
-        """See the class."""
+        """Return the present figures."""
         return {
             "cpu_percent": self._cpu_percent(),
             "rss_mb": self._rss_mb(),

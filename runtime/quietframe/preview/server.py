@@ -147,7 +147,7 @@ class Preview(Sink):
 
 
 def _parse(address: str) -> tuple[str, int]:
-    """(host, port) of an address; localhost is 127.0.0.1. Raises UsageError."""
+    """Split an address into host and port; localhost is 127.0.0.1. Raises UsageError."""
     default_host, default_port = DEFAULT_ADDRESS.split(":")
     found = _ADDRESS.fullmatch(f":{address}" if address.isdecimal() else address)
     port = int((found and found["port"]) or default_port)
@@ -167,7 +167,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises OutputError."""
+    """Open a listening socket. Raises OutputError."""
     place = f"{host}:{port}"
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -186,7 +186,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _own_address(host: str) -> str:
-    """The address that others in the network reach this machine at, as far as it can tell; no packet is sent."""
+    """Guess the address that others in the network reach this machine at; no packet is sent."""
     family, elsewhere = (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -211,7 +211,7 @@ class Pair:
 
     @cached_property
     def after_jpeg(self) -> bytes:
-        """JPEG of the clean frame."""
+        """The clean frame as JPEG."""
         return _encode(".jpg", self._after)
 
     @cached_property
@@ -262,16 +262,16 @@ class Pictures:
         return not self._ended
 
     async def encoded(self, form: Form) -> tuple[Pair, bytes]:
-        """The newest pair, and a form of it; the newest when the encoder turns to it, not when it was asked for."""
+        """Return the newest pair when the encoder turns to it, and a form of it."""
         return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode_newest, form)
 
     def end(self) -> None:
-        """End all waiting, from any thread."""
+        """Wake all that wait, from any thread: there will be no more."""
         self._ended = True
         self._wake()
 
     def close(self) -> None:
-        """End the encoder; after this nobody may ask for a form."""
+        """End the encoder: no form can be asked for afterwards."""
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
     def _wake(self) -> None:
@@ -285,17 +285,17 @@ class Pictures:
 
 
 class Bell:
-    """Wakes all who wait. For one event loop."""
+    """Wake all tasks that wait, in one event loop."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
 
     async def wait(self) -> None:
-        """Until it rings."""
+        """Wait until it rings."""
         await self._rung.wait()
 
     def ring(self) -> None:
-        """Wake those who wait now."""
+        """Wake the tasks that wait now."""
         self._rung.set()
         self._rung = asyncio.Event()
 
