@@ -19,6 +19,7 @@ from quietframe.pipeline.models import AUTO, Models
 from quietframe.pipeline.stats import stats_file
 from quietframe.sinks import Sink, default_output, open_sink
 from quietframe.sources import Source, open_source
+from quietframe.sources.address import as_shown
 from quietframe.tasks import Denoiser
 from quietframe.zoo import ALIASES, camera_models
 
@@ -155,6 +156,10 @@ class Pipeline:
         self._stopped = threading.Event()
         self._loop: Loop | None = None
 
+    def __repr__(self) -> str:
+        source = self._source if isinstance(self._source, Source) else as_shown(str(self._source))
+        return f"Pipeline({source!r}, denoiser={self._denoiser!r}, sinks={self._sinks!r}, config={self.config!r})"
+
     def run(
         self,
         on_tick: Callable[[], None] = lambda: None,
@@ -171,7 +176,7 @@ class Pipeline:
                 for. One sink of several that fails is logged, and named in the result.
             UsageError: settings that do not fit the source or the model.
         """
-        config = self.config
+        config, self.finishing = self.config, False
         with ExitStack() as stack:
             source = self._source
             if not isinstance(source, Source):

@@ -214,6 +214,12 @@ def test_settings_are_validated(name, value):
         qf.PipelineConfig(**{name: value})
 
 
+def test_its_repr_names_what_runs_without_a_password():
+    shown = repr(qf.Pipeline("rtsp://me:secret@camera/", "auto", ["a.mkv"]))
+    assert "rtsp://" in shown and "auto" in shown and "a.mkv" in shown
+    assert "secret" not in shown
+
+
 def test_settings_cannot_be_changed_afterwards():
     with pytest.raises(dataclasses.FrozenInstanceError):
         qf.PipelineConfig().fps = 30
