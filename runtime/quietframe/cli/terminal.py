@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -15,13 +14,13 @@ import click
 from quietframe.log import log
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from quietframe.pipeline import Pipeline
 
 PIPE_WIDTH = 400
 """Columns where the output is no terminal: a reader of a pipe can scroll, and a folded cell cannot be searched."""
 
-_CLEAR_LINE = "\r\x1b[2K"
-_STATUS_PERIOD_S = 1.0
 _PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
 
 
@@ -74,10 +73,7 @@ class Display(logging.Handler):
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__(logging.INFO)
         self._pipeline = pipeline
-        self._on_terminal = sys.stderr.isatty()
-        self._next_s = 0.0
-        self._bar: Any = None
-        self._line_shown = False
+        self._progress: Progress | None = None
         self._level_before = log.level
 
     def __enter__(self) -> Self:
@@ -86,45 +82,32 @@ class Display(logging.Handler):
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._bar:
-            self._bar.stop()
-        self._clear_line()
+        if self._progress:
+            self._progress.stop()
         log.removeHandler(self)
         log.setLevel(self._level_before)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a log record as one line."""
-        self._clear_line()
+        """Print a log record as one line; Rich moves the bar below it."""
         say(_PREFIXES.get(record.levelno, "") + record.getMessage())
 
     def tick(self) -> None:
         """Show the present state."""
-        if not self._on_terminal:
+        if self._progress is None and not sys.stderr.isatty():
             return
-        if self._pipeline.total:
-            self._show_progress(self._pipeline.total)
-        elif time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + _STATUS_PERIOD_S
-            sys.stderr.write(_CLEAR_LINE + _status_line(self._pipeline.record()))
-            sys.stderr.flush()
-            self._line_shown = True
-
-    def _show_progress(self, total: int) -> None:
-        if self._bar is None:
+        total, record = self._pipeline.total, self._pipeline.record()
+        if self._progress is None:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._bar.add_task("denoising", total=total)
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=self._pipeline.record()["processed"])
-
-    def _clear_line(self) -> None:
-        if self._line_shown:
-            sys.stderr.write(_CLEAR_LINE)
-            sys.stderr.flush()
-            self._line_shown = False
+            bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if total else ()
+            column = TextColumn("{task.description}", markup=False)
+            console = Console(file=sys.stderr)
+            self._progress = Progress(column, *bar, console=console, transient=True, refresh_per_second=4)
+            self._progress.add_task("denoising", total=total)
+            self._progress.start()
+        text = "denoising" if total else _status_line(record)
+        self._progress.update(self._progress.task_ids[0], description=text, completed=record["processed"])
 
 
 def _status_line(record: Mapping[str, Any]) -> str:
