@@ -24,7 +24,7 @@ _TICK_S = 0.25
 
 
 class Loop:
-    """Denoise the frames of a source as they come.
+    """Run the newest frame through the model into the sinks, again and again.
 
     A thread captures; the newest frame waits for the model, so that a slow model drops frames and latency never grows.
     Reconnects and dropped frames are logged.

@@ -44,7 +44,7 @@ class PipelineConfig:
     """Settings of a `Pipeline`.
 
     Attributes:
-        fps: the frame rate to hold, within [0.1, 1000]: the pipeline says whether the model does, or chooses one that
+        fps: the frame rate to hold, within [0.1, 1000]: the pipeline logs whether the model does, or chooses one that
             does. None: the source's, not watched unless the denoiser is `auto`.
         drop_frames: True: play a recording in real time and drop frames where the model is slow; False: drop none,
             whatever the source. None: drop frames of cameras, of streams and of whatever is shown while it runs.
@@ -123,7 +123,7 @@ class Result:
 
 
 class Pipeline:
-    """Denoise a source into sinks: in the real-time loop, images one by one.
+    """Denoise the frames of a source, images too, and hand the results to sinks.
 
     >>> Pipeline("rtsp://…", denoiser="auto", sinks=["night.mkv"], config=PipelineConfig(fps=30)).run()
 
@@ -136,8 +136,8 @@ class Pipeline:
         config: the settings.
 
     Attributes:
-        total: how many frames will be done, once `run` has begun and where that is known.
-        finishing: no more frames are taken, and the sinks finish their files.
+        total: the number of frames to denoise, where it is known once `run` has begun.
+        finishing: whether no more frames are taken, and the sinks finish their files.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class Pipeline:
         return [place]
 
     def _open_models(self, source: Source, *, offer_all: bool) -> tuple[Models, Controls]:
-        """Open the denoisers that were named: what is wrong with one is said before anything runs.
+        """Open the named denoisers, so that errors come before anything runs.
 
         offer_all: offer the other built-in camera models to who has the controls.
         """
