@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from quietframe.live.health import Health
+from quietframe.preview.health import Health
 from quietframe_bench.machine import clock_mhz
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.timing import Samples, percentiles_ms

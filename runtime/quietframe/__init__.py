@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from quietframe.images import Image, read_image, write_image
     from quietframe.noise.estimate import estimate_noise
     from quietframe.noise.tracker import NoiseTracker
+    from quietframe.pipeline import Pipeline, PipelineConfig
     from quietframe.quality import psnr
+    from quietframe.sinks import Sink, open_sink
     from quietframe.sources import Frame, Source, open_source
     from quietframe.tasks import (
         Classification,
@@ -53,6 +55,8 @@ _HOMES = {
     "noise.estimate": ("estimate_noise",),
     "noise.tracker": ("NoiseTracker",),
     "quality": ("psnr",),
+    "pipeline": ("Pipeline", "PipelineConfig"),
+    "sinks": ("Sink", "open_sink"),
     "sources": ("Frame", "Source", "open_source"),
     "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser", "models"),
     "zoo": ("builtin_models",),
@@ -73,13 +77,17 @@ __all__ = [
     "ModelLoadError",
     "NoiseTracker",
     "OutputError",
+    "Pipeline",
+    "PipelineConfig",
     "QuietFrameError",
+    "Sink",
     "Source",
     "SourceError",
     "UsageError",
     "builtin_models",
     "estimate_noise",
     "models",
+    "open_sink",
     "open_source",
     "psnr",
     "read_image",
