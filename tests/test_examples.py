@@ -118,7 +118,7 @@ def test_a_camera_in_a_browser():
     )
     try:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
+        url = next(line for line in process.stdout if line.startswith("preview: ")).removeprefix("preview: ").strip()
         assert url.startswith("http://127.0.0.1:")
         jpeg = b""
         deadline = time.monotonic() + 30

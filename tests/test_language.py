@@ -39,9 +39,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {}
 
 TO_BE_MENDED = (
     "benchmarks/",
-    "runtime/quietframe/cli/",
-    "runtime/quietframe/live/",
-    "runtime/quietframe/tasks/",
     "tests/benchmarks/",
     "tests/runtime/",
     "docs/benchmarking.md",  # the keys of a benchmark's rows

@@ -128,7 +128,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("parameters", f"{card.parameters:,}"),
         ("work", f"{card.macs_per_pixel:,.0f} multiply-adds per pixel"),
         ("pictures", _size(card)),
-        ("noise level", "told to the model" if card.conditioning == "sigma" else "not told"),
+        ("noise level", "an input of the model" if card.conditioning == "sigma" else "not used"),
         ("trained on noise", card.noise),
         ("trained on data", card.data.name),
         ("terms of the data", card.data.terms),

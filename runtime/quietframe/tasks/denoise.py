@@ -25,7 +25,7 @@ from quietframe.tasks.tensors import decode_image, encode_image, encode_levels, 
 Inputs = Mapping[str, NDArray[Any]]
 Level = float | NDArray[np.float32]
 
-_GRAY_TOLD = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
+_GRAY_FACTOR = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR, as in JPEG
 _BAND_PIXELS = 1 << 17  # blended at once: as floats they are small beside a large frame
 _MAX_LEVEL_255 = 255.0
@@ -216,7 +216,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         else:
             level_255 = estimate_noise(frame) if self.estimates else self.sigma_255
         if level_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
-            level_255 = level_255 * _GRAY_TOLD
+            level_255 = level_255 * _GRAY_FACTOR
         if self._sigma is None or level_255 is None:
             return None
         low, high = self._sigma.value_range

@@ -110,13 +110,13 @@ for (const [label] of FIGURES) {
 function showFigures(state) {
   FIGURES.forEach(([, read, isBad], place) => {
     const cell = list.children[place];
-    const told = read(state);
-    cell.hidden = !told;
-    if (!told) return;
+    const figure = read(state);
+    cell.hidden = !figure;
+    if (!figure) return;
     cell.classList.toggle("warn", Boolean(isBad?.(state)));
     const small = document.createElement("small");
-    small.textContent = told[1];
-    cell.lastChild.replaceChildren(told[0], told[1] ? " " : "", small);
+    small.textContent = figure[1];
+    cell.lastChild.replaceChildren(figure[0], figure[1] ? " " : "", small);
   });
 }
 
@@ -126,7 +126,7 @@ const past = [];  // { at_s, fps, age }
 
 function remember(state) {
   const at_s = performance.now() / 1000;
-  if (past.length && at_s - past.at(-1).at_s < 0.5) past.pop();  // a change was told between two seconds
+  if (past.length && at_s - past.at(-1).at_s < 0.5) past.pop();  // a change was sent between two seconds
   past.push({ at_s, fps: state.fps ?? null, age: state.age_p95_ms ?? null });
   while (at_s - past[0].at_s > MINUTE_S) past.shift();
   drawLane("lane-fps", "fps", 10, (most) => `up to ${number(most)}`);
@@ -135,11 +135,11 @@ function remember(state) {
 
 function drawLane(id, key, least, caption) {
   const now_s = past.at(-1).at_s;
-  const told = past.filter((point) => point[key] != null);
-  const most = Math.max(least, ...told.map((point) => point[key]));
+  const points = past.filter((point) => point[key] != null);
+  const most = Math.max(least, ...points.map((point) => point[key]));
   const runs = [];  // without a line over the time in which nothing came
-  told.forEach((point, place) => {
-    if (!place || point.at_s - told[place - 1].at_s > GAP_S) runs.push([]);
+  points.forEach((point, place) => {
+    if (!place || point.at_s - points[place - 1].at_s > GAP_S) runs.push([]);
     runs.at(-1).push([MINUTE_S - (now_s - point.at_s), 20 - (18.5 * point[key]) / most]);
   });
   const line = runs.map((run) => `M${run.map(([x, y]) => `${x.toFixed(2)} ${y.toFixed(2)}`).join("L")}`);
@@ -147,7 +147,7 @@ function drawLane(id, key, least, caption) {
   const lane = find(id);
   lane.querySelector(".line").setAttribute("d", line.join(""));
   lane.querySelector(".area").setAttribute("d", area.join(""));
-  lane.querySelector("b").textContent = told.length ? caption(Math.max(...told.map((point) => point[key]))) : "";
+  lane.querySelector("b").textContent = points.length ? caption(Math.max(...points.map((point) => point[key]))) : "";
 }
 
 function setStatus(state, text, notice = "") {
