@@ -2,6 +2,7 @@
 #
 #   .venv        one environment: `make demo` gives it the base package, `make install` adds the rest
 #   .venv-wheel  made anew by `make test-wheel`: the built wheel with its base dependencies alone
+#   .venv-docs   made by `make docs`: what builds the site, and nothing that trains
 #
 # A stamp in .venv says what it holds, so that nothing is installed twice. Delete .venv to start afresh.
 
@@ -27,7 +28,7 @@ make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
 install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo install test test-wheel check models lock clean
+.PHONY: help demo install test test-wheel coverage check docs models lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -49,11 +50,19 @@ test-wheel: .venv/.dev  ## Build the wheel and run tests/runtime on it, with its
 	$(call install,.venv-wheel) --constraint $(LOCK) dist/*.whl pytest hypothesis
 	.venv-wheel/bin/python -P -m pytest -m "not long" tests/runtime
 
+# Without what measures time: it would measure the tracer.
+coverage: install  ## Run the tests that measure no time, and hold the coverage to the floor of pyproject.toml
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term --cov-report=xml \
+		--ignore tests/runtime/test_limits.py --ignore tests/runtime/test_light.py --ignore tests/benchmarks/test_trust.py
+
 check: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv-docs/.made  ## Build the documentation into site/, strictly: a broken link is an error
+	.venv-docs/bin/mkdocs build --strict
 
 # A training that was interrupted goes on; an exported model is newer than its training, or is exported again.
 models: install $(MODELS:%=exported/%/export.json)  ## Train and export the built-in camera models: make models PHOTOS=folder
@@ -66,12 +75,12 @@ exported/%/export.json: runs/%/metrics.json
 	$(BIN)/quietframe export runs/$* --out exported/$* --overwrite
 
 lock:  ## Resolve requirements-dev.lock anew, for Python 3.11 to 3.13 (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest --upgrade \
+	uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 		--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command "make lock" \
 		--quiet --output-file $(LOCK)
 
 clean:  ## Remove the environments and everything that was built or cached
-	rm -rf .venv .venv-wheel build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-wheel .venv-docs site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # An environment that works is kept, whoever made it; half of one is replaced.
 .venv/.made:
@@ -86,3 +95,8 @@ clean:  ## Remove the environments and everything that was built or cached
 .venv/.dev: pyproject.toml $(LOCK) | .venv/.made
 	$(call install,.venv) --constraint $(LOCK) --editable '.[dev]'
 	@touch .venv/.base $@
+
+.venv-docs/.made: pyproject.toml $(LOCK)
+	$(call make_venv,.venv-docs)
+	$(call install,.venv-docs) --constraint $(LOCK) --editable '.[docs]'
+	@touch $@

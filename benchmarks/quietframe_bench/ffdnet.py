@@ -246,9 +246,9 @@ def _export(
 ) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from quietframe_export.quiet import hushed
+        from quietframe_export.quiet import suppress_native_output
 
-        with hushed() as say:
+        with suppress_native_output() as say:
             say("exporting FFDNet")
             from quietframe_export.exporter import export_model
             from quietframe_export.targets import TARGETS

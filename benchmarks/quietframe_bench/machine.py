@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from quietframe.cpu import cpu_model, logical_cores, physical_cores
-from quietframe.live.health import Health
+from quietframe.preview.health import Health
 
 _PACKAGES = ("quietframe", "numpy", "opencv-python-headless", "opencv-python", "ai-edge-litert", "onnxruntime")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

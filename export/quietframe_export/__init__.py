@@ -1,4 +1,4 @@
-"""Export: Keras models to TFLite and ONNX files that carry their card, each proved against Keras.
+"""Export: Keras models to TFLite and ONNX files that carry their card, each verified against Keras.
 
 Holds the converters, the comparison and the gate; the command line and users' scripts call `export_model`.
 """

@@ -1,4 +1,4 @@
-"""What a camera denoiser must do with frames on which any fault of its own shows: flat, slowly changing, clean.
+"""Check a camera denoiser on frames that show its artifacts: flat, slowly changing and clean ones.
 
 The exporter runs these on each file as the runtime runs it, with the noise level estimated.
 """
@@ -36,13 +36,13 @@ _SMALL_MACS = 5000.0  # a pixel; models below see too little of a flat field to 
 # too few weights to tell exactly where noise is clipped
 _MAX_PATTERN_255 = 0.25
 _MAX_BANDING_255 = 0.5  # 8 bits alone make 0.29 of a slope
-_LEAST_CLEAN_DB = 42.0
-_LEAST_FAINT_GAIN_DB = 1.5
+_MIN_CLEAN_DB = 42.0
+_MIN_FAINT_GAIN_DB = 1.5
 
 
 @dataclass(frozen=True)
 class Check:
-    """One figure and its limit.
+    """A measured figure and its limit.
 
     Attributes:
         name: what was measured, with its unit.
@@ -57,12 +57,12 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the value is within its limit; a NaN is not."""
+        """Return whether the value is within its limit; a NaN is not."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 def is_camera(card: ModelCard) -> bool:
-    """Whether a model is one for camera frames: colour, any size, told the noise level."""
+    """Return whether a model is one for camera frames: colour, any size, conditioned on the noise level."""
     spec = card.tensor("image", "outputs")
     return card.conditioning == "sigma" and card.spatial.kind == "any" and spec is not None and spec.channels == 3
 
@@ -73,7 +73,7 @@ def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[
     Args:
         model: a file or an engine.
         card: its card.
-        samples: held-out frames with the clean pictures and the groups of `frames.photo_samples`.
+        samples: held-out frames with the clean images and the groups of `frames.photo_samples`.
     """
     denoise = Denoiser(model, card=card)
     rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[
 
 
 def _check_flat(denoise: Denoiser, rng: np.random.Generator) -> Iterator[Check]:
-    """Flat gray frames with noise: what is left of it, and what the model adds of its own."""
+    """Measure residual noise, bias and fixed patterns on flat gray frames with noise."""
     errors = []  # for each level (frames, side, side, 3)
     for level in FLAT_LEVELS:
         frame = np.full((_SIDE, _SIDE, 3), level, np.uint8)
@@ -107,7 +107,7 @@ def _check_flat(denoise: Denoiser, rng: np.random.Generator) -> Iterator[Check]:
 
 
 def _pattern_255(errors: NDArray[np.float32], period: int) -> float:
-    """Deviation of what repeats every `period` pixels, the coarsest grid on which such a model computes.
+    """Measure the deviation of the pattern that repeats every `period` pixels, the coarsest grid of such a model.
 
     errors: (frames, height, width, 3).
     """
@@ -118,7 +118,7 @@ def _pattern_255(errors: NDArray[np.float32], period: int) -> float:
 
 
 def _banding_255(denoise: Denoiser, rng: np.random.Generator) -> float:
-    """Deviation of the mean error along a slow slope; steps in it are bands."""
+    """Measure the deviation of the mean error along a slow slope; steps in it are bands."""
     width, height = _GRADIENT_WH
     slope = np.linspace(*_GRADIENT_LEVELS, width, dtype=np.float32)
     frame = np.broadcast_to(np.rint(slope).astype(np.uint8)[None, :, None], (height, width, 3))
@@ -137,5 +137,5 @@ def _check_photographs(denoise: Denoiser, samples: Sequence[Sample]) -> Iterator
         psnr_db(reference, denoise(sample.frame)) - psnr_db(reference, sample.frame)
         for reference, sample in zip(clean, faint, strict=True)
     ]
-    yield Check("clean frames: PSNR to what went in, dB", float(np.mean(changed)), _LEAST_CLEAN_DB, at_least=True)
-    yield Check(f"{FAINT_GROUP}: gain, dB", float(np.mean(gains)), _LEAST_FAINT_GAIN_DB, at_least=True)
+    yield Check("clean frames: PSNR to what went in, dB", float(np.mean(changed)), _MIN_CLEAN_DB, at_least=True)
+    yield Check(f"{FAINT_GROUP}: gain, dB", float(np.mean(gains)), _MIN_FAINT_GAIN_DB, at_least=True)

@@ -1,4 +1,4 @@
-"""The card of a trained model, from its run."""
+"""Build the card of a trained model from its run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quietframe_train.run_folder import Run
 
 
 def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Sequence[str] = ()) -> ModelCard:
-    """The card of a training's model, at precision fp32 and without metrics.
+    """Build the card of a run's model, at precision fp32 and without metrics.
 
     The data say what the inputs are, the task which outputs there are; a model of both gives the image first.
 
@@ -50,7 +50,7 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Se
 
 
 def _trained(run: Run) -> dict[str, str]:
-    """What it takes to train the model again, beside the recipe."""
+    """Collect what a repetition of the training needs beside the recipe."""
     return {
         "commit": run.versions.get("commit", "unknown"),
         "seed": str(run.seed),
@@ -62,6 +62,6 @@ def _trained(run: Run) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """What the files are made with."""
+    """Return the versions of the packages that write the files."""
     packages = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "ai-edge-litert")
     return {"quietframe": quietframe.__version__} | {name: version(name) for name in packages}

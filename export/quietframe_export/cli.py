@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=ExtraCommand,
-    short_help="Convert a trained model, and prove the files.",
+    short_help="Convert a trained model and verify the files.",
     extra="export",
     needs=("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime", "matplotlib"),
 )
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     "--out", "-o", type=click.Path(path_type=Path), help="Folder for the files [default: beside the model, export/]."
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Where a run's data are now, if they moved.")
-@click.option("--calibrate", type=click.Path(path_type=Path), metavar="FOLDER", help="Calibrate with these pictures.")
+@click.option("--calibrate", type=click.Path(path_type=Path), metavar="FOLDER", help="Calibrate with these images.")
 @click.option(
     "--card", type=click.Path(path_type=Path), metavar="FILE", help="The card of a .keras file that is not ours."
 )
 @click.option(
-    "--noise-sigma", default=25.0, show_default=True, help="With --card: noise to prove a denoiser with, of 255."
+    "--noise-sigma", default=25.0, show_default=True, help="With --card: noise level to verify a denoiser with, of 255."
 )
 @click.option(
     "--max-psnr-drop",
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     "--checks/--no-checks",
     "hold_to_checks",
     default=True,
-    help="Hold camera models to limits on flat, slowly changing and clean frames.  [default: yes]",
+    help="Enforce limits on flat, slowly changing and clean frames.  [default: yes]",
 )
 @click.option(
     "--weight-bits",
@@ -72,7 +72,7 @@ def export(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Convert a trained model to TFLite and ONNX, and prove each file against Keras.
+    """Convert a trained model to TFLite and ONNX, and verify each file against Keras.
 
     RUN_OR_KERAS is the folder of a training, or any .keras file with --card and --calibrate. Files that drop
     further than the gate are not kept, and the exit code is 1.
@@ -92,9 +92,9 @@ def export(
     if model.is_dir() and card is not None:
         raise UsageError("--card is for .keras files: a run folder has its own")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from quietframe_export.quiet import hushed
+    from quietframe_export.quiet import suppress_native_output
 
-    with hushed() as say:
+    with suppress_native_output() as say:
         from quietframe.card import read_card_file
         from quietframe_export.exporter import export_model
         from quietframe_export.subject import subject_from_keras, subject_from_run

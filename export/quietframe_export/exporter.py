@@ -1,4 +1,4 @@
-"""The export: convert, run with the runtime, compare with Keras, and keep only what passes."""
+"""Export a model: convert it, run the file with the runtime, compare it with Keras, keep it if it passes."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from quietframe_export.verify import Answers, Comparison, answer, compare
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
 EIGHT_BIT_WEIGHTS = ("dynamic", "int8", "int16x8")
-LEAST_BITS, ALL_BITS = 8, 24
+MIN_BITS, ALL_BITS = 8, 24
 """Significant bits of a float32 number."""
 MAX_PSNR_DROP_DB = 0.3
 MAX_PSNR_DROP_CAMERA_DB = 0.12
-"""The gates of denoisers, unless told otherwise."""
+"""The gates of denoisers, unless stated otherwise."""
 MAX_PSNR_DROP_FAINT_DB = 0.35
-"""Of camera models at sigma 5: 256 steps over all that is taken away at sigma 75 are a noise of 0.4 levels."""
+"""Of camera models at sigma 5: 256 steps over all that is removed at sigma 75 are a noise of 0.4 levels."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a file has to pass to be kept: how far it may drop, and whether it is held to the checks."""
+    """The conditions for keeping a file: its maximum drop, and whether the checks are enforced."""
 
     psnr_drop_db: float
     psnr_drop_faint_db: float
@@ -54,7 +54,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class FileReport:
-    """One target's outcome.
+    """The outcome of one target.
 
     Attributes:
         target: such as `tflite-int8`.
@@ -85,18 +85,22 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """All that an export found; written to `export.json`.
+    """The results of an export; written to `export.json`.
 
     Attributes:
         model: the model's name.
         source_sha256: of the .keras file.
-        max_psnr_drop_db, max_accuracy_drop_percent: the gate.
-        calibrated_with, held_out_from: which frames.
+        max_psnr_drop_db: the gate of denoisers.
+        max_accuracy_drop_percent: the gate of classifiers.
+        calibrated_with: which frames, in a line.
+        held_out_from: which frames, in a line.
         files: by target.
         outliers: tensors whose range is more than 30 standard deviations, widest first.
         widest: the widest tensor, outlier or not.
         keras_checks: the checks of a camera model on Keras itself.
-        test_set, test_images, keras_test: name and size of the test set, and Keras' figures on it.
+        test_set: its name.
+        test_images: how many it has.
+        keras_test: Keras' figures on it.
     """
 
     model: str
@@ -115,7 +119,7 @@ class ExportReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed the gate. A refusal is no failure."""
+        """Return whether no file failed the gate. A refused target is not a failure."""
         return all(file.outcome != "failed" for file in self.files)
 
 
@@ -131,7 +135,7 @@ def export_model(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ExportReport:
-    """Export a model to some targets and prove each file.
+    """Export a model to some targets and verify each file against Keras.
 
     Each file is loaded by the runtime's engine and compared with Keras on the held-out frames. What drops
     further than the gate is not left in `out`.
@@ -153,8 +157,8 @@ def export_model(
         UsageError: a target needs calibration frames and there are none, or `weight_bits` is out of range.
     """
     out = Path(out)
-    if not LEAST_BITS <= weight_bits <= ALL_BITS:
-        raise UsageError(f"Expected {LEAST_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
+    if not MIN_BITS <= weight_bits <= ALL_BITS:
+        raise UsageError(f"Expected {MIN_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
     if weight_bits != ALL_BITS and not any(target.name == "onnx-fp32" for target in targets):
         raise UsageError("weight bits are those of onnx-fp32, which is not among the targets")
     _check_output(subject.card, targets, out, overwrite=overwrite)
@@ -199,7 +203,7 @@ def export_model(
 
 
 def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) -> bytes:
-    """One target's file without a card. Raises RefusedTargetError if the converter cannot make it."""
+    """Convert a model to one target, without a card. Raises RefusedTargetError if the converter cannot make it."""
     card = subject.card
     engine = subject.corrected if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
     if target.format == "tflite":
@@ -269,7 +273,7 @@ def _failure(
     gate: Gate,
     float_operations: int,
 ) -> str:
-    """Why a file is not kept; empty if it is."""
+    """Return the reason why a file is not kept; empty if it is kept."""
     if target.name == "tflite-int8" and float_operations:
         return f"holds {float_operations} float operations; not kept"
     for found in comparisons:
@@ -288,7 +292,7 @@ def _failure(
 
 
 def _metrics(comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """The file's own figures for its card, unit and group in the keys."""
+    """Return the file's figures for its card, unit and group in the keys."""
     figures: dict[str, float] = {}
     for found in comparisons:
         figures |= {found.unit: round(found.file, 3), f"drop_{found.unit}": round(found.drop, 3)}

@@ -1,4 +1,4 @@
-"""What is inside an exported file: its operations, and the ranges of its tensors."""
+"""Inspect an exported file: its operations, and the ranges of its tensors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class TensorRange:
-    """What a tensor held over some example inputs.
+    """The range of a tensor over some example inputs.
 
     Attributes:
         name: the tensor's name in the file.
@@ -46,7 +46,7 @@ class TensorRange:
 
 
 def tflite_operations(data: bytes) -> Sequence[Operation]:
-    """The operations of a TFLite file's main graph, in order; a custom one (`Flex…`) goes by its own name."""
+    """List the operations of a TFLite file's main graph, in order; a custom one (`Flex…`) goes by its own name."""
     model = schema.ModelT.InitFromPackedBuf(data)
     graph = model.subgraphs[0]
     operations = []
@@ -60,7 +60,7 @@ def tflite_operations(data: bytes) -> Sequence[Operation]:
 
 
 def onnx_operations(data: bytes) -> Sequence[Operation]:
-    """The operations of an ONNX file, in order.
+    """List the operations of an ONNX file, in order.
 
     In a QDQ file each tensor is float between its QuantizeLinear and DequantizeLinear, which the runtime fuses:
     an operation counts as float unless all its computed inputs come from DequantizeLinear.
@@ -78,7 +78,7 @@ def onnx_operations(data: bytes) -> Sequence[Operation]:
 
 
 def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np.float32]]]) -> Sequence[TensorRange]:
-    """Ranges of all computed tensors of a float32 TFLite file over some inputs, widest ratio first.
+    """Measure the ranges of all computed tensors of a float32 TFLite file over some inputs, widest ratio first.
 
     The float graph is the one that the quantizer starts from, so this shows where 8 bits will not do.
     """
@@ -107,7 +107,7 @@ def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np
 
 @dataclass
 class _Moments:
-    """What is kept of a tensor's values: large ones would not fit into memory for several examples."""
+    """Running moments of a tensor: the values of several examples would not fit into memory."""
 
     low: float = np.inf
     high: float = -np.inf

@@ -1,4 +1,4 @@
-"""Keeps the converters' chatter off the terminal."""
+"""Suppress the converters' native output on the terminal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from quietframe.errors import QuietFrameError
 
 
 @contextmanager
-def hushed() -> Iterator[Callable[[str], None]]:
-    """Send everything that is written to standard output and error, by C++ too, to a file, shown only on a crash.
+def suppress_native_output() -> Iterator[Callable[[str], None]]:
+    """Redirect standard output and error, those of C++ included, to a file that is shown only on a crash.
 
     Yields a function that writes a line to the real standard error. Not for use from several threads at once.
     """

@@ -1,4 +1,4 @@
-"""The range of each tensor in an int8 file: chosen from examples, and on its way into TFLite."""
+"""Choose the range of each tensor of an int8 file from examples, and pass it to TFLite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FUSED = (layers.BatchNormalization, layers.ReLU, layers.Activation, layers.Leak
 
 
 def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.float32]]]) -> dict[str, Range]:
-    """The ranges of the tensors between a model's fused operations, by layer name.
+    """Choose the ranges of the tensors between a model's fused operations, by layer name.
 
     A converter takes the least and the greatest value that it has seen. A few outliers then cost every other value
     its precision. Here the range is the one whose 256 steps give the least mean squared error over the examples,
@@ -51,7 +51,7 @@ def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
 
 
 def least_error_range(values: NDArray[np.float32], weights: NDArray[np.float64] | None = None) -> Range | None:
-    """The range whose 256 steps represent the values with the least squared error; None for zeros alone.
+    """Find the range whose 256 steps represent the values with the least squared error; None for zeros alone.
 
     values: any shape. weights: what each value's error counts, of the same shape.
     """
@@ -83,7 +83,7 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
     """The ranges, with steps of one 8-bit level for what a model adds to its frame at the end, if they nearly are so.
 
     The sum is rounded to whole levels. Steps of 1.1 of them before that are a second rounding, which costs 0.06 dB at
-    sigma 5; of what was to be taken away at sigma 50, a bit more is clipped. Frames are in [0, 1].
+    sigma 5; of what was to be removed at sigma 50, a bit more is clipped. Frames are in [0, 1].
 
     ranges: by layer name, from `choose_ranges`.
     """
@@ -132,5 +132,5 @@ def _ends_an_operation(layer: Any) -> bool:
         return False
     readers = [node.operation for node in layer._outbound_nodes]
     if any(isinstance(reader, layers.Concatenate) for reader in readers):
-        return False  # what is joined has one range: a noise level's would be the picture's, too
+        return False  # what is joined has one range: a noise level's would be the image's, too
     return not (len(readers) == 1 and isinstance(readers[0], _FUSED))

@@ -23,7 +23,7 @@ class RefusedTargetError(QuietFrameError):
 
 
 def _essence(text: str) -> str:
-    """The line of a long message that says what is wrong, without file names and addresses."""
+    """Extract the line of a long message that says what is wrong, without file names and addresses."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if _TELLING.search(line)]
     line = (telling or lines or ["no reason given"])[0]

@@ -1,4 +1,4 @@
-"""An export's report as a table for people."""
+"""Format an export's report as tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNITS = {"psnr_db": ("PSNR", "dB"), "accuracy_percent": ("accuracy", "%")}
 
 
 def report_table(report: ExportReport) -> Table:
-    """One row for each target, with the figures of each thing that the model does."""
+    """Build a table with one row per target and the figures of each task of the model."""
     units = list(dict.fromkeys(found.unit for file in report.files for found in file.comparisons))
     table = Table(title=f"{report.model}: exported files beside Keras, on {report.held_out_from}")
     table.add_column("target")
@@ -32,7 +32,7 @@ def report_table(report: ExportReport) -> Table:
 
 
 def checks_table(report: ExportReport) -> Table | None:
-    """What a camera model's files do with flat, slowly changing and clean frames; None for other models."""
+    """Build a table of a camera model's checks on flat, slowly changing and clean frames; None for other models."""
     measured = [file for file in report.files if file.checks]
     if not measured:
         return None
@@ -48,7 +48,7 @@ def checks_table(report: ExportReport) -> Table | None:
 
 
 def test_table(report: ExportReport) -> Table | None:
-    """The files on the test set beside Keras; None where there was none."""
+    """Build a table of the files and Keras on the test set; None without a test set."""
     measured = [file for file in report.files if file.test]
     if not measured:
         return None
@@ -66,7 +66,7 @@ def test_table(report: ExportReport) -> Table | None:
 
 
 def notes(report: ExportReport) -> list[str]:
-    """What belongs below the table: calibration, and tensors that 8 bits may not hold."""
+    """List the notes below the table: calibration, and tensors that 8 bits may not hold."""
     lines = [f"calibrated with {report.calibrated_with}"] if report.calibrated_with else []
     if report.outliers:
         worst = report.outliers[0]

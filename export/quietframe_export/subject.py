@@ -1,4 +1,4 @@
-"""What is exported: a Keras model with its card, frames to calibrate with, and held-out frames to prove it on."""
+"""What is exported: a Keras model with its card, frames to calibrate with, and held-out frames to verify it on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Subject:
         card: its card, with precision fp32; the exporter fills in each file's own.
         calibration: example inputs by name, batch size 1, float32; empty if there is no data.
         held_out: frames that were neither trained on nor calibrated with.
-        calibrated_with, held_out_from: one line each for the report.
+        calibrated_with: a line for the report.
+        held_out_from: a line for the report.
         test: what the files that pass are measured on at the end, where there is such a set.
     """
 
@@ -51,12 +52,12 @@ class Subject:
 
     @cached_property
     def examples(self) -> Sequence[Sequence[NDArray[np.float32]]]:
-        """The first calibration inputs, in the engine's order: enough to measure means and ranges with."""
+        """Return the first calibration inputs, in the engine's order: enough to measure means and ranges with."""
         return [[inputs[name] for name in self.engine.inputs] for inputs in self.calibration[:EXAMPLES]]
 
     @cached_property
     def corrected(self) -> KerasEngine:
-        """The model for files with 8-bit weights: on the steps that they have, where there are frames."""
+        """Return the model for files with 8-bit weights: rounded to their steps, where there are calibration frames."""
         if not self.examples:
             return self.engine
         return KerasEngine(round_weights(self.engine.model, self.examples), self.card)
@@ -65,7 +66,7 @@ class Subject:
 def subject_from_run(
     folder: str | Path, *, data: str | Path | None = None, calibrate: str | Path | None = None, seed: int = 0
 ) -> Subject:
-    """A finished training.
+    """Prepare a finished run for export.
 
     Calibration frames come from the training split through the recipe's own noise, held-out frames from the
     validation split.
@@ -73,7 +74,7 @@ def subject_from_run(
     Args:
         folder: the run folder.
         data: where its data are now; None: where they were when it was trained.
-        calibrate: a folder of pictures to calibrate with, in place of the training split.
+        calibrate: a folder of images to calibrate with, instead of the training split.
         seed: of the calibration and held-out noise.
 
     Raises:
@@ -110,21 +111,21 @@ def subject_from_run(
 def subject_from_keras(
     path: str | Path, card: ModelCard, *, calibrate: str | Path, noise_sigma_255: float = 25.0, seed: int = 0
 ) -> Subject:
-    """Any Keras model, with a card that the user states.
+    """Prepare any Keras model for export, with a card that the user provides.
 
-    Of the pictures, three quarters calibrate and a quarter is held out. For a denoiser they count as clean and
+    Of the images, three quarters calibrate and a quarter is held out. For a denoiser they count as clean and
     get Gaussian noise; a classifier's files are compared with Keras' own answers.
 
     Args:
         path: the .keras file.
         card: its card; the precision in it does not matter.
-        calibrate: a folder of at least four pictures.
+        calibrate: a folder of at least four images.
         noise_sigma_255: noise to add for a denoiser, in 8-bit levels.
         seed: of the noise and the patches.
 
     Raises:
         ModelLoadError: the file cannot be loaded, or the card does not fit.
-        SourceError: too few pictures.
+        SourceError: too few images.
     """
     model = load_keras(Path(path))
     card = replace(
@@ -180,7 +181,7 @@ def load_keras(path: Path) -> keras.Model:
 def encode(
     engine: KerasEngine, card: ModelCard, frame: NDArray[np.uint8], sigma_255: float
 ) -> Mapping[str, NDArray[np.float32]]:
-    """A frame and its noise level as the float tensors that the model takes, through the runtime's own code."""
+    """Encode a frame and its noise level as the model's float tensors, with the runtime's own code."""
     if card.task == "classify":
         return Classifier(engine, card=card).prepare(frame)
     level = None if card.conditioning == "none" else float(sigma_255)
@@ -189,12 +190,12 @@ def encode(
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 as hexadecimal digits."""
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _classes(run: Run, splits: Splits) -> tuple[str, ...]:
-    """The labels of a run's scores; empty without scores.
+    """Return the labels of a run's scores; empty without scores.
 
     Raises SourceError if the data hold other classes than those that it was trained on.
     """

@@ -1,4 +1,4 @@
-"""The test set, touched once more: what the exported file makes of it, beside what training measured with Keras."""
+"""Measure exported files on the test set, beside what training measured there with Keras."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INTEGER = ("int8", "int16x8")
 
 @dataclass(frozen=True)
 class TestSet:
-    """Images that decide nothing: not the training, not the gate.
+    """Images that neither the training nor the gate uses.
 
     Attributes:
         name: as metrics.json and the card call it.
@@ -46,7 +46,7 @@ class TestSet:
 
     @cached_property
     def noisy(self) -> Mapping[str, NDArray[Any]]:
-        """The images with each noise, by its key: the same for every file.
+        """Map the key of each noise to the images with it: the same for every file.
 
         (N, height, width, channels): uint8, or float32 as drawn where the noise is not clipped.
         """
@@ -63,11 +63,11 @@ class Measured:
 
 
 def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
-    """A file's figures over the test set, under the names that training gives them.
+    """Measure a file on the test set, under the names that training gives the figures.
 
     The runtime's engine runs the file, and the figures are those of `quietframe_train.evaluate.image_figures`: of
     what the file gives, integers as the numbers that they stand for. Noise that is not clipped fits no 8-bit
-    picture: files with float activations are given its numbers as they are, int8 and int16x8 files are not measured
+    image: files with float activations are given its numbers as they are, int8 and int16x8 files are not measured
     with it. LiteRT runs int16x8 some thirty times as slowly as int8: of a large model's test set a part is measured.
     """
     eight_bit_only = card.precision in _INTEGER
@@ -89,7 +89,7 @@ def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
 
 
 def _run(path: Path, card: ModelCard, noisy: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """The file's outputs for images of its own size, by role, float32 with the images' axis first.
+    """Return the file's outputs for images of its own size, by role, float32 with the images' axis first.
 
     Each core runs a part of the images: small models and int16x8 ones make little use of a second thread.
     """

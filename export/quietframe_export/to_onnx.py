@@ -50,7 +50,7 @@ def convert_to_onnx_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
 
 
 def shorten_weights(fp32: bytes, bits: int) -> bytes:
-    """A float32 ONNX file whose weights keep so many significant bits, the rest zero.
+    """Shorten the weights of a float32 ONNX file to so many significant bits, the rest zero.
 
     It is as large as before, but in a wheel or an archive weights of 9 bits take about half as much; each is right to
     0.2 %.
@@ -94,7 +94,7 @@ def quantize_onnx(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.flo
 
 
 def embed_card_onnx(data: bytes, card: ModelCard) -> bytes:
-    """The file with the card as a `metadata_props` entry, in place of one that is there."""
+    """Embed the card as a `metadata_props` entry, which replaces an earlier one."""
     model = onnx.load_from_string(data)
     kept = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, kept | {CARD_KEY: card.to_json()})
@@ -102,7 +102,7 @@ def embed_card_onnx(data: bytes, card: ModelCard) -> bytes:
 
 
 class _Reader(CalibrationDataReader):
-    """Hands the calibration inputs to ONNX Runtime's quantizer one by one, in the stretches that it asks for."""
+    """Gives the calibration inputs to ONNX Runtime's quantizer one by one, in the chunks that it requests."""
 
     def __init__(self, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
         self._calibration = calibration
@@ -116,20 +116,20 @@ class _Reader(CalibrationDataReader):
         self._remaining = iter(self._calibration[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next inputs, or None at the end of the stretch."""
+        """Return the next inputs, or None at the end of the chunk."""
         inputs = next(self._remaining, None)
         return None if inputs is None else dict(inputs)
 
 
 def _stride(calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> int:
-    """How many examples ONNX Runtime holds at a time, with all tensors between; it must divide their number."""
+    """Choose how many examples ONNX Runtime holds at a time, with intermediate tensors: a divisor of their number."""
     values = max(sum(value.size for value in inputs.values()) for inputs in calibration)
     most = max(1, _VALUES_AT_A_TIME // values)
     return max(count for count in range(1, min(most, len(calibration)) + 1) if len(calibration) % count == 0)
 
 
 def _name_free_axes(value: onnx.ValueInfoProto, prefix: str) -> None:
-    """Call the free axes of an image `height` and `width` in place of tf2onnx's `unk__17`, a map's `sigma_height`."""
+    """Name the free axes of an image `height` and `width` instead of tf2onnx's `unk__17`, a map's `sigma_height`."""
     axes = value.type.tensor_type.shape.dim
     free = [axis for axis in axes if axis.dim_param]
     for axis, name in zip(free, ("height", "width"), strict=False):

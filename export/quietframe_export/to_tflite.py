@@ -86,7 +86,7 @@ def _convert(
 
 
 def embed_card_tflite(data: bytes, card: ModelCard) -> bytes:
-    """The file with the card as its metadata buffer, in place of one that is there.
+    """Embed the card as the file's metadata buffer, which replaces an earlier one.
 
     Where the card says that any size goes, height and width of images and maps are marked as free.
     """
@@ -114,7 +114,7 @@ def embed_card_tflite(data: bytes, card: ModelCard) -> bytes:
 
 
 def _refuse_16x8(engine: KerasEngine, card: ModelCard) -> None:
-    """Say beforehand what the converter would only hint at ("max and min should be recorded")."""
+    """Raise a clear error where the converter would only hint at the cause ("max and min should be recorded")."""
     types = {operation.type for operation in tflite_operations(convert_to_tflite(engine, card, "fp32", ()))}
     if missing := sorted(types & _NOT_IN_16X8):
         raise RefusedTargetError("tflite-int16x8", f"TFLite's 16x8 quantizer does not support {' and '.join(missing)}")
@@ -136,7 +136,7 @@ def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_ima
 
 
 def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """The calibration inputs, of the first two one pixel and the whole noise level at the ends of each value range.
+    """Yield the calibration inputs, the first two with one pixel and the noise level at the ends of each range.
 
     The quantizer takes the range that it has seen: with the ends in it, 8-bit inputs mean what the card says,
     and an 8-bit frame needs no conversion.

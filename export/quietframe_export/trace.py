@@ -32,7 +32,7 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
     """A `tf.function` of the model; its result is a dictionary by the card's output names.
 
     bound_images: tell a quantizer that output images span exactly their value range, so that an 8-bit result
-    is an 8-bit picture. A range found by calibration is a little wider and costs up to 1.4 levels.
+    is an 8-bit image. A range found by calibration is a little wider and costs up to 1.4 levels.
     """
     signature = input_signature(engine, card, free_size=free_size)
     engine = KerasEngine(with_calls(engine.model, _resizing), card)

@@ -1,4 +1,4 @@
-"""The proof: an exported file, run by the runtime, against Keras on the same held-out frames."""
+"""Verify an exported file: the runtime runs it, and its results are compared with those of Keras on held-out frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quietframe_train.data.base import Sample
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model made of the held-out frames.
+    """A model's outputs on the held-out frames.
 
     Attributes:
         images: the denoised frames, uint8; None if the model does not denoise.
@@ -32,7 +32,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An exported file beside Keras, in one measure.
+    """An exported file compared with Keras in one measure.
 
     Denoised frames are measured by mean PSNR in dB, over all frames and by group; scores by accuracy in percent,
     where unknown labels count Keras' own answers as right.
@@ -56,7 +56,7 @@ class Comparison:
 
 
 def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> Answers:
-    """Run a model on the held-out frames as a device would: the noise level is estimated, not told.
+    """Run a model on the held-out frames as a device would: the noise level is estimated.
 
     A model that denoises and classifies is run once for each, as it serves both tasks.
     """
@@ -71,7 +71,7 @@ def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample
 
 
 def compare(card: ModelCard, samples: Sequence[Sample], keras: Answers, file: Answers) -> tuple[Comparison, ...]:
-    """Set a file's answers beside those of Keras: one comparison for each thing that the model does."""
+    """Compare a file's outputs with those of Keras: one comparison for each task of the model."""
     found = []
     if keras.images is not None and file.images is not None:
         found.append(_compare_images(samples, keras.images, file.images))

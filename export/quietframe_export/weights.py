@@ -1,4 +1,4 @@
-"""Weights for 8 bits: rounded for the inputs that they meet, and what that adds to a channel's mean taken off.
+"""Round weights to 8 bits for their calibration inputs, and correct the biases for the rest.
 
 The converters then find the weights on their steps, and round nothing.
 """
@@ -19,11 +19,11 @@ from quietframe_export.keras_graph import observed
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 _PATCHES = 20_000
 """Patches of its input on which a convolution is rounded, of all examples together."""
-_MOST_STEPS = 4000
+_MAX_STEPS = 4000
 
 
 def round_weights(model: keras.Model, examples: Sequence[Sequence[NDArray[np.float32]]]) -> keras.Model:
-    """A copy of a functional model whose convolutions are rounded to 8 bits.
+    """Copy a functional model with its convolutions rounded to 8 bits.
 
     Steps are symmetric, one scale for each output channel, as TFLite and ONNX Runtime have them, with batch
     normalization folded in. Each weight goes up or down so that the outputs change least on the inputs which the
@@ -49,7 +49,7 @@ def round_weights(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
 
 
 class _Met:
-    """What a convolution met: its mean input by channel, and the covariance of what lay under its kernel."""
+    """The inputs of a convolution: their mean by channel, and the covariance of what lay under its kernel."""
 
     def __init__(self, layer: Any, patches: int) -> None:
         self._layer, self._patches = layer, patches
@@ -114,7 +114,7 @@ def _round(layer: Any, norm: Any, met: _Met) -> None:
 
 
 def round_for(weights: NDArray[np.floating[Any]], covariance: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Each weight rounded up or down, so that the outputs change least.
+    """Round each weight up or down, so that the outputs change least.
 
     From the nearest, the one weight of each output whose step helps most takes it, until none helps.
 
@@ -128,7 +128,7 @@ def round_for(weights: NDArray[np.floating[Any]], covariance: NDArray[np.floatin
     slope = covariance @ (rounded - weights)
     curvature = np.diagonal(covariance)[:, None]
     columns = np.arange(rounded.shape[1])
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         step = -np.sign(slope)
         allowed = (np.abs(rounded) < 127) & (np.abs(rounded + step - weights) < 1)
         gain = np.where(allowed, 2 * np.abs(slope) - curvature, 0)
@@ -143,7 +143,7 @@ def round_for(weights: NDArray[np.floating[Any]], covariance: NDArray[np.floatin
 
 
 def _normalized(model: keras.Model) -> Iterator[tuple[Any, Any]]:
-    """Convolutions without activation and the batch normalization that is their only reader."""
+    """Find convolutions without activation and the batch normalization that is their only consumer."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _normalized(layer)
@@ -155,7 +155,7 @@ def _normalized(model: keras.Model) -> Iterator[tuple[Any, Any]]:
 
 
 def _output_axes(layer: Any) -> tuple[int, ...]:
-    """The axes of a kernel that number its output channels."""
+    """Return the axes of a kernel that number its output channels."""
     if isinstance(layer, layers.DepthwiseConv2D):
         return (2, 3)
     return (2,) if isinstance(layer, layers.Conv2DTranspose) else (3,)
@@ -169,7 +169,7 @@ def _steps(kernel: NDArray[np.float32], output_axes: tuple[int, ...]) -> NDArray
 
 
 def _response(layer: Any, error: NDArray[np.float32], mean_input: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a kernel gives for an input that is `mean_input` everywhere: (output channels,)."""
+    """Compute a kernel's response to an input that is `mean_input` everywhere: (output channels,)."""
     taps = error.sum(axis=(0, 1))
     if isinstance(layer, layers.DepthwiseConv2D):
         return (taps * mean_input[:, None]).ravel()

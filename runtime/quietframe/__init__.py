@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from quietframe.images import Image, read_image, write_image
     from quietframe.noise.estimate import estimate_noise
     from quietframe.noise.tracker import NoiseTracker
+    from quietframe.pipeline import Pipeline, PipelineConfig
+    from quietframe.quality import psnr
+    from quietframe.sinks import Sink, open_sink
     from quietframe.sources import Frame, Source, open_source
     from quietframe.tasks import (
         Classification,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
         DenoiseClassification,
         DenoiseClassifier,
         Denoiser,
+        models,
     )
     from quietframe.zoo import builtin_models
 
@@ -50,8 +54,11 @@ _HOMES = {
     "images": ("Image", "read_image", "write_image"),
     "noise.estimate": ("estimate_noise",),
     "noise.tracker": ("NoiseTracker",),
+    "quality": ("psnr",),
+    "pipeline": ("Pipeline", "PipelineConfig"),
+    "sinks": ("Sink", "open_sink"),
     "sources": ("Frame", "Source", "open_source"),
-    "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser"),
+    "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser", "models"),
     "zoo": ("builtin_models",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -70,13 +77,19 @@ __all__ = [
     "ModelLoadError",
     "NoiseTracker",
     "OutputError",
+    "Pipeline",
+    "PipelineConfig",
     "QuietFrameError",
+    "Sink",
     "Source",
     "SourceError",
     "UsageError",
     "builtin_models",
     "estimate_noise",
+    "models",
+    "open_sink",
     "open_source",
+    "psnr",
     "read_image",
     "write_image",
 ]

@@ -1,16 +1,15 @@
-"""The model card: what a model file says of itself, stored as JSON inside the file."""
+"""The model card: a model's metadata, stored as JSON inside the model file."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from quietframe.errors import ModelLoadError, UsageError
+from quietframe.serde import RecordError, from_record
 
 FORMAT = 1
 """Version of the card's schema. A file with another one is refused."""
@@ -54,7 +53,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Spatial:
-    """Which picture sizes a model takes.
+    """Which image sizes a model takes.
 
     Attributes:
         kind: `any` (fully convolutional) or `fixed`.
@@ -82,7 +81,7 @@ class DataTerms:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model file says of itself. Written by the exporter, read by the runtime.
+    """A model's metadata. Written by the exporter, read by the runtime.
 
     `metrics` maps a set's name to measured figures (`{"cbsd68": {"psnr_db_sigma25": 29.1}}`), with the
     unit in each key. `extra` keeps fields that this version does not know.
@@ -148,10 +147,9 @@ def parse_card(text: str, *, origin: str) -> ModelCard:
         )
     known = {f.name for f in fields(ModelCard)} - {"extra"}
     extra = {key: value for key, value in record.items() if key not in known}
-    kept = {key: value for key, value in record.items() if key in known}
     try:
-        return _build(ModelCard, kept | {"extra": extra}, "")
-    except _CardError as exc:
+        return replace(from_record(record | {"extra": {}}, ModelCard, None), extra=extra)
+    except (RecordError, UsageError) as exc:
         raise ModelLoadError(f"{origin}: model card: {exc}") from exc
 
 
@@ -169,10 +167,6 @@ def read_card_file(path: str | Path) -> ModelCard:
     return parse_card(text, origin=str(path))
 
 
-class _CardError(UsageError):
-    """A field of a card is missing, ill-typed or contradicts another."""
-
-
 _ROLES: Mapping[str, frozenset[str]] = {
     "inputs": frozenset({"image", "sigma"}),
     "outputs": frozenset({"image", "scores"}),
@@ -183,51 +177,51 @@ _LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "scores": ("NC",),
 }
 _CHANNELS = {"BGR": 3, "RGB": 3, "GRAY": 1}
-_MOST_MULTIPLE = 1024
+_MAX_MULTIPLE = 1024
 
 
 def _check_consistency(card: ModelCard) -> None:
-    """Refuse cards whose fields contradict each other, whoever builds them."""
+    """Raise UsageError for cards whose fields contradict each other, whoever builds them."""
     for side in ("inputs", "outputs"):
         _check_tensors(getattr(card, side), side)
     if card.tensor("image", "inputs") is None:
-        raise _CardError("inputs: no tensor has the role 'image'")
+        raise UsageError("inputs: no tensor has the role 'image'")
     if "denoise" in card.task and card.tensor("image", "outputs") is None:
-        raise _CardError(f"outputs: task {card.task!r} needs a tensor with the role 'image'")
+        raise UsageError(f"outputs: task {card.task!r} needs a tensor with the role 'image'")
     scores = card.tensor("scores", "outputs")
     if "classify" in card.task and scores is None:
-        raise _CardError(f"outputs: task {card.task!r} needs a tensor with the role 'scores'")
+        raise UsageError(f"outputs: task {card.task!r} needs a tensor with the role 'scores'")
     if scores is not None and len(card.labels) != scores.channels:
-        raise _CardError(f"labels: {len(card.labels)} labels for {scores.channels} scores")
+        raise UsageError(f"labels: {len(card.labels)} labels for {scores.channels} scores")
     if len(set(card.labels)) < len(card.labels):
-        raise _CardError("labels: each must be there once")
+        raise UsageError("labels: one is there twice")
     if (card.conditioning == "sigma") != (card.tensor("sigma", "inputs") is not None):
-        raise _CardError(f"conditioning: {card.conditioning!r} does not fit the inputs")
+        raise UsageError(f"conditioning: {card.conditioning!r} does not fit the inputs")
     _check_spatial(card.spatial)
     for side in ("inputs", "outputs"):
         for index, spec in enumerate(getattr(card, side)):
             if not _strides(spec, card.spatial):
-                raise _CardError(f"{side}[{index}].stride: {spec.stride} does not fit {spec.layout} and spatial")
+                raise UsageError(f"{side}[{index}].stride: {spec.stride} does not fit {spec.layout} and spatial")
 
 
 def _check_tensors(specs: tuple[TensorSpec, ...], side: str) -> None:
     for index, spec in enumerate(specs):
         where = f"{side}[{index}]"
         if spec.role not in _ROLES[side]:
-            raise _CardError(f"{where}.role: {spec.role!r} is not for {side}")
+            raise UsageError(f"{where}.role: {spec.role!r} is not for {side}")
         if any(spec.name == other.name or spec.role == other.role for other in specs[:index]):
-            raise _CardError(f"{where}: name {spec.name!r} or role {spec.role!r} is there twice")
+            raise UsageError(f"{where}: name {spec.name!r} or role {spec.role!r} is there twice")
         if spec.layout not in _LAYOUTS[spec.role]:
-            raise _CardError(f"{where}.layout: {spec.layout} is not for {spec.role}")
+            raise UsageError(f"{where}.layout: {spec.layout} is not for {spec.role}")
         if spec.value_range[0] >= spec.value_range[1]:
-            raise _CardError(f"{where}.value_range: {spec.value_range} is empty")
+            raise UsageError(f"{where}.value_range: {spec.value_range} is empty")
         if spec.role == "image" and spec.channels != _CHANNELS.get(spec.colour or ""):
-            raise _CardError(
+            raise UsageError(
                 f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1; "
                 f"found colour {spec.colour} and {spec.channels} channels"
             )
         if spec.channels < 1 or (spec.role == "sigma" and spec.channels != 1):
-            raise _CardError(f"{where}.channels: {spec.channels} is not for {spec.role}")
+            raise UsageError(f"{where}.channels: {spec.channels} is not for {spec.role}")
 
 
 def _strides(spec: TensorSpec, spatial: Spatial) -> bool:
@@ -239,64 +233,11 @@ def _strides(spec: TensorSpec, spatial: Spatial) -> bool:
 
 
 def _check_spatial(spatial: Spatial) -> None:
-    if not 1 <= spatial.multiple <= _MOST_MULTIPLE or min(spatial.size_hw or (1,)) < 1 or spatial.halo < 0:
-        raise _CardError(f"spatial: sizes must be at least 1, halo at least 0, multiple between 1 and {_MOST_MULTIPLE}")
+    if not 1 <= spatial.multiple <= _MAX_MULTIPLE or min(spatial.size_hw or (1,)) < 1 or spatial.halo < 0:
+        raise UsageError(f"spatial: sizes must be at least 1, halo at least 0, multiple between 1 and {_MAX_MULTIPLE}")
     if spatial.kind == "any":
         return
     if spatial.size_hw is None or spatial.fit is None:
-        raise _CardError("spatial: a fixed model needs size_hw and fit")
+        raise UsageError("spatial: a fixed model needs size_hw and fit")
     if spatial.fit == "tile" and 2 * spatial.halo >= min(spatial.size_hw):
-        raise _CardError(f"spatial: a halo of {spatial.halo} leaves nothing of tiles of {spatial.size_hw}")
-
-
-def _build(cls: Any, record: Mapping[str, Any], where: str) -> Any:
-    hints = get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for f in fields(cls):
-        path = f"{where}{f.name}"
-        if f.name in record:
-            values[f.name] = _convert(hints[f.name], record[f.name], path)
-        elif f.default is MISSING and f.default_factory is MISSING:
-            raise _CardError(f"field {path!r} is missing")
-    return cls(**values)
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Check `value` against a type hint of a card's field and give it back in that type."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return None if value is None else _convert(args[0], value, path)
-    if origin is tuple:
-        return _convert_tuple(args, value, path)
-    if origin is Literal:
-        if value not in args:
-            raise _CardError(f"field {path!r} is {value!r}, expected one of {', '.join(map(repr, args))}")
-        return value
-    if origin is Mapping or is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise _CardError(f"field {path!r} is {value!r}, expected an object")
-        if is_dataclass(hint):
-            return _build(hint, value, f"{path}.")
-        return {str(key): _convert(args[1], item, f"{path}.{key}") for key, item in value.items()}
-    return _convert_scalar(hint, value, path)
-
-
-def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
-    if hint is Any:
-        return value
-    allowed = (int, float) if hint is float else (hint,)
-    if not isinstance(value, allowed) or isinstance(value, bool):
-        raise _CardError(f"field {path!r} is {value!r}, expected {hint.__name__}")
-    if hint is float and not (math.isfinite(value) if isinstance(value, float) else abs(value) <= 2**53):
-        raise _CardError(f"field {path!r} is {value!r}, expected a finite number")
-    return hint(value)
-
-
-def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise _CardError(f"field {path!r} is {value!r}, expected a list")
-    if args[-1] is Ellipsis:
-        return tuple(_convert(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
-    if len(value) != len(args):
-        raise _CardError(f"field {path!r} has {len(value)} items, expected {len(args)}")
-    return tuple(_convert(arg, item, f"{path}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True)))
+        raise UsageError(f"spatial: a halo of {spatial.halo} leaves nothing of tiles of {spatial.size_hw}")

@@ -37,7 +37,7 @@ def logical_cores() -> int:
 
 
 def cpu_model() -> str | None:
-    """The processor's name, or the board's where Linux has none for it, as on ARM; None where neither is told."""
+    """The processor's name, or the board's where Linux has none for it, as on ARM; None where neither is known."""
     if name := _cpu_info().get("model name"):
         return name
     try:

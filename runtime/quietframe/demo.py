@@ -49,7 +49,7 @@ class Row:
         before, after: PSNR in dB of the noisy and the denoised frames, or digits read right of both, with the unit.
         samples_ms: the time of each call of the model, everything included.
         model_bytes: size of the model's file.
-        peak_rss_mb: the greatest memory of this process up to the end of this line's work; None where not told.
+        peak_rss_mb: the greatest memory of this process up to the end of this line's work; None where not known.
     """
 
     what: str

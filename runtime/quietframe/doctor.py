@@ -247,7 +247,7 @@ def _real_time(size_wh: tuple[int, int]) -> Finding:
     """Which camera model holds the frame rate, by the measurement with which `--model auto` chooses."""
     import numpy as np
 
-    from quietframe.live.deadline import Deadline, measure_ms
+    from quietframe.pipeline.models import Deadline, measure_ms
     from quietframe.tasks import Denoiser
     from quietframe.zoo import camera_models
 

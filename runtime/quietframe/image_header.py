@@ -11,7 +11,7 @@ from typing import Literal
 _ORIENTATION, _INKS, _SUBFILE = 274, 262, 254  # TIFF tags: Orientation, PhotometricInterpretation, NewSubfileType
 _SEPARATED = 5
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # but padding, and what may stand within a scan
-_MOST_PAGES = 16  # enough to see whether there is more than one
+_MAX_PAGES = 16  # enough to see whether there is more than one
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def read_header(data: bytes) -> Header:
     if data[:2] == b"\xff\xd8":
         return Header(is_jpeg=True, is_cut=not _jpeg_ends(data), is_cmyk=_jpeg_components(data) == 4)
     if data[:4] in (b"II*\x00", b"MM\x00*"):
-        pages = list(islice(_tiff_pages(data), _MOST_PAGES))
+        pages = list(islice(_tiff_pages(data), _MAX_PAGES))
         others = [page for page in pages[1:] if not page.get(_SUBFILE, 0) & 1]
         return Header(is_cmyk=bool(pages) and pages[0].get(_INKS) == _SEPARATED, is_sequence=bool(others))
     if data[:8] == b"\x89PNG\r\n\x1a\n":

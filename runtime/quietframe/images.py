@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import FrameError, OutputError, SourceError
+from quietframe.image_header import read_header
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-"""File names that a folder is searched for, in lower case. What a file holds is told by its content."""
+"""File names that a folder is searched for, in lower case. What a file holds is recognized by its content."""
 
 
-@dataclass(frozen=True)
-class Image:
-    """A picture as read from a file.
+class Pixels:
+    """What an image and a frame share: they stand for their pixels in NumPy, and are equal only to themselves."""
+
+    pixels: NDArray[np.uint8]
+
+    @property
+    def bgr(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8: the pixels; gray ones repeated for each color."""
+        return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.pixels, dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        """What is set, arrays by their shape alone."""
+        values = ((f.name, getattr(self, f.name), f.default) for f in fields(self))  # type: ignore[arg-type]
+        words = (f"{name}={getattr(value, 'shape', value)!r}" for name, value, unset in values if value is not unset)
+        return f"{type(self).__name__}({', '.join(words)})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Image(Pixels):
+    """An image as read from a file. Equal only to itself; `np.asarray(image)` gives its pixels.
 
     Attributes:
         pixels: (H, W, 3) uint8 BGR, or (H, W) uint8 gray.
@@ -29,11 +50,6 @@ class Image:
 
     pixels: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None = None
-
-    @property
-    def bgr(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8: the pixels, a gray picture's level repeated."""
-        return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels
 
 
 def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
@@ -47,8 +63,6 @@ def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
         SourceError: missing, empty, truncated, not a picture, CMYK, 16-bit without `to_8bit`, floating point, or
             more than one picture (animations, pages).
     """
-    from quietframe.image_header import read_header  # only here: a camera's frames have no header
-
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as exc:  # ValueError: no path at all
@@ -163,10 +177,15 @@ def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return pixels if flip is None else cv2.flip(pixels, flip)
 
 
-def check_frame(frame: NDArray[np.uint8]) -> None:
-    """Raise FrameError unless `frame` is (H, W, 3) uint8 BGR or (H, W) uint8 gray with at least one pixel."""
+def check_frame(frame: NDArray[np.uint8], *, alpha: bool = False) -> None:
+    """Raise FrameError unless `frame` is (H, W, 3) uint8 BGR or (H, W) uint8 gray with at least one pixel.
+
+    alpha: also allow (H, W, 4).
+    """
     shape, dtype = getattr(frame, "shape", None), getattr(frame, "dtype", None)
+    expected = f"Expected a uint8 array of shape (H, W, 3){', (H, W, 4)' if alpha else ''} or (H, W). Received:"
     if shape is None or dtype is None:
-        raise FrameError(f"Expected a uint8 array of shape (H, W, 3) or (H, W). Received: {type(frame).__name__}")
-    if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
-        raise FrameError(f"Expected a uint8 array of shape (H, W, 3) or (H, W). Received: {dtype} of shape {shape}")
+        raise FrameError(f"{expected} {type(frame).__name__}")
+    is_frame = len(shape) == 2 or (len(shape) == 3 and (shape[2] == 3 or (alpha and shape[2] == 4)))
+    if dtype != np.uint8 or not is_frame or 0 in shape:
+        raise FrameError(f"{expected} {dtype} of shape {shape}")

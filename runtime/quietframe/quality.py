@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quietframe.errors import FrameError
 
 PSNR_CAP_DB = 100.0
-"""PSNR given for two identical images, in place of infinity, so that means stay finite."""
+"""PSNR given for two identical images, instead of infinity, so that means stay finite."""
 
 _SSIM_SIGMA = 1.5
 _SSIM_WINDOW = 11  # what the Gaussian spans, cut at 3.5 σ
@@ -31,6 +31,10 @@ def psnr_db(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
     return PSNR_CAP_DB if mse == 0 else float(10 * np.log10(255.0**2 / mse))
 
 
+psnr = psnr_db
+"""The public name of `psnr_db`: `quietframe.psnr`."""
+
+
 def mean_psnr_db(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:
     """The mean over images of each image's PSNR, in dB. This, not the PSNR of the pooled error, is reported."""
     values = [psnr_db(reference, image) for reference, image in pairs]
@@ -45,7 +49,7 @@ def flicker_255(
     """How much the error changes from one frame to the next: the mean magnitude, in 8-bit levels.
 
     That is mean |(image_t − reference_t) − (image_{t−1} − reference_{t−1})| over all pixels and channels: 0 where the
-    error stands still, whatever moves in the picture.
+    error stays the same, whatever moves in the picture.
     before, now: (reference, image) of two successive frames, uint8 arrays of one shape. Raises FrameError as
     `psnr_db` does, and if the frames differ in shape.
     """

@@ -40,7 +40,7 @@ rm -rf "$root/opt/docs"
 cp -r "$here/tests" "$here/docs" "$root/opt"
 cp "$here/pyproject.toml" "$root/opt/pyproject.toml"
 
-# LiteRT looks for ARM's processors in /sys, and crashes if it finds those of this machine there: so it is told their number.
+# LiteRT looks for ARM's processors in /sys, and crashes if it finds those of this machine there: so their number is passed.
 mkdir -p "$root/sys/devices/system/cpu"
 for list in possible present; do echo "0-$(($(nproc) - 1))" > "$root/sys/devices/system/cpu/$list"; done
 

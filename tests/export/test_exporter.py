@@ -181,7 +181,7 @@ def test_autoencoder(autoencoder_run: Path, tmp_path: Path) -> None:
     assert qf.Denoiser(tmp_path / "latent-autoencoder.int8.tflite")(noisy).shape == (28, 28)
 
 
-def test_existing_files_are_kept_unless_told(camera: Subject, tmp_path: Path) -> None:
+def test_existing_files_are_kept_without_overwrite(camera: Subject, tmp_path: Path) -> None:
     taken = tmp_path / "camera-nano.fp32.tflite"
     taken.write_bytes(b"mine")
     with pytest.raises(OutputError, match="exists; pass --overwrite"):

@@ -28,7 +28,8 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 from quietframe.cli import main
 main({args!r})
 """
-HIDDEN = {"tensorflow", "keras", "jax", "matplotlib", "onnx", "onnxruntime", "tf2onnx", "psutil", "scipy", "msgspec", "jinja2"}
+HIDDEN = {"tensorflow", "keras", "jax", "matplotlib", "onnx", "onnxruntime", "tf2onnx", "psutil", "scipy"}
+HIDDEN |= {"msgspec", "jinja2"}
 
 
 def without_extras(*args: str) -> subprocess.CompletedProcess[str]:

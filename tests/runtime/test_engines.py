@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import threading
@@ -32,6 +33,11 @@ def inputs_of(engine: Engine, height: int, width: int, value: float = 0.5, sigma
     nhwc = engine.inputs["image"].shape[-1] == 3
     shape = (1, height, width, 3) if nhwc else (1, 3, height, width)
     return {"image": np.full(shape, value, np.float32), "sigma": np.full((1, 1, 1, 1), sigma, np.float32)}
+
+
+def test_an_engine_declares_what_it_opens_and_with_which_package(suffix: str) -> None:
+    assert suffix in ENGINES[suffix].suffixes
+    assert importlib.util.find_spec(ENGINES[suffix].package)
 
 
 def test_tensors_go_by_the_names_of_the_signature(engine: Engine) -> None:

@@ -461,3 +461,17 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="Permission denied"):
         write_whole(tmp_path / "picture.png", b"data")
     tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 3), (4, 6)])
+def test_an_image_is_its_pixels_to_numpy_and_equal_to_itself_alone(shape: tuple[int, ...]) -> None:
+    image, other = (qf.Image(np.zeros(shape, np.uint8), np.ones((4, 6), np.uint8)) for _ in range(2))
+    assert image == image
+    assert image != other
+    assert len({image, other}) == 2
+    assert np.asarray(image) is image.pixels
+    copied = np.array(image)
+    assert copied is not image.pixels and np.array_equal(copied, image.pixels)
+    assert np.asarray(image, np.float32).dtype == np.float32
+    assert repr(image) == f"Image(pixels={shape}, alpha=(4, 6))"
+    assert repr(qf.Image(image.pixels)) == f"Image(pixels={shape})"

@@ -90,7 +90,7 @@ def test_info_tells_the_whole_card(run: Run, make_model: Callable[..., Path]) ->
         "ab" * 32,
         "later_field",
         "multiples of 4",
-        "told to the model",
+        "an input of the model",
         "uint8",
         "image BGR NHWC 0 to 1",
         "sigma N111",

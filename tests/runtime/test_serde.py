@@ -74,12 +74,40 @@ def test_a_whole_number_is_a_number_and_fields_with_defaults_may_be_missing() ->
         ({"shapes": [{"kind": "Circle"}, {"kind": "Cube"}]}, r"d.shapes\[1\]: kind 'Cube' is not known"),
         ({"shapes": [{"kind": ["Circle"]}]}, r"d.shapes\[0\]: kind \['Circle'\] is not known"),
         ({"shapes": [{"kind": "Drawing", "name": "x"}]}, r"d.shapes\[0\]: expected Square or Circle, received Drawing"),
+        ({"shapes": [{"kind": "Square", "side": float("nan")}]}, r"d.shapes\[0\].side: expected a finite number"),
+        ({"shapes": [{"kind": "Square", "side": 10**400}]}, r"d.shapes\[0\].side: expected a finite number"),
         ({"options": []}, r"d.options: expected an object, received \[\]"),
         ({"file": 3}, "d.file: expected a path, received 3"),
-        ({"weight": 3}, "d: field 'weight' is missing or not known"),
-        ({"shapes": [{"kind": "Square"}]}, r"d.shapes\[0\]: field 'side' is missing or not known"),
+        ({"weight": 3}, "d: field 'weight' is not known"),
+        ({"shapes": [{"kind": "Square"}]}, r"d.shapes\[0\]: field 'side' is missing"),
     ],
 )
 def test_errors_begin_with_the_path_of_the_field(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecordError, match=f"^{message}"):
         from_record({"kind": "Drawing", "name": "n"} | change, Drawing, KINDS, "d")
+
+
+@dataclass(frozen=True)
+class Wall:
+    frame: Square
+    paints: tuple[Circle, ...] = ()
+
+
+def test_objects_without_a_kind_are_what_their_fields_say_and_may_hold_more() -> None:
+    record = {"frame": {"side": 2, "later": 1}, "paints": [{"radius": 3}, {}], "later": {}}
+    assert from_record(record, Wall, None) == Wall(Square(2.0), (Circle(3), Circle()))
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({}, "field 'frame' is missing"),
+        ({"frame": {}}, "frame: field 'side' is missing"),
+        ({"frame": {"side": "2"}}, "frame.side: expected a finite number, received '2'"),
+        ({"frame": 3}, "frame: expected an object, received 3"),
+        ([], r"expected an object, received \[\]"),
+    ],
+)
+def test_errors_of_objects_without_a_kind(record: Any, message: str) -> None:
+    with pytest.raises(RecordError, match=f"^{message}"):
+        from_record(record, Wall, None)

@@ -307,3 +307,12 @@ def test_what_may_not_be_read_is_named(open_tmp_path: Path, without_rights: Call
     for spec in (shots / "locked", shots / "locked/b.png", shots / "locked/*.png"):
         with pytest.raises(SourceError, match="locked"):
             open_source(spec)
+
+
+def test_a_frame_is_its_pixels_to_numpy_and_equal_to_itself_alone() -> None:
+    frame, other = (Frame(np.zeros((4, 6, 3), np.uint8), 3, 12_000, time_s=0.12) for _ in range(2))
+    assert frame == frame
+    assert frame != other
+    assert len({frame, other}) == 2
+    assert np.asarray(frame) is frame.pixels
+    assert repr(frame) == "Frame(pixels=(4, 6, 3), index=3, captured_ns=12000, time_s=0.12)"

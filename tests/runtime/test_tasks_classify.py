@@ -129,3 +129,16 @@ def test_one_file_serves_both_tasks(denoise_classifier_file: Path, tiny_models: 
 
 def test_the_clean_picture_has_the_models_size(denoise_classifier_file: Path) -> None:
     assert qf.DenoiseClassifier(denoise_classifier_file)(bright_band(0, (100, 60))).image.shape == (28, 28)
+
+
+def test_rgb_and_alpha(denoise_classifier_file: Path) -> None:
+    bgr = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    expected = qf.DenoiseClassifier(denoise_classifier_file)(bgr)
+    classify = qf.DenoiseClassifier(denoise_classifier_file, color="rgb")
+    for image in (rgb, np.dstack([rgb, bgr[..., 0]])):
+        found = classify(image)
+        assert found == expected
+        assert np.array_equal(found.image, expected.image)
+        assert "array" not in repr(found)
+    assert classify(bgr).scores != expected.scores

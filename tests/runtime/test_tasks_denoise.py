@@ -505,7 +505,7 @@ def test_a_map_of_a_fixed_size(make_model: MakeModel, suffix: str) -> None:
 def test_levels_beyond_the_models_range_are_clipped(map_file: Path) -> None:
     frame = np.full((8, 8, 3), 100, np.uint8)
     levels_255 = np.full((8, 8), 200, np.float32)
-    levels_255[:, :4] = -5
+    levels_255[:, :4] = 0
     clean = qf.Denoiser(map_file)(frame, sigma_255=levels_255)
     assert added(clean[:, 4:], frame[:, 4:]) == 75
     assert added(clean[:, :4], frame[:, :4]) == 0
@@ -518,8 +518,10 @@ def test_levels_beyond_the_models_range_are_clipped(map_file: Path) -> None:
         ({"sigma": True}, np.ones((8, 12)), "tiny-denoise takes no map of noise levels"),
         ({"sigma": True, "level_map": True}, np.ones((4, 6)), r"of shape \(8, 12\) or \(2, 3\). Received: float64 of"),
         ({"sigma": True, "level_map": True}, np.ones((8, 12, 1)), r"Received: float64 of shape \(8, 12, 1\)"),
-        ({"sigma": True, "level_map": True}, np.full((2, 3), np.nan), "finite levels"),
-        ({"sigma": True, "level_map": True}, np.full((2, 3), "a"), "finite levels"),
+        ({"sigma": True, "level_map": True}, np.full((2, 3), np.nan), r"levels in \[0, 255\]"),
+        ({"sigma": True, "level_map": True}, np.full((2, 3), -5), r"levels in \[0, 255\]"),
+        ({"sigma": True, "level_map": True}, np.full((2, 3), 9999.0), r"levels in \[0, 255\]"),
+        ({"sigma": True, "level_map": True}, np.full((2, 3), "a"), r"levels in \[0, 255\]"),
     ],
     ids=str,
 )
@@ -552,7 +554,7 @@ def test_the_level_is_estimated_for_every_frame(denoiser_file: Path) -> None:
         ({"chroma_strength": -0.1}, r"Expected chroma_strength in \[0, 1\]. Received: -0.1"),
         ({"chroma_strength": float("nan")}, r"Expected chroma_strength in \[0, 1\]. Received: nan"),
         ({"luma_strength": "low"}, "Expected luma_strength to be a number. Received: 'low'"),
-        ({"sigma_255": 25}, r"not told a noise level: leave sigma_255 \(--sigma\) out"),
+        ({"sigma_255": 25}, r"is not noise-conditioned: leave sigma_255 \(--sigma\) out"),
         ({"threads": 0}, r"Expected threads in \[1, 1024\]"),
         ({"threads": -4}, "Received: threads=-4"),
         ({"threads": 1.5}, "Received: threads=1.5"),
@@ -564,6 +566,16 @@ def test_the_level_is_estimated_for_every_frame(denoiser_file: Path) -> None:
 def test_options_out_of_range(blur_file: Path, options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         qf.Denoiser(blur_file, **options)
+    assert_refused_when_set(qf.Denoiser(blur_file), options, says)
+
+
+def assert_refused_when_set(denoise: qf.Denoiser, options: dict[str, Any], says: str) -> None:
+    for name in options.keys() - {"threads", "card"}:
+        before = getattr(denoise, name)
+        with pytest.raises(UsageError, match=says) as caught:
+            setattr(denoise, name, options[name])
+        assert "\n" not in str(caught.value)
+        assert getattr(denoise, name) == before
 
 
 @pytest.mark.parametrize(
@@ -572,6 +584,7 @@ def test_options_out_of_range(blur_file: Path, options: dict[str, Any], says: st
         ({"strength": -1}, "Expected strength of at least 0. Received: -1"),
         ({"strength": float("nan")}, "Expected strength of at least 0. Received: nan"),
         ({"strength": float("inf")}, "Expected strength of at least 0. Received: inf"),
+        ({"strength": 10**400}, "Expected strength of at least 0. Received: 10{79}$"),
         ({"sigma_255": -1}, r"Expected sigma_255 in \[0, 75\]. Received: -1"),
         ({"sigma_255": 76}, "Received: 76"),
         ({"sigma_255": float("nan")}, "Received: nan"),
@@ -581,6 +594,84 @@ def test_options_out_of_range(blur_file: Path, options: dict[str, Any], says: st
 def test_levels_out_of_range(denoiser_file: Path, options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         qf.Denoiser(denoiser_file, **options)
+    assert_refused_when_set(qf.Denoiser(denoiser_file), options, says)
+
+
+@pytest.mark.parametrize("level_255", [float("nan"), float("inf"), -5, 9999, "high", [25], b"25"])
+def test_levels_of_a_frame_out_of_range(denoiser_file: Path, level_255: Any) -> None:
+    with pytest.raises(UsageError, match=r"^Expected sigma_255 (to be a number|in \[0, 255\])\. Received: .+$"):
+        qf.Denoiser(denoiser_file)(np.zeros((8, 8, 3), np.uint8), sigma_255=level_255)
+
+
+def test_a_frames_level_beyond_the_models_range_is_clipped(denoiser_file: Path) -> None:
+    """It may be an estimate, and the noise may be stronger than what the model was trained on."""
+    frame = np.full((8, 8, 3), 100, np.uint8)
+    assert added(qf.Denoiser(denoiser_file)(frame, sigma_255=200), frame) == 75
+
+
+def test_a_level_for_a_model_that_takes_none(blur_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not noise-conditioned: leave sigma_255 \(--sigma\) out"):
+        qf.Denoiser(blur_file)(random_frame((8, 8, 3)), sigma_255=20)
+
+
+def test_settings_that_are_changed_take_effect(denoiser_file: Path) -> None:
+    frame = np.full((8, 8, 3), 100, np.uint8)
+    denoise = qf.Denoiser(denoiser_file)
+    for sigma_255, strength, level in ((20, 1, 20), (20, 2, 40), (10, 0.5, 5)):
+        denoise.sigma_255, denoise.strength = sigma_255, strength
+        assert added(denoise(frame), frame) == level
+    denoise.sigma_255 = None
+    assert denoise.estimates
+
+
+# --- channels -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
+@pytest.mark.parametrize("colour", ["BGR", "RGB", "GRAY"])
+def test_rgb_frames_come_back_as_rgb(
+    make_model: MakeModel, colour: str, view: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    path = make_model(colour=colour, blur=True)
+    frame = view(random_frame((24, 32, 3)))
+    kept = frame.copy()
+    expected = qf.Denoiser(path, luma_strength=0.4)(np.ascontiguousarray(frame[..., ::-1]))[..., ::-1]
+    assert np.array_equal(qf.Denoiser(path, luma_strength=0.4, color="rgb")(frame), expected)
+    assert np.array_equal(frame, kept)
+    gray = random_frame((9, 7))
+    assert np.array_equal(qf.Denoiser(path, color="rgb")(gray), qf.Denoiser(path)(gray))
+
+
+def test_the_level_of_an_rgb_frame_is_that_of_its_bgr_one(denoiser_file: Path) -> None:
+    frame = add_gaussian(photo_bgr()[:96, :96], 15, np.random.default_rng(0))
+    levels = (
+        qf.Denoiser(denoiser_file).level_255(frame),
+        qf.Denoiser(denoiser_file, color="rgb").level_255(frame[..., ::-1]),
+    )
+    assert levels[0] == levels[1] == qf.estimate_noise(frame)
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+@pytest.mark.parametrize("model", [{"multiple": 4}, {"colour": "GRAY"}, {"size_hw": (8, 8)}], ids=str)
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
+def test_alpha_is_kept(
+    make_model: MakeModel, model: dict[str, Any], color: Any, view: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    denoise = qf.Denoiser(make_model(blur=True, **model), color=color)
+    frame = view(random_frame((22, 26, 4)))
+    clean = denoise(frame)
+    assert clean.shape == frame.shape
+    assert np.array_equal(clean[..., 3], frame[..., 3])
+    assert np.array_equal(clean[..., :3], denoise(np.ascontiguousarray(frame[..., :3])))
+    denoise.strength = 0
+    assert np.array_equal(denoise(frame), frame)
+
+
+@pytest.mark.parametrize("color", ["RGB", "gray", None, 3, ["rgb"], np.zeros(3)], ids=str)
+def test_colors_that_are_not_known(blur_file: Path, color: Any) -> None:
+    with pytest.raises(UsageError, match=r"Expected color to be 'bgr' or 'rgb'\. Received: "):
+        qf.Denoiser(blur_file, color=color)
+    assert_refused_when_set(qf.Denoiser(blur_file), {"color": color}, "Expected color to be 'bgr' or 'rgb'")
 
 
 # --- what is no frame ---------------------------------------------------------------------------------------------
@@ -594,7 +685,7 @@ NO_FRAMES = {
     "16 bits": (np.zeros((4, 4, 3), np.uint16), "uint16"),
     "signed": (np.zeros((4, 4, 3), np.int8), "int8"),
     "bool": (np.zeros((4, 4), bool), "bool"),
-    "alpha": (np.zeros((4, 4, 4), np.uint8), r"uint8 of shape \(4, 4, 4\)"),
+    "five channels": (np.zeros((4, 4, 5), np.uint8), r"uint8 of shape \(4, 4, 5\)"),
     "one channel as an axis": (np.zeros((4, 4, 1), np.uint8), r"\(4, 4, 1\)"),
     "channels first": (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\)"),
     "batch": (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\)"),
@@ -706,20 +797,34 @@ def test_other_suffixes_name_what_is_expected(tmp_path: Path) -> None:
 
 def test_results_may_hold_names_in_any_order(make_model: MakeModel) -> None:
     denoise = qf.Denoiser(make_model(task="denoise+classify", colour="GRAY"))
-    frame = random_frame((28, 28))
-    results = [denoise.engine.run(inputs) for inputs in denoise.prepare(frame)]
-    turned = [dict(reversed(result.items())) for result in results]
-    assert np.array_equal(denoise.finish(frame, results), denoise.finish(frame, turned))
+    frame, run = random_frame((28, 28)), denoise.engine.run
+    before = denoise(frame)
+    denoise.engine.run = lambda inputs: dict(reversed(run(inputs).items()))  # type: ignore[method-assign]
+    assert np.array_equal(denoise(frame), before)
 
 
-def test_results_are_the_callers_and_a_call_makes_the_same_of_its_own() -> None:
-    denoise = qf.Denoiser("camera-nano", threads=1)
-    frame = random_frame((32, 48, 3))
-    results = [denoise.engine.run(inputs) for inputs in denoise.prepare(frame)]
-    before = results[0]["denoised"].copy()
-    finished = denoise.finish(frame, results)
-    assert np.array_equal(results[0]["denoised"], before)
-    assert np.array_equal(denoise(frame), finished)
+def test_what_the_engine_gave_is_left_as_it_is() -> None:
+    denoise = qf.Denoiser("camera-nano", threads=1, luma_strength=0.5)
+    run, results = denoise.engine.run, []
+
+    def recorded(inputs: Any) -> Any:
+        results.append((given := run(inputs), given["denoised"].copy()))
+        return given
+
+    denoise.engine.run = recorded  # type: ignore[method-assign]
+    denoise(random_frame((32, 48, 3)))
+    assert all(np.array_equal(given["denoised"], before) for given, before in results)
+
+
+def test_prepare_gives_what_a_call_runs(level_adder: Path) -> None:
+    denoise = qf.Denoiser(level_adder, tile_pixels=256)
+    frame = add_gaussian(np.full((61, 93, 3), 90, np.uint8), 10, np.random.default_rng(0))
+    run, ran = denoise.engine.run, []
+    denoise.engine.run = lambda inputs: ran.append(inputs) or run(inputs)  # type: ignore[method-assign, func-returns-value]
+    denoise(frame)
+    prepared = list(denoise.prepare(frame))
+    assert len(prepared) == len(ran) > 20
+    assert all(np.array_equal(a[name], b[name]) for a, b in zip(prepared, ran, strict=True) for name in a)
 
 
 def test_a_frame_that_fits_reaches_the_engine_without_a_copy(make_model: MakeModel) -> None:

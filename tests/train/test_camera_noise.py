@@ -21,7 +21,7 @@ pytest.importorskip("av")
 
 WHITE = CameraNoise(
     sensor_share=0, clean_share=0, rgb_share=1, yuyv_share=0, h264_share=0, twice_share=0, gray_share=0, flat_share=0,
-    overlay_share=0, any_level_share=0, level_error=0,
+    overlay_share=0, any_level_share=0, level_error=0, level_power=1,
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def test_the_classifier_by_hand():
 
 def test_the_camera_model_by_hand():
     half = 9 * 12 * 16 + 16 * 12  # per pixel at half size: the first and the last convolution
-    quarter = 9 * 16 * 32 + 9 * 32 * 32 + 32 * 4 * 16  # and the way up from here
+    quarter = 9 * 16 * 32 + 9 * 32 * 32 + 2 * 32 * 4 * 16  # and the way up and the gains from here
     quarter += 16 + 16 * 32  # the map of the noise level
     eighth = 9 * 32 * 48 + 9 * 48 * 48 + 48 * 4 * 32
     model = built("camera-nano")

@@ -49,7 +49,7 @@ class NoisyFrame(NamedTuple):
 
     Attributes:
         clean, noisy: (side, side, 3) uint8 BGR, as in `NoisyPatches`.
-        sigma_255: the deviation of the noise that is left in `noisy`, in 8-bit levels, areas without a picture left
+        sigma_255: the deviation of the noise that is left in `noisy`, in 8-bit levels, areas without an image left
             out; of white noise that clipping cut, what it was before.
     """
 
@@ -61,7 +61,7 @@ class NoisyFrame(NamedTuple):
 class _Scene(NamedTuple):
     clean: Frame
     frames: list[Frame]  # a clip, or one
-    live: NDArray[np.bool_]  # where the picture is, and no bar or text
+    live: NDArray[np.bool_]  # where the image is, and no bar or text
     sigma_255: float | None  # of white noise
 
 

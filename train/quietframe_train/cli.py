@@ -18,7 +18,7 @@ _MEASURES += ("accuracy",)
 
 @click.command(cls=ExtraCommand, short_help="Train a model by a recipe.", extra="train", needs=("keras", "matplotlib"))
 @click.argument("recipe", required=False)
-@click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of pictures.")
+@click.option("--data", type=click.Path(path_type=Path), help="mnist.npz, or a folder of images.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder, new or empty.  [default: runs/RECIPE]")
 @click.option(
     "--epochs",
@@ -27,7 +27,7 @@ _MEASURES += ("accuracy",)
 )
 @click.option("--limit", type=click.IntRange(min=2), help="Use only so many images, for a fast trial.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, split, order and noise.  [default: 0]")
-@click.option("--resume", is_flag=True, help="Go on with the training in --out.")
+@click.option("--resume", is_flag=True, help="Resume the training in --out.")
 @click.option("--data-name", metavar="NAME", help="What the model card calls the data.")
 @click.option("--data-terms", metavar="TERMS", help="The terms of the data, for the model card.")
 @click.option(
@@ -40,19 +40,19 @@ _MEASURES += ("accuracy",)
     type=click.Path(path_type=Path),
     help="Begin with the weights of another training of the same model: a run folder, a .keras or .weights.h5 file.",
 )
-@click.option("--from-phase", metavar="NAME", help="Leave out the recipe's phases before this one.")
+@click.option("--from-phase", metavar="NAME", help="Skip the phases before this one.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
-    help="Processes that draw the batches: more than 1 where a GPU waits for them.  [default: 1]",
+    help="Processes that prepare batches; more than 1 where a GPU waits for them.  [default: 1]",
 )
 @click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:
     """Train a model by a RECIPE and leave it in a run folder, ready for quietframe export.
 
-    Digit recipes download MNIST unless --data names a file; the others take a folder of pictures, and
+    Digit recipes download MNIST unless --data names a file; the others take a folder of images, and
     image-classifier one with a sub-folder for each class.
     """
     if list_recipes:

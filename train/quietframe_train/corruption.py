@@ -20,7 +20,7 @@ class Corruption(Protocol):
 
 @runtime_checkable
 class ImageCorruption(Corruption, Protocol):
-    """A noise model for images of one size, as digits and whole pictures are."""
+    """A noise model for images of one size, as digits and resized images are."""
 
     @property
     def key(self) -> str:
@@ -74,7 +74,7 @@ class NormalNoise:
 
     Attributes:
         mean, sigma: of the noise, on the scale of [0, 1].
-        clip: whether the sum is clipped to [0, 1]. Without, it does not fit an 8-bit picture.
+        clip: whether the sum is clipped to [0, 1]. Without, it does not fit an 8-bit image.
         shared: one value for all channels of a pixel, so that the noise is gray.
         lowest_sigma: each image's sigma is drawn evenly from [this, `sigma`]; None: it is always `sigma`.
     """

@@ -1,4 +1,4 @@
-"""The pictures of a run folder: how the loss fell, and what the model does to a few images."""
+"""Draw the figures of a run folder: how the loss fell, and what the model does to a few images."""
 
 from __future__ import annotations
 

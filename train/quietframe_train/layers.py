@@ -122,7 +122,7 @@ class FakeQuantization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("quietframe")
 class ZeroMean(keras.constraints.Constraint):
-    """A kernel constraint: most filters answer nothing to an even colour, so that their outputs hold detail alone.
+    """A kernel constraint: most filters ignore an even colour, so that their outputs hold detail alone.
 
     8 bits that also carry how bright a pixel is have few steps left for the noise on it. The last quarter of the
     filters is free: near black and white, where noise is clipped, brightness tells.

@@ -73,7 +73,8 @@ class Phase:
         batch: images in a step.
         loss: one of `quietframe_train.losses.LOSSES` or of Keras, by name.
         steps_per_epoch: None: as many as the data gives.
-        optimizer, schedule: see their classes.
+        optimizer: see `OptimizerConfig`.
+        schedule: of the learning rate: `Constant` or `WarmupCosine`.
         early_stopping: None: never.
         data: override the recipe's data settings, such as the patch; the split stays the recipe's.
         frozen_norms: batch normalization uses what it has seen in earlier phases, as it does in use, and does not
@@ -106,7 +107,9 @@ class Recipe:
         name: of the recipe and of the model it makes.
         summary: one line for `quietframe train --list`.
         task: what the model does.
-        model, data, noise: see their classes.
+        model: the architecture and its arguments.
+        data: the kind of data, with its settings.
+        noise: what is added to clean images in training.
         source: the write-up or paper that the recipe follows.
         phases: what is trained, one behind the other; empty for a composed model.
         test_noises: what the test images are measured with; empty: `noise` alone.

@@ -97,15 +97,15 @@ def _camera_phases(main_epochs: int, finetune_epochs: int) -> tuple[Phase, ...]:
 
 _CAMERA = Recipe(
     name="camera-small",
-    summary="319k-parameter colour camera denoiser, noise-conditioned, any frame size",
+    summary="305k-parameter colour camera denoiser, noise-conditioned, any frame size",
     task="denoise",
     model=ModelConfig(
         "camera_unet",
-        {"widths": (32, 48, 64, 96), "encoder_convs": (1, 2, 1, 2), "decoder_convs": (1, 1, 1), "last_kernel": 1},
+        {"widths": (32, 48, 64, 96), "encoder_convs": (1, 1, 1, 2), "decoder_convs": (1, 1, 1), "last_kernel": 1},
     ),
     data=PhotoData(),
     noise=CameraNoise(),
-    phases=_camera_phases(60, 40),
+    phases=_camera_phases(80, 50),
     limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
@@ -311,7 +311,7 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-nano",
-        summary="61k-parameter colour camera denoiser, noise-conditioned, any frame size",
+        summary="63k-parameter colour camera denoiser, noise-conditioned, any frame size",
         model=ModelConfig(
             "camera_unet",
             {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
@@ -322,7 +322,7 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _CAMERA,
         name="camera-base",
-        summary="1617k-parameter colour camera denoiser, noise-conditioned, any frame size",
+        summary="1635k-parameter colour camera denoiser, noise-conditioned, any frame size",
         model=ModelConfig(
             "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 2, 3), "decoder_convs": (1, 2, 1)}
         ),

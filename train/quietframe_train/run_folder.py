@@ -71,7 +71,8 @@ class Run:
     Attributes:
         folder: the run folder.
         recipe: as it was trained, whatever the recipe of that name says today.
-        seed, limit: as asked for; limit None: all training images.
+        seed: as asked for.
+        limit: as asked for; None: all training images.
         data_path: the data file or folder; None: MNIST through Keras.
         data: its name and terms.
         data_sha256: of what trained and validated.

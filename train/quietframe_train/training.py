@@ -52,13 +52,14 @@ def train(
 
     Args:
         recipe: the name of one of `RECIPES`, or a recipe.
-        data: an `.npz` file or folder for digits (None: Keras downloads MNIST), a folder of pictures for the others.
+        data: an `.npz` file or folder for digits (None: Keras downloads MNIST), a folder of images for the others.
         out: the run folder, new or empty; None: `runs/NAME`.
         epochs: override those of the first phase; further phases change in proportion.
-        limit: use only so many training images (of pictures: those that test included), for a fast trial.
+        limit: use only so many training images (of a folder: those that test included), for a fast trial.
         seed: of the weights, the split, the order and the noise; None: 0.
         resume: go on with the training in `out`.
-        data_name, data_terms: what the model card is to say of the data, where the content does not tell.
+        data_name: how the model card names the data, where the content does not say.
+        data_terms: the terms of the data, likewise.
         compute: override the recipe's Keras policy while training: `float32`, `mixed_bfloat16`, `mixed_float16`.
         start_from: begin with the weights of another training of the same model, not with random ones: a finished run
             folder, a `.keras` or a `.weights.h5` file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 
 from quietframe import Denoiser
+from quietframe.controls import Controls, Settings
 from quietframe.cpu import physical_cores
 from quietframe.errors import QuietFrameError
-from quietframe.live.controls import Controls, Settings
-from quietframe.live.loop import Live
-from quietframe.live.models import Models
-from quietframe.live.preview import Preview
-from quietframe.live.stats import FrameTimes
+from quietframe.pipeline.loop import Loop
+from quietframe.pipeline.models import Models
+from quietframe.pipeline.stats import FrameTimes
+from quietframe.preview import Preview
 from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source
 from quietframe_bench import options, plan
@@ -139,18 +139,28 @@ def run_live(
 
     source = _Feed(open_feed(None, (size_wh[0], size_wh[1])), fps, round(fps * secs))
     controls = Controls(Settings(model="model"), ["model"])
-    preview = None if clients is None else Preview("127.0.0.1:0", controls, lambda: loop.record())  # noqa: PLW0108
-    clients_open: list[subprocess.Popen[str]] = []
-    with open_sink("null", source, more={"preview": preview} if preview else None) as sink:
-        loop = Live(source, Models({"model": lambda: denoiser}, fps=fps), sink, controls, on_frame=note)
-        if preview:
-            preview.start()
-            clients_open = [_connect(preview.url) for _ in range(clients or 0)]
+    preview = None if clients is None else _WatchedPreview(clients)
+    with open_sink(["null", *([preview] if preview else [])], source) as sink:
+        loop = Loop(source, Models({"model": denoiser}, fps=fps), sink, controls, on_frame=note)
         loop.run()
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "processed", "dropped")}
-    counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for client in clients_open]
+    counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for client in (preview.clients if preview else ())]
     return {**counts, "samples_ms": {name: values[_SKIPPED_FRAMES:] for name, values in samples_ms.items()}}
+
+
+class _WatchedPreview(Preview):
+    """A preview with so many clients, connected before the first frame."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__("127.0.0.1:0")
+        self.clients: list[subprocess.Popen[str]] = []
+        self._count = count
+
+    def begin(self, record: Callable[[], Mapping[str, Any]], controls: Controls) -> None:
+        """See `Preview`."""
+        super().begin(record, controls)
+        self.clients = [_connect(self.url) for _ in range(self._count)]
 
 
 def _connect(url: str) -> subprocess.Popen[str]:

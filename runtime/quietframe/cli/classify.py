@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
-from quietframe.cli.terminal import json_line, printable, quiet_libraries, say
+from quietframe.cli.terminal import json_line, printable, say
+from quietframe.descriptors import suppress_native_output
 
 if TYPE_CHECKING:
     from quietframe.tasks import Classifier, Denoiser
@@ -38,7 +39,7 @@ def classify(
     from quietframe.sources import open_source
     from quietframe.tasks import Classifier, Denoiser
 
-    with quiet_libraries(), open_source(source, to_8bit=to_8bit) as opened:
+    with suppress_native_output(), open_source(source, to_8bit=to_8bit) as opened:
         classifier = Classifier(model, threads=threads, card=card)
         denoiser = Denoiser(denoise_with, threads=threads) if denoise_with is not None else None
         if denoiser:

@@ -18,11 +18,11 @@ import click
 @click.option("--overwrite", is_flag=True, help="Replace these files if they exist.")
 def demo(folder: Path, overwrite: bool) -> None:
     """Denoise a bundled photograph, a clip and digits, and measure it. Needs no camera and no network."""
-    from quietframe.cli.table import print_table
-    from quietframe.cli.terminal import quiet_libraries, say
+    from quietframe.cli.terminal import print_table, say
     from quietframe.demo import run_demo
+    from quietframe.descriptors import suppress_native_output
 
-    with quiet_libraries():
+    with suppress_native_output():
         result = run_demo(folder, overwrite=overwrite)
     print_table(
         ("", "model", ">kB", ">noisy", ">denoised", ">p50 ms", ">p95 ms", ">fps", ">peak MB"),

@@ -1,14 +1,23 @@
-"""`quietframe denoise`: noisy pictures, videos or cameras in, clean ones out."""
+"""`quietframe denoise`: noisy images, videos or cameras in, clean ones out."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
-from quietframe.cli.terminal import json_line, quiet_libraries, say
-from quietframe.errors import OutputError
+from quietframe.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from quietframe.pipeline import Result
 
 
 @click.command(short_help="Denoise a picture, folder, video or camera.")
@@ -29,7 +38,9 @@ from quietframe.errors import OutputError
     "--luma-strength", type=float, metavar="SHARE", help="How much of it to remove from brightness.  [0 to 1]"
 )
 @click.option("--chroma-strength", type=float, metavar="SHARE", help="How much of it to remove from colours.  [0 to 1]")
-@click.option("--sigma", type=float, metavar="S255", help="The noise level in 8-bit levels, instead of estimating it.")
+@click.option(
+    "--sigma", "sigma_255", type=float, metavar="S255", help="Noise level in 8-bit levels, instead of estimating it."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the physical cores.")
 @click.option("--to-8bit", is_flag=True, help="Reduce pictures of 16 bits a channel to 8.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
@@ -45,9 +56,9 @@ from quietframe.errors import OutputError
     "--token",
     envvar="QUIETFRAME_TOKEN",
     metavar="TOKEN",
-    help="With --serve: what the link must hold, in place of a new one at every start; or set QUIETFRAME_TOKEN.",
+    help="Access token for the preview URL; or set QUIETFRAME_TOKEN.  [default: random]",
 )
-@click.option("--live", is_flag=True, help="Play a recording at its own pace; frames drop where the model is slow.")
+@click.option("--live", is_flag=True, help="Play a recording in real time; frames drop where the model is slow.")
 @click.option("--every-frame", is_flag=True, help="Drop no frame, whatever the source.")
 @click.option(
     "--fps",
@@ -64,50 +75,133 @@ from quietframe.errors import OutputError
     metavar="SECONDS",
     help="How long a stream may stay silent.",
 )
-@click.option("--json-stats", metavar="FILE", help="Write counts, ages and times there, a JSON line a second.")
-@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames.")
+@click.option(
+    "--json-stats", "stats_file", metavar="FILE", help="Write counts, latencies and times there, a JSON line a second."
+)
+@click.option("--frames", "max_frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
-def denoise(source: str, outs: tuple[str, ...], timeout_s: float, to_8bit: bool, as_json: bool, **options: Any) -> int:
+def denoise(
+    source: str,
+    outs: tuple[str, ...],
+    model: str,
+    serve: str | None,
+    token: str | None,
+    live: bool,
+    every_frame: bool,
+    as_json: bool,
+    **settings: Any,
+) -> int:
     """Denoise SOURCE: a picture, a folder, a glob in quotes, a video, a camera (0, /dev/video0), a stream or test:.
 
     Without -o, photo.jpg goes to photo.denoised.jpg, clip.mp4 to clip.denoised.mp4 and the folder shots to
-    shots-denoised; others need -o, --show or --serve. Pictures keep their names, transparency and being gray. Videos
-    keep their size, frame rate and frame count: .mp4 is small, .avi larger and better, .mkv lossless (of a camera or
-    stream like .avi); sound is not kept. shots/%06d.png takes numbered pictures, null nothing. Ctrl-C leaves the
-    pictures that are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
+    shots-denoised; others need -o, --show or --serve. Names, transparency and grayscale of pictures are preserved.
+    Videos keep their size, frame rate and frame count: .mp4 is small, .avi larger and better, .mkv lossless (of a
+    camera or stream like .avi); sound is not kept. shots/%06d.png takes numbered pictures, null nothing. Ctrl-C leaves
+    the pictures that are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
     """
-    from quietframe.cli.moving import run_moving
-    from quietframe.cli.runs import run_pictures
-    from quietframe.sinks import default_output
+    from quietframe.cli.terminal import Display, json_line, say
+    from quietframe.descriptors import suppress_native_output
+    from quietframe.pipeline import Pipeline, PipelineConfig
+    from quietframe.sinks import Sink, default_output
     from quietframe.sources import open_source
     from quietframe.sources.address import as_shown
 
-    with quiet_libraries(), open_source(source, to_8bit=to_8bit, timeout_s=timeout_s) as opened:
-        targets = list(outs)
-        if not targets and not options["show"] and not options["serve"]:
-            if (target := default_output(opened)) is None:
-                raise OutputError("no place for the result: say where to write it (-o OUT), or --show or --serve it")
-            targets.append(str(target))
-        run = run_moving if opened.moving else run_pictures
-        outcome = run(opened, targets, options)
-        for failure in outcome.failures:
+    if every_frame and live:
+        raise UsageError("--every-frame and --live exclude each other")
+    names = model.split(",")
+    if not all(map(str.strip, names)):
+        raise UsageError(f"--model: expected a name, or names with commas between. Received: {model!r}")
+    if settings["card"] and (len(names) > 1 or model == "auto"):
+        raise UsageError("--card describes one model: name one with --model")
+    config = PipelineConfig(**settings, drop_frames=True if live else False if every_frame else None)
+    with (
+        suppress_native_output(),
+        open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s) as opened,
+    ):
+        if not opened.moving:
+            moving_only = {"live": live, "every-frame": every_frame, "fps": config.fps, "serve": serve}
+            for name, value in (moving_only | {"json-stats": config.stats_file}).items():
+                if value:
+                    raise UsageError(f"--{name} is for videos, cameras and streams: these are pictures")
+        if not outs and not config.show and not serve and default_output(opened) is None:
+            raise OutputError("no place for the result: say where to write it (-o OUT), or --show or --serve it")
+        sinks: list[str | Sink] = [*outs]
+        if serve:
+            from quietframe.preview import Preview  # only here: the server's modules take a while to load
+
+            sinks.append(Preview(serve, token=token))
+        pipeline = Pipeline(opened, model, sinks or None, config)
+        states = chain(["READY=1"], repeat("WATCHDOG=1"))
+
+        def tick() -> None:
+            _notify_service("STOPPING=1" if pipeline.finishing else next(states))
+            display.tick()
+
+        stoppable = _stopped_by_signals(pipeline.stop) if opened.moving else contextlib.nullcontext()
+        with Display(pipeline) as display, stoppable:
+            result = pipeline.run(tick)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        for failure in result.failures:
             say(f"error: {failure}")
-        summary = outcome.summary()
-        say(_sentence(summary, outcome.path, len(outcome.failures)))
+        say(_sentence(result))
     if as_json:
-        origin = {"source": as_shown(source), "output": outcome.path, "model": outcome.model}
-        click.echo(json_line(origin | summary | {"failures": outcome.failures}))
-    return EXIT_FAILED if outcome.failures else EXIT_DONE
+        output = {"output": result.output and str(result.output)}
+        click.echo(json_line({"source": as_shown(source), **asdict(result), **output}))
+    return EXIT_FAILED if result.failures else EXIT_DONE
 
 
-def _sentence(summary: dict[str, Any], path: str | None, failures: int) -> str:
-    where = f"written to {path}" if path else "nothing written"
-    if not summary["frames"]:
+def _sentence(result: Result) -> str:
+    if not result.frames:
         return "no frame was denoised"
-    count = f"{summary['frames']} frame{'s' if summary['frames'] > 1 else ''}"
+    where = f"written to {result.output}" if result.output else "nothing written"
+    count = f"{result.frames} frame{'s' if result.frames > 1 else ''}"
+    failures = len(result.failures)
     failed = f", {failures} failure{'s' if failures > 1 else ''}" if failures else ""
-    lost = f" ({summary['dropped']} dropped: the model was slower than they came)" if summary.get("dropped") else ""
-    level_255 = summary["noise_p50_sigma_255"]
+    lost = f" ({result.dropped} dropped: the model was slower than they came)" if result.dropped else ""
+    level_255 = result.noise_p50_sigma_255
     noise = "" if level_255 is None else f", noise level {level_255:.1f} of 255"
-    times = f"{summary['denoise_p50_ms']:.1f} ms a frame (median; p95 {summary['denoise_p95_ms']:.1f})"
+    times = f"{result.denoise_p50_ms:.1f} ms a frame (median; p95 {result.denoise_p95_ms:.1f})"
     return f"{count}{lost}{failed}, {times}{noise}; {where}"
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C, or SIGTERM as from a service's manager, call `stop`; a second one interrupts at once.
+
+    A signal that is ignored, as Ctrl-C is in a job in the background, stays ignored.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+
+    def first(_number: int, _frame: Any) -> None:
+        for number in earlier:
+            signal.signal(number, signal.default_int_handler)
+        stop()
+
+    for number in earlier:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _notify_service(state: str) -> None:
+    """Send a state to systemd, where it started this process: sd_notify(3).
+
+    With `WatchdogSec=` in its unit, systemd restarts a service that falls silent. The loop itself sends, so that a
+    model or sink that hangs is noticed.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):  # which stands for the null byte of an abstract socket's name
+        address = "\0" + address[1:]
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection,
+    ):
+        connection.setblocking(False)
+        connection.sendto(state.encode(), address)

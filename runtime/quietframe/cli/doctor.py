@@ -19,15 +19,15 @@ def doctor(as_json: bool) -> int:
     """Check this machine and the installation; exit 1 if QuietFrame cannot run."""
     from dataclasses import asdict
 
-    from quietframe.cli.terminal import quiet_libraries
+    from quietframe.descriptors import suppress_native_output
     from quietframe.doctor import examine
 
-    with quiet_libraries():
+    with suppress_native_output():
         report = examine()
     if as_json:
         click.echo(json.dumps(asdict(report) | {"works": report.works}, indent=1, ensure_ascii=False))
     else:
-        from quietframe.cli.table import print_table
+        from quietframe.cli.terminal import print_table
 
         click.echo(f"QuietFrame {report.versions['quietframe']}\n{_describe(report.machine)}")
         rows = [(finding.topic, finding.status, finding.found, finding.remedy) for finding in report.findings]

@@ -25,14 +25,15 @@ _HOW_TO_GIVE_A_CARD = "none: write one (docs/model-card.md) and state it with --
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with an object for each model.")
 def models(as_json: bool) -> int:
     """List the built-in models."""
-    from quietframe.cli.terminal import quiet_libraries, say
+    from quietframe.cli.terminal import say
+    from quietframe.descriptors import suppress_native_output
     from quietframe.tasks.base import open_model
     from quietframe.zoo import ALIASES, builtin_models
 
     records, broken = [], 0
     for name, path in builtin_models().items():
         try:
-            with quiet_libraries():
+            with suppress_native_output():
                 _, card = open_model(path, threads=1)
         except QuietFrameError as exc:
             say(str(exc))
@@ -53,12 +54,12 @@ def models(as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")
 def info(model: str, card: Path | None, as_json: bool) -> None:
     """Show what MODEL, a built-in name or a .tflite or .onnx file, says of itself."""
-    from quietframe.cli.terminal import quiet_libraries
+    from quietframe.descriptors import suppress_native_output
     from quietframe.tasks.base import card_beside, open_engine, open_model
     from quietframe.zoo import find_model
 
     path = find_model(model)
-    with quiet_libraries():
+    with suppress_native_output():
         engine = open_engine(path, threads=1)
     if card is None and engine.card_json is None:
         card = card_beside(path)
@@ -98,7 +99,7 @@ def _summary(path: Path, card: ModelCard) -> dict[str, Any]:
 
 
 def _print_models(records: list[dict[str, Any]]) -> None:
-    from quietframe.cli.table import print_table
+    from quietframe.cli.terminal import print_table
 
     print_table(
         ("name", "task", "pictures", ">size kB", ">parameters", "measured", "data and terms"),
@@ -127,7 +128,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("parameters", f"{card.parameters:,}"),
         ("work", f"{card.macs_per_pixel:,.0f} multiply-adds per pixel"),
         ("pictures", _size(card)),
-        ("noise level", "told to the model" if card.conditioning == "sigma" else "not told"),
+        ("noise level", "an input of the model" if card.conditioning == "sigma" else "not used"),
         ("trained on noise", card.noise),
         ("trained on data", card.data.name),
         ("terms of the data", card.data.terms),
@@ -165,7 +166,7 @@ def _print_facts(facts: list[tuple[str, str]]) -> None:
 
 
 def _print_figures(card: ModelCard) -> None:
-    from quietframe.cli.table import print_table
+    from quietframe.cli.terminal import print_table
     from quietframe.figures import figure_table
 
     for name, figures in card.metrics.items():
@@ -177,7 +178,7 @@ def _print_figures(card: ModelCard) -> None:
 
 
 def _print_tensors(engine: Engine, card: ModelCard | None) -> None:
-    from quietframe.cli.table import print_table
+    from quietframe.cli.terminal import print_table
 
     rows = []
     for side, tensors, specs in (

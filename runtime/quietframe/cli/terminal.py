@@ -1,18 +1,27 @@
-"""What commands say to a person: lines and progress on stderr, and nothing of what libraries print there."""
+"""Output of the commands: tables and JSON on stdout; messages, progress and what is logged on stderr."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+import logging
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from quietframe.descriptors import STDERR, diverted
+from quietframe.log import log
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from quietframe.pipeline import Pipeline
+
+PIPE_WIDTH = 400
+"""Columns where the output is no terminal: a reader of a pipe can scroll, and a folded cell cannot be searched."""
+
+_PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
 
 
 def say(text: str) -> None:
@@ -21,14 +30,14 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """A text for one field of a line: control characters and undecodable bytes of a file name become escapes."""
+    """Return a text for one field of a line: control characters and undecodable bytes of a file name are escaped."""
     return "".join(
         char if char.isprintable() or unicodedata.category(char) == "Zs" else ascii(char)[1:-1] for char in text
     )
 
 
 def json_line(record: Mapping[str, Any]) -> str:
-    """A record as JSON on one line, in UTF-8 as it is; in ASCII where a file name has bytes that are no UTF-8."""
+    """Return a record as JSON on one line: in UTF-8, or in ASCII where a file name has bytes that are not UTF-8."""
     text = json.dumps(record, ensure_ascii=False)
     try:
         text.encode()
@@ -37,43 +46,82 @@ def json_line(record: Mapping[str, Any]) -> str:
     return text
 
 
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep off the terminal what C libraries print to stderr: OpenCV, FFmpeg, libpng, LiteRT.
-
-    Each has a switch of its own or none, so the file descriptor itself goes to /dev/null, and Python's `sys.stderr`
-    to a copy of where it went before. Whoever sets OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL wants to see it all.
-    """
-    if "OPENCV_LOG_LEVEL" in os.environ or "OPENCV_FFMPEG_LOGLEVEL" in os.environ:
-        yield
-        return
-    python_stderr, encoding = sys.stderr, sys.stderr.encoding
-    python_stderr.flush()
-    with open(os.devnull, "wb") as null, diverted(STDERR, null.fileno()) as kept:  # noqa: PTH123
-        if python_stderr is not sys.__stderr__:  # someone captures it, and it is not our descriptor
-            yield
-            return
-        with os.fdopen(os.dup(kept), "w", buffering=1, encoding=encoding, errors="backslashreplace") as copy:
-            sys.stderr = copy
-            try:
-                yield
-            finally:
-                sys.stderr = python_stderr
-
-
-@contextlib.contextmanager
-def progress(total: int | None, what: str) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr where that is a terminal; gives the function to call after each step.
-
-    total: how many steps there will be, or None.
-    """
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to stdout. A column whose name starts with `>` is aligned to the right."""
+    from rich import box
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
+
+
+class Display(logging.Handler):
+    """Show a pipeline on stderr: what it logs, and on a terminal a progress bar or, without an end, a status line.
+
+    Use it in a `with` statement, and call `tick` while the pipeline runs.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(logging.INFO)
+        self._pipeline = pipeline
+        self._progress: Progress | None = None
+        self._level_before = log.level
+
+    def __enter__(self) -> Self:
+        log.addHandler(self)
+        log.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._progress:
+            self._progress.stop()
+        log.removeHandler(self)
+        log.setLevel(self._level_before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a log record as one line; Rich moves the bar below it."""
+        say(_PREFIXES.get(record.levelno, "") + record.getMessage())
+
+    def tick(self) -> None:
+        """Show the present state."""
+        if self._progress is None and not sys.stderr.isatty():
+            return
+        total, record = self._pipeline.total, self._pipeline.record()
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if total else ()
+            column = TextColumn("{task.description}", markup=False)
+            console = Console(file=sys.stderr)
+            self._progress = Progress(column, *bar, console=console, transient=True, refresh_per_second=4)
+            self._progress.add_task("denoising", total=total)
+            self._progress.start()
+        text = "denoising" if total else _status_line(record)
+        self._progress.update(self._progress.task_ids[0], description=text, completed=record["processed"])
+
+
+def _status_line(record: Mapping[str, Any]) -> str:
+    if record["paused"]:
+        return "paused"
+    if record["age_p50_ms"] is None:
+        return "waiting for the first frame"
+    parts = [
+        f"{record['fps']:.1f} fps",
+        f"age {record['age_p50_ms']:.0f} ms (p95 {record['age_p95_ms']:.0f})",
+        f"{record['processed']} frames",
+        f"{record['dropped']} dropped",
+        str(record["model"]),
+    ]
+    if record["sigma_255"] is not None:
+        parts.append(f"noise {record['sigma_255']:.1f}")
+    return " · ".join(parts)

@@ -1,13 +1,16 @@
-"""Engines, by file suffix. A new one is a file and a line here."""
+"""Engines, by file suffix. A new one is a file and its class in `ENGINES`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from quietframe.engines.base import Engine, TensorInfo
+from quietframe.engines.base import Engine, EngineClass, TensorInfo
 from quietframe.engines.litert import LiteRtEngine
 from quietframe.engines.onnx import OnnxEngine
 
-ENGINES: Mapping[str, Callable[..., Engine]] = {".tflite": LiteRtEngine, ".onnx": OnnxEngine}
+_ENGINES: tuple[EngineClass, ...] = (LiteRtEngine, OnnxEngine)
 
-__all__ = ["ENGINES", "Engine", "LiteRtEngine", "OnnxEngine", "TensorInfo"]
+ENGINES: Mapping[str, EngineClass] = {suffix: engine for engine in _ENGINES for suffix in engine.suffixes}
+"""The class that opens a file, by the file's suffix in lower case."""
+
+__all__ = ["ENGINES", "Engine", "EngineClass", "LiteRtEngine", "OnnxEngine", "TensorInfo"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,9 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import ModelLoadError
-
-SIGN = 128
-"""The bit, and the difference, between a signed byte and an unsigned one that stands for the same."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,6 @@ class TensorInfo:
         dtype: of its arrays.
         scale, zero_point: of an integer tensor, real = scale · (stored − zero_point); scale 0 if it is not
             quantized.
-        turned: the file holds int8, and the engine takes or gives uint8, all 128 higher, as 8-bit pictures are: it
-            turns them round while it copies them, which costs no pass of its own.
     """
 
     name: str
@@ -35,7 +30,6 @@ class TensorInfo:
     dtype: np.dtype[Any]
     scale: float = 0.0
     zero_point: int = 0
-    turned: bool = False
 
     @property
     def is_integer(self) -> bool:
@@ -44,18 +38,16 @@ class TensorInfo:
 
     @property
     def declared(self) -> TensorInfo:
-        """The tensor as the file declares it."""
-        if not self.turned:
-            return self
-        return replace(self, dtype=np.dtype(np.int8), zero_point=self.zero_point - SIGN, turned=False)
+        """The tensor as the file declares it; an engine may take and give an equivalent form."""
+        return self
 
     def as_declared(self, array: NDArray[Any]) -> NDArray[Any]:
-        """An array of this tensor as the file would hold it."""
-        return (array ^ np.uint8(SIGN)).view(np.int8) if self.turned else array
+        """Convert an array of this tensor to the form of `declared`."""
+        return array
 
     def from_declared(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The inverse of `as_declared`."""
-        return array.view(np.uint8) ^ np.uint8(SIGN) if self.turned else array
+        """Convert an array in the form of `declared` to this tensor's: the inverse of `as_declared`."""
+        return array
 
 
 class Engine(Protocol):
@@ -84,6 +76,22 @@ class Engine(Protocol):
         caller: a later call does not change them. Threads may share an engine: their calls take turns.
         Raises ModelLoadError if the file does not take these inputs.
         """
+        ...
+
+
+class EngineClass(Protocol):
+    """An engine's class: what it opens, and with which package.
+
+    Attributes:
+        suffixes: of the files that it opens, in lower case.
+        package: the module that it runs them with.
+    """
+
+    suffixes: tuple[str, ...]
+    package: str
+
+    def __call__(self, path: Path, *, threads: int) -> Engine:
+        """Open a file. Raises ModelLoadError, or MissingExtraError without the package."""
         ...
 
 

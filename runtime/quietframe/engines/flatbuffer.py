@@ -1,4 +1,4 @@
-"""What a .tflite file's flatbuffer says, read before anything in it runs: its card, and whether it makes sense."""
+"""Read the flatbuffer of a .tflite file before anything in it runs: its card, and whether its tensors make sense."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _OPERATOR_INPUTS, _OPERATOR_OUTPUTS = 1, 2
 _SMALL_INTEGERS = {3: (0, 255), 7: (-32768, 32767), 9: (-128, 127)}
 """Types of quantized tensors (uint8, int16, int8) and the ranges of their zero points."""
 
-_MOST_ELEMENTS = 2**31  # LiteRT counts them in 32 bits
-_SCALES = (1e-9, 1e6)  # far beyond what any picture or feature needs
+_MAX_ELEMENTS = 2**31  # LiteRT counts them in 32 bits
+_SCALES = (1e-9, 1e6)  # far beyond what any image or feature needs
 
 
 class Table:
@@ -84,7 +84,7 @@ def read_card(model: Table) -> str | None:
     return None
 
 
-def refuse_absurd_tensors(model: Table) -> None:
+def validate_tensors(model: Table) -> None:
     """Raise ValueError on tensors with which LiteRT would abort the process or fill the memory.
 
     LiteRT verifies that a flatbuffer is whole, not that its numbers make sense: one flipped bit in a zero point
@@ -94,7 +94,7 @@ def refuse_absurd_tensors(model: Table) -> None:
         quantized = {}
         for index, tensor in enumerate(graph.tables(_GRAPH_TENSORS)):
             shape = tensor.numbers(_TENSOR_SHAPE, "<i4")
-            if np.prod(shape, dtype=float) >= _MOST_ELEMENTS:
+            if np.prod(shape, dtype=float) >= _MAX_ELEMENTS:
                 raise ValueError(f"tensor {index} has the shape {shape.tolist()}, too large to hold")
             if limits := _SMALL_INTEGERS.get(tensor.number(_TENSOR_TYPE, Int8Flags)):
                 quantized[index] = _check_quantization(tensor, index, limits)

@@ -8,18 +8,40 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.descriptors import STDERR, diverted
-from quietframe.engines.base import SIGN, TensorInfo, first_line, read_model_file, run_error
-from quietframe.engines.flatbuffer import open_flatbuffer, read_card, refuse_absurd_tensors
+from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
+from quietframe.engines.flatbuffer import open_flatbuffer, read_card, validate_tensors
 from quietframe.errors import ModelLoadError
+from quietframe.log import log
 
 # LiteRT raises the first two; the others come from a flatbuffer that is whole and makes no sense.
 _DAMAGE = (RuntimeError, ValueError, TypeError, AttributeError, struct.error)
+_SIGN = 128  # the bit, and the difference, between a signed byte and an unsigned one that stands for the same
+
+
+class _SignFlipped(TensorInfo):
+    """An int8 tensor that is taken and given as uint8, all 128 higher, as 8-bit images are.
+
+    The engine flips the sign while it copies, which costs no pass of its own.
+    """
+
+    @property
+    def declared(self) -> TensorInfo:
+        """See `TensorInfo.declared`."""
+        return TensorInfo(self.name, self.shape, np.dtype(np.int8), self.scale, self.zero_point - _SIGN)
+
+    def as_declared(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See `TensorInfo.as_declared`."""
+        return (array ^ np.uint8(_SIGN)).view(np.int8)
+
+    def from_declared(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See `TensorInfo.from_declared`."""
+        return array.view(np.uint8) ^ np.uint8(_SIGN)
 
 
 class LiteRtEngine:
@@ -30,7 +52,7 @@ class LiteRtEngine:
     the work would be for nothing. When much smaller inputs come, the interpreter is made anew: LiteRT keeps up to two
     thirds of the memory that its largest inputs took, and a new one costs hardly more than resizing it.
 
-    Quantized int8 tensors are taken and given as uint8 (`TensorInfo.turned`).
+    Quantized int8 tensors are taken and given as uint8; `TensorInfo.declared` is what the file says.
 
     Args:
         path: the file.
@@ -39,6 +61,9 @@ class LiteRtEngine:
     Raises:
         ModelLoadError: unreadable, not a LiteRT model, or with operations that plain LiteRT lacks.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".tflite",)
+    package: ClassVar[str] = "ai_edge_litert"
 
     def __init__(self, path: Path, *, threads: int) -> None:
         data = read_model_file(path)
@@ -51,12 +76,12 @@ class LiteRtEngine:
             self._interpreter = self._open()  # verifies the flatbuffer
             model = open_flatbuffer(data)
             self.card_json = read_card(model)
-            refuse_absurd_tensors(model)
+            validate_tensors(model)
             inputs, outputs = self._signature()
             self.inputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in inputs.items()}
             self.outputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in outputs.items()}
             self._shapes: dict[str, tuple[int, ...]] = {}
-            self._most_elements = 0  # in the inputs of one run of this interpreter
+            self._max_elements = 0  # in the inputs of one run of this interpreter
             if all(None not in info.shape for info in self.inputs.values()):
                 self._allocate()
                 self._shapes |= {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
@@ -80,13 +105,14 @@ class LiteRtEngine:
                 _check_shape(shape, self.inputs[name].shape)
             self._shapes.clear()  # until all went well: a failure must not leave them half changed
             elements = sum(array.size for array in inputs.values())
-            if 2 * elements < self._most_elements:
-                self._interpreter, self._most_elements = self._open(), 0
+            if 2 * elements < self._max_elements:
+                log.debug("%s: a new interpreter for much smaller inputs", self._path)
+                self._interpreter, self._max_elements = self._open(), 0
                 resized = {name: array.shape for name, array in inputs.items()}
             for name, shape in resized.items():
                 self._interpreter.resize_tensor_input(self._input_indices[name], shape)
             self._allocate()
-            self._most_elements = max(self._most_elements, elements)
+            self._max_elements = max(self._max_elements, elements)
             self._shapes.update({name: array.shape for name, array in inputs.items()})
         for name, index in self._input_indices.items():
             self._put(index, inputs[name], self.inputs[name])
@@ -94,16 +120,16 @@ class LiteRtEngine:
         return {name: self._get(index, self.outputs[name]) for name, index in self._output_indices.items()}
 
     def _put(self, index: int, array: NDArray[Any], info: TensorInfo) -> None:
-        if not info.turned:
+        if not isinstance(info, _SignFlipped):
             self._interpreter.set_tensor(index, array)
         elif array.dtype != info.dtype:
             raise ValueError(f"{array.dtype} for {info.dtype}")
         else:
-            np.bitwise_xor(array, np.uint8(SIGN), out=self._bytes(index))
+            np.bitwise_xor(array, np.uint8(_SIGN), out=self._bytes(index))
 
     def _get(self, index: int, info: TensorInfo) -> NDArray[Any]:
-        if info.turned:
-            return np.bitwise_xor(self._bytes(index), np.uint8(SIGN))
+        if isinstance(info, _SignFlipped):
+            return np.bitwise_xor(self._bytes(index), np.uint8(_SIGN))
         return np.asarray(self._interpreter.get_tensor(index))
 
     def _bytes(self, index: int) -> NDArray[np.uint8]:
@@ -116,7 +142,7 @@ class LiteRtEngine:
         return Interpreter(model_content=self._data, num_threads=self._threads)
 
     def _allocate(self) -> None:
-        with _without_greeting():
+        with _native_output_logged():
             self._interpreter.allocate_tensors()
 
     def _signature(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -148,11 +174,11 @@ _redirecting = threading.Lock()
 
 
 @contextmanager
-def _without_greeting() -> Iterator[None]:
-    """Hold back the line 'INFO: Created TensorFlow Lite XNNPACK delegate for CPU.' on standard error.
+def _native_output_logged() -> Iterator[None]:
+    """Log the line 'INFO: Created TensorFlow Lite XNNPACK delegate for CPU.' instead of printing it to standard error.
 
     LiteRT 2.3 writes it from C++ and has no switch for it, neither in Python nor in the environment. So the file
-    descriptor is turned aside meanwhile, and all other lines are passed on.
+    descriptor is redirected meanwhile, and all other lines are passed on.
     """
     aside, entrance = os.pipe()
     os.set_blocking(entrance, False)  # a full pipe must not block LiteRT
@@ -163,21 +189,22 @@ def _without_greeting() -> Iterator[None]:
                     stack.enter_context(diverted(STDERR, entrance))
                 yield
         finally:
-            others = b"".join(line for line in lines if not line.startswith(b"INFO: "))
-            if others:
-                os.write(STDERR, others)
+            for line in lines:
+                if line.startswith(b"INFO: "):
+                    log.debug("LiteRT: %s", line.removeprefix(b"INFO: ").decode(errors="replace").strip())
+                else:
+                    os.write(STDERR, line)
 
 
 def _info(name: str, detail: Mapping[str, Any]) -> TensorInfo:
     scale, zero_point = detail["quantization"]
     shape = detail.get("shape_signature", ())
     shape = shape if len(shape) else detail["shape"]
-    turned = bool(scale) and detail["dtype"] == np.int8
-    return TensorInfo(
+    flipped = bool(scale) and detail["dtype"] == np.int8
+    return (_SignFlipped if flipped else TensorInfo)(
         name=name,
         shape=tuple(None if size < 0 else int(size) for size in shape),
-        dtype=np.dtype(np.uint8 if turned else detail["dtype"]),
+        dtype=np.dtype(np.uint8 if flipped else detail["dtype"]),
         scale=float(scale),
-        zero_point=int(zero_point) + (SIGN if turned else 0),
-        turned=turned,
+        zero_point=int(zero_point) + (_SIGN if flipped else 0),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ _FATAL = 4
 class OnnxEngine:
     """Runs an .onnx file with ONNX Runtime on the CPU.
 
-    Waiting threads sleep in place of spinning: spinning threads slow whatever runs beside them
+    Waiting threads sleep instead of spinning: spinning threads slow whatever runs beside them
     (https://github.com/microsoft/onnxruntime/issues/13808). Memory is not planned ahead for sizes that were seen
     before: the plans hold as much again as the first run took, and save no time that could be measured. When much
     smaller inputs come, what larger ones took is given back.
@@ -42,6 +42,9 @@ class OnnxEngine:
         MissingExtraError: ONNX Runtime is not installed.
         ModelLoadError: unreadable, not an ONNX model, or with tensors of a type that is not supported.
     """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    package: ClassVar[str] = "onnxruntime"
 
     def __init__(self, path: Path, *, threads: int) -> None:
         try:
@@ -64,14 +67,14 @@ class OnnxEngine:
         self._session = session
         self._shrinking = ort.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._most_elements = 0  # in the inputs of one run since the arena was given back
+        self._max_elements = 0  # in the inputs of one run since the arena was given back
         self._output_names = list(self.outputs)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `Engine.run`."""
         elements = sum(array.size for array in inputs.values())
-        shrinks = 2 * elements < self._most_elements
-        self._most_elements = elements if shrinks else max(self._most_elements, elements)
+        shrinks = 2 * elements < self._max_elements
+        self._max_elements = elements if shrinks else max(self._max_elements, elements)
         try:
             results = self._session.run(self._output_names, dict(inputs), self._shrinking if shrinks else None)
         except Exception as exc:

@@ -73,7 +73,7 @@ def estimate_noise(frame: NDArray[np.uint8]) -> float:
 
 
 def read_noise(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Readings from which the noise level can be told: (READINGS,) float32.
+    """Compute the readings that the noise level is estimated from: (READINGS,) float32.
 
     All but two are the deviation of white noise, in 8-bit levels, that would read so by Immerkær's second-difference
     mask (1996) over blocks of some strips: three quantiles over the blocks, as texture fills some and spares others; at

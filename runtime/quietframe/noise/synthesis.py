@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SIGMA_255 = 75.0
-"""The greatest noise level, in 8-bit levels, that the camera models are told."""
+"""The greatest noise level, in 8-bit levels, that camera models are conditioned on."""
 
 
 def to_uint8(values: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from quietframe.errors import OutputError
@@ -22,35 +22,35 @@ NULL = "null"
 
 
 def open_sink(
-    out: str | Path | Sequence[str | Path] | None,
+    out: str | Path | Sink | Sequence[str | Path | Sink] | None,
     source: Source,
     *,
     overwrite: bool = False,
     show: bool = False,
     live: bool = False,
-    more: Mapping[str, Sink] | None = None,
-    on_failure: Callable[[str], None] = lambda _line: None,
 ) -> Guarded:
     """Open places for a source's results: `with open_sink(...) as sink: sink.write(frame, pixels)`.
 
-    Nothing is written before the first result; that results can be written is checked here, before any work.
+    Nothing is written before the first result; that results can be written is checked here, before any work. If one of
+    several sinks fails later, that is logged and the others go on.
 
     Args:
-        out: for pictures a file or folder (`PictureSink`); for moving sources a video file (`VideoSink`) or numbered
-            pictures (`shots/%06d.png`); `null`, nothing; or several of these. None: none.
+        out: for images a file or folder (`PictureSink`); for moving sources a video file (`VideoSink`) or numbered
+            images (`shots/%06d.png`); `null`, nothing; a sink of your own; or several of these. None: none.
         source: whose results they will be: its names, frame rate and files.
         overwrite: replace files that exist. The source's own files never are.
         show: show the results in a window as well.
         live: the source's frames come at their own times, and some will be dropped: see `VideoSink`.
-        more: further sinks, by name.
-        on_failure: told, in a line, when one of several sinks fails. The others go on.
 
     Raises:
         OutputError: the results cannot go there.
     """
-    outs = [out] if isinstance(out, str | Path) else list(out or ())
+    outs = [out] if isinstance(out, str | Path | Sink) else list(out or ())
     sinks: dict[str, Sink] = {}
-    for place in outs:
+    for number, place in enumerate(outs):
+        if isinstance(place, Sink):
+            sinks[f"{type(place).__name__} {number}"] = place
+            continue
         if str(place) in sinks:
             raise OutputError(f"{place}: given twice")
         try:
@@ -59,7 +59,7 @@ def open_sink(
             raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
     if show:
         sinks["--show"] = WindowSink(source)
-    return Guarded({**sinks, **(more or {})}, on_failure)
+    return Guarded(sinks)
 
 
 def _open(out: str, source: Source, *, overwrite: bool, live: bool) -> Sink:

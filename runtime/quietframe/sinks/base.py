@@ -8,12 +8,14 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.controls import Controls
 from quietframe.errors import OutputError
+from quietframe.log import log
 from quietframe.sources import Frame
 
 
@@ -23,11 +25,17 @@ class Sink(ABC):
     Attributes:
         path: the file or folder that it writes, if any.
         wants_more: False when the user has closed the window.
+        interactive: someone watches: frames come in real time, and another model may be chosen.
     """
+
+    interactive = False
 
     def __init__(self) -> None:
         self.path: Path | None = None
         self.wants_more = True
+
+    def begin(self, record: Callable[[], Mapping[str, Any]], controls: Controls) -> None:  # noqa: B027
+        """Get ready: a loop begins. `record()` gives its state for JSON, from any thread. Raises OutputError."""
 
     @abstractmethod
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
@@ -70,17 +78,20 @@ class Guarded(Sink):
     it, as there is nothing left to go on for.
 
     Args:
-        sinks: by the names that failures are told under.
-        on_failure: told each failure when it happens, in a line.
+        sinks: by the names that failures are logged under.
     """
 
-    def __init__(self, sinks: Mapping[str, Sink], on_failure: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(self, sinks: Mapping[str, Sink]) -> None:
         super().__init__()
         self._sinks = dict(sinks)
-        self._on_failure = on_failure
         self._alone = len(sinks) < 2
         self.failures: list[str] = []
         self.path = next((sink.path for sink in sinks.values() if sink.path), None)
+
+    def begin(self, record: Callable[[], Mapping[str, Any]], controls: Controls) -> None:
+        """See `Sink`. One that cannot begin fails at once: nothing is lost by that."""
+        for sink in self._sinks.values():
+            sink.begin(record, controls)
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`."""
@@ -111,7 +122,7 @@ class Guarded(Sink):
     def _give_up(self, name: str, exc: Exception) -> None:
         line = str(exc) if isinstance(exc, OutputError) else f"{name}: {type(exc).__name__}: {exc}"
         self.failures.append(line)
-        self._on_failure(line)
+        log.error("%s", line)
         with contextlib.suppress(Exception):
             self._sinks.pop(name).discard()
 

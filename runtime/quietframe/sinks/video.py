@@ -33,7 +33,7 @@ class VideoSink(Sink):
     """Writes a video with the source's frame rate, one frame for each of the source's.
 
     A live source's frames come when they come, and some were dropped: with `live` each stands in the video from the
-    time at which it was captured until the next one's, so that the video plays at the speed of life. If such a source
+    time at which it was captured until the next one's, so that the video plays in real time. If such a source
     changes its size, the video keeps its own, and frames are scaled to it.
 
     The file is written beside and renamed into place by `close`, which first counts the frames in it: OpenCV does

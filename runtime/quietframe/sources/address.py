@@ -1,4 +1,4 @@
-"""Network addresses, and how they are told without what nobody else may read."""
+"""Network addresses, and how messages show them: without passwords."""
 
 from __future__ import annotations
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.images import Pixels
 
-@dataclass(frozen=True)
-class Frame:
-    """One frame or picture.
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Frame(Pixels):
+    """One frame of a video or stream, or one image. Equal only to itself; `np.asarray(frame)` gives its pixels.
 
     Attributes:
         pixels: (H, W, 3) uint8 BGR, or (H, W) uint8 gray.
@@ -35,11 +36,6 @@ class Frame:
     alpha: NDArray[np.uint8] | None = None
     clean: NDArray[np.uint8] | None = None
     time_s: float | None = None
-
-    @property
-    def bgr(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8: the pixels, a gray frame's level repeated."""
-        return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels
 
 
 @dataclass(frozen=True)

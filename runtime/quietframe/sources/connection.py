@@ -39,7 +39,7 @@ class Connection(ABC):
 
 
 OnDamage = Callable[[int], None]
-"""Is told how many more frames came damaged."""
+"""Called with the number of further damaged frames."""
 
 Connect = Callable[[str, float, OnDamage], Connection]
 """Opens an address; the other side may be silent for so many seconds. Raises ConnectionLostError."""

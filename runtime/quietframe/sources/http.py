@@ -14,7 +14,7 @@ from quietframe.sources.rtsp import FfmpegConnection
 
 _CHUNK_BYTES = 1 << 16
 _MJPEG_TYPES = {"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "image/x-mjpeg"}
-_UNTOLD_TYPES = {"application/octet-stream", "text/plain"}  # what a server says that does not know; see RFC 9110 8.3
+_UNKNOWN_TYPES = {"application/octet-stream", "text/plain"}  # what a server says that does not know; see RFC 9110 8.3
 
 
 class MjpegConnection(Connection):
@@ -25,12 +25,12 @@ class MjpegConnection(Connection):
         self._timeout_s, self._on_damage = timeout_s, on_damage
 
     def __iter__(self) -> Iterator[bytes | None]:
-        splitter, told, data, error = JpegSplitter(), 0, self._head, None
+        splitter, reported, data, error = JpegSplitter(), 0, self._head, None
         while data:
             yield from splitter.feed(data) or (None,)
-            if splitter.damaged > told:
-                self._on_damage(splitter.damaged - told)
-                told = splitter.damaged
+            if splitter.damaged > reported:
+                self._on_damage(splitter.damaged - reported)
+                reported = splitter.damaged
             try:
                 data = self._answer.read1(_CHUNK_BYTES)
             except (OSError, http.client.HTTPException) as exc:
@@ -59,7 +59,7 @@ def connect_http(address: str, timeout_s: float, on_damage: OnDamage) -> Connect
         raise ConnectionLostError(reason_of(cause, timeout_s)) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ConnectionLostError(reason_of(exc, timeout_s)) from exc
-    if kind.startswith("multipart/") or kind in _MJPEG_TYPES or (kind in _UNTOLD_TYPES and _looks_like_mjpeg(head)):
+    if kind.startswith("multipart/") or kind in _MJPEG_TYPES or (kind in _UNKNOWN_TYPES and _looks_like_mjpeg(head)):
         return MjpegConnection(answer, head, timeout_s, on_damage)
     answer.close()
     if kind.startswith("image/"):

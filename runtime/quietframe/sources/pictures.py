@@ -12,7 +12,7 @@ from quietframe.errors import SourceError
 from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe.sources.base import Frame, Options, Source
 
-# First bytes of the formats that are read; WebP is told apart from other RIFF files below.
+# First bytes of the formats that are read; WebP is distinguished from other RIFF files below.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import SourceError
-from quietframe.live.slot import Latest
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.connection import Connect, Connection, ConnectionLostError, OnDamage
 from quietframe.sources.http import connect_http
 from quietframe.sources.mjpeg import decode_jpeg
 from quietframe.sources.rtsp import connect_rtsp
+from quietframe.sources.slot import Latest
 from quietframe.sources.video import cut_short
 
 CONNECT: dict[str, Connect] = {
@@ -35,7 +35,7 @@ _Taken = tuple[NDArray[np.uint8], int]  # pixels and captured_ns
 
 
 class StreamSource(Source):
-    """Reads a stream over the network, always the newest frame: whoever takes them slowly misses some.
+    """Read a stream over the network, always the newest frame: a slow reader misses some.
 
     When it breaks, `trouble` says so until frames come again; meanwhile it is opened anew after growing pauses. Its
     end is a break too, unless it said how long it would be: recordings end, and nothing of them is left out.
@@ -127,7 +127,7 @@ class StreamSource(Source):
 
 
 class _Reader(threading.Thread):
-    """One connection, read by a thread: whoever waits for its frames can stop waiting, and none of them grows old.
+    """Read one connection in a thread: waiting for its frames can be stopped, and none of them grows old.
 
     Attributes:
         newest: a frame as the connection gives it and when it was there; closed when there will be no more.

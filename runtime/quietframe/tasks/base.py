@@ -1,17 +1,137 @@
-"""What denoisers and classifiers share: opening a model and checking that its card fits the file."""
+"""What denoisers and classifiers share: opening a model whose card fits the file, settings, closing, pickling."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quietframe.card import ModelCard, Spatial, Task, TensorSpec, parse_card, read_card_file
 from quietframe.cpu import physical_cores
 from quietframe.engines import ENGINES, Engine
-from quietframe.errors import ModelLoadError, UsageError
-from quietframe.zoo import find_model
+from quietframe.errors import FrameError, ModelLoadError, UsageError
+from quietframe.log import log
+from quietframe.zoo import builtin_models, find_model
 
-_MOST_THREADS = 1024
+Color = Literal["bgr", "rgb"]
+Result = TypeVar("Result")
+
+_MAX_THREADS = 1024
 _CARD = ".card.json"
+
+
+class ModelTask(Generic[Result]):
+    """A model that is open for a task, and its settings, which are validated whenever they are set.
+
+    Use it in a `with` statement, or `close` it, to free the model's memory early. Threads may share one: the model
+    runs for one of them at a time. It pickles, by the model's name or path and the settings: another process opens the
+    model anew.
+
+    Attributes:
+        engine: runs the model. Raises UsageError once closed.
+        card: the model's card.
+        color: the channel order of the caller's color frames, `bgr` or `rgb`.
+    """
+
+    _TASKS: ClassVar[tuple[Task, ...]] = ()
+    _SETTINGS: ClassVar[tuple[str, ...]] = ("color",)
+    card: ModelCard
+    color: Color
+
+    def __init__(
+        self,
+        model: str | Path | Engine,
+        *,
+        threads: int | None,
+        card: ModelCard | str | Path | None,
+        color: Color,
+    ) -> None:
+        engine, self.card = open_model(model, threads=threads, card=card)
+        for task in self._TASKS:
+            if task not in self.card.task.split("+"):
+                raise ModelLoadError(
+                    f"{self.card.name}: this model does {self.card.task}, not {task}: see quietframe models"
+                )
+        self._engine: Engine | None = engine
+        self._options: dict[str, Any] = {"threads": threads, "card": None if card is None else self.card}
+        self._model = model
+        if isinstance(model, (str, Path)):
+            is_path = find_model(model) == Path(model)
+            self._model = Path(model).absolute() if is_path else str(model)
+            log.debug("opened %s with %s", find_model(model), type(engine).__name__)
+        self.color = color
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Result:
+        """Run the model on one frame."""
+        raise NotImplementedError
+
+    def batch(self, frames: Iterable[NDArray[np.uint8]]) -> list[Result]:
+        """Run the model on each of several frames, of any sizes, in order.
+
+        frames: uint8 arrays as for a call, or one array of them, (N, H, W, 3), (N, H, W, 4) or (N, H, W).
+        Raises FrameError if one of them is not a frame, or if `frames` itself is a single one.
+        """
+        shape: tuple[int, ...] = getattr(frames, "shape", ())
+        if len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4)):
+            raise FrameError(f"Expected several frames. Received: one of shape {shape}")
+        return [self(frame) for frame in frames]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the model."""
+        if self._engine is None:
+            raise UsageError(f"{self!r}: open the model again to use it")
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        """Let the engine go, and with it the model's memory; calling this again does nothing."""
+        self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        spatial = self.card.spatial
+        size = "any size" if spatial.size_hw is None else f"{spatial.size_hw[1]}x{spatial.size_hw[0]} {spatial.fit}"
+        settings = [f"{name}={getattr(self, name)!r}" for name in self._SETTINGS]
+        if self._engine is None:
+            settings.append("closed")
+        return f"<{', '.join([f'{type(self).__name__} {self.card.name} {self.card.precision}', size, *settings])}>"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, self._validated(name, value) if name in self._SETTINGS else value)
+
+    def _validated(self, name: str, value: Any) -> Any:
+        """The value to store for a setting. Raises UsageError if it is not valid."""
+        if name == "color" and not (isinstance(value, str) and value in ("bgr", "rgb")):
+            raise UsageError(f"Expected color to be 'bgr' or 'rgb'. Received: {value!r}")
+        return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not isinstance(self._model, (str, Path)):
+            raise UsageError(f"{self!r} was made from an open engine: make it from a name or a path to pickle it")
+        kind: Any = type(self)  # each takes the model and, by their names, the rest
+        settings = {name: getattr(self, name) for name in self._SETTINGS}
+        return partial(kind, self._model, **self._options, **settings), ()
+
+
+def models() -> dict[str, ModelCard]:
+    """Read the cards of the built-in models that can run here, by name, sorted: what each does, and how well.
+
+    Raises ModelLoadError if one of the files is damaged.
+    """
+    return {name: open_model(path, threads=1)[1] for name, path in builtin_models().items()}
 
 
 def open_model(
@@ -22,7 +142,7 @@ def open_model(
     Args:
         model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
         threads: CPU threads; None: as many as there are physical cores. An engine that is given has its own.
-        card: a card, or the JSON file of one, in place of the card in the file. None: the one in the file, or else one
+        card: a card, or the JSON file of one, to override the card in the file. None: the one in the file, or else one
             beside it, `mine.card.json` of `mine.tflite`.
 
     Raises:
@@ -30,8 +150,8 @@ def open_model(
         MissingExtraError: the engine for this file is not installed.
         UsageError: threads out of range, or arguments of other types.
     """
-    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS):
-        raise UsageError(f"Expected threads in [1, {_MOST_THREADS}]. Received: threads={threads!r}")
+    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS):
+        raise UsageError(f"Expected threads in [1, {_MAX_THREADS}]. Received: threads={threads!r}")
     if isinstance(card, (str, Path)):
         card = read_card_file(card)
     if not isinstance(card, ModelCard | None):
@@ -64,18 +184,12 @@ def card_beside(model: Path) -> Path | None:
 
 
 def open_engine(path: Path, *, threads: int | None = None) -> Engine:
-    """Open a model file with the engine for its suffix, whatever the file says of itself. See `open_model`."""
+    """Open a model file with the engine for its suffix, whatever its card says. See `open_model`."""
     engine_class = ENGINES.get(path.suffix.lower())
     if engine_class is None:
         remedy = f" (quietframe export {path.parent})" if path.suffix.lower() == ".keras" else ""
         raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}{remedy}")
     return engine_class(path, threads=threads or physical_cores())
-
-
-def require_task(card: ModelCard, task: Task) -> None:
-    """Raise ModelLoadError unless the model does `task`."""
-    if task not in card.task.split("+"):
-        raise ModelLoadError(f"{card.name}: this model does {card.task}, not {task}: see quietframe models")
 
 
 def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:

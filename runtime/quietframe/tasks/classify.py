@@ -1,23 +1,22 @@
-"""Classification: a picture in, a label and its score out."""
+"""Classification: an image in, a label and its score out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import ModelCard, TensorSpec
+from quietframe.card import ModelCard, Task, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError
-from quietframe.images import check_frame
-from quietframe.tasks.base import open_model, require_task
+from quietframe.tasks.base import Color, ModelTask
 from quietframe.tasks.fit import Placement, place
-from quietframe.tasks.tensors import decode_image, dequantize, encode_image
+from quietframe.tasks.tensors import decode_image, dequantize, encode_image, from_bgr, to_bgr
 
 
 @dataclass(frozen=True)
@@ -37,28 +36,31 @@ class Classification:
 
 @dataclass(frozen=True)
 class DenoiseClassification(Classification):
-    """The answer of a model that denoises and classifies.
+    """The answer of a model that denoises and classifies; the image counts neither in `==` nor in `repr`.
 
     Attributes:
-        image: the denoised picture at the model's own size: (h, w, 3) uint8 BGR or (h, w) uint8 gray.
+        image: the denoised image at the model's own size: (h, w, 3) uint8 in the classifier's `color`, or (h, w) gray.
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] = field(repr=False, compare=False)
 
 
-class Classifier:
-    """Classifies pictures with a model file.
+class Classifier(ModelTask[Classification]):
+    """Classifies images with a model file. For `with`, `close`, `batch`, threads and pickling see `ModelTask`.
 
     Args:
         model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
         threads: CPU threads; None: as many as there are physical cores.
-        card: a card, or the JSON file of one, in place of the card in the file.
+        card: a card, or the JSON file of one, to override the card in the file.
+        color: the channel order of color images, `bgr` (OpenCV's) or `rgb`.
 
     Raises:
         ModelLoadError: the file cannot be used, or does not classify.
         MissingExtraError: the engine for this file is not installed.
-        UsageError: threads below 1.
+        UsageError: threads out of range, or another color.
     """
+
+    _TASKS: ClassVar[tuple[Task, ...]] = ("classify",)
 
     def __init__(
         self,
@@ -66,26 +68,26 @@ class Classifier:
         *,
         threads: int | None = None,
         card: ModelCard | str | Path | None = None,
+        color: Color = "bgr",
     ) -> None:
-        self.engine, self.card = open_model(model, threads=threads, card=card)
-        require_task(self.card, "classify")
+        super().__init__(model, threads=threads, card=card, color=color)
         self._image, self._scores = _specs(self.card)
 
-    def __call__(self, image: NDArray[np.uint8]) -> Classification:
-        """Classify one picture.
+    def __call__(self, frame: NDArray[np.uint8]) -> Classification:
+        """Classify one image.
 
-        image: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size; resized to the model's.
-        Raises FrameError if the array is not a picture.
+        frame: (H, W, 3) uint8 in the order of `color`, (H, W, 4) with an alpha that is ignored, or (H, W) gray; any
+        size: it is resized to the model's. Raises FrameError if the array is not an image.
         """
-        return self.finish(self.engine.run(self.prepare(image)))
+        return self._decode(self.engine.run(self.prepare(frame)))
 
     def placement(self, height: int, width: int) -> Placement:
-        """How pictures of that size meet the model: whole or resized."""
+        """How images of that size meet the model: whole or resized."""
         return place(height, width, self.card.spatial)
 
-    def prepare(self, image: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
-        """What the engine is to run for a picture: its inputs, in the model's colours and size."""
-        check_frame(image)
+    def prepare(self, frame: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+        """Prepare what the engine is to run for an image: its inputs, in the model's colors and size."""
+        image, _ = to_bgr(frame, self.color)
         if self._image.colour == "GRAY" and image.ndim == 3:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         elif self._image.colour != "GRAY" and image.ndim == 2:
@@ -93,7 +95,7 @@ class Classifier:
         (part,) = self.placement(image.shape[0], image.shape[1]).cut(image)
         return {self._image.name: encode_image(part, self._image, self.engine.inputs[self._image.name])}
 
-    def finish(self, results: Mapping[str, NDArray[Any]]) -> Classification:
+    def _decode(self, results: Mapping[str, NDArray[Any]]) -> Classification:
         """The answer, from the engine's results."""
         scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
         values = [float(score) for score in scores.reshape(-1)]
@@ -107,34 +109,23 @@ class Classifier:
 class DenoiseClassifier(Classifier):
     """Denoises and classifies with one model file that does both. Arguments and errors as of `Classifier`."""
 
-    def __init__(
-        self,
-        model: str | Path | Engine,
-        *,
-        threads: int | None = None,
-        card: ModelCard | str | Path | None = None,
-    ) -> None:
-        super().__init__(model, threads=threads, card=card)
-        require_task(self.card, "denoise")
+    _TASKS = ("classify", "denoise")
 
-    def __call__(self, image: NDArray[np.uint8]) -> DenoiseClassification:
-        """Denoise and classify one picture, in a single run of the model. See `Classifier`."""
-        return self.finish(self.engine.run(self.prepare(image)))
-
-    def finish(self, results: Mapping[str, NDArray[Any]]) -> DenoiseClassification:
-        """The answer and the clean picture, from the engine's results."""
-        answer = super().finish(results)
+    def __call__(self, frame: NDArray[np.uint8]) -> DenoiseClassification:
+        """Denoise and classify one image, in a single run of the model. See `Classifier`."""
+        results = self.engine.run(self.prepare(frame))
+        answer = self._decode(results)
         spec = self.card.tensor("image", "outputs")
         assert spec is not None  # the card was checked when it was built
         clean = decode_image(results[spec.name], spec, self.engine.outputs[spec.name])
-        return DenoiseClassification(answer.label, answer.score, answer.scores, clean)
+        return DenoiseClassification(answer.label, answer.score, answer.scores, from_bgr(clean, None, self.color))
 
 
 def _specs(card: ModelCard) -> tuple[TensorSpec, TensorSpec]:
     image, scores = card.tensor("image", "inputs"), card.tensor("scores", "outputs")
     assert image is not None and scores is not None  # the card was checked when it was built
     if card.spatial.fit == "tile":
-        raise ModelLoadError(f"{card.name}: a classifier takes the whole picture: the card's fit must be resize")
+        raise ModelLoadError(f"{card.name}: a classifier takes the whole image: the card's fit must be resize")
     if card.conditioning != "none":
-        raise ModelLoadError(f"{card.name}: classifiers that are told a noise level are not supported")
+        raise ModelLoadError(f"{card.name}: noise-conditioned classifiers are not supported")
     return image, scores

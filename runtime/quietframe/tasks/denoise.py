@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, repeat
+from collections.abc import Iterator, Mapping
+from itertools import repeat
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,54 +16,61 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError, UsageError
-from quietframe.heap import keep_freed
 from quietframe.images import check_frame
 from quietframe.noise.estimate import estimate_noise
-from quietframe.tasks.base import open_model, require_task
+from quietframe.tasks.base import Color, ModelTask
 from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place, shrink
-from quietframe.tasks.tensors import decode_image, encode_image, encode_levels, level_tensor
+from quietframe.tasks.tensors import decode_image, encode_image, encode_levels, from_bgr, level_tensor, to_bgr
 
 Inputs = Mapping[str, NDArray[Any]]
 Level = float | NDArray[np.float32]
 
-_GRAY_TOLD = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
+_GRAY_FACTOR = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR, as in JPEG
 _BAND_PIXELS = 1 << 17  # blended at once: as floats they are small beside a large frame
-_FRAMES_KEPT = 8  # of freed memory, half as many as `keep_freed` keeps: the frame, the result, what lies between
+_MAX_LEVEL_255 = 255.0
 
 
-class Denoiser:
+class Denoiser(ModelTask[NDArray[np.uint8]]):
     """Denoises frames with a model file.
 
-    A model that takes whole pictures of one size sees each frame resized to it; the result comes back at the frame's
-    size, with no finer detail than the model's size holds (`sees_wh` tells).
+    A model that takes whole images of one size sees each frame resized to it; the result comes back at the frame's
+    size, with no finer detail than the model's size holds (see `sees_wh`).
 
     A model of any size sees a frame whole, or in tiles if it is larger than `tile_pixels`. They overlap so far that the
     result is the same, and memory no longer grows with the frame. Only a model whose card states its halo can do that.
 
-    A gray frame goes through a colour model as three equal planes, and its noise is told to it as 1.4 times what it is:
-    the model expects other noise in each colour, of which brightness would have less.
+    A gray frame goes through a color model as three equal planes, and its noise level is passed as 1.4 times what it
+    is: the model expects other noise in each color, of which brightness would have less.
 
-    Calling it is `finish(frame, map(engine.run, prepare(frame)))`: a tile is cut when its turn comes, and its result is
-    put in place before the next one is cut.
-    Threads may share one: the model runs for one of them at a time. The frame that is given is never changed.
+    The settings are attributes, too, and are validated whenever they are set. The frame that is given is never changed.
+    For `with`, `close`, `batch`, threads and pickling see `ModelTask`.
 
     Args:
         model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
-        strength: below 1, the share of the result in a blend with the frame: so much of the noise is taken away, none
-            of it at 0. Above 1, for models that are told the noise level, the factor on that level.
-        sigma_255: the noise level in 8-bit levels, in place of an estimate for every frame.
-        luma_strength, chroma_strength: the share of what is removed from the brightness, and from the colours, that is
-            removed indeed, on top of `strength`; None: 1. Gray frames have brightness alone.
+        strength: below 1, the share of the result in a blend with the frame: so much of the noise is removed, none
+            of it at 0. Above 1, for noise-conditioned models, the factor on the level that is passed to the model.
+        sigma_255: the noise level in 8-bit levels, within the model's range; None: estimated for every frame.
+        luma_strength, chroma_strength: the share, in [0, 1], of what is removed from the brightness, and from the
+            colors, that is removed indeed, on top of `strength`; None: 1. Gray frames have brightness alone.
         threads: CPU threads; None: as many as there are physical cores.
-        card: a card, or the JSON file of one, in place of the card in the file.
+        card: a card, or the JSON file of one, to override the card in the file.
         tile_pixels: the most pixels that a model of any size sees at once; None: `fit.TILE_PIXELS`.
+        color: the channel order of color frames, `bgr` (OpenCV's) or `rgb`; results have the same.
 
     Raises:
         ModelLoadError: the file cannot be used, or does not denoise.
         MissingExtraError: the engine for this file is not installed.
-        UsageError: a strength, sigma_255, threads or tile_pixels out of range.
+        UsageError: a setting or threads out of range.
     """
+
+    _TASKS = ("denoise",)
+    _SETTINGS = ("strength", "sigma_255", "luma_strength", "chroma_strength", "tile_pixels", "color")
+    strength: float
+    sigma_255: float | None
+    luma_strength: float
+    chroma_strength: float
+    tile_pixels: int | None
 
     def __init__(
         self,
@@ -76,46 +83,67 @@ class Denoiser:
         threads: int | None = None,
         card: ModelCard | str | Path | None = None,
         tile_pixels: int | None = None,
+        color: Color = "bgr",
     ) -> None:
-        self.engine, self.card = open_model(model, threads=threads, card=card)
-        require_task(self.card, "denoise")
+        super().__init__(model, threads=threads, card=card, color=color)
         self._image_in = _tensor(self.card, "inputs")
         self._image_out = _tensor(self.card, "outputs")
         self._sigma = self.card.tensor("sigma", "inputs")
-        self._check_level(strength, sigma_255)
         self.strength = strength
         self.sigma_255 = sigma_255
-        self.luma_strength = _share("luma_strength", luma_strength)
-        self.chroma_strength = _share("chroma_strength", chroma_strength)
-        self._tile_pixels = _tile_pixels(self.card, tile_pixels)
-        self._largest = 0
+        self.luma_strength = 1.0 if luma_strength is None else luma_strength
+        self.chroma_strength = 1.0 if chroma_strength is None else chroma_strength
+        self.tile_pixels = tile_pixels
 
     def __call__(self, frame: NDArray[np.uint8], *, sigma_255: Level | None = None) -> NDArray[np.uint8]:
         """Denoise one frame.
 
-        frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray, any size. sigma_255: this frame's noise level in 8-bit
-        levels, where the caller knows it; in place of the denoiser's own, or of an estimate. A model whose card states
-        a map takes one level for each pixel, too: (H, W) float32, or (ceil(H / s), ceil(W / s)) at the map's stride s;
-        where it also takes the map's mean, a frame in tiles has one mean for each tile.
+        frame: (H, W, 3) uint8 in the order of `color`, (H, W, 4) with an alpha that is kept, or (H, W) gray; any size.
+        sigma_255: this frame's noise level in 8-bit levels, in [0, 255], to override the denoiser's own or the
+        estimate; beyond the model's range it is clipped. A model whose card states a map takes one level for each
+        pixel, too: (H, W) float32, or (ceil(H / s), ceil(W / s)) at the map's stride s; where it also takes the map's
+        mean, a frame in tiles has one mean for each tile.
         Returns the frame's shape and dtype. Raises FrameError if the array is not a frame, and UsageError for levels
         that the model does not take.
         """
-        return self.finish(frame, map(self.engine.run, self.prepare(frame, sigma_255=sigma_255)))
+        bgr, alpha = to_bgr(frame, self.color)
+        sigma = self._level(bgr, sigma_255)
+        placement = self.placement(bgr.shape[0], bgr.shape[1])
+        planes = []
+        for plane in self._planes(bgr):
+            results = (self.engine.run(inputs) for inputs in self._encode(plane, sigma, placement))
+            planes.append(placement.join(self._decode(result, placement.part_hw) for result in results))
+        clean = planes[0] if len(planes) == 1 else cv2.merge(planes)
+        if clean.ndim > bgr.ndim:
+            clean = cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
+        share = min(self.strength, 1.0)
+        return from_bgr(_blend(bgr, clean, share * self.luma_strength, share * self.chroma_strength), alpha, self.color)
+
+    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: Level | None = None) -> Iterator[Inputs]:
+        """Prepare what the engine is to run for a frame: the inputs of one or more runs, each made when asked for.
+
+        The frame is checked and its noise level estimated once, however many runs there are. Arguments and errors as of
+        a call.
+        """
+        bgr, _ = to_bgr(frame, self.color)
+        sigma, placement = self._level(bgr, sigma_255), self.placement(bgr.shape[0], bgr.shape[1])
+        return (inputs for plane in self._planes(bgr) for inputs in self._encode(plane, sigma, placement))
 
     def level_255(self, frame: NDArray[np.uint8]) -> float | None:
-        """The noise level that a frame has, in 8-bit levels: as stated, or else estimated; None if nobody asks."""
-        if self._sigma is None:
-            return None
-        return estimate_noise(frame) if self.sigma_255 is None else self.sigma_255
+        """Return the noise level of a frame in 8-bit levels, as set or else estimated; None: not noise-conditioned.
+
+        Raises FrameError if the array is not a frame.
+        """
+        return estimate_noise(to_bgr(frame, self.color)[0]) if self.estimates else self.sigma_255
 
     @property
-    def is_told(self) -> bool:
-        """Whether the model is told a noise level; else `strength` blends its result with the frame."""
+    def is_conditioned(self) -> bool:
+        """Whether the model is noise-conditioned; else `strength` is at most 1."""
         return self._sigma is not None
 
     @property
     def estimates(self) -> bool:
-        """Whether the noise level is estimated: the model is told one, and none was stated."""
+        """Whether the noise level is estimated: the model is noise-conditioned, and `sigma_255` is None."""
         return self._sigma is not None and self.sigma_255 is None
 
     @property
@@ -129,50 +157,19 @@ class Denoiser:
     def fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The frame as the model sees it: resized where `sees_wh` says so, otherwise as it is.
 
-        frame: (H, W, 3) or (H, W) uint8. Raises FrameError if the array is not a frame.
+        frame: (H, W, 3), (H, W, 4) or (H, W) uint8. Raises FrameError if the array is not a frame.
         """
-        check_frame(frame)
+        check_frame(frame, alpha=True)
         if self.sees_wh is None:
             return frame
         return next(self.placement(frame.shape[0], frame.shape[1]).cut(frame))
 
     def placement(self, height: int, width: int) -> Placement:
         """How frames of that size meet the model: whole, resized or in tiles."""
-        return place(height, width, self.card.spatial, self._tile_pixels)
-
-    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: Level | None = None) -> Iterator[Inputs]:
-        """What the engine is to run for a frame: the inputs of one or more runs, each made when asked for.
-
-        Here the frame is checked, and its noise level estimated: once, however many runs there are.
-        """
-        check_frame(frame)
-        if frame.nbytes > self._largest:
-            self._largest = frame.nbytes
-            keep_freed(_FRAMES_KEPT * frame.nbytes)
-        if isinstance(sigma_255, np.ndarray) and sigma_255.ndim:
-            sigma_255 = self._map(sigma_255, frame)
-        level_255 = self.level_255(frame) if sigma_255 is None else sigma_255
-        if level_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
-            level_255 = level_255 * _GRAY_TOLD
-        sigma = self._in_range(level_255)
-        placement = self.placement(frame.shape[0], frame.shape[1])
-        info = self.engine.inputs[self._image_in.name]
-        return (
-            {self._image_in.name: encode_image(part, self._image_in, info), **level}
-            for plane in self._planes(frame)
-            for part, level in zip(placement.cut(plane), self._levels(sigma, placement), strict=False)
-        )
-
-    def finish(self, frame: NDArray[np.uint8], results: Iterable[Inputs]) -> NDArray[np.uint8]:
-        """The denoised frame, from the frame and the engine's results for `prepare(frame)`, taken one by one."""
-        placement = self.placement(frame.shape[0], frame.shape[1])
-        parts = (self._decode(result, placement.part_hw) for result in results)
-        clean = self._join(parts, placement, frame)
-        of_all = min(self.strength, 1.0)
-        return _blend(frame, clean, of_all * self.luma_strength, of_all * self.chroma_strength)
+        return place(height, width, self.card.spatial, self.tile_pixels)
 
     def _planes(self, frame: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-        """The frame in the model's colours: a gray model takes a colour frame's channels one by one."""
+        """The frame in the model's colors: a gray model takes a color frame's channels one by one."""
         if self._image_in.colour != "GRAY":
             yield frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
         elif frame.ndim == 2:
@@ -189,16 +186,42 @@ class Denoiser:
             )
         return part
 
-    def _join(
-        self, parts: Iterator[NDArray[np.uint8]], placement: Placement, frame: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]:
-        """Put the parts together and bring the result back to the frame's colours."""
-        if self._image_in.colour == "GRAY" and frame.ndim == 3:
-            return cv2.merge([placement.join(islice(parts, placement.count)) for _ in range(3)])
-        clean = placement.join(parts)
-        if clean.ndim == 3 and frame.ndim == 2:
-            return cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
-        return clean
+    def _encode(self, plane: NDArray[np.uint8], sigma: Level | None, placement: Placement) -> Iterator[Inputs]:
+        """The engine's inputs for each part of a plane, each made when asked for."""
+        image, info = self._image_in, self.engine.inputs[self._image_in.name]
+        for part, level in zip(placement.cut(plane), self._levels(sigma, placement), strict=False):
+            yield {image.name: encode_image(part, image, info), **level}
+
+    def _levels(self, sigma: Level | None, placement: Placement) -> Iterator[Inputs]:
+        """The input that holds the noise level of each part of a frame, if the model takes one."""
+        if self._sigma is None or sigma is None:
+            return repeat({})
+        name, info = self._sigma.name, self.engine.inputs[self._sigma.name]
+        if isinstance(sigma, np.ndarray):
+            return ({name: encode_levels(part, self._sigma, info)} for part in placement.cut(sigma, self._sigma.stride))
+        return repeat({name: level_tensor(sigma, self._sigma, info, placement.part_hw)})
+
+    def _level(self, frame: NDArray[np.uint8], given_255: Level | None) -> Level | None:
+        """The level to pass to the model, in the units of its card and within its range; None if it takes none.
+
+        given_255: for this frame alone, a number or a map; None: the one that is set, or an estimate.
+        """
+        level_255: Level | None
+        if isinstance(given_255, np.ndarray) and given_255.ndim:
+            level_255 = self._map(given_255, frame)
+        elif given_255 is not None:
+            self._require_conditioned()
+            given_255 = given_255.item() if isinstance(given_255, np.ndarray) else given_255
+            level_255 = _number("sigma_255", given_255, 0, _MAX_LEVEL_255)
+        else:
+            level_255 = estimate_noise(frame) if self.estimates else self.sigma_255
+        if level_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
+            level_255 = level_255 * _GRAY_FACTOR
+        if self._sigma is None or level_255 is None:
+            return None
+        low, high = self._sigma.value_range
+        sigma = level_255 * max(1.0, self.strength) / 255
+        return np.clip(sigma, low, high) if isinstance(sigma, np.ndarray) else min(max(sigma, low), high)
 
     def _map(self, levels_255: NDArray[Any], frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One level for each block of pixels, from one for each block or each pixel."""
@@ -209,59 +232,46 @@ class Denoiser:
         stride, (height, width) = self._sigma.stride, frame.shape[:2]
         small_hw = -(-height // stride), -(-width // stride)
         is_map = levels_255.dtype.kind in "fiu" and levels_255.shape in ((height, width), small_hw)
-        if not is_map or not np.isfinite(levels_255).all():
+        if not is_map or not (levels_255.min() >= 0 and levels_255.max() <= _MAX_LEVEL_255):  # not so with a NaN
             raise UsageError(
-                f"Expected sigma_255 to be a number, or finite levels of shape {(height, width)} or {small_hw}. "
-                f"Received: {levels_255.dtype} of shape {levels_255.shape}"
+                f"Expected sigma_255 to be a number, or levels in [0, {_MAX_LEVEL_255:g}] of shape "
+                f"{(height, width)} or {small_hw}. Received: {levels_255.dtype} of shape {levels_255.shape}"
             )
         levels_255 = levels_255.astype(np.float32, copy=False)
         return levels_255 if levels_255.shape == small_hw else shrink(levels_255, stride)
 
-    def _in_range(self, level_255: Level | None) -> Level | None:
-        """A level in the units of the card, as strong as stated, within the model's range; None if it takes none."""
-        if self._sigma is None or level_255 is None:
-            return None
-        low, high = self._sigma.value_range
-        sigma = level_255 * max(1.0, self.strength) / 255
-        return np.clip(sigma, low, high) if isinstance(sigma, np.ndarray) else min(max(sigma, low), high)
+    def _validated(self, name: str, value: Any) -> Any:
+        match name:
+            case "strength":
+                return _number(name, value, 0, math.inf if self.is_conditioned else 1)
+            case "luma_strength" | "chroma_strength":
+                return _number(name, value, 0, 1)
+            case "sigma_255" if value is not None:
+                sigma = self._require_conditioned()
+                return _number(name, value, 0, sigma.value_range[1] * 255 + 1e-6)
+            case "tile_pixels":
+                return _tile_pixels(self.card, value)
+        return super()._validated(name, value)
 
-    def _levels(self, sigma: Level | None, placement: Placement) -> Iterator[Inputs]:
-        """What tells the model the noise level of each part of a frame, if it takes one."""
-        if self._sigma is None or sigma is None:
-            return repeat({})
-        name, info = self._sigma.name, self.engine.inputs[self._sigma.name]
-        if isinstance(sigma, np.ndarray):
-            return ({name: encode_levels(part, self._sigma, info)} for part in placement.cut(sigma, self._sigma.stride))
-        return repeat({name: level_tensor(sigma, self._sigma, info, placement.part_hw)})
-
-    def _check_level(self, strength: float, sigma_255: float | None) -> None:
-        for name, value in (("strength", strength), ("sigma_255", sigma_255)):
-            if not isinstance(value, Real | None):
-                raise UsageError(f"Expected {name} to be a number. Received: {value!r}")
+    def _require_conditioned(self) -> TensorSpec:
+        """The tensor that takes a noise level. Raises UsageError if there is none."""
         if self._sigma is None:
-            if not 0 <= strength <= 1:
-                raise UsageError(
-                    f"Expected strength in [0, 1], as {self.card.name} is not told a noise level. Received: {strength}"
-                )
-            if sigma_255 is not None:
-                raise UsageError(f"{self.card.name} is not told a noise level: leave sigma_255 (--sigma) out")
-            return
-        if not (math.isfinite(strength) and strength >= 0):
-            raise UsageError(f"Expected strength of at least 0. Received: {strength}")
-        greatest_255 = self._sigma.value_range[1] * 255
-        if sigma_255 is not None and not 0 <= sigma_255 <= greatest_255 + 1e-6:
-            raise UsageError(f"Expected sigma_255 in [0, {greatest_255:g}]. Received: {sigma_255}")
+            raise UsageError(f"{self.card.name} is not noise-conditioned: leave sigma_255 (--sigma) out")
+        return self._sigma
 
 
-def _share(name: str, value: float | None) -> float:
-    """A share of the removed noise, as stated or all of it."""
-    if value is None:
-        return 1.0
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    """The value of a setting as a finite number within limits. Raises UsageError."""
     if not isinstance(value, Real):
         raise UsageError(f"Expected {name} to be a number. Received: {value!r}")
-    if not 0 <= value <= 1:
-        raise UsageError(f"Expected {name} in [0, 1]. Received: {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not (math.isfinite(number) and low <= number <= high):
+        limits = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"of at least {low:g}"
+        raise UsageError(f"Expected {name} {limits}. Received: {value!s:.80}")
+    return number
 
 
 def _blend(frame: NDArray[np.uint8], clean: NDArray[np.uint8], luma: float, chroma: float) -> NDArray[np.uint8]:

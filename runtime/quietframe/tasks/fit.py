@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, product
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quietframe.card import Spatial
 
 TILE_PIXELS = 5 * 2**20
-"""The most pixels that a denoiser of any size sees at once, unless told otherwise.
+"""The default limit on the pixels that a denoiser of any size sees at once.
 
 Half of a 4K frame with its overlap, or all that a five-megapixel camera sees. The camera models take 95 (nano, 8-bit
 integers) to 225 bytes (small, floats) for a pixel: this bounds them to 0.5 to 1.2 GB, and costs 4K video 1 to 5 % more
@@ -23,63 +23,9 @@ work. Far smaller ones overlap too much: of one megapixel each, camera-small's h
 """
 
 
-class Placement(Protocol):
-    """One way to fit frames of one size to a model. `cut` gives `count` parts, `join` undoes it.
-
-    Both go part by part, so that no more than one part and one result need be in memory.
-    """
-
-    @property
-    def count(self) -> int:
-        """How many parts there are."""
-        ...
-
-    @property
-    def part_hw(self) -> tuple[int, int]:
-        """Height and width of each part, and of the model's result for it."""
-        ...
-
-    def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
-        """(H, W) or (H, W, 3) in; contiguous parts of a size that the model takes out, each made when asked for.
-
-        stride: how many times smaller than the frame the plane is, and each part with it; see `shrink`.
-        """
-        ...
-
-    def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The model's results for the parts in, in their order; one picture of the frame's size out."""
-        ...
-
-
-@dataclass(frozen=True)
-class Pad:
-    """Pad below and to the right by reflection to the multiple that the model needs; crop afterwards."""
-
-    height: int
-    width: int
-    multiple: int
-    count: int = 1
-
-    @property
-    def part_hw(self) -> tuple[int, int]:
-        """The frame's size, padded."""
-        return _up(self.height, self.multiple), _up(self.width, self.multiple)
-
-    def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
-        """See `Placement`."""
-        yield _pad_to(plane, _by(self.part_hw, stride))
-
-    def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """See `Placement`."""
-        (part,) = parts
-        if part.shape[:2] == (self.height, self.width):
-            return part
-        return np.ascontiguousarray(part[: self.height, : self.width])
-
-
 @dataclass(frozen=True)
 class Resize:
-    """Resize the whole frame to the model's size, and its result back."""
+    """Resize the whole frame to the model's size, and its result back. `cut` and `join` as of `Tiles`."""
 
     height: int
     width: int
@@ -87,21 +33,27 @@ class Resize:
     count: int = 1
 
     def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
-        """See `Placement`."""
+        """See `Tiles`."""
         yield _resize(plane, _by(self.part_hw, stride))
 
     def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """See `Placement`."""
+        """See `Tiles`."""
         (part,) = parts
         return _resize(part, (self.height, self.width))
 
 
 @dataclass(frozen=True)
-class Tile:
+class Tiles:
     """Cut the frame into tiles of one size that overlap by twice the halo or more; keep each one's middle.
 
+    A single tile is the whole frame. What reaches beyond the frame is padded by reflection, below and to the right.
     What is kept equals what the model makes of the whole padded frame: the tiles begin at multiples of `multiple`,
     so that each pixel has the same place in them, and at the frame's border they end where the padded frame ends.
+
+    Attributes:
+        height, width: of the frame.
+        part_hw: height and width of each tile, and of the model's result for it.
+        halo, multiple: see `Spatial`.
     """
 
     height: int
@@ -116,7 +68,11 @@ class Tile:
         return len(self._starts(0)) * len(self._starts(1))
 
     def cut(self, plane: NDArray[Any], stride: int = 1) -> Iterator[NDArray[Any]]:
-        """See `Placement`."""
+        """Cut a plane into contiguous parts, each made when asked for: no more than one need be in memory.
+
+        plane: (H, W) or (H, W, 3). stride: how many times smaller than the frame the plane is, and each part with it;
+        see `shrink`.
+        """
         tile_h, tile_w = size_hw = _by(self.part_hw, stride)
         for start_hw in product(self._starts(0), self._starts(1)):
             top, left = _by(start_hw, stride)
@@ -124,13 +80,17 @@ class Tile:
             yield _pad_to(plane[top : top + tile_h, left : left + tile_w], size_hw)
 
     def join(self, parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """See `Placement`."""
+        """Join the model's results for the parts, taken one by one in their order, to a plane of the frame's size."""
         whole = None
         places = product(self._kept(0), self._kept(1))
         for part, ((top, row, row_end), (left, column, column_end)) in zip(parts, places, strict=True):
+            kept = part[row - top : row_end - top, column - left : column_end - left]
+            if kept.shape[:2] == (self.height, self.width):
+                whole = np.ascontiguousarray(kept)
+                continue
             if whole is None:
                 whole = np.empty((self.height, self.width, *part.shape[2:]), part.dtype)
-            whole[row:row_end, column:column_end] = part[row - top : row_end - top, column - left : column_end - left]
+            whole[row:row_end, column:column_end] = kept
         assert whole is not None  # there is at least one tile
         return whole
 
@@ -151,8 +111,11 @@ class Tile:
         return [(start, *span) for start, span in zip(starts, pairwise(borders), strict=True)]
 
 
+Placement = Resize | Tiles
+
+
 def is_resized(spatial: Spatial) -> bool:
-    """Whether a model with that card takes whole pictures of one size, so that others are resized."""
+    """Whether a model with that card takes whole images of one size, so that others are resized."""
     return spatial.kind == "fixed" and spatial.fit == "resize"
 
 
@@ -163,15 +126,15 @@ def place(height: int, width: int, spatial: Spatial, tile_pixels: int | None = N
     tile_pixels: at least `least_tile_pixels(spatial)`; a model of any size sees larger frames in tiles of at most so
     many pixels. None: it sees every frame whole.
     """
-    if spatial.kind == "any":
-        whole = Pad(height, width, spatial.multiple)
-        if tile_pixels is None or whole.part_hw[0] * whole.part_hw[1] <= tile_pixels:
-            return whole
-        return Tile(height, width, _tile_hw(whole.part_hw, spatial, tile_pixels), spatial.halo, spatial.multiple)
-    assert spatial.size_hw is not None  # the card was checked when it was built
-    if is_resized(spatial):
-        return Resize(height, width, spatial.size_hw)
-    return Tile(height, width, spatial.size_hw, spatial.halo)
+    if spatial.kind == "fixed":
+        assert spatial.size_hw is not None  # the card was checked when it was built
+        if is_resized(spatial):
+            return Resize(height, width, spatial.size_hw)
+        return Tiles(height, width, spatial.size_hw, spatial.halo)
+    part_hw = _up(height, spatial.multiple), _up(width, spatial.multiple)
+    if tile_pixels is not None and part_hw[0] * part_hw[1] > tile_pixels:
+        part_hw = _tile_hw(part_hw, spatial, tile_pixels)
+    return Tiles(height, width, part_hw, spatial.halo, spatial.multiple)
 
 
 def least_tile_pixels(spatial: Spatial) -> int | None:
@@ -238,7 +201,7 @@ def _pad_to(plane: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
 
 
 def _resize(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
-    """Resize by area when shrinking and linearly when growing; a picture of that size stays as it is."""
+    """Resize by area when shrinking and linearly when growing; an image of that size stays as it is."""
     height, width = size_hw
     if image.shape[:2] == size_hw:
         return np.ascontiguousarray(image)

@@ -11,10 +11,35 @@ from numpy.typing import NDArray
 
 from quietframe.card import TensorSpec
 from quietframe.engines import TensorInfo
+from quietframe.images import check_frame
+
+_TO_BGR = {("rgb", 3): cv2.COLOR_RGB2BGR, ("bgr", 4): cv2.COLOR_BGRA2BGR, ("rgb", 4): cv2.COLOR_RGBA2BGR}
+_FROM_BGR = {("rgb", 3): cv2.COLOR_BGR2RGB, ("bgr", 4): cv2.COLOR_BGR2BGRA, ("rgb", 4): cv2.COLOR_BGR2RGBA}
+
+
+def to_bgr(frame: NDArray[np.uint8], color: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Split a frame into what models see and its opacity.
+
+    frame: (H, W, 3) or (H, W, 4) uint8 in the order of `color`, `bgr` or `rgb`, or (H, W) uint8 gray.
+    Returns (H, W, 3) uint8 BGR or (H, W) gray, the frame itself where it already is that; and the alpha, (H, W) uint8,
+    or None. Raises FrameError if the array is not a frame.
+    """
+    check_frame(frame, alpha=True)
+    channels = frame.shape[2] if frame.ndim == 3 else 1
+    code = _TO_BGR.get((color, channels))
+    bgr = frame if code is None else cv2.cvtColor(frame, code)
+    return bgr, cv2.extractChannel(frame, 3) if channels == 4 else None
+
+
+def from_bgr(bgr: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, color: str) -> NDArray[np.uint8]:
+    """Bring a frame back to the caller's channels: the inverse of `to_bgr`."""
+    code = _FROM_BGR.get((color, 3 if alpha is None else 4)) if bgr.ndim == 3 else None
+    frame = bgr if code is None else cv2.cvtColor(bgr, code)
+    return frame if alpha is None else cv2.insertChannel(alpha, frame, 3)
 
 
 def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -> NDArray[Any]:
-    """Turn an 8-bit picture into the tensor that a model takes.
+    """Turn an 8-bit image into the tensor that a model takes.
 
     frame: (H, W, 3) uint8 BGR for a colour model, (H, W) uint8 for a gray one. Returns a tensor of batch size 1
     in the layout, colour order, value range and dtype of `spec` and `info`; the frame itself, without a copy,
@@ -37,7 +62,7 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
 
 
 def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDArray[np.uint8]:
-    """Turn a model's picture back into 8 bits, rounded and clipped: the inverse of `encode_image`.
+    """Turn a model's image back into 8 bits, rounded and clipped: the inverse of `encode_image`.
 
     tensor: of batch size 1. Returns (H, W, 3) uint8 BGR or (H, W) uint8 gray: a part of the tensor itself, without a
     copy, where that already fits.

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
+from importlib.util import find_spec
 from pathlib import Path
 
+from quietframe.engines import ENGINES
 from quietframe.errors import ModelLoadError
 
 ALIASES = {"camera": "camera-small", "digits": "digit-cnn", "digit-denoiser": "digit-unet"}
-"""Names of jobs, and the built-in model that is best at each: commands, defaults and the demonstration use these."""
+"""Short names, and the built-in model that each stands for: the best one for that task."""
 
 _FOLDER = Path(__file__).parent
-_SUFFIXES = (".tflite", ".onnx")
 
 
 def builtin_models() -> dict[str, Path]:
     """Names of the built-in models that can run here and their files, sorted.
 
-    A bare name stands for the int8 TFLite file; others are named in full (`camera-nano.fp32.onnx`). ONNX files are left
-    out where ONNX Runtime is not installed.
+    A bare name stands for the int8 TFLite file; others are named in full (`camera-nano.fp32.onnx`). Files whose
+    engine's package is not installed are left out.
     """
-    import importlib.util  # only here: opening a model should be quick
-
-    has_onnx = importlib.util.find_spec("onnxruntime") is not None
-    return {name: path for name, path in _files().items() if path.suffix != ".onnx" or has_onnx}
+    runs = {suffix for suffix, engine in ENGINES.items() if find_spec(engine.package)}
+    return {name: path for name, path in _files().items() if path.suffix in runs}
 
 
 def _files() -> dict[str, Path]:
-    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in _SUFFIXES)
+    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in ENGINES)
     return {path.name.removesuffix(".int8.tflite"): path for path in paths}
 
 
@@ -46,7 +46,7 @@ def find_model(model: str | Path) -> Path:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError as exc:  # a name that is too long, or a folder that may not be looked into
         raise ModelLoadError(f"{model}: cannot be read ({exc.strerror})") from exc
-    if is_file and path.suffix.lower() in _SUFFIXES:
+    if is_file and path.suffix.lower() in ENGINES:
         return path  # a file is meant, even if a built-in one has the same name
     known = _files()
     name = ALIASES.get(str(model), str(model))
@@ -56,20 +56,18 @@ def find_model(model: str | Path) -> Path:
         return path
     if is_folder:
         raise ModelLoadError(f"{path}: is a folder, expected {_expected_of(path)}")
-    import difflib  # only here: opening a model should be quick
-
     others = [other for other in (*known, *ALIASES) if other != str(model)]
     near = difflib.get_close_matches(str(model), others, n=1, cutoff=0.5)
-    if near and path.parent == Path() and path.suffix.lower() not in _SUFFIXES:
+    if near and path.parent == Path() and path.suffix.lower() not in ENGINES:
         raise ModelLoadError(f"unknown model {str(model)!r}: did you mean {near[0]!r}?")
     names = ", ".join(known) or "none"
     raise ModelLoadError(f"{model}: no such model file, nor a built-in model (there are: {names})")
 
 
 def _expected_of(folder: Path) -> str:
-    """What to name in place of a folder: of a training, the file that was exported from it."""
+    """What to pass instead of a folder: of a training, the file that was exported from it."""
     try:
-        exported = sorted(path for path in (folder / "export").iterdir() if path.suffix in _SUFFIXES)
+        exported = sorted(path for path in (folder / "export").iterdir() if path.suffix in ENGINES)
     except OSError:
         exported = []
     exported.sort(key=lambda path: not path.name.endswith(".int8.tflite"))

@@ -44,7 +44,7 @@ class Batches(ABC):
 
 @dataclass(frozen=True)
 class Sample:
-    """One held-out frame, for the proof of exported files.
+    """One held-out frame, for verifying exported files.
 
     Attributes:
         frame: what the model is given: (H, W, 3) BGR or (H, W) gray, uint8.
@@ -147,7 +147,7 @@ class Data(ABC, Generic[S]):
 
     @abstractmethod
     def held_out(self, recipe: Recipe, splits: S, macs_per_pixel: float, rng: np.random.Generator) -> Sequence[Sample]:
-        """Draw noisy validation frames to prove files on."""
+        """Draw noisy validation frames to verify files on."""
 
     @abstractmethod
     def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:

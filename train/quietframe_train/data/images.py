@@ -1,4 +1,4 @@
-"""Images of one size in memory, with their classes: what digits and whole pictures have in common."""
+"""Images of one size in memory, with their classes: what digits and resized images have in common."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class ImageBatches(Batches):
 
 
 class ImageData(Data[ImageSplits]):
-    """What digits and whole pictures have in common."""
+    """What digits and resized images have in common."""
 
     noise_type: ClassVar[type] = ImageCorruption
     augmentation: Augmentation | None

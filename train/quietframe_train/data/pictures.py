@@ -79,7 +79,7 @@ class PictureData(ImageData):
 def load_pictures(
     folder: str | Path, data: PictureData, *, fold: int = 0, classify: bool = False, limit: int | None = None
 ) -> ImageSplits:
-    """Read every picture below a folder and split them into training, validation and test.
+    """Read every image below a folder and split them into training, validation and test.
 
     Pictures with the same pixels are one group, and a group falls on one side whole (unless `data.split` is
     `file`). The groups of each class are shuffled with `data.split_seed` and dealt out to as many folds as

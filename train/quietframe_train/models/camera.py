@@ -48,7 +48,7 @@ def camera_unet(
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
     x = fake_quantized(conv(frame, widths[0], "down0_0", activate=False, constraint=ZeroMean()), _FIRST, "down0_0")
     x = fake_quantized(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
-    x = unet(x, widths, encoder_convs, decoder_convs, fake_quantize=True, level=level)
+    x = unet(x, widths, encoder_convs, decoder_convs, fake_quantize=True, level=level, gains=True)
     x = layers.Conv2D(12, last_kernel, padding="same", kernel_initializer="zeros", name="residual")(x)
     x = layers.Multiply(name="scaled")([fake_quantized(x, _RESIDUAL, "residual"), scale])
     x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits

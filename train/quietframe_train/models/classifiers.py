@@ -1,4 +1,4 @@
-"""The classifiers: a picture of one size in, a score for each class out."""
+"""The classifiers: an image of one size in, a score for each class out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def small_cnn(
 
     Args:
         classes: how many scores.
-        side, channels: of the picture; gray with 1 channel, BGR with 3.
+        side, channels: of the image; gray with 1 channel, BGR with 3.
         widths: channels of each level; each halves the size. What is left is averaged for each channel.
         dropout: share of the averages left out in training.
 
@@ -57,7 +57,7 @@ def small_cnn(
 def denoise_and_classify() -> keras.Model:
     """`dense_autoencoder` and `dense_classifier` as one model: each is a layer of it, by its own name.
 
-    Input shape: (batch, 28, 28, 1), [0, 1]. Outputs: the denoised picture, of the same shape, and (batch, 10)
+    Input shape: (batch, 28, 28, 1), [0, 1]. Outputs: the denoised image, of the same shape, and (batch, 10)
     probabilities.
     """
     image = keras.Input((28, 28, 1), name="image")

@@ -1,4 +1,4 @@
-"""Denoisers for whole colour pictures of one size."""
+"""Denoisers for whole colour images of one size."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def color_unet(
     encoder_convs: Sequence[int] = (1, 2, 3, 3),
     decoder_convs: Sequence[int] = (1, 2, 2),
 ) -> keras.Model:
-    """`unet` on the pixel-unshuffled picture, with a sigmoid at its end.
+    """`unet` on the pixel-unshuffled image, with a sigmoid at its end.
 
     Args:
         side: height and width in pixels, a multiple of 2^len(widths).

@@ -1,4 +1,4 @@
-"""The digit denoisers: 28×28 gray pictures in [0, 1] in, the same out."""
+"""The digit denoisers: 28×28 gray images in [0, 1] in, the same out."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from quietframe_train.layers import FakeQuantization, PixelShuffle, RangeLimit
 
 _WAY_UP = 2.5
 _SUM = 6.0
+_GAIN = 6.0
 _LAST = 6.0  # what ReLU6 lets through
 
 
@@ -22,6 +23,7 @@ def unet(
     *,
     fake_quantize: bool = False,
     level: Any = None,
+    gains: bool = False,
 ) -> Any:
     """Features of an image at its own size, from the first linear features of it.
 
@@ -42,6 +44,9 @@ def unet(
             rounded, too: a tenth of the noise is a tenth of these features, and nothing else keeps them above a step.
         level: features of the noise level, (batch, height / 2, width / 2, widths[1]): added to the first features of
             the second level.
+        gains: multiply the first skip by gains that the second level finds for each feature and place. The features
+            are linear filters of the image; what they find is kept on a leaf and removed on a wall, as wavelet
+            shrinkage does (Donoho and Johnstone 1994).
 
     Returns (batch, height, width, widths[0]).
     """
@@ -55,6 +60,10 @@ def unet(
                 x = layers.Add(name="conditioned")([x, level])
         skips.append(x)
     for depth in range(len(widths) - 2, -1, -1):
+        if gains and depth == 0:
+            gain = layers.Conv2D(4 * widths[0], 1, bias_initializer="ones", name="gain")(x)
+            gain = PixelShuffle(2, name="gain_shuffle")(fake_quantized(gain, _GAIN, "gain"))
+            skips[0] = fake_quantized(layers.Multiply(name="gained")([skips[0], gain]), _SUM, "gained")
         x = layers.Conv2D(4 * widths[depth], 1, use_bias=False, name=f"up{depth}")(x)
         x = layers.BatchNormalization(name=f"up{depth}_bn")(x)
         x = fake_quantized(x, _WAY_UP, f"up{depth}") if fake_quantize else x
@@ -74,7 +83,7 @@ def fake_quantized(x: Any, limit: float, name: str) -> Any:
 
 
 def conv(x: Any, width: int, name: str, *, strides: int = 1, activate: bool = True, constraint: Any = None) -> Any:
-    """A 3×3 convolution, batch normalization and, unless told otherwise, ReLU6."""
+    """A 3×3 convolution, batch normalization and, unless switched off, ReLU6."""
     x = layers.Conv2D(
         width, 3, strides=strides, padding="same", use_bias=False, kernel_constraint=constraint, name=name
     )(x)

@@ -1,0 +1,239 @@
+"""The preview's addresses. Imported when the server starts: they need the extra `serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from anyio import create_task_group
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from quietframe.controls import MAX_STRENGTH, Controls
+from quietframe.errors import UsageError
+from quietframe.preview.server import Bell, Form, Pair, Pictures
+
+MAX_CLIENTS = 8
+MAX_FPS = 30
+MAX_BODY_BYTES = 1024
+MAX_CHANGES_PER_S = 30
+
+_IN_FLIGHT = 2  # pictures on their way to a page: one is drawn while the next one travels
+_STATE_PERIOD_S = 1.0
+_STATS_AGE_S = 0.5  # younger figures are sent again: many clients cost the loop no more than one
+_BOUNDARY = "frame"
+_PAGE = {
+    "/": ("index.html", "text/html"),
+    "/preview.css": ("preview.css", "text/css"),
+    "/preview.js": ("preview.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+Stats = Callable[[], Mapping[str, Any]]
+
+
+class App:
+    """Serve the page, its WebSocket, and addresses for other programs.
+
+    `/live` is the page's WebSocket. The server sends the state as text, each second and when it changes, and pictures
+    as binary messages (`Pair.message`); the page answers `shown` to each picture, and at most two are on their way.
+    `POST /controls` takes a JSON object with any of strength, model and paused.
+    """
+
+    def __init__(self, pictures: Pictures, controls: Controls, stats: Stats) -> None:
+        self._pictures = pictures
+        self._controls = controls
+        self._stats = stats
+        self._latest_stats: Mapping[str, Any] = {}
+        self._stats_s = -_STATS_AGE_S
+        self._changed = Bell()
+        self._changes_s: deque[float] = deque(maxlen=MAX_CHANGES_PER_S)
+        self._clients = 0
+
+    def starlette(self) -> Starlette:
+        """Return the app with its routes."""
+        routes = [
+            *(Route(path, _file(*what)) for path, what in _PAGE.items()),
+            WebSocketRoute("/live", self._live),
+            Route("/controls", self._control, methods=["POST"]),
+            Route("/stats.json", self._stats_json),
+            Route("/snapshot.jpg", self._snapshot_jpg),
+            Route("/snapshot.zip", self._snapshot_zip),
+            Route("/stream.mjpg", self._stream),
+            Route("/healthz", _health),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: _error})
+
+    async def _live(self, socket: WebSocket) -> None:
+        try:
+            with self._place():
+                await socket.accept()
+                credit = asyncio.BoundedSemaphore(_IN_FLIGHT)
+                async with create_task_group() as group:
+                    group.start_soon(self._send_pictures, socket, credit)
+                    group.start_soon(self._send_state, socket)
+                    polite = await _take_answers(socket, credit)
+                    group.cancel_scope.cancel()
+                if not polite:
+                    await socket.close(1008, "expected: shown, once for each picture")
+        except HTTPException as exc:
+            await socket.send_denial_response(_error(socket, exc))
+
+    async def _send_pictures(self, socket: WebSocket, credit: asyncio.Semaphore) -> None:
+        with suppress(WebSocketDisconnect):
+            async for _, message in self._newest("message", credit):
+                await socket.send_bytes(message)
+
+    async def _send_state(self, socket: WebSocket) -> None:
+        with suppress(WebSocketDisconnect):
+            while True:
+                await socket.send_text(json.dumps(self._state(), allow_nan=False))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), _STATE_PERIOD_S)
+
+    async def _newest(self, form: Form, credit: asyncio.Semaphore | None = None) -> AsyncIterator[tuple[Pair, bytes]]:
+        """Yield the newest pair each time, none twice, at most `MAX_FPS` a second; with `credit`, one for each."""
+        pair: Pair | None = None
+        due_s = 0.0
+        while True:
+            if credit is not None:
+                await credit.acquire()
+            if not await self._pictures.newer(pair):
+                return
+            pair, encoded = await self._pictures.encoded(form)
+            yield pair, encoded
+            now_s = time.monotonic()
+            due_s = max(due_s + 1 / MAX_FPS, now_s)  # a picture that was late does not delay the next one
+            await asyncio.sleep(due_s - now_s)
+
+    async def _control(self, request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise HTTPException(415, "Expected the content type application/json")
+        body = b""
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    raise HTTPException(413, f"Expected at most {MAX_BODY_BYTES} bytes")
+        except ClientDisconnect as exc:
+            raise HTTPException(400, "the request broke off") from exc
+        now_s = time.monotonic()
+        if len(self._changes_s) == MAX_CHANGES_PER_S and now_s - self._changes_s[0] < 1:
+            raise HTTPException(429, f"Expected at most {MAX_CHANGES_PER_S} changes a second", {"Retry-After": "1"})
+        try:
+            settings = self._controls.change(**_changes(body))
+        except UsageError as exc:
+            raise HTTPException(400, str(exc)) from exc
+        self._changes_s.append(now_s)
+        self._changed.ring()
+        return JSONResponse(asdict(settings))
+
+    async def _stats_json(self, request: Request) -> Response:
+        return JSONResponse(self._state())
+
+    async def _snapshot_jpg(self, request: Request) -> Response:
+        _, jpeg = await self._snapshot("after_jpeg")
+        return Response(jpeg, media_type="image/jpeg")
+
+    async def _snapshot_zip(self, request: Request) -> Response:
+        pair, pngs = await self._snapshot("png_pair")
+        headers = {"Content-Disposition": f'attachment; filename="quietframe-{pair.index:06d}.zip"'}
+        return Response(pngs, media_type="application/zip", headers=headers)
+
+    async def _snapshot(self, form: Form) -> tuple[Pair, bytes]:
+        if self._pictures.newest is None:
+            raise HTTPException(503, "no frame has come yet", {"Retry-After": "1"})
+        return await self._pictures.encoded(form)
+
+    async def _stream(self, request: Request) -> Response:
+        """Answer with Motion JPEG: a part for each frame, without an end."""
+        media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+        if request.method == "HEAD":
+            return Response(media_type=media_type)
+
+        async def parts() -> AsyncIterator[bytes]:
+            async for pair, jpeg in self._newest("after_jpeg"):
+                size = f"Content-Length: {len(jpeg)}\r\nX-Frame: {pair.index}"
+                yield f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n{size}\r\n\r\n".encode() + jpeg + b"\r\n"
+
+        return _Stay(self._place(), parts(), media_type=media_type)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Take one of the places for clients that stay. Raises HTTPException when there is none."""
+        if self._clients >= MAX_CLIENTS:
+            raise HTTPException(503, f"{MAX_CLIENTS} clients watch already: close one", {"Retry-After": "5"})
+        self._clients += 1
+        try:
+            yield
+        finally:
+            self._clients -= 1
+
+    def _state(self) -> Mapping[str, Any]:
+        now_s = time.monotonic()
+        if now_s - self._stats_s >= _STATS_AGE_S:
+            self._latest_stats, self._stats_s = self._stats(), now_s
+        settings = {"settings": asdict(self._controls.settings), "models": self._controls.models}
+        return {**self._latest_stats, **settings, "most_strength": MAX_STRENGTH, "clients": self._clients}
+
+
+class _Stay(StreamingResponse):
+    """Stream an answer without an end, which takes a place."""
+
+    def __init__(self, place: AbstractContextManager[None], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+async def _take_answers(socket: WebSocket, credit: asyncio.BoundedSemaphore) -> bool:
+    """Receive until the page leaves. Returns False if it sent what it may not."""
+    while (message := await socket.receive())["type"] == "websocket.receive":
+        try:
+            if message.get("text") != "shown":
+                return False
+            credit.release()
+        except ValueError:  # more often than there were pictures
+            return False
+    return True
+
+
+def _changes(body: bytes) -> dict[str, Any]:
+    """Parse the changes in a request's body; `Controls` validates their values. Raises UsageError."""
+    try:
+        changes = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise UsageError("Expected a JSON object") from exc
+    known = ("strength", "model", "paused")
+    if not isinstance(changes, dict) or not changes or None in changes.values() or not changes.keys() <= set(known):
+        raise UsageError(f"Expected a JSON object with any of {', '.join(known)}. Received: {changes!r}")
+    return changes
+
+
+def _file(name: str, media_type: str) -> Callable[[Request], Response]:
+    content = files(__package__).joinpath("page", name).read_bytes()
+    return lambda request: Response(content, media_type=media_type)
+
+
+async def _health(request: Request) -> Response:
+    return JSONResponse({"ok": True})
+
+
+def _error(connection: Any, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    return JSONResponse({"error": exc.detail}, exc.status_code, exc.headers)

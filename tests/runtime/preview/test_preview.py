@@ -1,0 +1,819 @@
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import cv2
+import numpy as np
+import pytest
+from chromium import wait_for
+from preview_loop import Loop, blend, numbered_frames
+
+from quietframe.controls import Controls, Settings
+from quietframe.errors import OutputError, UsageError
+from quietframe.preview import Preview, server
+from quietframe.sources import Frame
+
+PATHS = ["/", "/preview.css", "/preview.js", "/icon.svg", "/stats.json", "/snapshot.jpg", "/snapshot.zip", "/healthz"]
+TOKEN = "a-token-for-tests"
+
+
+def same(frame: Frame, settings: Settings) -> np.ndarray:
+    return frame.pixels
+
+
+@pytest.fixture
+def loop(serve: None) -> Iterator[Loop]:
+    with Loop(numbered_frames(), blend) as running:
+        wait_for(lambda: running.processed)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def standing(serve: None) -> Iterator[Loop]:
+    """One for all tests that change nothing."""
+    with Loop(numbered_frames(), blend) as running:
+        wait_for(lambda: running.processed)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def locked(serve: None) -> Iterator[Loop]:
+    """One for all, with a token."""
+    with Loop(numbered_frames(), blend, token=TOKEN) as running:
+        wait_for(lambda: running.processed)
+        yield running
+
+
+def port_of(loop: Loop) -> int:
+    port = urlsplit(loop.preview.url).port
+    assert port
+    return port
+
+
+def ask(
+    loop: Loop, path: str, method: str = "GET", body: Any = None, **headers: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(loop), timeout=10)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): text for name, text in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def post(loop: Loop, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    status, _, answer = ask(loop, "/controls", "POST", data, **({"Content_Type": "application/json"} | headers))
+    return status, json.loads(answer)
+
+
+def watch(loop: Loop, query: str = "", **options: Any) -> Any:
+    from websockets.sync.client import connect
+
+    return connect(f"ws://127.0.0.1:{port_of(loop)}/live{query}", compression=None, max_size=None, **options)
+
+
+def refused(loop: Loop, query: str = "", **options: Any) -> int:
+    """The status that a WebSocket was refused with."""
+    from websockets.exceptions import InvalidStatus
+
+    with pytest.raises(InvalidStatus) as caught, watch(loop, query, **options):
+        pass
+    return int(caught.value.response.status_code)
+
+
+def next_picture(client: Any, timeout_s: float = 10) -> tuple[int, np.ndarray, np.ndarray]:
+    """The next picture's index, before and after; what is told of the state meanwhile is left out."""
+    while isinstance(message := client.recv(timeout_s), str):
+        pass
+    index, length = int.from_bytes(message[:4], "big"), int.from_bytes(message[4:8], "big")
+    before, after = (cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_UNCHANGED)
+                     for part in (message[8 : 8 + length], message[8 + length :]))  # fmt: skip
+    return index, before, after
+
+
+def next_state(client: Any, timeout_s: float = 10) -> dict[str, Any]:
+    """The next state; pictures on the way are answered."""
+    while not isinstance(message := client.recv(timeout_s), str):
+        client.send("shown")
+    return dict(json.loads(message))
+
+
+class Stream:
+    """A client of /stream.mjpg."""
+
+    def __init__(self, loop: Loop, receive_buffer: int | None = None) -> None:
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(10)
+        self.socket.connect(("127.0.0.1", port_of(loop)))
+        self.socket.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        self._file = self.socket.makefile("rb")
+
+    def head(self) -> bytes:
+        return b"".join(iter(self._file.readline, b"\r\n"))
+
+    def part(self) -> tuple[int, bytes]:
+        """A frame's index and JPEG."""
+        head = self.head()
+        size, index = (int(re.search(rb"%s: (\d+)" % name, head)[1]) for name in (b"Content-Length", b"X-Frame"))  # type: ignore[index]
+        jpeg = self._file.read(size)
+        assert self._file.readline() == b"\r\n"
+        return index, jpeg
+
+    def close(self) -> None:
+        self._file.close()
+        self.socket.close()
+
+
+def plain(address: str, **options: Any) -> Preview:
+    return Preview(address, **options)
+
+
+def begin(preview: Preview) -> None:
+    preview.begin(dict, Controls(Settings(), ["a"]))
+
+
+# ---- The address
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080/"),
+        ("9000", "http://127.0.0.1:9000/"),
+        (":9000", "http://127.0.0.1:9000/"),
+        ("localhost", "http://127.0.0.1:8080/"),
+        ("LocalHost:81", "http://127.0.0.1:81/"),
+        ("127.3.2.1", "http://127.3.2.1:8080/"),
+        ("[::1]:8080", "http://[::1]:8080/"),
+        ("[::1]", "http://[::1]:8080/"),
+    ],
+)
+def test_the_loopback_needs_no_token(address: str, url: str) -> None:
+    assert plain(address).url == url
+
+
+@pytest.mark.parametrize("address", ["192.168.7.9:8080", "camera.example", "[2001:db8::5]:80", "0.0.0.0:0", "[::]"])
+def test_every_other_address_has_a_token_of_its_own(address: str) -> None:
+    tokens = {parse_qs(urlsplit(plain(address).url).query)["token"][0] for _ in range(3)}
+    assert len(tokens) == 3
+    assert all(len(token) >= 20 for token in tokens)
+
+
+def test_the_link_of_all_addresses_names_one_that_can_be_opened() -> None:
+    assert urlsplit(plain("0.0.0.0:8080").url).hostname not in (None, "0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "host:port", "host:", "host:70000", "::1", "[::1", "a b:80", "host/path", "me@host", "1:2:3", "h?x", "-1"],
+)
+def test_an_address_that_cannot_be_understood_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"Expected an address as in 127\.0\.0\.1:8080") as caught:
+        plain(address)
+    assert repr(address) in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["", "short", "with blanks in it", "ümlaut-token", "a;b;c;d;e;f", "line\nbreak-12"])
+def test_a_token_that_fits_into_no_link_is_refused(token: str) -> None:
+    with pytest.raises(UsageError, match="token of at least 8 letters"):
+        plain("127.0.0.1:0", token=token)
+
+
+def test_a_port_in_use_is_one_line(standing: Loop) -> None:
+    with pytest.raises(OutputError, match=rf"^127\.0\.0\.1:{port_of(standing)}: the port is in use: choose another$"):
+        begin(plain(f"127.0.0.1:{port_of(standing)}"))
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("192.0.2.1:0", "not an address of this machine"), ("nowhere.invalid:0", "no such address")],
+)
+def test_an_address_of_another_machine_is_one_line(serve: None, address: str, reason: str) -> None:
+    with pytest.raises(OutputError, match=reason) as caught:
+        begin(plain(address))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "starlette", "websockets"])
+def test_a_missing_extra_is_named(serve: None, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from quietframe.controls import *; "
+    code += "from quietframe.preview import Preview; Preview('127.0.0.1:0').begin(dict, Controls(Settings(), []))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtraError" in done.stderr
+    assert "is not installed: pip install 'quietframe[serve]'" in done.stderr
+
+
+def test_without_a_start_nothing_of_the_server_is_imported() -> None:
+    code = "import sys; from quietframe.preview import Preview; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"starlette", "uvicorn", "websockets", "anyio", "h11"} & set(done.stdout.split())
+
+
+def test_the_page_is_part_of_the_package() -> None:
+    folder = files("quietframe.preview").joinpath("page")
+    text = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in
+            ("index.html", "preview.css", "preview.js", "icon.svg")}  # fmt: skip
+    namespace = 'xmlns="http://www.w3.org/2000/svg"'
+    outside = [
+        name for name, content in text.items() if re.search(r"(https?:)?//[a-z]", content.replace(namespace, ""))
+    ]
+    assert outside == [], "the page asks no other host for anything"
+
+
+# ---- What it costs the loop
+
+
+def test_writing_costs_microseconds_and_encodes_nothing(loop: Loop) -> None:
+    frame = Frame(np.zeros((1080, 1920, 3), np.uint8), 0, 0)
+    preview = plain("127.0.0.1:0")
+    start_s = time.perf_counter()
+    for _ in range(2000):
+        preview.write(frame, frame.pixels)
+    assert (time.perf_counter() - start_s) / 2000 < 100e-6
+    assert pictures_made(loop) == set()
+
+
+def pictures_made(loop: Loop) -> set[str]:
+    """The forms that the newest pair was encoded in."""
+    return set(vars(loop.preview._pictures.newest)) & {"after_jpeg", "message", "png_pair"}
+
+
+def test_every_frame_is_encoded_once_for_all_and_never_in_the_loop_s_thread(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, np.ndarray]] = []  # the arrays are kept: no other one can take their place in memory
+    threads = set()
+    encode = server._encode
+
+    def spy(suffix: str, pixels: np.ndarray) -> bytes:
+        seen.append((suffix, pixels))
+        threads.add(threading.current_thread().name)
+        return encode(suffix, pixels)
+
+    monkeypatch.setattr(server, "_encode", spy)
+    stream = Stream(loop)
+    stream.head()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(watch(loop)) for _ in range(3)]
+        for _ in range(10):
+            stream.part()
+            for client in clients:
+                next_picture(client)
+                client.send("shown")
+    stream.close()
+    assert len(seen) >= 20
+    assert len({(suffix, id(pixels)) for suffix, pixels in seen}) == len(seen)
+    assert threads == {"preview-encoder_0"}
+    wait_for(lambda: json.loads(ask(loop, "/stats.json")[2])["clients"] == 0)
+    time.sleep(0.1)
+    count = len(seen)
+    time.sleep(0.3)
+    assert len(seen) == count, "nobody looks, and it goes on encoding"
+
+
+# ---- Pictures
+
+
+def test_both_halves_belong_to_the_same_frame(serve: None) -> None:
+    with Loop(numbered_frames(), same, period_s=0.002) as loop, watch(loop) as client:
+        indices = []
+        for _ in range(40):
+            index, before, after = next_picture(client)
+            client.send("shown")
+            assert np.all(before == 255 * (index % 2))
+            assert np.all(after == before)
+            indices.append(index)
+    assert indices == sorted(set(indices))
+
+
+def test_gray_frames_are_shown_too(serve: None) -> None:
+    frames = (Frame(np.full((8, 10), 77, np.uint8), index, 0) for index in range(10**9))
+    with Loop(frames, same) as loop, watch(loop) as client:
+        _, before, after = next_picture(client)
+        assert before.shape == after.shape == (8, 10)
+
+
+def test_no_more_than_thirty_pictures_a_second(serve: None) -> None:
+    with Loop(numbered_frames(), same, period_s=0.002) as loop, watch(loop) as client:
+        next_picture(client)
+        client.send("shown")
+        start_s, count = time.monotonic(), 0
+        while time.monotonic() < start_s + 1:
+            next_picture(client)
+            client.send("shown")
+            count += 1
+        assert 10 < count <= 32
+
+
+def test_a_page_that_does_not_answer_gets_two_pictures_and_then_the_newest(loop: Loop) -> None:
+    with watch(loop) as slow, watch(loop) as quick:
+        first = [next_picture(slow)[0] for _ in range(2)]
+        start = loop.processed
+        quick_indices = []
+        while loop.processed < start + 30:
+            quick_indices.append(next_picture(quick)[0])
+            quick.send("shown")
+        with pytest.raises(TimeoutError):
+            next_picture(slow, 0.2)
+        newest = loop.processed
+        slow.send("shown")
+        index = next_picture(slow)[0]
+    assert len(quick_indices) > 10, "one slow page slows the others"
+    assert index >= newest - 1 > first[1] + 20, "an old picture waited for the slow page"
+
+
+@pytest.mark.parametrize("words", [["shown"] * 5, ["bring"], [b"shown"], [b"\x00" * 9]])
+def test_a_page_that_talks_out_of_turn_is_shown_the_door(loop: Loop, words: list[str | bytes]) -> None:
+    from websockets.exceptions import ConnectionClosed
+
+    loop.controls.change(paused=True)
+    with watch(loop) as client, pytest.raises(ConnectionClosed) as caught:  # perhaps before the last word
+        for word in words:
+            client.send(word)
+        for _ in range(9):
+            client.recv(10)
+    assert caught.value.rcvd is not None and caught.value.rcvd.code == 1008
+
+
+def test_a_large_message_is_not_taken_in(standing: Loop) -> None:
+    from websockets.exceptions import ConnectionClosed
+
+    with watch(standing) as client:
+        client.send("x" * 100_000)
+        with pytest.raises(ConnectionClosed) as caught:
+            for _ in range(9):
+                client.recv(10)
+    assert caught.value.rcvd is not None and caught.value.rcvd.code == 1009
+
+
+def test_motion_jpeg_for_other_programs(standing: Loop) -> None:
+    stream = Stream(standing)
+    head = stream.head()
+    assert b" 200 " in head
+    assert b"content-type: multipart/x-mixed-replace; boundary=frame" in head.lower()
+    parts = [stream.part() for _ in range(8)]
+    stream.close()
+    assert [index for index, _ in parts] == sorted({index for index, _ in parts})
+    pixels = cv2.imdecode(np.frombuffer(parts[-1][1], np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (48, 64, 3)
+    assert np.all(np.abs(pixels.astype(int) - 63) <= 2), "it is the clean picture"
+
+
+def test_opencv_plays_the_stream(standing: Loop) -> None:
+    capture = cv2.VideoCapture(f"{standing.preview.url}stream.mjpg", cv2.CAP_FFMPEG)
+    try:
+        shapes = {capture.read()[1].shape for _ in range(5)}
+    finally:
+        capture.release()
+    assert shapes == {(48, 64, 3)}
+
+
+def test_a_program_that_reads_slowly_gets_fewer_pictures_not_old_ones(serve: None) -> None:
+    with Loop(numbered_frames((640, 480), noisy=True), same) as loop:
+        stream = Stream(loop, receive_buffer=32 * 1024)
+        stream.head()
+        time.sleep(2)
+        newest = loop.processed - 1
+        indices = [stream.part()[0] for _ in range(12)]
+        stream.close()
+    assert newest > 20
+    old = [index for index in indices if index < newest - 1]
+    assert len(old) <= 4, f"{indices} at {newest}: that much lay waiting"
+
+
+def test_the_stream_s_head_is_there_without_its_body(standing: Loop) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(standing), timeout=10)
+    connection.request("HEAD", "/stream.mjpg")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"")
+    assert answer.headers["Content-Type"].startswith("multipart/x-mixed-replace")
+    connection.request("GET", "/stats.json")  # on the same connection: it is free again
+    assert json.loads(connection.getresponse().read())["clients"] == 0
+    connection.close()
+
+
+def test_snapshot_jpg_is_the_clean_picture(standing: Loop) -> None:
+    status, headers, body = ask(standing, "/snapshot.jpg")
+    assert (status, headers["Content-Type"]) == (200, "image/jpeg")
+    assert np.all(np.abs(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR).astype(int) - 63) <= 2)
+
+
+def test_a_snapshot_holds_both_pictures_of_one_frame_without_loss(serve: None) -> None:
+    rng = np.random.default_rng(1)
+    given: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def note(frame: Frame, settings: Settings) -> np.ndarray:
+        after = 255 - frame.pixels
+        given[frame.index] = frame.pixels, after
+        return after
+
+    frames = (Frame(rng.integers(0, 256, (40, 50, 3), np.uint8), index, 0) for index in range(10**9))
+    with Loop(frames, note) as loop:
+        wait_for(lambda: loop.processed > 3)
+        _, headers, body = ask(loop, "/snapshot.zip")
+    archive = zipfile.ZipFile(io.BytesIO(body))
+    found = re.fullmatch(r'attachment; filename="quietframe-(\d{6})\.zip"', headers["Content-Disposition"])
+    assert found
+    assert archive.namelist() == [f"frame-{found[1]}-before.png", f"frame-{found[1]}-after.png"]
+    for name, pixels in zip(archive.namelist(), given[int(found[1])], strict=True):
+        decoded = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize("path", ["/snapshot.jpg", "/snapshot.zip"])
+def test_before_the_first_frame_there_is_no_snapshot(serve: None, path: str) -> None:
+    with Loop(iter(()), same) as loop:
+        status, _, body = ask(loop, path)
+    assert status == 503
+    assert json.loads(body) == {"error": "no frame has come yet"}
+
+
+# ---- Figures and controls
+
+
+def test_stats_are_the_loop_s_with_the_settings(serve: None) -> None:
+    more = {"fps": 29.9, "temperature_c": None, "what_is_new": [1, "ü"]}
+    with Loop(numbered_frames(), blend, more_stats=lambda: more) as loop:
+        told = json.loads(ask(loop, "/stats.json")[2])
+    assert more.items() <= told.items()
+    assert told["settings"] == {"strength": 1.0, "model": "camera-nano", "paused": False}
+    assert told["models"] == ["camera-nano", "none"]
+    assert told["most_strength"] == 2
+    assert told["clients"] == 0
+
+
+def test_the_loop_is_asked_twice_a_second_at_most(serve: None) -> None:
+    asked: list[float] = []
+
+    def stats() -> dict[str, Any]:
+        asked.append(time.monotonic())
+        return {}
+
+    with Loop(numbered_frames(), blend, more_stats=stats) as loop:
+        for _ in range(30):
+            ask(loop, "/stats.json")
+    assert np.all(np.diff(asked) >= 0.5)
+    assert asked
+
+
+def test_the_state_comes_by_itself_and_at_once_when_something_changes(loop: Loop) -> None:
+    with watch(loop) as client:
+        assert next_state(client)["settings"]["strength"] == 1
+        start_s = time.monotonic()
+        assert next_state(client)["settings"]["strength"] == 1
+        assert 0.5 < time.monotonic() - start_s < 3
+        post(loop, {"strength": 1.5})
+        start_s = time.monotonic()
+        assert next_state(client)["settings"]["strength"] == 1.5
+        assert time.monotonic() - start_s < 0.5
+
+
+def test_a_change_shows_in_the_next_frames(loop: Loop) -> None:
+    with watch(loop) as client:
+        for strength in (2.0, 0.0, 1.5):
+            assert post(loop, {"strength": strength})[0] == 200
+            for _ in range(4):  # two were on their way
+                after = next_picture(client)[2]
+                client.send("shown")
+            assert np.all(np.abs(after.astype(int) - 63 * strength) <= 2)
+
+
+def test_several_changes_in_one(loop: Loop) -> None:
+    status, answer = post(loop, {"strength": 2, "model": "none", "paused": True})
+    assert (status, answer) == (200, {"strength": 2.0, "model": "none", "paused": True})
+    assert loop.controls.settings == Settings(2.0, "none", True)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"strength": 2.1}, r"Expected strength in \[0, 2\]"),
+        ({"strength": -0.1}, r"Expected strength in \[0, 2\]"),
+        ({"strength": "2"}, "Expected strength to be a number"),
+        ({"strength": True}, "Expected strength to be a number"),
+        ({"strength": None}, "Expected a JSON object with any of"),
+        (b'{"strength": NaN}', "Expected strength in"),
+        (b'{"strength": Infinity}', "Expected strength in"),
+        (b'{"strength": 1e999}', "Expected strength in"),
+        (b'{"strength": %s}' % (b"9" * 900), "Expected strength in"),
+        ({"model": "../../etc/passwd"}, "Expected model to be one of"),
+        ({"model": ["camera-nano"]}, "Expected model to be one of"),
+        ({"model": {}}, "Expected model to be one of"),
+        ({"paused": 1}, "Expected paused to be true or false"),
+        ({"strength": 2, "paused": "yes"}, "Expected paused"),
+        ({"strength": 2, "frames": 9}, "Expected a JSON object with any of strength, model, paused"),
+        ({}, "Expected a JSON object"),
+        ([], "Expected a JSON object"),
+        ("strength", "Expected a JSON object"),
+        (b"", "Expected a JSON object"),
+        (b"strength=2", "Expected a JSON object"),
+        (b"\xff\xfe", "Expected a JSON object"),
+        (b"[" * 1024, "Expected a JSON object"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_changes_nothing(standing: Loop, body: Any, reason: str) -> None:
+    before = standing.controls.settings
+    status, answer = post(standing, body)
+    assert status == 400
+    assert list(answer) == ["error"]
+    assert re.search(reason, answer["error"])
+    assert "\n" not in answer["error"]
+    assert standing.controls.settings == before
+
+
+def test_a_body_has_a_bound_with_its_length_stated_and_without(standing: Loop) -> None:
+    body = b'{"strength": 2, "model": "' + b"x" * 2000 + b'"}'
+    assert post(standing, body)[0] == 413
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(standing), timeout=10)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/controls", iter([body[:700], body[700:]]), headers, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_only_json_is_taken_as_no_foreign_form_can_send_it(standing: Loop, content_type: str) -> None:
+    assert post(standing, {"strength": 2}, Content_Type=content_type)[0] == 415
+    assert standing.controls.settings.strength == 1
+
+
+def test_changes_have_a_greatest_rate(loop: Loop) -> None:
+    start_s = time.monotonic()
+    answers = [post(loop, {"strength": 1 + number / 100}) for number in range(31)]
+    if time.monotonic() - start_s > 1:
+        pytest.skip("this machine is too slow to ask too fast")
+    assert [status for status, _ in answers] == [200] * 30 + [429]
+    assert "at most 30 changes a second" in answers[-1][1]["error"]
+    assert loop.controls.settings.strength == 1.29
+    time.sleep(1.1)
+    assert post(loop, {"strength": 2})[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+def test_controls_are_changed_by_post_alone(standing: Loop, method: str) -> None:
+    status, _, body = ask(standing, "/controls", method, b'{"strength": 2}', Content_Type="application/json")
+    assert status == 405
+    assert json.loads(body)["error"]
+    assert standing.controls.settings.strength == 1
+
+
+# ---- Who may come in
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/stream.mjpg", "/controls", "/nothing"])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8080", "10.1.2.3", "", "[::1", "a@localhost@b"],
+)
+def test_another_host_name_is_refused_everywhere(standing: Loop, path: str, host: str) -> None:
+    status, _, body = ask(standing, path, "POST" if path == "/controls" else "GET", Host=host)
+    assert status in (400, 403)  # 400: not even HTTP
+    if status == 403:
+        assert "not a name or address of this machine" in json.loads(body)["error"]
+
+
+def test_this_machine_s_own_names_are_let_in(standing: Loop) -> None:
+    name = socket.gethostname()
+    for host in (
+        "localhost",
+        "LOCALHOST:80",
+        "127.0.0.1:8080",
+        "[::1]:8080",
+        name,
+        f"{name.partition('.')[0]}.local:1",
+    ):
+        assert ask(standing, "/stats.json", Host=host)[0] == 200, host
+
+
+def test_the_address_that_was_asked_for_is_let_in(serve: None) -> None:
+    with Loop(numbered_frames(), blend, address="0.0.0.0:0", token=TOKEN) as loop:
+        assert ask(loop, "/healthz", Host="127.0.0.1")[0] == 200
+        connection = http.client.HTTPConnection("127.0.0.2", port_of(loop), timeout=10)  # so it says itself in Host
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert ask(loop, "/healthz", Host="127.0.0.2")[0] == 403  # that is not where this one came in
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:1", "ftp://{host}", "http://{host}.evil.example"]
+)
+def test_a_foreign_page_can_neither_change_nor_watch(standing: Loop, origin: str) -> None:
+    origin = origin.format(host=f"127.0.0.1:{port_of(standing)}")
+    assert post(standing, {"strength": 2}, Origin=origin) == (403, {"error": "asked for by a page of another site"})
+    assert standing.controls.settings.strength == 1
+    assert refused(standing, origin=origin) == 403
+
+
+def test_its_own_page_can(loop: Loop) -> None:
+    origin = f"http://127.0.0.1:{port_of(loop)}"
+    assert post(loop, {"strength": 2}, Origin=origin)[0] == 200
+    with watch(loop, origin=origin) as client:
+        assert next_state(client)["settings"]["strength"] == 2
+
+
+def test_a_foreign_host_name_opens_no_websocket(standing: Loop) -> None:
+    assert refused(standing, additional_headers={"Host": "evil.example"}) in (400, 403)
+
+
+@pytest.mark.parametrize("query", ["", "?token=", "?token=wrong-token", f"?token={TOKEN}x", "?token=%C3%BC%00", "?x=1"])
+@pytest.mark.parametrize("path", [*PATHS[:-1], "/stream.mjpg", "/controls", "/nothing"])
+def test_without_the_token_nothing_is_told(locked: Loop, path: str, query: str) -> None:
+    status, headers, body = ask(locked, path + query, "POST" if path == "/controls" else "GET")
+    assert status == 401
+    assert "open the link" in json.loads(body)["error"]
+    assert "Set-Cookie" not in headers
+
+
+@pytest.mark.parametrize("query", ["", "?token=wrong"])
+def test_without_the_token_no_websocket_opens(locked: Loop, query: str) -> None:
+    assert refused(locked, query) == 401
+    assert refused(locked, query, additional_headers={"Cookie": f"quietframe-{port_of(locked)}=wrong"}) == 401
+
+
+def test_health_is_told_to_all(locked: Loop) -> None:
+    status, _, body = ask(locked, "/healthz")
+    assert (status, json.loads(body)) == (200, {"ok": True})
+
+
+def test_the_link_is_answered_with_a_cookie_that_opens_everything(locked: Loop) -> None:
+    parts = urlsplit(locked.preview.url)
+    assert parts.query == f"token={TOKEN}"
+    status, headers, _ = ask(locked, f"{parts.path}?{parts.query}")
+    assert status == 200
+    cookie, *attributes = headers["Set-Cookie"].split("; ")
+    assert set(attributes) == {"Path=/", "HttpOnly", "SameSite=Strict"}
+    for path in PATHS:
+        status, headers, _ = ask(locked, path, Cookie=cookie)
+        assert status == 200
+        assert "Set-Cookie" not in headers
+    assert post(locked, {"strength": 2}, Cookie=cookie)[0] == 200
+    with watch(locked, additional_headers={"Cookie": f"other=1; {cookie}"}) as client:
+        next_picture(client)
+    with watch(locked, f"?token={TOKEN}") as client:
+        next_picture(client)
+
+
+def test_the_cookie_of_another_preview_on_this_machine_opens_nothing(locked: Loop) -> None:
+    assert ask(locked, "/", Cookie=f"quietframe-{port_of(locked) + 1}={TOKEN}")[0] == 401
+
+
+def test_other_sites_show_the_picture_by_a_link_with_the_token_alone(locked: Loop) -> None:
+    cookie = f"quietframe-{port_of(locked)}={TOKEN}"
+    policies = [
+        ask(locked, path, Cookie=cookie)[1]["Cross-Origin-Resource-Policy"]
+        for path in ("/snapshot.jpg", f"/snapshot.jpg?token={TOKEN}")
+    ]
+    assert policies == ["same-origin", "cross-origin"]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nothing", "/controls"])
+def test_every_answer_carries_the_security_headers(standing: Loop, locked: Loop, path: str) -> None:
+    answers = [ask(standing, path), ask(locked, path), ask(standing, path, Host="evil.example")]
+    for _, headers, _ in answers:
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert "Access-Control-Allow-Origin" not in headers
+        assert "Server" not in headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/page/index.html", "/index.html", "/server.py",
+        "//etc/passwd", "/preview.css/../server.py", "/..%2fserver.py", "/snapshot.zip/etc/passwd", "/\x00",
+    ],
+)  # fmt: skip
+def test_no_file_of_the_device_can_be_reached(standing: Loop, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", port_of(standing)), timeout=10) as raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert re.match(rb"HTTP/1\.1 40[04] ", answer)
+    assert b"root:" not in answer
+    assert b"import" not in answer
+
+
+# ---- Limits
+
+
+def test_eight_clients_and_no_more(loop: Loop) -> None:
+    stream = Stream(loop)
+    stream.head()
+    with ExitStack() as stack:
+        pages = [stack.enter_context(watch(loop)) for _ in range(7)]
+        assert refused(loop) == 503
+        status, headers, body = ask(loop, "/stream.mjpg")
+        assert (status, headers["Retry-After"]) == (503, "5")
+        assert json.loads(body) == {"error": "8 clients watch already: close one"}
+        assert ask(loop, "/stats.json")[0] == 200
+        pages.pop().close()
+        wait_for(lambda: json.loads(ask(loop, "/stats.json")[2])["clients"] == 7)
+        next_picture(stack.enter_context(watch(loop)))
+    stream.close()
+
+
+def test_whoever_leaves_gives_the_place_back_though_no_frame_comes(loop: Loop) -> None:
+    stream = Stream(loop)
+    stream.head()
+    with watch(loop) as page:
+        next_picture(page)
+        loop.trouble = "the camera is gone"
+        stream.close()
+        page.socket.shutdown(socket.SHUT_RDWR)  # without a word
+        wait_for(lambda: json.loads(ask(loop, "/stats.json")[2])["clients"] == 0)
+
+
+def test_a_request_that_breaks_off_harms_nobody(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    port = port_of(loop)
+    for text in (
+        "POST /controls HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{",
+        "GET / HTTP/1.1\r\nHost: localh",
+        "\x16\x03\x01 no HTTP at all\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+            raw.sendall(text.encode())
+            time.sleep(0.1)
+    time.sleep(0.2)
+    assert ask(loop, "/healthz")[0] == 200
+    assert loop.controls.settings.strength == 1
+    assert caplog.messages == [], "they come up in the terminal, where the loop's own lines belong"
+
+
+# ---- The end
+
+
+def test_closing_sends_all_away_and_gives_the_port_back(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    from websockets.exceptions import ConnectionClosed
+
+    port = port_of(loop)
+    stream = Stream(loop)
+    stream.head()
+    stream.part()
+    with watch(loop) as page, watch(loop):
+        next_picture(page)
+        start_s = time.monotonic()
+        loop.preview.close()
+        assert time.monotonic() - start_s < 3
+        assert loop.preview._thread is not None and not loop.preview._thread.is_alive()
+        with pytest.raises(ConnectionClosed):
+            for _ in range(9):
+                page.recv(5)
+    stream.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    again = plain(f"127.0.0.1:{port}")
+    begin(again)
+    again.close()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("end", [Preview.close, Preview.discard])
+def test_ending_what_was_never_started_or_has_ended_does_nothing(serve: None, end: Callable[[Preview], None]) -> None:
+    preview = plain("127.0.0.1:0")
+    end(preview)
+    preview = plain("127.0.0.1:0")
+    begin(preview)
+    end(preview)
+    end(preview)
+
+
+def test_a_loop_that_writes_on_after_the_end_is_not_harmed(loop: Loop) -> None:
+    with watch(loop) as client:
+        next_picture(client)
+        loop.preview.close()
+        count = loop.processed
+        wait_for(lambda: loop.processed > count + 5)
+
+
+def test_the_encoder_gives_way_to_the_model(loop: Loop) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("threads have a niceness of their own on Linux alone")
+    ask(loop, "/snapshot.jpg")
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    (encoder,) = loop.preview._pictures._encoder._threads
+    assert encoder.native_id is not None
+    assert os.getpriority(os.PRIO_PROCESS, encoder.native_id) > own

@@ -1,0 +1,151 @@
+"""What denoisers and classifiers share: `batch`, `with`, `repr`, pickling; and the list of models."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import quietframe as qf
+from quietframe.errors import FrameError, UsageError
+from quietframe.tasks.base import ModelTask
+
+MakeModel = Callable[..., Path]
+
+
+def random_frame(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(params=["denoiser", "classifier", "denoise_classifier"])
+def task(request: pytest.FixtureRequest) -> Any:
+    kind, options = {
+        "denoiser": (qf.Denoiser, {"strength": 1.5}),
+        "classifier": (qf.Classifier, {}),
+        "denoise_classifier": (qf.DenoiseClassifier, {}),
+    }[request.param]
+    return kind(request.getfixturevalue(f"{request.param}_file"), color="rgb", **options)
+
+
+def comparable(result: Any) -> Any:
+    """A result as something that compares by value."""
+    return result.tolist() if isinstance(result, np.ndarray) else (result.label, result.scores, str(vars(result)))
+
+
+def test_a_batch_gives_what_its_frames_give_one_by_one(task: Any) -> None:
+    frames = [random_frame(12, 16, 3), random_frame(9, 30), random_frame(28, 28, 4)]
+    assert [comparable(result) for result in task.batch(frames)] == [comparable(task(frame)) for frame in frames]
+    assert len(task.batch(iter(frames))) == 3
+    assert task.batch([]) == []
+    for shape in ((3, 8, 8, 3), (2, 8, 8)):
+        assert len(task.batch(random_frame(*shape))) == shape[0]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (8, 8, 4), (8, 8)])
+def test_a_frame_is_no_batch(task: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(FrameError, match=r"Expected several frames\. Received: one of shape \(8, 8"):
+        task.batch(random_frame(*shape))
+
+
+def test_a_closed_model_says_so(task: Any) -> None:
+    frame = random_frame(28, 28, 3)
+    with task as entered:
+        assert entered is task
+        task(frame)
+    assert repr(task).endswith(", closed>")
+    for use in (lambda: task(frame), lambda: task.engine):
+        with pytest.raises(UsageError, match=r"^<.*, closed>: open the model again to use it$"):
+            use()
+    task.close()
+
+
+def test_closing_frees_the_engine(blur_file: Path) -> None:
+    denoise = qf.Denoiser(blur_file)
+    engine = weakref.ref(denoise.engine)
+    denoise(random_frame(8, 8, 3))
+    denoise.close()
+    assert engine() is None
+
+
+def test_repr_says_what_the_model_is_and_how_it_is_set(make_model: MakeModel, classifier_file: Path) -> None:
+    denoise = qf.Denoiser(make_model(size_hw=(8, 12), sigma=True), strength=0.5)
+    denoise.sigma_255 = 20
+    assert repr(denoise) == (
+        "<Denoiser tiny-denoise fp32, 12x8 resize, strength=0.5, sigma_255=20.0, luma_strength=1.0, "
+        "chroma_strength=1.0, tile_pixels=None, color='bgr'>"
+    )
+    assert repr(qf.Classifier(classifier_file)) == "<Classifier tiny-classify fp32, 28x28 resize, color='bgr'>"
+    assert ", any size, " in repr(qf.Denoiser("camera-nano"))
+
+
+@pytest.mark.parametrize("copied", [lambda task: pickle.loads(pickle.dumps(task)), copy.copy, copy.deepcopy])
+def test_a_pickled_task_gives_the_same(task: Any, copied: Callable[[Any], Any]) -> None:
+    frame = random_frame(28, 28, 3)
+    again = copied(task)
+    assert again.engine is not task.engine
+    assert repr(again) == repr(task)
+    assert comparable(again(frame)) == comparable(task(frame))
+
+
+def test_pickling_keeps_settings_cards_and_paths(
+    make_model: MakeModel, tiny_models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path and a card beside the worker's reach: both must hold in another folder."""
+    make_model("mine", blur=True, carries_card=False)
+    (tmp_path / "stated.json").write_text(tiny_models.TinyModel(blur=True).card().to_json(), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    denoise = qf.Denoiser("mine.tflite", card="stated.json", threads=3, tile_pixels=1000)
+    denoise.strength, denoise.chroma_strength = 0.5, 0.25
+    pickled = pickle.dumps(denoise)
+    (tmp_path / "stated.json").unlink()
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickled)
+    assert (again.strength, again.chroma_strength, again.tile_pixels) == (0.5, 0.25, 1000)
+    assert again.card == denoise.card
+
+
+def test_a_built_in_model_is_pickled_by_its_name() -> None:
+    """Another machine has it in another folder."""
+    pickled = pickle.dumps(qf.Denoiser("camera"))
+    assert b"camera" in pickled
+    assert str(Path(qf.__file__).parent).encode() not in pickled
+
+
+def test_another_process_can_use_what_was_pickled(denoiser_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "task.pickle").write_bytes(pickle.dumps(qf.Denoiser(denoiser_file, sigma_255=7)))
+    code = """
+import pickle, sys, numpy as np
+denoise = pickle.load(open(sys.argv[1], "rb"))
+print(denoise(np.zeros((4, 4, 3), np.uint8)).max())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "task.pickle"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "7\n"
+
+
+def test_an_open_engine_cannot_be_pickled(denoiser_file: Path) -> None:
+    denoise = qf.Denoiser(qf.Denoiser(denoiser_file).engine)
+    with pytest.raises(UsageError, match="was made from an open engine: make it from a name or a path to pickle it"):
+        pickle.dumps(denoise)
+
+
+def test_a_task_alone_does_nothing(denoiser_file: Path) -> None:
+    alone: ModelTask[Any] = ModelTask(denoiser_file, threads=1, card=None, color="bgr")
+    with pytest.raises(NotImplementedError):
+        alone(random_frame(4, 4, 3))
+
+
+def test_models_gives_the_cards_of_the_built_in_models() -> None:
+    cards = qf.models()
+    assert list(cards) == list(qf.builtin_models())
+    assert cards["camera-nano"] == qf.Denoiser("camera-nano").card
+    assert {"denoise", "classify"} <= {card.task for card in cards.values()}
