@@ -68,7 +68,7 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, s
 def browser() -> Iterator[Any]:
     """A Chromium; the test fails if a page of it reports an error. Skips where there is none."""
     pytest.importorskip("websockets", reason="driving Chromium needs websockets")
-    chromium = _load("live/preview/chromium.py")
+    chromium = _load("preview/chromium.py")
     if chromium.PROGRAM is None:
         pytest.skip("no Chromium is installed: apt install chromium")
     with chromium.Browser() as running:

@@ -75,7 +75,7 @@ UNET = {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (1,)}
 
 def test_every_tensor_that_a_camera_model_computes_has_a_range() -> None:
     """One that has none gets the converter's, least to greatest: of what is removed that cost 0.2 dB at sigma 5."""
-    computed = {"down0_0_bn", "gated", "up0_bn", "up0_add", "out0_0_relu"}
+    computed = {"down0_0_bn", "gated", "gain", "gained", "up0_bn", "up0_add", "out0_0_relu"}
     keras.utils.set_random_seed(0)
     built = camera_unet(**UNET)
     rng = np.random.default_rng(0)
