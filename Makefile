@@ -12,8 +12,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 UV := $(shell command -v uv 2>/dev/null)
 LOCK := requirements-dev.lock
 BIN := .venv/bin
-# For tests that measure no time: a file to a core.
+# A file to a core, but for what measures time and memory.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
+MEASURING := tests/runtime/test_limits.py tests/runtime/test_light.py tests/benchmarks/test_trust.py
+# What shows that the base dependencies are enough: every import, the command line, the built-in models.
+SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)
 
 MODELS := camera-nano camera-small camera-base
 PHOTOS := photos
@@ -39,21 +42,20 @@ demo: .venv/.base  ## Install the base package into .venv and run `quietframe de
 
 install: .venv/.dev  ## Install everything for development into .venv, in the versions of requirements-dev.lock
 
-test: install test-wheel  ## Run the tests: the base wheel's in a clean environment, then all in .venv
-	$(BIN)/python -m pytest $(PARALLEL) tests/train tests/export
-	$(BIN)/python -m pytest --ignore tests/train --ignore tests/export
+test: install test-wheel  ## Run the tests: a few of the base wheel in a clean environment, then all in .venv
+	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %)
+	$(BIN)/python -m pytest $(MEASURING)
 
-test-wheel: .venv/.dev  ## Build the wheel and run tests/runtime on it, with its base dependencies alone
+test-wheel: .venv/.dev  ## Build the wheel and run a few tests on it, with its base dependencies alone
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
 	$(call make_venv,.venv-wheel)
 	$(call install,.venv-wheel) --constraint $(LOCK) dist/*.whl pytest hypothesis
-	.venv-wheel/bin/python -P -m pytest -m "not long" tests/runtime
+	.venv-wheel/bin/python -P -m pytest $(SMOKE)
 
 # Without what measures time: it would measure the tracer.
 coverage: install  ## Run the tests that measure no time, and hold the coverage to the floor of pyproject.toml
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term --cov-report=xml \
-		--ignore tests/runtime/test_limits.py --ignore tests/runtime/test_light.py --ignore tests/benchmarks/test_trust.py
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term --cov-report=xml $(MEASURING:%=--ignore %)
 
 check: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from quietframe_train.layers import FakeQuantization, PixelShuffle, PixelUnshuffle, RangeLimit, ZeroMean
+from quietframe_train.layers import FakeQuantization, PixelShuffle, PixelUnshuffle, RangeLimit, SplitLuma
 from quietframe_train.macs import count_macs
 from quietframe_train.models import BUILDERS, GEOMETRIES
 from quietframe_train.models.digits import latent_autoencoder
@@ -204,14 +204,21 @@ def test_the_last_features_have_steps_in_training():
     assert np.abs(finer - np.rint(finer)).max() > 0.1
 
 
-def test_most_first_filters_see_no_even_colour():
+def test_first_filters_see_luma_or_chroma_and_most_no_even_colour():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 12, 16)).astype(np.float32)
-    bound = np.asarray(ZeroMean()(kernel))
-    answers = PixelUnshuffle(2)(np.full((1, 6, 6, 3), [0.2, 0.5, 0.9], np.float32))
-    centre = np.asarray(keras.ops.conv(answers, bound, padding="valid"))[0, 0, 0]
-    assert np.abs(centre[:12]).max() < 1e-5
-    assert np.array_equal(bound[..., 12:], kernel[..., 12:])
-    np.testing.assert_allclose(ZeroMean()(bound), bound, atol=1e-6)
+    bound = np.asarray(SplitLuma()(kernel))
+
+    def answers(frame):
+        return np.asarray(keras.ops.conv(PixelUnshuffle(2)(frame), bound, padding="valid"))[0, 0, 0]
+
+    noise = np.random.default_rng(1).normal(size=(1, 6, 6, 3)).astype(np.float32)
+    gray = np.repeat(noise.mean(-1, keepdims=True), 3, axis=-1)
+    assert np.abs(answers(gray)[8:]).max() < 1e-5
+    assert np.abs(answers(noise - gray)[:8]).max() < 1e-5
+    assert np.abs(answers(gray)[:8]).min() > 0.01
+    even = np.abs(answers(np.full((1, 6, 6, 3), [0.2, 0.5, 0.9], np.float32)))
+    assert np.flatnonzero(even > 1e-5).tolist() == [3, 7, 11, 15]
+    np.testing.assert_allclose(SplitLuma()(bound), bound, atol=1e-6)
 
 
 @pytest.mark.parametrize("block", [2, 3])

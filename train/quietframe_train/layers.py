@@ -121,27 +121,21 @@ class FakeQuantization(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("quietframe")
-class ZeroMean(keras.constraints.Constraint):
-    """A kernel constraint: most filters ignore an even colour, so that their outputs hold detail alone.
+class SplitLuma(keras.constraints.Constraint):
+    """A kernel constraint: half of the filters see luma alone, the others chroma alone, and most of both only detail.
 
-    8 bits that also carry how bright a pixel is have few steps left for the noise on it. The last quarter of the
-    filters is free: near black and white, where noise is clipped, brightness tells.
+    A filter that mixes luma and chroma keeps or removes both together, and cameras leave other noise in each. Detail:
+    three of four filters ignore an even colour, as 8 bits that also carry how bright a pixel is have few steps left
+    for the noise on it. Every fourth is free: near black and white, where noise is clipped, brightness tells.
 
     The kernel is one of (height, width, planes · colours, filters) on a frame, as it is or taken apart by
-    `PixelUnshuffle`.
-
-    Args:
-        colours: channels of the frame.
+    `PixelUnshuffle`. Luma is the mean of the colours here, chroma what is left of each.
     """
 
-    def __init__(self, colours: int = 3) -> None:
-        self.colours = colours
-
     def __call__(self, kernel: Any) -> Any:
-        bound = kernel.shape[-1] * 3 // 4
-        planes = ops.reshape(kernel[..., :bound], (-1, self.colours, bound))
-        centred = planes - ops.mean(planes, axis=0, keepdims=True)
-        return ops.concatenate([ops.reshape(centred, (*kernel.shape[:-1], bound)), kernel[..., bound:]], axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"colours": self.colours}
+        filters = kernel.shape[-1]
+        planes = ops.reshape(kernel, (-1, 3, filters))
+        luma = ops.mean(planes, axis=1, keepdims=True)
+        planes = ops.where(ops.arange(filters) < filters // 2, luma, planes - luma)
+        detail = planes - ops.mean(planes, axis=0, keepdims=True)
+        return ops.reshape(ops.where(ops.arange(filters) % 4 < 3, detail, planes), kernel.shape)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, ZeroMean
+from quietframe_train.layers import PixelShuffle, PixelUnshuffle, SplitLuma
 from quietframe_train.models.unet import conv, fake_quantized, unet
 
 _FIRST = 6.0  # the first features reach about so far, in deviations
@@ -46,7 +46,7 @@ def camera_unet(
     level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(_hidden(sigma, "level_hidden"))
     gate, scale = _factors(layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name="level_mean")(sigma))
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
-    x = fake_quantized(conv(frame, widths[0], "down0_0", activate=False, constraint=ZeroMean()), _FIRST, "down0_0")
+    x = fake_quantized(conv(frame, widths[0], "down0_0", activate=False, constraint=SplitLuma()), _FIRST, "down0_0")
     x = fake_quantized(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
     x = unet(x, widths, encoder_convs, decoder_convs, fake_quantize=True, level=level, gains=True)
     x = layers.Conv2D(12, last_kernel, padding="same", kernel_initializer="zeros", name="residual")(x)
