@@ -122,11 +122,12 @@ class FakeQuantization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("quietframe")
 class SplitLuma(keras.constraints.Constraint):
-    """A kernel constraint: half of the filters see luma alone, the others chroma alone, and most of both only detail.
+    """A kernel constraint: half of the filters see luma alone, the others chroma alone.
 
-    A filter that mixes luma and chroma keeps or removes both together, and cameras leave other noise in each. Detail:
-    three of four filters ignore an even colour, as 8 bits that also carry how bright a pixel is have few steps left
-    for the noise on it. Every fourth is free: near black and white, where noise is clipped, brightness tells.
+    A filter that mixes luma and chroma keeps or removes both together, and cameras leave other noise in each. Of
+    those of luma, three quarters ignore an even brightness: 8 bits that also carry how bright a pixel is have few steps
+    left for the noise on it. The last quarter is free, as noise is clipped near black and white, and so is chroma,
+    which varies less.
 
     The kernel is one of (height, width, planes · colours, filters) on a frame, as it is or taken apart by
     `PixelUnshuffle`. Luma is the mean of the colours here, chroma what is left of each.
@@ -138,4 +139,4 @@ class SplitLuma(keras.constraints.Constraint):
         luma = ops.mean(planes, axis=1, keepdims=True)
         planes = ops.where(ops.arange(filters) < filters // 2, luma, planes - luma)
         detail = planes - ops.mean(planes, axis=0, keepdims=True)
-        return ops.reshape(ops.where(ops.arange(filters) % 4 < 3, detail, planes), kernel.shape)
+        return ops.reshape(ops.where(ops.arange(filters) < filters * 3 // 8, detail, planes), kernel.shape)
