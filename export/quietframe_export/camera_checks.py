@@ -29,11 +29,7 @@ _GRADIENT_LEVELS = (64.0, 192.0)
 FAINT_GROUP = "sigma 5"
 
 _MAX_SHIFT_255 = 0.5
-_MAX_SHIFT_SMALL_255 = 1.25  # of frames darker or brighter than middle gray
 _MAX_RESIDUAL_255 = 2.0
-_MAX_RESIDUAL_SMALL_255 = 4.0
-_SMALL_MACS = 5000.0  # a pixel; models below see too little of a flat field to average more of its noise, and have
-# too few weights to tell exactly where noise is clipped
 _MAX_PATTERN_255 = 0.25
 _MAX_BANDING_255 = 0.5  # 8 bits alone make 0.29 of a slope
 _MIN_CLEAN_DB = 42.0
@@ -93,16 +89,13 @@ def _check_flat(denoise: Denoiser, rng: np.random.Generator) -> Iterator[Check]:
         errors.append(np.stack(results).astype(np.float32) - level)
     means = np.array([of_level.mean(axis=(0, 1, 2)) for of_level in errors])  # (levels, channels)
     residual = max(float(of_level.std(axis=(1, 2)).max()) for of_level in errors)
-    small = denoise.card.macs_per_pixel < _SMALL_MACS
-    most = _MAX_RESIDUAL_SMALL_255 if small else _MAX_RESIDUAL_255
     pattern = max(_pattern_255(of_level, denoise.card.spatial.multiple) for of_level in errors)
     name = f"flat, sigma {SIGMA_255:g}"
     middle = FLAT_LEVELS.index(_MIDDLE)
     for where, some in (("middle gray", means[middle : middle + 1]), ("dark and bright", np.delete(means, middle, 0))):
-        limit = _MAX_SHIFT_SMALL_255 if small and len(some) > 1 else _MAX_SHIFT_255
-        yield Check(f"{name}, {where}: shift of the mean, levels", float(np.abs(some).max()), limit)
-        yield Check(f"{name}, {where}: colour shift, levels", float(np.ptp(some, axis=1).max()), limit)
-    yield Check(f"{name}: residual deviation, levels", residual, most)
+        yield Check(f"{name}, {where}: shift of the mean, levels", float(np.abs(some).max()), _MAX_SHIFT_255)
+        yield Check(f"{name}, {where}: colour shift, levels", float(np.ptp(some, axis=1).max()), _MAX_SHIFT_255)
+    yield Check(f"{name}: residual deviation, levels", residual, _MAX_RESIDUAL_255)
     yield Check(f"{name}: fixed pattern, levels", pattern, _MAX_PATTERN_255)
 
 

@@ -69,7 +69,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path, digit
         folder = runs / name
         if not folder.exists():
             recipe = RECIPES[name]
-            data = photo_folder if recipe.kind == "photos" else digit_file
+            data = photo_folder if recipe.data.kind == "photos" else digit_file
             recipe = recipe.with_phases(batch=batch) if batch else recipe
             quietframe_train.train(recipe, data=data, out=folder, epochs=epochs, limit=limit, seed=5)
         return folder

@@ -246,7 +246,7 @@ def test_a_terminal_gets_a_bar(tmp_path, mnist_npz):
 def small_recipes(monkeypatch):
     """The recipes of whole pictures, at 32 pixels a side."""
     for name, recipe in RECIPES.items():
-        if recipe.kind != "pictures":
+        if recipe.data.kind != "pictures":
             continue
         options = {**recipe.model.options, "side": 32}
         small = replace(recipe, model=ModelConfig(recipe.model.builder, options), data=replace(recipe.data, side=32))
@@ -256,7 +256,7 @@ def small_recipes(monkeypatch):
 ARTEFACTS = {"model.keras", "recipe.json", "history.csv", "metrics.json", "loss.png", "samples.png", "main.weights.h5"}
 
 
-@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.kind == "digits" and not r.parts])
+@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.data.kind == "digits" and not r.parts])
 def test_every_digit_recipe_trains_from_the_command_line(run_cli, tmp_path, mnist_npz, name):
     out = tmp_path / "run"
     code, stdout, err = run_cli(
@@ -270,7 +270,7 @@ def test_every_digit_recipe_trains_from_the_command_line(run_cli, tmp_path, mnis
     assert not list(out.glob("*part*"))
 
 
-@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.kind == "pictures"])
+@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.data.kind == "pictures"])
 def test_every_picture_recipe_trains_from_the_command_line(run_cli, tmp_path, picture_folder, small_recipes, name):
     out = tmp_path / "run"
     code, stdout, err = run_cli("train", name, "--data", picture_folder, "--out", out, "--epochs", 1)

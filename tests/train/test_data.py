@@ -34,7 +34,7 @@ def test_photographs_need_a_folder():
 
 @pytest.mark.parametrize("name", ["digit-classifier", "camera-nano", "image-classifier"])
 def test_the_hash_is_of_what_trains_and_validates(name, mnist_npz, photo_folder, picture_folder):
-    path = {"digits": mnist_npz, "photos": photo_folder, "pictures": picture_folder}[RECIPES[name].kind]
+    path = {"digits": mnist_npz, "photos": photo_folder, "pictures": picture_folder}[RECIPES[name].data.kind]
     whole = load(name, path, seed=1).sha256
     assert whole == load(name, path, seed=1).sha256
     assert whole != load(name, path, seed=1, limit=10 if name == "image-classifier" else 4).sha256

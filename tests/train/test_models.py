@@ -77,7 +77,7 @@ def test_summaries_state_the_parameters(name):
     assert built(name).count_params() == pytest.approx(1000 * stated, abs=1000)
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.kind == "digits"])
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.data.kind == "digits"])
 def test_digit_models_give_what_they_say(name):
     images = np.random.default_rng(0).random((2, *DIGIT), dtype=np.float32)
     for output in keras.tree.flatten(built(name).predict(images, verbose=0)):

@@ -117,7 +117,7 @@ def test_the_digit_unet_meets_the_noise_of_every_digit_design():
     mixed = RECIPES["digit-unet"].noise
     assert isinstance(mixed, MixedNoise)
     for recipe in RECIPES.values():
-        if recipe.kind != "digits" or recipe.task != "denoise" or recipe.name == "digit-unet":
+        if recipe.data.kind != "digits" or recipe.task != "denoise" or recipe.name == "digit-unet":
             continue
         for noise in recipe.measured_with:
             assert noise in DIGIT_NOISES
@@ -155,7 +155,7 @@ def test_every_digit_classifier_is_measured_clean_and_with_the_first_noise():
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_every_recipe_says_what_it_is(recipe):
-    assert recipe.kind == {DigitData: "digits", PhotoData: "photos", PictureData: "pictures"}[type(recipe.data)]
+    assert recipe.data.kind == {DigitData: "digits", PhotoData: "photos", PictureData: "pictures"}[type(recipe.data)]
     for text in (recipe.summary, recipe.source, recipe.limits):
         assert text
         assert "\n" not in text

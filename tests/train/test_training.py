@@ -72,14 +72,14 @@ def test_history_has_a_row_for_each_epoch(run):
     assert {"loss", "val_loss", "seconds"} <= rows[0].keys()
     assert run.metrics["epochs_run"] == run.epochs
     levels = [value for key, value in rows[-1].items() if key.startswith("val_psnr_db/")]
-    assert len(levels) == (4 if run.recipe.kind == "photos" else 0)
+    assert len(levels) == (4 if run.recipe.data.kind == "photos" else 0)
     assert not levels or rows[-1]["val_psnr_db"] == pytest.approx(np.mean(levels))
     assert run.metrics["phases"] == {phase.name: phase.epochs for phase in run.recipe.phases}
     assert run.metrics["training_seconds"] == pytest.approx(sum(row["seconds"] for row in rows), abs=0.1)
 
 
 def test_the_saved_model_is_the_one_that_was_measured(run, mnist_npz, photo_folder):
-    path = mnist_npz if run.recipe.kind == "digits" else photo_folder
+    path = mnist_npz if run.recipe.data.kind == "digits" else photo_folder
     splits = run.recipe.data.load(path, run.recipe, seed=run.seed)
     model = keras.models.load_model(run.model_path)
     assert model.count_params() == run.metrics["parameters"]

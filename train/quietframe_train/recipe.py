@@ -160,11 +160,6 @@ class Recipe:
         return replace(self, phases=self.phases[names.index(name) :])
 
     @property
-    def kind(self) -> str:
-        """The short name of the data's kind."""
-        return self.data.kind
-
-    @property
     def measured_with(self) -> tuple[ImageCorruption, ...]:
         """The noises that test images are measured with; none for camera models, which have levels of their own."""
         return self.test_noises or ((self.noise,) if isinstance(self.noise, ImageCorruption) else ())
