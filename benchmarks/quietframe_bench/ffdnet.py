@@ -251,7 +251,7 @@ def _export(
         with suppress_native_output() as say:
             say("exporting FFDNet")
             from quietframe_export.exporter import export_model
-            from quietframe_export.targets import TARGETS
+            from quietframe_export.formats import TARGETS
 
             subject = _subject(weights, colour, calibrate, calibrated_with)
             targets = [TARGETS[f"tflite-{precision}"] for precision in precisions]

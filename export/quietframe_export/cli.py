@@ -77,7 +77,7 @@ def export(
     RUN_OR_KERAS is the folder of a training, or any .keras file with --card and --calibrate. Files that drop
     further than the gate are not kept, and the exit code is 1.
     """
-    from quietframe_export.targets import parse_targets
+    from quietframe_export.formats import parse_targets
 
     targets = parse_targets(to)
     for name, value in (("--max-psnr-drop", max_psnr_drop), ("--max-accuracy-drop", max_accuracy_drop)):

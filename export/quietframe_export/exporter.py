@@ -12,29 +12,17 @@ from quietframe.card import ModelCard
 from quietframe.errors import ModelLoadError, OutputError, UsageError
 from quietframe.images import write_whole
 from quietframe_export.camera_checks import FAINT_GROUP, Check, check_camera, is_camera
-from quietframe_export.graph import (
-    OUTLIER_RATIO,
-    Operation,
-    TensorRange,
-    onnx_operations,
-    tensor_ranges,
-    tflite_operations,
-)
-from quietframe_export.keras_engine import KerasEngine
-from quietframe_export.ranges import bounded, choose_ranges, in_whole_levels
+from quietframe_export.formats import ALL_BITS, TARGETS, Target
+from quietframe_export.graph import OUTLIER_RATIO, Operation, TensorRange, tensor_ranges
 from quietframe_export.refusal import RefusedTargetError
 from quietframe_export.subject import Subject
-from quietframe_export.targets import Target
 from quietframe_export.test_set import measure
-from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx, shorten_weights
-from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
+from quietframe_export.to_tflite import convert_to_tflite
 from quietframe_export.verify import Answers, Comparison, answer, compare
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
-EIGHT_BIT_WEIGHTS = ("dynamic", "int8", "int16x8")
-MIN_BITS, ALL_BITS = 8, 24
-"""Significant bits of a float32 number."""
+MIN_BITS = 8
 MAX_PSNR_DROP_DB = 0.3
 MAX_PSNR_DROP_CAMERA_DB = 0.12
 """The gates of denoisers, unless stated otherwise."""
@@ -159,8 +147,9 @@ def export_model(
     out = Path(out)
     if not MIN_BITS <= weight_bits <= ALL_BITS:
         raise UsageError(f"Expected {MIN_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
-    if weight_bits != ALL_BITS and not any(target.name == "onnx-fp32" for target in targets):
-        raise UsageError("weight bits are those of onnx-fp32, which is not among the targets")
+    if weight_bits != ALL_BITS and not any(target.takes_weight_bits for target in targets):
+        names = " or ".join(name for name, target in TARGETS.items() if target.takes_weight_bits)
+        raise UsageError(f"weight bits are those of {names}, which is not among the targets")
     _check_output(subject.card, targets, out, overwrite=overwrite)
     if not subject.calibration and (needy := [target.name for target in targets if target.calibrated]):
         raise UsageError(f"{needy[0]} needs calibration frames: name a folder of pictures with --calibrate")
@@ -202,35 +191,19 @@ def export_model(
     return report
 
 
-def convert(subject: Subject, target: Target, *, weight_bits: int = ALL_BITS) -> bytes:
-    """Convert a model to one target, without a card. Raises RefusedTargetError if the converter cannot make it."""
-    card = subject.card
-    engine = subject.corrected if target.precision in EIGHT_BIT_WEIGHTS else subject.engine
-    if target.format == "tflite":
-        if target.precision == "int8":
-            ranges = in_whole_levels(engine.model, choose_ranges(engine.model, subject.examples))
-            engine = KerasEngine(bounded(engine.model, ranges), card)
-        return convert_to_tflite(engine, card, target.precision, subject.calibration)
-    fp32 = convert_to_onnx_fp32(engine, card)
-    if target.precision != "fp32":
-        return quantize_onnx(fp32, subject.calibration)
-    return fp32 if weight_bits == ALL_BITS else shorten_weights(fp32, weight_bits)
-
-
 def _export_one(
     subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate, weight_bits: int
 ) -> FileReport:
     try:
-        bare = convert(subject, target, weight_bits=weight_bits)
+        bare = target.format.convert(subject, target.precision, weight_bits=weight_bits)
     except RefusedTargetError as exc:
         return FileReport(target.name, "refused", reason=exc.reason)
     card = replace(subject.card, precision=target.precision)
-    embed = embed_card_tflite if target.format == "tflite" else embed_card_onnx
-    operations = tflite_operations(bare) if target.format == "tflite" else onnx_operations(bare)
+    operations = target.format.operations(bare)
     name = f"{card.name}{target.suffix}"
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / name
-        trial.write_bytes(embed(bare, card))
+        trial.write_bytes(target.format.embed_card(bare, card))
         try:
             answers = answer(trial, card, subject.held_out)
         except ModelLoadError as exc:  # the converter wrote what its own runtime lacks
@@ -240,13 +213,13 @@ def _export_one(
         checks = check_camera(trial, card, subject.held_out) if is_camera(card) else ()
         float_operations = sum(operation.is_float for operation in operations)
         reason = _failure(target, comparisons, checks, gate, float_operations)
-        test = measure(trial, card, subject.test) if subject.test and not reason else None
+        test = measure(trial, card, subject.test, target) if subject.test and not reason else None
     metrics = {subject.held_out_from: _metrics(comparisons)}
     if subject.test and test:
         whole = len(subject.test.images)
         part = "" if test.images == whole else f", {test.images} of {whole}"
         metrics[f"{subject.test.name}{part}"] = {key: round(value, 5) for key, value in test.figures.items()}
-    data = embed(bare, replace(card, metrics=metrics))
+    data = target.format.embed_card(bare, replace(card, metrics=metrics))
     if reason:
         (out / name).unlink(missing_ok=True)  # an earlier file would pass for this one
     else:
@@ -274,7 +247,7 @@ def _failure(
     float_operations: int,
 ) -> str:
     """Return the reason why a file is not kept; empty if it is kept."""
-    if target.name == "tflite-int8" and float_operations:
+    if target.all_integer and float_operations:
         return f"holds {float_operations} float operations; not kept"
     for found in comparisons:
         denoised = found.unit == "psnr_db"

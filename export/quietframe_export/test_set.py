@@ -17,13 +17,10 @@ from quietframe.cpu import physical_cores
 from quietframe.noise import to_uint8
 from quietframe.tasks.base import open_model
 from quietframe.tasks.tensors import dequantize, encode_image
+from quietframe_export.formats import Target
 from quietframe_train.data.images import ImageSet, as_frame, even_indices, max_count_for_budget
 from quietframe_train.evaluate import fidelity, noisy_images
 from quietframe_train.recipe import Recipe
-
-SLOW_MACS = 20e9
-"""Multiply-accumulates that an int16x8 file's test may take."""
-_INTEGER = ("int8", "int16x8")
 
 
 @dataclass(frozen=True)
@@ -62,19 +59,20 @@ class Measured:
     images: int
 
 
-def measure(path: Path, card: ModelCard, test: TestSet) -> Measured:
+def measure(path: Path, card: ModelCard, test: TestSet, target: Target) -> Measured:
     """Measure a file on the test set, under the names that training gives the figures.
 
     The runtime's engine runs the file, and the figures are those of `quietframe_train.evaluate.image_figures`: of
     what the file gives, integers as the numbers that they stand for. Noise that is not clipped fits no 8-bit
-    image: files with float activations are given its numbers as they are, int8 and int16x8 files are not measured
-    with it. LiteRT runs int16x8 some thirty times as slowly as int8: of a large model's test set a part is measured.
+    image: files with float activations are given its numbers as they are, the others are not measured with it. Where
+    the target limits the work, a part of a large model's test set is measured.
     """
-    eight_bit_only = card.precision in _INTEGER
-    noisy = {key: all_of for key, all_of in test.noisy.items() if all_of.dtype == np.uint8 or not eight_bit_only}
+    noisy = {
+        key: all_of for key, all_of in test.noisy.items() if all_of.dtype == np.uint8 or not target.only_8_bit_images
+    }
     images, index = test.images, np.arange(len(test.images))
-    if card.precision == "int16x8" and noisy:
-        count = max_count_for_budget(images, len(images), SLOW_MACS / len(noisy), card.macs_per_pixel)
+    if target.max_test_macs is not None and noisy:
+        count = max_count_for_budget(images, len(images), target.max_test_macs / len(noisy), card.macs_per_pixel)
         index = even_indices(len(images), count)
         images = images.chosen(index)
     figures: dict[str, float] = {}

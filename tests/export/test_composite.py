@@ -12,9 +12,9 @@ from quietframe.card import ModelCard
 from quietframe.engines import ENGINES
 from quietframe_export import export_model, exporter, subject_from_run
 from quietframe_export.exporter import ExportReport
+from quietframe_export.formats import TARGETS, parse_targets
 from quietframe_export.report import report_table
 from quietframe_export.subject import Subject
-from quietframe_export.targets import TARGETS, parse_targets
 from quietframe_export.verify import Answers, answer, compare
 from quietframe_train.data.base import Sample
 

@@ -18,8 +18,8 @@ from quietframe.card import read_card_file
 from quietframe.errors import OutputError, UsageError
 from quietframe_export import export_model, exporter
 from quietframe_export.exporter import ExportReport
+from quietframe_export.formats import TARGETS, parse_targets
 from quietframe_export.subject import Subject, subject_from_keras, subject_from_run
-from quietframe_export.targets import TARGETS, parse_targets
 from quietframe_export.verify import compare
 
 

@@ -12,9 +12,9 @@ from quietframe.card import DataTerms
 from quietframe.noise import to_uint8
 from quietframe_export import Subject, export_model
 from quietframe_export.cards import card_for_run
+from quietframe_export.formats import TARGETS, parse_targets
 from quietframe_export.graph import onnx_operations, tflite_operations
 from quietframe_export.keras_engine import KerasEngine
-from quietframe_export.targets import TARGETS, parse_targets
 from quietframe_export.to_onnx import convert_to_onnx_fp32
 from quietframe_export.to_tflite import convert_to_tflite
 from quietframe_train.data.base import Sample

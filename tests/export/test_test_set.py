@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quietframe_export import export_model, subject_from_run, test_set
+from quietframe_export import export_model, subject_from_run
 from quietframe_export import report as tables
-from quietframe_export.targets import parse_targets
+from quietframe_export.formats import parse_targets
 
 FIDELITY = ("psnr_db", "ssim", "mse", "bce", "rmse")
 
@@ -47,13 +47,11 @@ def test_noise_that_does_not_fit_8_bits(unclipped_run: Path, tmp_path: Path) -> 
     assert table is not None and table.row_count == 10
 
 
-def test_of_a_slow_file_a_part_is_measured(
-    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_of_a_slow_file_a_part_is_measured(make_run: Callable[..., Path], tmp_path: Path) -> None:
     subject = subject_from_run(make_run("dense-autoencoder", 20, batch=32))
     pixels = subject.card.macs_per_pixel * 28 * 28
-    monkeypatch.setattr(test_set, "SLOW_MACS", 50.5 * pixels)
-    report = export_model(subject, parse_targets("tflite-int16x8,tflite-int8"), tmp_path)
+    slow, fast = parse_targets("tflite-int16x8,tflite-int8")
+    report = export_model(subject, [replace(slow, max_test_macs=50.5 * pixels), fast], tmp_path)
     assert [file.test_images for file in report.files] == [50, 397]
     assert report.test_images == 397
 

@@ -14,10 +14,9 @@ from quietframe.assets import photo_bgr
 from quietframe.card import ModelCard, Spatial
 from quietframe.noise import add_gaussian
 from quietframe.tasks.fit import least_tile_pixels
-from quietframe_export.exporter import convert
+from quietframe_export.formats import parse_targets
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.subject import Subject
-from quietframe_export.targets import parse_targets
 from quietframe_train.models.camera import camera_unet, camera_unet_geometry
 
 SMALL = {"widths": (32, 48, 64, 80), "encoder_convs": (1, 2, 2, 2), "decoder_convs": (1, 2, 2)}
@@ -49,7 +48,7 @@ def files(camera: Subject, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     paths = {}
     for target in parse_targets("tflite-fp32,tflite-int8,onnx-fp32,onnx-int8"):
         paths[target.name] = folder / f"{target.name}.{target.format}"
-        paths[target.name].write_bytes(convert(camera, target))
+        paths[target.name].write_bytes(target.format.convert(camera, target.precision))
     return paths
 
 
