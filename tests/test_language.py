@@ -31,8 +31,8 @@ STEMS = (
 SUFFIXES = {".py", ".md", ".toml", ".yml", ".yaml", ".sh", ".js", ".html", ".css", ".service", ".json", ""}
 ROOMS = (".ci", ".github", "benchmarks", "docs", "examples", "export", "runtime", "tests", "train")
 
-NOTEBOOKS = ("docs/research/", "tests/test_language.py")
-"""Laboratory notes are kept as they were written; this file names the words."""
+THIS_FILE = "tests/test_language.py"
+"""It names the words."""
 
 ALLOWED: dict[str, tuple[str, ...]] = {}
 """Ordinary uses, as a whole line holds them, by file. Each was looked at: keep it small."""
@@ -52,7 +52,7 @@ def texts() -> Iterator[tuple[str, str]]:
     files += [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.is_file()]
     for path in files:
         name = path.relative_to(ROOT).as_posix()
-        if path.suffix in SUFFIXES and "__pycache__" not in name and not name.startswith(NOTEBOOKS):
+        if path.suffix in SUFFIXES and "__pycache__" not in name and name != THIS_FILE:
             yield name, path.read_text(encoding="utf-8")
 
 
