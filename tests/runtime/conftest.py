@@ -77,13 +77,13 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def denoiser_file(make_model: Callable[..., Path]) -> Path:
-    """A uint8 BGR denoiser for frames of any size that are multiples of 2, told a noise level; it adds that level."""
+    """A uint8 BGR denoiser for frames of any size that are multiples of 2, noise-conditioned; it adds the level."""
     return make_model("tiny-denoiser.int8", dtype="uint8", multiple=2, sigma=True)
 
 
 @pytest.fixture
 def blur_file(make_model: Callable[..., Path]) -> Path:
-    """A float32 BGR denoiser for frames of any size, told nothing; it blurs by a 3×3 mean."""
+    """A float32 BGR denoiser for frames of any size, without a noise level; it blurs by a 3×3 mean."""
     return make_model("tiny-blur.fp32", blur=True)
 
 

@@ -50,7 +50,7 @@ def test_clean_frames_stay_as_they_are(denoise, photo):
 
 
 @pytest.mark.parametrize("sigma_255", [5, 15, 25, 50, 75])
-def test_noise_of_every_level_is_taken_away(denoise, photo, sigma_255):
+def test_noise_of_every_level_is_removed(denoise, photo, sigma_255):
     frame = noisy(photo, sigma_255)
     gain_db = psnr_db(photo, denoise(frame)) - psnr_db(photo, frame)
     assert gain_db > {5: 1.5, 15: 5, 25: 7, 50: 9, 75: 9}[sigma_255]
@@ -78,7 +78,7 @@ def test_a_bit_more_strength_changes_the_picture_a_bit(denoise, photo):
     assert rms(results[10], frame) > 15
 
 
-def test_a_level_that_is_told_a_bit_higher_changes_the_picture_a_bit(denoise, photo):
+def test_a_slightly_higher_level_changes_the_picture_a_bit(denoise, photo):
     frame = noisy(photo, 20)
     levels = np.arange(0, 75.1, 0.5)
     results = [denoise(frame, sigma_255=float(level)) for level in levels]
@@ -102,6 +102,6 @@ def test_an_estimate_that_is_a_bit_off_does_no_harm(denoise, some_images, sigma_
     for share in (0.7, 1.0, 1.3):
         results = [denoise(frame, sigma_255=min(75.0, share * sigma_255)) for frame in frames]
         reached_db[share] = float(np.mean([psnr_db(*pair) for pair in zip(some_images, results, strict=True)]))
-    told = ", ".join(f"told {share:g} times σ: {value:.2f}" for share, value in reached_db.items())
-    print(f"{denoise.card.name}, σ {sigma_255}, {len(frames)} images: {told} dB")
+    figures = ", ".join(f"given {share:g} times σ: {value:.2f}" for share, value in reached_db.items())
+    print(f"{denoise.card.name}, σ {sigma_255}, {len(frames)} images: {figures} dB")
     assert reached_db[1.0] - min(reached_db.values()) < 0.3

@@ -62,7 +62,7 @@ def test_a_picture(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:
     assert len(result.error_lines) == 1
     assert "1 frame, " in result.error_lines[0] and "photo.denoised.png" in result.error_lines[0]
     before, after = read_image(source).pixels, read_image(tmp_path / "photo.denoised.png").pixels
-    np.testing.assert_array_equal(after, before + 10)  # what this model does when told a level of 10
+    np.testing.assert_array_equal(after, before + 10)  # what this model does with a level of 10
 
 
 def test_the_options_reach_the_model(tmp_path: Path, cli: Cli, denoiser_file: Path, blur_file: Path) -> None:
@@ -119,7 +119,7 @@ def test_pictures_of_strange_sizes(tmp_path: Path, cli: Cli, denoiser_file: Path
     source = picture(tmp_path / "photo.png", shape)
     result = cli("denoise", source, "-m", denoiser_file, "--sigma", 10)
     assert result.code == 0, result.error_lines
-    added = 10 if len(shape) == 3 else 14  # a gray picture's noise is told to a colour model as more
+    added = 10 if len(shape) == 3 else 14  # a gray image's noise level is passed to a colour model as more
     np.testing.assert_array_equal(read_image(tmp_path / "photo.denoised.png").pixels, read_image(source).pixels + added)
 
 
@@ -321,7 +321,7 @@ def test_a_composite_file_denoises(tmp_path: Path, cli: Cli, denoise_classifier_
     assert 40 < clean[7, 5] < clean[6, 5] < 200  # blurred
 
 
-def test_models_that_are_told_no_level(tmp_path: Path, cli: Cli, make_model: Callable[..., Path]) -> None:
+def test_models_that_take_no_level(tmp_path: Path, cli: Cli, make_model: Callable[..., Path]) -> None:
     source, model = picture(tmp_path / "photo.png"), make_model(offset_255=10)
     check_refused(cli("denoise", source, "-m", model, "--sigma", 25), "leave sigma_255 (--sigma) out")
     check_refused(cli("denoise", source, "-m", model, "--strength", 1.5), "Expected strength in [0, 1]")

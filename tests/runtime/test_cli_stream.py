@@ -80,5 +80,5 @@ def test_a_stream_that_ends_and_comes_back(served, tmp_path, denoiser_file):
     assert record["frames"] + record["dropped"] == record["captured"] >= 40
     with open_source(out) as written:
         seconds = len(list(written)) / written.fps
-    # The video plays at the speed of life: while there was no stream, the last frame stands.
+    # The video plays in real time: while there was no stream, the last frame stands.
     assert seconds > record["captured"] / 20 + 0.6 * AWAY_S

@@ -25,7 +25,7 @@ def open_engine(path: Path, threads: int = 1) -> Engine:
 
 @pytest.fixture
 def engine(make_model: MakeModel, suffix: str) -> Engine:
-    """A float32 BGR model of any size that adds the noise level it is told."""
+    """A float32 BGR model of any size that adds the noise level."""
     return open_engine(make_model(suffix=suffix, sigma=True))
 
 
@@ -60,7 +60,7 @@ def test_inputs_may_come_in_any_order(engine: Engine) -> None:
     assert np.all(result["denoised"] == 0.75)
 
 
-def test_outputs_are_told_apart_by_name(make_model: MakeModel, suffix: str) -> None:
+def test_outputs_are_found_by_name(make_model: MakeModel, suffix: str) -> None:
     both = open_engine(make_model(suffix=suffix, task="denoise+classify", colour="GRAY", layout="NHWC"))
     result = both.run({"image": np.full((1, 28, 28, 1), 0.5, np.float32)})
     assert result["denoised"].shape == (1, 28, 28, 1)

@@ -1,4 +1,4 @@
-"""Where the results of a live source go: videos at the speed of life, numbered pictures, several places at once."""
+"""Where the results of a live source go: videos in real time, numbered pictures, several places at once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_ticks_before_the_first_frame_do_nothing(tmp_path, scene):
     assert not (tmp_path / "a.mkv").exists()
 
 
-def test_a_source_without_a_rate_has_a_video_at_the_speed_of_life(tmp_path, scene):
+def test_a_source_without_a_rate_has_a_video_in_real_time(tmp_path, scene):
     scene.fps = None
     with open_sink(tmp_path / "a.mkv", scene, live=True) as sink:
         for level, second in ((10, 0), (20, 0.5), (30, 1.0)):

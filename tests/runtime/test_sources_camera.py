@@ -73,7 +73,7 @@ def v4l2(monkeypatch: pytest.MonkeyPatch) -> list[FakeV4l2]:
     return FakeV4l2.made
 
 
-def test_a_camera_is_told_what_is_asked_for_and_says_what_it_grants(v4l2: list[FakeV4l2]) -> None:
+def test_a_camera_gets_what_is_asked_for_and_says_what_it_grants(v4l2: list[FakeV4l2]) -> None:
     with open_source("/dev/video3?size=1280x720&fps=15&format=mjpg") as source:
         assert (source.moving, source.endless) == (True, True)
         assert (source.size_wh, source.fps) == ((800, 600), 15.0)

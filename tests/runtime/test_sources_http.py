@@ -48,7 +48,7 @@ def test_chunked_answers_and_bare_jpegs_are_read(server: Server) -> None:
         ("application/json", 200, b"{}", "no video that FFmpeg can read"),
     ],
 )
-def test_answers_that_are_no_stream_are_told(server: Server, kind: str, status: int, body: bytes, says: str) -> None:
+def test_answers_without_a_stream_are_reported(server: Server, kind: str, status: int, body: bytes, says: str) -> None:
     def script(answer: Answer) -> None:
         answer.begin(kind, status, Content_Length=str(len(body)))
         answer.send(body)
@@ -119,7 +119,7 @@ def test_a_login_may_hold_any_character(server: Server) -> None:
 
 
 @pytest.mark.parametrize("script", [asks_for_basic, asks_for_digest])
-def test_a_wrong_password_is_told_and_not_repeated(server: Server, script: Callable[[Answer], None]) -> None:
+def test_a_wrong_password_is_reported_and_not_repeated(server: Server, script: Callable[[Answer], None]) -> None:
     server.scripts = [script]
     with pytest.raises(SourceError, match=r"refuses this user or password \(401\)$") as raised:
         open_source(f"http://me:wrong{SECRET}@127.0.0.1:{server.port}/video")

@@ -1,4 +1,4 @@
-"""Streams over the network: frames, breaks and what is told of them. The servers are real ones on loopback."""
+"""Streams over the network: frames, breaks and what is reported of them. The servers are real ones on loopback."""
 
 from __future__ import annotations
 

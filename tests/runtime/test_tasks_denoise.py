@@ -97,8 +97,8 @@ def test_every_kind_of_tensor_gives_the_same_frame(
     path = make_model(suffix=suffix, dtype=dtype, layout=layout, colour=colour, sigma=True, level_map=level_map)
     for shape in ((11, 14, 3), (11, 14)):
         frame = random_frame(shape)
-        told_255 = 28 if frame.ndim == 2 and colour != "GRAY" else 20  # the same noise in all colours: told as more
-        expected = np.minimum(frame.astype(int) + told_255, 255)
+        passed_255 = 28 if frame.ndim == 2 and colour != "GRAY" else 20  # the same noise in all colours: passed as more
+        expected = np.minimum(frame.astype(int) + passed_255, 255)
         assert_close(qf.Denoiser(path, sigma_255=20)(frame), expected, 0)
 
 
@@ -262,7 +262,7 @@ def test_a_real_model_in_tiles_without_its_halo_shows_seams() -> None:
 
 @pytest.fixture
 def level_adder(make_model: MakeModel) -> Path:
-    """A uint8 model that adds the level that it is told, and whose card claims that it sees a pixel far."""
+    """A uint8 model that adds the level that it is given, and whose card claims that it sees a pixel far."""
     spatial = Spatial("any", multiple=2, halo=1)
     return make_model(dtype="uint8", multiple=2, sigma=True, card_changes={"spatial": spatial})
 
@@ -344,13 +344,13 @@ def test_what_a_model_of_one_size_sees(make_model: MakeModel) -> None:
         resized.fit(frame.astype(float))
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_strength_below_1_is_the_share_of_the_result(make_model: MakeModel, told: bool) -> None:
-    path = make_model(offset_255=100, sigma=told)
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_strength_below_1_is_the_share_of_the_result(make_model: MakeModel, conditioned: bool) -> None:
+    path = make_model(offset_255=100, sigma=conditioned)
     frame = random_frame((10, 10, 3)) // 2
     for strength in (0.0, 0.25, 1.0):
-        denoise = qf.Denoiser(path, strength=strength, sigma_255=20 if told else None)
-        expected = np.rint(frame + (120 if told else 100) * strength)
+        denoise = qf.Denoiser(path, strength=strength, sigma_255=20 if conditioned else None)
+        expected = np.rint(frame + (120 if conditioned else 100) * strength)
         assert_close(denoise(frame), expected, 1)
     assert np.array_equal(qf.Denoiser(path, strength=0)(frame), frame)
 
@@ -424,7 +424,7 @@ def added(clean: np.ndarray, frame: np.ndarray) -> int:
     ],
     ids=str,
 )
-def test_the_level_that_is_told(
+def test_the_level_that_is_passed(
     make_model: MakeModel, suffix: str, dtype: str, options: dict[str, Any], level: int
 ) -> None:
     frame = np.full((8, 8, 3), 100, np.uint8)

@@ -3,7 +3,7 @@
 What a tiny model computes is known by heart, so that a test can say what must come out:
 
 - `denoised` is the image, blurred by a 3×3 mean if `blur` is set (at the edges: the mean of the pixels that are
-  there), plus the noise level that the model was told if `sigma` is set (σ 10 makes it 10 levels brighter), plus
+  there), plus the noise level that the model was given if `sigma` is set (σ 10 makes it 10 levels brighter), plus
   `offset_255`;
 - `scores` is the softmax of ten times the mean brightness of each of four bands of rows of a 28×28 gray image, so
   that the label of the brightest band wins.
@@ -41,7 +41,7 @@ class TinyModel:
         size_hw: a fixed size; None takes any. Classifiers have 28×28.
         fit: how frames meet a fixed size.
         multiple: the model takes only sizes that are multiples of it (a space-to-depth is inside).
-        sigma: it is told a noise level, which it adds to the image.
+        sigma: it takes a noise level, which it adds to the image.
         level_map: that level is a map, `multiple` times smaller than the image, in each direction.
         blur: it blurs by a 3×3 mean.
         offset_255: it adds that many 8-bit levels.

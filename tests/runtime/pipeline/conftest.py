@@ -50,7 +50,7 @@ class Camera(Source):
 
 @dataclass
 class Noted(Sink):
-    """Notes what came and when; fails at the frame that it is told to fail at."""
+    """Notes what came and when; fails at a given frame."""
 
     fails_at: int | None = None
     stops_at: int | None = None
@@ -100,7 +100,7 @@ class Slow(Denoiser):
 
 @pytest.fixture
 def blur_file(make_model: Callable[..., Path]) -> Path:
-    """A denoiser that is told no level: a 3×3 mean, so that flat frames stay as they are."""
+    """A denoiser without a noise level: a 3×3 mean, so that flat frames stay as they are."""
     return make_model("blur.fp32", blur=True)
 
 

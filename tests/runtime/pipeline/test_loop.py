@@ -125,8 +125,8 @@ def test_sinks_see_time_pass_without_frames(live):
 
 
 def test_controls_act_at_the_next_frame(live, make_model):
-    """A model that adds the level that it is told: strength is seen in the pixels."""
-    model = make_model("told", dtype="uint8", multiple=2, sigma=True)
+    """A model that adds the level that it is given: strength is seen in the pixels."""
+    model = make_model("conditioned", dtype="uint8", multiple=2, sigma=True)
     controls = Controls(Settings(1.0, "a"), ["a", "b"])
     sink = Noted()
     other = Denoiser(model, sigma_255=30)

@@ -158,18 +158,18 @@ def test_a_preview_is_a_sink_like_others(denoiser_file):
     preview = Preview("127.0.0.1:0")
     pipeline = qf.Pipeline("test:?size=64x48&frames=0", denoiser_file, [preview])
     thread = stop_soon(pipeline, 5)
-    told = {}
+    stats = {}
 
     def ask() -> None:
-        if not told and pipeline.record()["processed"]:
+        if not stats and pipeline.record()["processed"]:
             with urllib.request.urlopen(f"{preview.url}stats.json", timeout=10) as answer:
-                told.update(json.load(answer))
+                stats.update(json.load(answer))
 
     pipeline.run(ask)
     thread.join()
-    assert told["size_wh"] == [64, 48]
-    assert told["rss_mb"] > 10
-    assert {"auto", "camera-nano", str(denoiser_file)} <= set(told["models"])
+    assert stats["size_wh"] == [64, 48]
+    assert stats["rss_mb"] > 10
+    assert {"auto", "camera-nano", str(denoiser_file)} <= set(stats["models"])
 
 
 @pytest.mark.parametrize(

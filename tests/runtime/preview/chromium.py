@@ -1,4 +1,4 @@
-"""A headless Chromium, told over the DevTools protocol what to do.
+"""A headless Chromium, driven over the DevTools protocol.
 
 Not through a WebDriver: sizes, colour schemes, touch and the page's errors need the protocol anyway, and it takes no
 more than the `websockets` that the preview itself brings.

@@ -108,6 +108,6 @@ def test_this_very_process_is_seen_at_work() -> None:
     until_s = time.process_time() + 0.2
     while time.process_time() < until_s:
         pass
-    told = health()
-    assert told["cpu_percent"] is not None and told["cpu_percent"] > 5
-    assert told["rss_mb"] is not None and 5 < told["rss_mb"] < 1e5
+    figures = health()
+    assert figures["cpu_percent"] is not None and figures["cpu_percent"] > 5
+    assert figures["rss_mb"] is not None and 5 < figures["rss_mb"] < 1e5

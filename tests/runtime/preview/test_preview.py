@@ -99,7 +99,7 @@ def refused(loop: Loop, query: str = "", **options: Any) -> int:
 
 
 def next_picture(client: Any, timeout_s: float = 10) -> tuple[int, np.ndarray, np.ndarray]:
-    """The next picture's index, before and after; what is told of the state meanwhile is left out."""
+    """The next picture's index, before and after; the state meanwhile is left out."""
     while isinstance(message := client.recv(timeout_s), str):
         pass
     index, length = int.from_bytes(message[:4], "big"), int.from_bytes(message[4:8], "big")
@@ -453,12 +453,12 @@ def test_before_the_first_frame_there_is_no_snapshot(serve: None, path: str) -> 
 def test_stats_are_the_loop_s_with_the_settings(serve: None) -> None:
     more = {"fps": 29.9, "temperature_c": None, "what_is_new": [1, "ü"]}
     with Loop(numbered_frames(), blend, more_stats=lambda: more) as loop:
-        told = json.loads(ask(loop, "/stats.json")[2])
-    assert more.items() <= told.items()
-    assert told["settings"] == {"strength": 1.0, "model": "camera-nano", "paused": False}
-    assert told["models"] == ["camera-nano", "none"]
-    assert told["most_strength"] == 2
-    assert told["clients"] == 0
+        stats = json.loads(ask(loop, "/stats.json")[2])
+    assert more.items() <= stats.items()
+    assert stats["settings"] == {"strength": 1.0, "model": "camera-nano", "paused": False}
+    assert stats["models"] == ["camera-nano", "none"]
+    assert stats["most_strength"] == 2
+    assert stats["clients"] == 0
 
 
 def test_the_loop_is_asked_twice_a_second_at_most(serve: None) -> None:
@@ -637,7 +637,7 @@ def test_a_foreign_host_name_opens_no_websocket(standing: Loop) -> None:
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=wrong-token", f"?token={TOKEN}x", "?token=%C3%BC%00", "?x=1"])
 @pytest.mark.parametrize("path", [*PATHS[:-1], "/stream.mjpg", "/controls", "/nothing"])
-def test_without_the_token_nothing_is_told(locked: Loop, path: str, query: str) -> None:
+def test_without_the_token_nothing_is_given(locked: Loop, path: str, query: str) -> None:
     status, headers, body = ask(locked, path + query, "POST" if path == "/controls" else "GET")
     assert status == 401
     assert "open the link" in json.loads(body)["error"]
@@ -650,7 +650,7 @@ def test_without_the_token_no_websocket_opens(locked: Loop, query: str) -> None:
     assert refused(locked, query, additional_headers={"Cookie": f"quietframe-{port_of(locked)}=wrong"}) == 401
 
 
-def test_health_is_told_to_all(locked: Loop) -> None:
+def test_health_is_given_to_all(locked: Loop) -> None:
     status, _, body = ask(locked, "/healthz")
     assert (status, json.loads(body)) == (200, {"ok": True})
 

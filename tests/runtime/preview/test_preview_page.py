@@ -282,13 +282,13 @@ def test_the_link_s_token_leaves_the_address_and_the_cookie_serves(browser: Any,
         wait_for(lambda: loop.controls.settings.paused)
 
 
-def test_figures_are_shown_where_they_are_told(browser: Any, serve: None) -> None:
-    told: dict[str, Any] = {
+def test_figures_are_shown_where_they_are_known(browser: Any, serve: None) -> None:
+    more: dict[str, Any] = {
         "fps": 29.94, "age_p50_ms": 12.34, "age_p95_ms": 145.6, "dropped": 31, "captured": 1000, "cpu_percent": 87.4,
         "rss_mb": 143.2, "temperature_c": None, "throttled": None, "damaged": 0, "size_wh": [640, 480],
         "model": "camera-small",
     }  # fmt: skip
-    with Loop(numbered_frames(), blend, more_stats=lambda: told) as loop:
+    with Loop(numbered_frames(), blend, more_stats=lambda: more) as loop:
         show(browser, loop)
         wait_for(lambda: figures(browser))
         assert figures(browser) == {
@@ -300,7 +300,7 @@ def test_figures_are_shown_where_they_are_told(browser: Any, serve: None) -> Non
             "memory": "143 MB",
         }
         assert text(browser, "#what") == "camera-small · 640×480"
-        told |= {"temperature_c": 81.2, "throttled": True, "damaged": 2, "reconnects": 1}
+        more |= {"temperature_c": 81.2, "throttled": True, "damaged": 2, "reconnects": 1}
         wait_for(lambda: "temperature" in figures(browser))
         assert figures(browser).items() >= {
             ("temperature", "81 °C"), ("throttled", "yes"), ("damaged", "2"), ("reconnected", "1 ×")
