@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.assets import photo_bgr
-from quietframe.noise import sensor
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, Frame
+from quietframe_train import sensor
 
 SIDE, SCALE, COLUMNS = 96, 3, 4
 SOFTNESS = 1.5

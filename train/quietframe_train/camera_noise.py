@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, Chroma, Format, Frame, deliver_noisy, jpeg
-from quietframe.noise.sensor import photograph, random_processing, random_sensor, shrink
+from quietframe_train.sensor import photograph, random_processing, random_sensor, shrink
 
 LEVEL_STRIDE = 4
 """How many times smaller than the frame the map of noise levels is that camera models take."""
@@ -72,7 +72,7 @@ class CameraNoise:
     Attributes:
         max_sigma_255: greatest level of white noise, in 8-bit levels.
         level_power: levels of white noise are drawn as this power of an even draw: the greater, the more faint noise.
-        sensor_share: share of frames with the noise of a simulated sensor (`quietframe.noise.sensor`).
+        sensor_share: share of frames with the noise of a simulated sensor (`quietframe_train.sensor`).
         clean_share: share of frames without noise, in every format.
         rgb_share, yuyv_share, h264_share: shares of frames that are delivered so; the rest is JPEG.
         jpeg_quality: least and greatest quality of JPEG.

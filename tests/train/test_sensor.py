@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from quietframe.assets import photo_bgr
-from quietframe.noise import sensor
-from quietframe.noise.sensor import DEMOSAICS, Processing, Sensor, photograph, random_processing, random_sensor
 from quietframe.quality import psnr_db
+from quietframe_train import sensor
+from quietframe_train.sensor import DEMOSAICS, Processing, Sensor, photograph, random_processing, random_sensor
 
 RAW = Processing()
 
