@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 STEMS = (
     "told",
@@ -34,12 +32,6 @@ ROOMS = (".ci", ".github", "benchmarks", "docs", "examples", "export", "runtime"
 THIS_FILE = "tests/test_language.py"
 """It names the words."""
 
-ALLOWED: dict[str, tuple[str, ...]] = {}
-"""Ordinary uses, as a whole line holds them, by file. Each was looked at: keep it small."""
-
-TO_BE_MENDED = ("tests/benchmarks/",)
-"""Rooms that are being rewritten: take a line out when its room is done."""
-
 _STEM = re.compile("|".join(stem.replace(" ", r"[\s_]+") for stem in STEMS), re.IGNORECASE)
 
 
@@ -54,32 +46,15 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def found(name: str, text: str) -> list[str]:
-    """The lines of a text that hold a stem in other than an allowed use."""
+    """The lines of a text that hold a stem."""
     lines = text.splitlines()
-    hits = [text.count("\n", 0, match.start()) for match in _STEM.finditer(text)]
-    allowed = ALLOWED.get(name, ())
-    return [
-        f"{name}:{number + 1}: {lines[number].strip()}"
-        for number in dict.fromkeys(hits)
-        if not any(use in lines[number] for use in allowed)
-    ]
+    hits = dict.fromkeys(text.count("\n", 0, match.start()) for match in _STEM.finditer(text))
+    return [f"{name}:{number + 1}: {lines[number].strip()}" for number in hits]
 
 
 def test_code_and_docs_use_plain_words():
-    hits = [line for name, text in texts() if not name.startswith(TO_BE_MENDED) for line in found(name, text)]
+    hits = [line for name, text in texts() for line in found(name, text)]
     assert not hits, "\n".join(["write it in plain words:", *hits])
-
-
-@pytest.mark.parametrize("room", TO_BE_MENDED)
-def test_a_room_that_is_done_leaves_the_list(room: str):
-    assert any(found(name, text) for name, text in texts() if name.startswith(room)), f"{room}: done: take it out"
-
-
-def test_every_allowed_use_is_still_there():
-    known = dict(texts())
-    for name, uses in ALLOWED.items():
-        for use in uses:
-            assert use in known[name], f"{name}: {use!r} is gone: take it out"
 
 
 def test_the_check_can_fail():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quietframe_bench.plan import OnStep, describe_denoiser, find_images, ignore_step
 from quietframe_bench.process import Child, ChildError
-from quietframe_bench.rows import Row, Run, named_failure, utc_now
+from quietframe_bench.rows import ModelRow, Run, named_failure, set_fields, utc_now
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,13 @@ class ImageSettings:
         return [TestImage(str(path.relative_to(self.folder)), index, path) for index, path in enumerate(found)]
 
 
-class QualityRow(Row, kw_only=True, tag="quality"):
+class QualityRow(ModelRow, kw_only=True, tag="quality"):
     """One candidate at one noise level.
 
     Attributes:
         candidate: what tables call it.
         sigma_255: the level of the noise that is added; None: the images have their own.
         method, setting, given_sigma_255, every: see `Candidate`.
-        name, precision, …: the model's metadata.
         psnr_db, ssim, estimated_sigma_255: means over the images.
         total_p50_ms: the median time of a frame, where it was timed.
         by_image: each image's figures: `psnr_db`, `ssim`, and for the noisy input `estimated_sigma_255`.
@@ -120,13 +119,6 @@ class QualityRow(Row, kw_only=True, tag="quality"):
     setting: dict[str, float] = msgspec.field(default_factory=dict)
     given_sigma_255: float | None = None
     every: int = 1
-    name: str | None = None
-    precision: str | None = None
-    engine: str | None = None
-    task: str | None = None
-    parameters: int | None = None
-    macs_per_pixel: float | None = None
-    conditioning: str | None = None
     psnr_db: float | None = None
     ssim: float | None = None
     estimated_sigma_255: float | None = None
@@ -234,8 +226,7 @@ def _describe(child: Child, entries: Sequence[Entry]) -> None:
     except ChildError as exc:
         facts = {"error": str(exc)}
     for entry in entries:
-        for name, value in facts.items():
-            setattr(entry.row, name, value)
+        set_fields(entry.row, facts)
 
 
 def _judge(child: Child, entry: Entry, image: TestImage, seed: int, measures: Sequence[str]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from quietframe.cpu import physical_cores
 from quietframe.errors import SourceError, UsageError
 from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe_bench.machine import is_busy
 from quietframe_bench.process import Child, ChildError
+from quietframe_bench.rows import Run, SizedRow
+
+AnySizedRow = TypeVar("AnySizedRow", bound=SizedRow)
 
 OnStep = Callable[[str, int, int], None]
 """Called with (what, step, steps) as a measurement goes on."""
@@ -59,18 +62,21 @@ def describe_denoiser(child: Child, model: Path) -> dict[str, Any]:
     return {name: facts[name] for name in FACTS}
 
 
-def grid_of(
-    model: Path, sizes_wh: Sequence[tuple[int, int]], threads: Sequence[int]
-) -> list[tuple[tuple[int, int], int, dict[str, Any]]]:
-    """Return (size_wh, threads, metadata) for each cell: a model of a fixed size runs at that one alone.
+def plan_rows(
+    run: Run, row_type: type[AnySizedRow], model: Path, sizes_wh: Sequence[tuple[int, int]], threads: Sequence[int]
+) -> list[AnySizedRow]:
+    """Make a row for each size (width, height) and number of threads: a model of a fixed size runs at that one alone.
 
-    Raises ChildError if the model cannot be opened.
+    A model that cannot be opened gives one row with its error.
     """
-    with Child() as child:
-        facts = describe_model(child, model)
+    try:
+        with Child() as child:
+            facts = describe_model(child, model)
+    except ChildError as exc:
+        return [run.row(row_type, model, error=str(exc))]
     own_wh = facts.pop("own_size_wh")
     sizes = ((own_wh[0], own_wh[1]),) if own_wh else sizes_wh
-    return [(size_wh, count, dict(facts)) for size_wh in sizes for count in threads]
+    return [run.row(row_type, model, size_wh=size_wh, threads=count, **facts) for size_wh in sizes for count in threads]
 
 
 def all_cores() -> tuple[int, ...]:

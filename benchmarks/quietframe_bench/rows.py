@@ -89,11 +89,9 @@ class Row(Struct, kw_only=True, tag_field="kind"):
         return [named_failure(self.file or self.kind, self.error)] if self.error else []
 
 
-class SizedRow(Row, kw_only=True):
-    """A row of one model at one frame size with one number of threads; None where it failed before that was known."""
+class ModelRow(Row, kw_only=True):
+    """A row with a model's metadata: None for what is no model, and where it failed before that was known."""
 
-    size_wh: SizeWh | None = None
-    threads: Count | None = None
     name: Text | None = None
     precision: Text | None = None
     engine: Text | None = None
@@ -101,6 +99,13 @@ class SizedRow(Row, kw_only=True):
     parameters: int | None = None
     macs_per_pixel: float | None = None
     conditioning: str | None = None
+
+
+class SizedRow(ModelRow, kw_only=True):
+    """A row of one model at one frame size with one number of threads; None where it failed before that was known."""
+
+    size_wh: SizeWh | None = None
+    threads: Count | None = None
 
     @property
     def size(self) -> str:

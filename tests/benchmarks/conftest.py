@@ -78,7 +78,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def denoiser_file(make_model: Callable[..., Path]) -> Path:
-    """A uint8 BGR denoiser of any size that is a multiple of 2, told a noise level (which it adds)."""
+    """A uint8 BGR denoiser of any size that is a multiple of 2, noise-conditioned (it adds the level)."""
     return make_model("tiny.int8", dtype="uint8", multiple=2, sigma=True)
 
 

@@ -93,7 +93,7 @@ def test_it_is_timed_behind_the_engine_seam(clean):
     assert engine > 0.5 * total
 
 
-def test_cbm3d_is_told_the_level_on_a_scale_of_one_in_rgb(monkeypatch, clean):
+def test_cbm3d_gets_the_level_on_a_scale_of_one_in_rgb(monkeypatch, clean):
     seen = {}
 
     def bm3d_rgb(scaled, sigma, profile):

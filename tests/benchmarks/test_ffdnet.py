@@ -150,7 +150,7 @@ def test_what_is_not_ffdnets_weights_is_an_error_of_one_line(content, says, tmp_
     assert "\n" not in str(raised.value)
 
 
-# PSNR of the first three pictures of CBSD68 with the level told, from another implementation: the published order
+# PSNR of the first three pictures of CBSD68 with the level known, from another implementation: the published order
 # of channels in NumPy, tf.nn.conv2d layer by layer.
 KNOWN = {15: (31.0732, 34.9446, 34.6385), 25: (28.1691, 32.2414, 32.1384), 50: (24.8925, 28.9545, 28.8179)}
 

@@ -27,7 +27,7 @@ def test_the_operators_work_is_what_the_card_says(shapes_at, name):
     assert 0 <= once.pop() < 1e-3 * found[640, 480]
 
 
-def test_operators_are_told_with_shapes_and_bytes_at_the_size(denoiser_file, classifier_file):
+def test_operators_are_listed_with_shapes_and_bytes_at_the_size(denoiser_file, classifier_file):
     nodes = tflite_nodes(denoiser_file.read_bytes(), {"image": (1, 48, 64, 3), "sigma": (1, 1, 1, 1)})
     assert [node.kind for node in nodes] == ["SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "ADD", "ADD"]
     assert [node.index for node in nodes] == [0, 1, 2, 3]

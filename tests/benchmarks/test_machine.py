@@ -24,7 +24,7 @@ def test_the_versions_are_those_that_run():
     assert versions.keys() >= {"python", "quietframe", "ai-edge-litert"}
 
 
-def test_a_file_is_told_by_its_hash(tmp_path):
+def test_a_file_is_known_by_its_hash(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"some bytes")
     assert describe_file(path) == {

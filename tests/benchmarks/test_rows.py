@@ -94,7 +94,7 @@ def test_a_broken_line_in_the_middle_is_not_called_cut_off(read):
         read(lines(make_row()) + '{"schema": 3,\n' + lines(make_row()))
 
 
-def test_the_document_of_earlier_versions_is_told_by_its_schema(read):
+def test_the_document_of_earlier_versions_is_known_by_its_schema(read):
     document = json.dumps({"schema": 1, "kind": "speed", "rows": [make_row()]}, indent=1) + "\n"
     with pytest.raises(UsageError, match=r"holds schema 1, and schema 3 was expected: measure again"):
         read(document)

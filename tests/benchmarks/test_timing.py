@@ -83,7 +83,7 @@ def test_the_engine_time_is_the_engines_own():
     assert np.median(engine_ns) - np.median(own_ns) < 50_000
 
 
-def test_the_stages_are_told_apart_and_add_up():
+def test_the_stages_are_kept_apart_and_add_up():
     samples = Stopwatch(ClockedTask(), lambda index: index).run(warmup=0, runs=15, min_secs=0)
     stages = {stage: np.array(samples.stages_ns[stage]) for stage in STAGES}
     for stage, least_ns in (("pre", 1_000_000), ("engine", 5_000_000), ("post", 2_000_000), ("total", 8_000_000)):

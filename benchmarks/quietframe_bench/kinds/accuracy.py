@@ -18,7 +18,7 @@ from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.plan import OnStep, find_images, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, Time, named_failure, utc_now
+from quietframe_bench.rows import Row, Run, Time, named_failure, set_fields, utc_now
 
 TITLE = "Accuracy"
 
@@ -156,9 +156,7 @@ def _find_classes(settings: AccuracySettings) -> dict[str, str]:
 
 
 def _open(child: Child, row: AccuracyRow, path: Path) -> None:
-    facts = child.call("kinds.accuracy:TimedClassifier", model=path)
-    for name, value in facts.items():
-        setattr(row, name, value)
+    set_fields(row, child.call("kinds.accuracy:TimedClassifier", model=path))
     if unknown := sorted(set(row.classes.values()) - set(row.labels)):
         labels = ", ".join(row.labels)
         raise ChildError(f"no label for the folder {unknown[0]!r}: the folders must be named as its labels: {labels}")

@@ -31,7 +31,7 @@ from quietframe_bench.kinds.speed import ROUNDS, SpeedSettings, rounds_of, stage
 from quietframe_bench.plan import OnStep, find_images, ignore_step, is_gray
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, StageTimes, SummaryRow, Time, named_failure, utc_now
+from quietframe_bench.rows import Row, Run, StageTimes, SummaryRow, Time, named_failure, set_fields, utc_now
 
 if TYPE_CHECKING:
     from quietframe.card import Colour
@@ -335,8 +335,7 @@ def _measure_times(
     for row, (_, found) in zip(rows, users, strict=True):
         row.finished_utc = utc_now()
         if row.error is None:
-            for name, value in stage_figures(row.samples_ns).items():
-                setattr(row, name, value)
+            set_fields(row, stage_figures(row.samples_ns))
             for entry in found:
                 entry.row.total_p50_ms = row.samples_ns.p50_ms("total")
     return rows

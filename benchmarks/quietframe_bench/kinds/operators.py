@@ -192,13 +192,11 @@ def measure_profiles(
     with its error.
     """
     run = Run(settings, rounds=ROUNDS)
-    jobs: list[tuple[Path, ProfileRow]] = []
-    for path in paths:
-        try:
-            for size_wh, threads, facts in plan.grid_of(path, settings.sizes_wh, settings.threads):
-                jobs.append((path, run.row(ProfileRow, path, size_wh=size_wh, threads=threads, **facts)))
-        except ChildError as exc:
-            jobs.append((path, run.row(ProfileRow, path, error=str(exc))))
+    jobs = [
+        (path, row)
+        for path in paths
+        for row in plan.plan_rows(run, ProfileRow, path, settings.sizes_wh, settings.threads)
+    ]
     for step, (path, row) in enumerate(jobs):
         on_step(f"operators of {path.name}", step, len(jobs))
         if row.error is None:

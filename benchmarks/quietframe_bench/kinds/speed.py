@@ -133,9 +133,7 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         self.finished_utc = utc_now()
         if self.error is not None or not self.samples_ns.total:
             return
-        figures = stage_figures(self.samples_ns)
-        for name, value in figures.items():
-            setattr(self, name, value)
+        set_fields(self, stage_figures(self.samples_ns))
         self.spread = spread_of(self.samples_ns.total, self.round_runs)
         self.noisy_machine = self.spread > NOISY_SPREAD
 
@@ -225,14 +223,7 @@ def _key(row: SpeedRow) -> tuple[Any, ...]:
 
 def plan_jobs(run: Run, path: Path, settings: SpeedSettings) -> list[SpeedJob]:
     """Make the rows of one model; one with its error if it cannot be opened."""
-    try:
-        cells = plan.grid_of(path, settings.sizes_wh, settings.threads)
-    except ChildError as exc:
-        return [SpeedJob(path, run.row(SpeedRow, path, error=str(exc)))]
-    return [
-        SpeedJob(path, run.row(SpeedRow, path, size_wh=size_wh, threads=threads, **facts))
-        for size_wh, threads, facts in cells
-    ]
+    return [SpeedJob(path, row) for row in plan.plan_rows(run, SpeedRow, path, settings.sizes_wh, settings.threads)]
 
 
 def measure_speed(

@@ -20,7 +20,7 @@ from quietframe.errors import QuietFrameError
 from quietframe_bench import options, plan
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.plan import OnStep, ignore_step
-from quietframe_bench.process import ChildError, fresh_environment
+from quietframe_bench.process import fresh_environment
 from quietframe_bench.results import Results
 from quietframe_bench.rows import Row, Run, SizedRow, Time, utc_now
 
@@ -158,13 +158,8 @@ def measure_cold_starts(
     paths: Sequence[Path], settings: StartupSettings, run: Run, on_step: OnStep = ignore_step
 ) -> list[StartupRow]:
     """Start each model in turn, `runs` times after one time that only fills the caches."""
-    rows = []
-    for path in paths:
-        try:
-            ((size_wh, threads, facts),) = plan.grid_of(path, [settings.size_wh], [settings.threads])
-            rows.append(run.row(StartupRow, path, size_wh=size_wh, threads=threads, **facts))
-        except ChildError as exc:
-            rows.append(run.row(StartupRow, path, error=str(exc)))
+    sizes_wh, threads = [settings.size_wh], [settings.threads]
+    rows = [row for path in paths for row in plan.plan_rows(run, StartupRow, path, sizes_wh, threads)]
     turns = settings.runs + 1
     for turn in range(turns):
         for index, (path, row) in enumerate(zip(paths, rows, strict=True)):

@@ -98,18 +98,13 @@ def sustained(models: Sequence[str | Path], settings: SustainedSettings, *, on_s
     run = Run(settings)
     rows = []
     for path in plan.find_models(models):
-        try:
-            cells = plan.grid_of(path, settings.sizes_wh, settings.threads)
-        except ChildError as exc:
-            rows.append(run.row(SustainedRow, path, error=str(exc)))
-            continue
-        for size_wh, threads, facts in cells:
-            row = run.row(SustainedRow, path, size_wh=size_wh, threads=threads, **facts)
+        for row in plan.plan_rows(run, SustainedRow, path, settings.sizes_wh, settings.threads):
             rows.append(row)
-            try:
-                _measure(row, path, settings, on_step)
-            except ChildError as exc:
-                row.error = str(exc)
+            if row.error is None:
+                try:
+                    _measure(row, path, settings, on_step)
+                except ChildError as exc:
+                    row.error = str(exc)
             row.finish(settings.seconds)
     return Results(rows)
 

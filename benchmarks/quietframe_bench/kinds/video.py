@@ -17,7 +17,7 @@ from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
 from quietframe_bench.plan import OnStep, describe_denoiser, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, utc_now
+from quietframe_bench.rows import ModelRow, Row, Run, utc_now
 
 TITLE = "Quality on video"
 _MIN_FRAMES = 2  # with fewer nothing flickers
@@ -41,11 +41,10 @@ class VideoSettings:
     limit: int | None = None
 
 
-class VideoRow(Row, kw_only=True, tag="video"):
+class VideoRow(ModelRow, kw_only=True, tag="video"):
     """One model at one noise level, which it has to estimate; the noisy frames themselves are a row without a model.
 
     Attributes:
-        name, precision, …: the model's metadata.
         psnr_db, flicker_255, estimated_sigma_255: means over the sequences, of which each counts alike.
         by_sequence: each sequence's figures by frame, each frame's by name: `psnr_db`, `flicker_255` but for a
             sequence's first frame, and for the noisy input `estimated_sigma_255`.
@@ -53,13 +52,6 @@ class VideoRow(Row, kw_only=True, tag="video"):
     """
 
     sigma_255: float
-    name: str | None = None
-    precision: str | None = None
-    engine: str | None = None
-    task: str | None = None
-    parameters: int | None = None
-    macs_per_pixel: float | None = None
-    conditioning: str | None = None
     psnr_db: float | None = None
     flicker_255: float | None = None
     estimated_sigma_255: float | None = None

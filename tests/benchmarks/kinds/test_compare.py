@@ -15,7 +15,7 @@ MICRO = {"model": {"file": "micro.int8.tflite", "sha256": "cc"}, "name": "micro"
 
 @pytest.fixture
 def failed_row(make_row):
-    """A function that makes the row of a model that could not be opened: it has told nothing of itself."""
+    """A function that makes the row of a model that could not be opened: nothing else is known of it."""
 
     def make(error="no such operator", **fields):
         row = make_row(error=error, size_wh=None, threads=None, samples_ns={}, round_runs=[], **fields)

@@ -34,7 +34,7 @@ def warnings_of(write_rows):
         ({"machine": {"load_1min": 2.1}}, "NEW was measured on a busy machine (load 2.1 on 4 cores)"),
     ],
 )
-def test_what_else_differs_is_told_once_in_one_line(warnings_of, make_row, changed, warning):
+def test_what_else_differs_is_said_once_in_one_line(warnings_of, make_row, changed, warning):
     old = [make_row(), make_row(threads=1)]
     new = [make_row(**changed), make_row(threads=1, **changed)]
     (found,) = warnings_of(old, new)

@@ -44,26 +44,26 @@ def test_gray_pictures_are_judged_as_gray_frames_through_a_colour_model(denoiser
     clean = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8) + 60
     write_image(tmp_path / "gray.png", Image(clean))
     settings = ImageSettings(tmp_path, (25.0,))
-    noisy, blurred, told = measure_images([blur_file, denoiser_file], settings)
+    noisy, blurred, conditioned = measure_images([blur_file, denoiser_file], settings)
     frame = add_gaussian(clean, 25, np.random.default_rng([0, 0, 25000]))
     assert frame.ndim == 2
     assert noisy.mean("psnr_db") == pytest.approx(psnr_db(clean, frame))
     assert noisy.mean("estimated_sigma_255") == pytest.approx(estimate_noise(frame))
-    for row, file in ((blurred, blur_file), (told, denoiser_file)):
+    for row, file in ((blurred, blur_file), (conditioned, denoiser_file)):
         result = Denoiser(file)(frame)
         assert result.shape == frame.shape
         assert row.mean("psnr_db") == pytest.approx(psnr_db(clean, result))
         assert row.mean("ssim") == pytest.approx(ssim(clean, result))
 
 
-def test_the_level_is_estimated_and_not_told(denoiser_file, picture_folder):
-    # This model adds the level that it is told: the brightness tells what that was.
+def test_the_level_is_estimated_and_not_the_true_one(denoiser_file, picture_folder):
+    # This model adds the level that is passed to it: the brightness shows what that was.
     settings = ImageSettings(picture_folder, sigmas_255=(20.0,))
-    noisy, told = measure_images([denoiser_file], settings)
+    noisy, conditioned = measure_images([denoiser_file], settings)
     estimated = noisy.mean("estimated_sigma_255")
     assert 15 < estimated < 25
     assert estimated != 20
-    for name, figures in told.by_image.items():
+    for name, figures in conditioned.by_image.items():
         level = noisy.by_image[name]["estimated_sigma_255"]
         noisy_mse = 255**2 / 10 ** (noisy.by_image[name]["psnr_db"] / 10)
         mse = 255**2 / 10 ** (figures["psnr_db"] / 10)

@@ -64,7 +64,7 @@ def test_the_scene_is_the_last_word(name, scene):
     assert PairRule(same={"GO": "flower"}).scene_of(name) == scene
 
 
-def test_the_scene_can_be_told_by_an_expression():
+def test_the_scene_can_be_found_by_an_expression():
     assert PairRule(scene=r"^(\d+)_").scene_of("0007_011_x") == "0007"
     assert PairRule(scene=r"^\d+").scene_of("0007_011_x") == "0007"
     with pytest.raises(UsageError, match=r"finds no scene in the name 'toy_3'"):

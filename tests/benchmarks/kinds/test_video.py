@@ -145,7 +145,7 @@ def test_what_holds_no_video_is_an_error(videos, tmp_path):
         find_sequences(videos)
 
 
-def test_videos_are_told_from_images_by_numbered_frames_in_sub_folders(videos, picture_folder):
+def test_videos_differ_from_images_by_numbered_frames_in_sub_folders(videos, picture_folder):
     assert is_video_folder(videos)
     assert not is_video_folder(videos / "walk")  # one sequence: say so with --as video
     assert not is_video_folder(picture_folder)
