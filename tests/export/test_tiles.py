@@ -47,7 +47,7 @@ def files(camera: Subject, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     folder = tmp_path_factory.mktemp("files")
     paths = {}
     for target in parse_targets("tflite-fp32,tflite-int8,onnx-fp32,onnx-int8"):
-        paths[target.name] = folder / f"{target.name}.{target.format}"
+        paths[target.name] = folder / f"{target.name}.{target.format.name}"
         paths[target.name].write_bytes(target.format.convert(camera, target.precision))
     return paths
 
