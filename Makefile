@@ -43,7 +43,8 @@ demo: .venv/.base  ## Install the base package into .venv and run `quietframe de
 install: .venv/.dev  ## Install everything for development into .venv, in the versions of requirements-dev.lock
 
 test: install test-wheel  ## Run the tests: a few of the base wheel in a clean environment, then all in .venv
-	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %)
+	$(BIN)/python -m pytest $(PARALLEL) tests/train tests/export
+	$(BIN)/python -m pytest $(PARALLEL) $(foreach path,tests/train tests/export $(MEASURING),--ignore $(path))
 	$(BIN)/python -m pytest $(MEASURING)
 
 test-wheel: .venv/.dev  ## Build the wheel and run a few tests on it, with its base dependencies alone

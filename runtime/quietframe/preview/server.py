@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import struct
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Mapping
@@ -305,4 +306,6 @@ def _encode(suffix: str, pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _be_nice() -> None:
-    os.setpriority(os.PRIO_PROCESS, 0, _ENCODER_NICENESS)  # on Linux of this thread alone
+    """Let the model go first. Elsewhere than on Linux it would be the whole process that gives way."""
+    if sys.platform == "linux":
+        os.nice(_ENCODER_NICENESS)

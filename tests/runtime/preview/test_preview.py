@@ -817,3 +817,18 @@ def test_the_encoder_gives_way_to_the_model(loop: Loop) -> None:
     (encoder,) = loop.preview._pictures._encoder._threads
     assert encoder.native_id is not None
     assert os.getpriority(os.PRIO_PROCESS, encoder.native_id) > own
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have a niceness of their own on Linux alone")
+def test_the_encoder_gives_way_in_a_program_that_is_nice_already() -> None:
+    found = []
+
+    def encode() -> None:
+        os.nice(15)
+        server._be_nice()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    thread.join()
+    assert found[0] > 15
