@@ -319,8 +319,7 @@ def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(camera, phot
     run = train(SHORT_CAMERA, resume=True, **options)
     for one, other in zip(*(keras.models.load_model(r.model_path).get_weights() for r in (run, camera)), strict=True):
         np.testing.assert_array_equal(one, other)
-    losses, expected = ([row["loss"] for row in read_history(each)] for each in (run.folder, camera.folder))
-    assert losses == pytest.approx(expected, rel=1e-5)  # weights came out the same to the bit, and losses once not
+    assert [row["loss"] for row in read_history(run.folder)] == [row["loss"] for row in read_history(camera.folder)]
 
 
 def test_a_run_of_digits_knows_its_classes(classifier, autoencoder):
