@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,22 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quietframe.cli import main
+from support import tiny_models as tiny
+from support.stream_servers import gstreamer, server
 
-
-def _load(name: str) -> ModuleType:
-    """A helper file beside this one, loaded by its path: pytest's importlib mode puts no folder on sys.path."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_tiny = _load("tiny_models")
-_streams = _load("stream_servers")  # test files import it by this name
-server, gstreamer = _streams.server, _streams.gstreamer
+__all__ = ["gstreamer", "server"]
 
 ENGINE_SUFFIXES = [".tflite", ".onnx"]
 
@@ -52,7 +38,7 @@ def suffix(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def tiny_models() -> ModuleType:
     """The module of tiny models: `TinyModel`, `LABELS`."""
-    return _tiny
+    return tiny
 
 
 @pytest.fixture
@@ -65,7 +51,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
     """
 
     def make(name: str = "model", **fields: Any) -> Path:
-        model = _tiny.TinyModel(**fields)
+        model = tiny.TinyModel(**fields)
         if model.suffix == ".onnx":
             needs_onnx()
         path = tmp_path / f"{name}{model.suffix}"
@@ -141,25 +127,15 @@ def without_rights() -> Iterator[Callable[[], None]]:
     os.seteuid(user)
 
 
-@dataclass(frozen=True)
-class CliResult:
-    """How a run of the command line ended. `error_lines` are the lines of stderr that are not empty."""
-
-    code: int
-    out: str
-    error_lines: list[str]
-
-
 @pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., CliResult]:
-    """A function that runs `quietframe ARGS…` in this process; what C libraries print is in the result as well."""
-
-    def run(*args: object) -> CliResult:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(arg) for arg in args])
-        captured = capfd.readouterr()
-        assert isinstance(exit_info.value.code, int)
-        return CliResult(exit_info.value.code, captured.out, [line for line in captured.err.splitlines() if line])
-
-    return run
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB, where the tests may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk needs root ({mounted.stderr.decode().strip()})")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_servers import SECRET, Program, free_port, gstreamer, rtsp_server, wait_for_port
 
 from quietframe.sources import open_source
-
-__all__ = ["gstreamer"]
+from support.stream_servers import SECRET, Program, free_port, rtsp_server, wait_for_port
 
 AWAY_S = 1.5
 

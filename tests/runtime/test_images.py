@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
@@ -19,14 +18,10 @@ from hypothesis import strategies as st
 import quietframe as qf
 from quietframe.errors import FrameError, OutputError, SourceError
 from quietframe.images import IMAGE_SUFFIXES, write_whole
-from quietframe.quality import psnr_db
+from support.images import random_frame
 
 LOSSLESS = [".png", ".bmp", ".tif", ".tiff", ".webp"]
 ALPHA = [".png", ".tif", ".tiff", ".webp"]
-
-
-def picture(*shape: int) -> np.ndarray:
-    return np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture
@@ -79,14 +74,13 @@ def tiff(pages: list[tuple[np.ndarray, dict[int, int]]]) -> bytes:
     data = b"II*\0" + struct.pack("<I", 8)
     for index, (pixels, tags) in enumerate(pages):
         height, width, channels = pixels.shape
-        bits = 1 if channels == 1 else 8
         start = len(data)
         entries = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 274: 1, 277: channels, 278: height} | tags
         size = 2 + 12 * (len(entries) + 2) + 4
         entries |= {273: start + size + 2 * channels, 279: pixels.size}
         directory = struct.pack("<H", len(entries))
         for tag, value in sorted(entries.items()):
-            if tag == 258 and bits == 8:
+            if tag == 258:
                 directory += struct.pack("<HHII", tag, 3, channels, start + size)
             else:
                 directory += struct.pack("<HHII", tag, 4, 1, value)
@@ -99,11 +93,11 @@ def tiff(pages: list[tuple[np.ndarray, dict[int, int]]]) -> bytes:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", LOSSLESS)
+@pytest.mark.parametrize("suffix", [*LOSSLESS, ".PNG"])
 @pytest.mark.parametrize("shape", [(13, 17, 3), (1, 1, 3), (1, 40, 3)], ids=str)
 def test_colour_comes_back_as_it_was(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
     path = tmp_path / f"picture{suffix}"
-    pixels = picture(*shape)
+    pixels = random_frame(*shape)
     qf.write_image(path, qf.Image(pixels))
     image = qf.read_image(path)
     assert np.array_equal(image.pixels, pixels)
@@ -123,20 +117,11 @@ def test_gray_stays_gray(tmp_path: Path, suffix: str) -> None:
     assert np.abs(image.bgr.astype(int) - pixels[:, :, None]).max() <= (2 if suffix in (".jpg", ".jpeg") else 0)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG"])
-def test_jpeg_comes_back_nearly_as_it_was(tmp_path: Path, suffix: str) -> None:
-    y, x = np.mgrid[0:40, 0:60]
-    pixels = np.stack([x * 4, y * 6, 255 - x * 4], axis=2).astype(np.uint8)
-    path = tmp_path / f"picture{suffix}"
-    qf.write_image(path, qf.Image(pixels))
-    assert psnr_db(pixels, qf.read_image(path).pixels) > 35
-
-
 @pytest.mark.parametrize("suffix", ALPHA)
 @pytest.mark.parametrize("gray", [False, True], ids=["colour", "gray"])
 def test_alpha_goes_along(tmp_path: Path, suffix: str, gray: bool) -> None:
     path = tmp_path / f"picture{suffix}"
-    pixels = picture(9, 8) if gray else picture(9, 8, 3)
+    pixels = random_frame(9, 8) if gray else random_frame(9, 8, 3)
     alpha = np.random.default_rng(4).integers(1, 255, (9, 8), dtype=np.uint8)
     qf.write_image(path, qf.Image(pixels, alpha))
     image = qf.read_image(path)
@@ -192,7 +177,7 @@ def test_floating_point_tiff(save: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_the_content_tells_the_format(save: Callable[..., Path], suffix: str) -> None:
-    pixels = picture(8, 8, 3)
+    pixels = random_frame(8, 8, 3)
     assert np.array_equal(qf.read_image(save(f"renamed{suffix}", encoded(".png", pixels))).pixels, pixels)
 
 
@@ -236,30 +221,26 @@ def test_pictures_are_turned_upright(save: Callable[..., Path], kind: str, orien
     assert image.alpha is None or image.alpha.shape == upright.shape[:2]
 
 
-def test_cmyk_jpeg(save: Callable[..., Path]) -> None:
-    data = bytearray(encoded(".jpg", picture(16, 16, 3)))
-    frame_header = data.index(b"\xff\xc0")
-    data[frame_header + 9] = 4  # components
-    with pytest.raises(SourceError, match="CMYK pictures are not supported: convert it to RGB"):
-        qf.read_image(save("cmyk.jpg", bytes(data)))
+def test_cmyk_is_refused(save: Callable[..., Path]) -> None:
+    jpeg = bytearray(encoded(".jpg", random_frame(16, 16, 3)))
+    jpeg[jpeg.index(b"\xff\xc0") + 9] = 4  # components
+    files = {"cmyk.jpg": bytes(jpeg), "cmyk.tif": tiff([(random_frame(8, 8, 4), {262: 5})])}
+    for name, content in files.items():
+        with pytest.raises(SourceError, match="CMYK pictures are not supported: convert it to RGB"):
+            qf.read_image(save(name, content))
 
 
 def test_cmyk_jpeg_written_by_pillow(save: Callable[..., Path]) -> None:
     pillow = pytest.importorskip("PIL.Image", reason="writes a real CMYK JPEG")
     for options in ({}, {"progressive": True}):
         data = BytesIO()
-        pillow.fromarray(picture(16, 16, 3)).convert("CMYK").save(data, "JPEG", **options)
+        pillow.fromarray(random_frame(16, 16, 3)).convert("CMYK").save(data, "JPEG", **options)
         with pytest.raises(SourceError, match="CMYK"):
             qf.read_image(save("cmyk.jpg", data.getvalue()))
 
 
-def test_cmyk_tiff(save: Callable[..., Path]) -> None:
-    with pytest.raises(SourceError, match="CMYK"):
-        qf.read_image(save("cmyk.tif", tiff([(picture(8, 8, 4), {262: 5})])))
-
-
 def test_animations_and_pages_are_refused(save: Callable[..., Path]) -> None:
-    pixels = picture(8, 8, 3)
+    pixels = random_frame(8, 8, 3)
     data = encoded(".png", pixels)
     files = {
         "a.png": data[:33] + chunk(b"acTL", struct.pack(">II", 2, 0)) + data[33:],
@@ -271,15 +252,15 @@ def test_animations_and_pages_are_refused(save: Callable[..., Path]) -> None:
             qf.read_image(save(name, content))
 
 
-def test_a_thumbnail_is_no_second_picture(save: Callable[..., Path]) -> None:
-    pixels = picture(8, 8, 3)
-    path = save("thumbnail.tif", tiff([(pixels, {}), (picture(2, 2, 3), {254: 1})]))
+def test_a_thumbnail_is_no_second_random_frame(save: Callable[..., Path]) -> None:
+    pixels = random_frame(8, 8, 3)
+    path = save("thumbnail.tif", tiff([(pixels, {}), (random_frame(2, 2, 3), {254: 1})]))
     assert np.array_equal(qf.read_image(path).pixels, pixels[:, :, ::-1])
 
 
 @pytest.mark.parametrize("name", ["相机 фото ü.png", "with space.png", "-o.png", "%s.png", "no suffix", ".hidden.png"])
 def test_unusual_names(tmp_path: Path, name: str) -> None:
-    pixels = picture(5, 5, 3)
+    pixels = random_frame(5, 5, 3)
     path = tmp_path / name
     path.write_bytes(encoded(".png", pixels))
     assert np.array_equal(qf.read_image(str(path)).pixels, pixels)
@@ -323,7 +304,7 @@ def test_missing_files_folders_and_no_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
 def test_truncated_files_are_refused(save: Callable[..., Path], suffix: str, share: float) -> None:
     """None is read in part: half a picture must not pass for a whole one."""
-    data = encoded(suffix, cv2.GaussianBlur(picture(120, 160, 3), (0, 0), 3))
+    data = encoded(suffix, cv2.GaussianBlur(random_frame(120, 160, 3), (0, 0), 3))
     with pytest.raises(SourceError, match="not a picture"):
         qf.read_image(save(f"cut{suffix}", data[: int(len(data) * share)]))
 
@@ -351,7 +332,7 @@ def test_damaged_files_raise_nothing_else(
 
 @pytest.fixture(scope="module")
 def encoded_once() -> dict[str, bytes]:
-    pixels = cv2.GaussianBlur(picture(24, 32, 3), (0, 0), 2)
+    pixels = cv2.GaussianBlur(random_frame(24, 32, 3), (0, 0), 2)
     return {suffix: encoded(suffix, pixels) for suffix in IMAGE_SUFFIXES}
 
 
@@ -362,14 +343,14 @@ def encoded_once() -> dict[str, bytes]:
 def test_alpha_is_not_dropped_silently(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"picture{suffix}"
     with pytest.raises(OutputError, match=r"cannot hold the picture's transparency: write \.png or \.webp"):
-        qf.write_image(path, qf.Image(picture(4, 4, 3), picture(4, 4)))
+        qf.write_image(path, qf.Image(random_frame(4, 4, 3), random_frame(4, 4)))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["picture.gif", "picture.txt", "picture", "picture.", ".png"])
 def test_unknown_formats(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=r"unknown picture format .*use one of \.bmp"):
-        qf.write_image(tmp_path / name, qf.Image(picture(4, 4, 3)))
+        qf.write_image(tmp_path / name, qf.Image(random_frame(4, 4, 3)))
 
 
 @pytest.mark.parametrize(
@@ -400,8 +381,8 @@ def test_a_picture_too_large_for_its_format(tmp_path: Path) -> None:
 def test_an_existing_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"old")
-    qf.write_image(path, qf.Image(picture(4, 4, 3)))
-    assert np.array_equal(qf.read_image(path).pixels, picture(4, 4, 3))
+    qf.write_image(path, qf.Image(random_frame(4, 4, 3)))
+    assert np.array_equal(qf.read_image(path).pixels, random_frame(4, 4, 3))
     assert [entry.name for entry in tmp_path.iterdir()] == ["picture.png"]
 
 
@@ -413,7 +394,7 @@ def test_places_that_take_no_file(tmp_path: Path, where: str) -> None:
     (tmp_path / "folder.png").mkdir()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(OutputError, match="cannot be written"):
-        qf.write_image(tmp_path / where, qf.Image(picture(4, 4, 3)))
+        qf.write_image(tmp_path / where, qf.Image(random_frame(4, 4, 3)))
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -452,15 +433,6 @@ def test_an_interrupt_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "picture.png", b"data")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="Permission denied"):
-        write_whole(tmp_path / "picture.png", b"data")
-    tmp_path.chmod(0o700)
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 3), (4, 6)])

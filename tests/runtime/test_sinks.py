@@ -18,15 +18,14 @@ from quietframe.errors import OutputError
 from quietframe.images import read_image
 from quietframe.sinks import default_output, open_sink
 from quietframe.sources import open_source
+from support.images import files_below, random_frame, write_image
 
 SCENE = "test:?size=64x48&fps=12.5&frames=20&sigma=0"
 
 
 def picture(path: Path, shape: tuple[int, ...] = (6, 8, 3)) -> Path:
     """Write a picture of random pixels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.random.default_rng(len(str(path))).integers(0, 256, shape, np.uint8))
-    return path
+    return write_image(path, random_frame(*shape, seed=len(str(path))))
 
 
 def copy(spec: str | Path, out: Path | None, *, overwrite: bool = False, frames: int | None = None) -> None:
@@ -34,11 +33,6 @@ def copy(spec: str | Path, out: Path | None, *, overwrite: bool = False, frames:
     with open_source(spec) as source, open_sink(out, source, overwrite=overwrite) as sink:
         for frame in itertools.islice(source, frames):
             sink.write(frame, frame.pixels)
-
-
-def files_below(folder: Path) -> list[str]:
-    """All files in a folder and below, hidden ones as well."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 # Pictures
@@ -65,12 +59,6 @@ def test_a_format_without_transparency_refuses_it_and_leaves_nothing(tmp_path: P
     with pytest.raises(OutputError, match=r"transparency: write \.png or \.webp"):
         copy(picture(tmp_path / "alpha.png", (6, 8, 4)), tmp_path / "out" / "a.jpg")
     assert files_below(tmp_path / "out") == []
-
-
-def test_a_picture_goes_into_an_existing_folder_under_its_name(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    copy(picture(tmp_path / "a.png"), tmp_path / "out")
-    assert files_below(tmp_path / "out") == ["a.png"]
 
 
 def test_a_folder_keeps_names_and_structure(tmp_path: Path) -> None:
@@ -130,26 +118,20 @@ def test_results_of_a_folder_do_not_go_into_it(tmp_path: Path, out: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("out", "says"),
+    ("source", "out", "says"),
     [
-        ("b", "needs a file name"),
-        ("b.xyz", "needs a file name"),
-        ("b.mp4", "needs a file name"),
-        ("a.png/b.png", "is a file"),
+        *(("in/a.png", name, "needs a file name") for name in ("b", "b.xyz", "b.mp4")),
+        ("in/a.png", "file/b.png", "is a file"),
+        *(("in", name, "several pictures need a folder") for name in ("b.png", "b.mp4")),
+        ("in", "file", "is a file, expected a folder"),
     ],
 )
-def test_a_picture_cannot_go_there(tmp_path: Path, out: str, says: str) -> None:
-    with pytest.raises(OutputError, match=says):
-        copy(picture(tmp_path / "a.png"), tmp_path / out)
-    assert files_below(tmp_path) == ["a.png"]
-
-
-@pytest.mark.parametrize("out", ["b.png", "b.mp4", "file"])
-def test_a_folder_cannot_go_into_a_file(tmp_path: Path, out: str) -> None:
+def test_places_that_do_not_fit_the_source(tmp_path: Path, source: str, out: str, says: str) -> None:
     picture(tmp_path / "in/a.png")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match=r"several pictures need a folder|is a file, expected a folder"):
-        copy(tmp_path / "in", tmp_path / out)
+    with pytest.raises(OutputError, match=says):
+        copy(tmp_path / source, tmp_path / out)
+    assert files_below(tmp_path) == ["file", "in/a.png"]
 
 
 # Videos
@@ -194,27 +176,21 @@ def test_odd_sizes_are_refused_not_cropped(tmp_path: Path, size: str) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
-def test_an_interrupted_video_leaves_nothing(tmp_path: Path, suffix: str, error: type[BaseException]) -> None:
-    out = tmp_path / f"a{suffix}"
-    with pytest.raises(error), open_source(SCENE) as source, open_sink(out, source) as sink:
-        for frame in source:
-            sink.write(frame, frame.pixels)
-            if frame.index == 10:
-                assert files_below(tmp_path) and not out.exists()
-                raise error
-    assert files_below(tmp_path) == []
-
-
-def test_an_interrupted_video_leaves_the_one_that_it_was_to_replace(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_text("precious")
-    with (
-        pytest.raises(KeyboardInterrupt),
-        open_source(SCENE) as source,
-        open_sink(tmp_path / "a.mp4", source, overwrite=True) as sink,
-    ):
-        sink.write(frame := next(iter(source)), frame.pixels)
-        raise KeyboardInterrupt
-    assert (tmp_path / "a.mp4").read_text() == "precious" and files_below(tmp_path) == ["a.mp4"]
+def test_an_interrupted_video_leaves_what_was_there(tmp_path: Path, suffix: str, error: type[BaseException]) -> None:
+    new, old = tmp_path / f"new{suffix}", tmp_path / f"old{suffix}"
+    old.write_text("precious")
+    for out in (new, old):
+        with (
+            pytest.raises(error),
+            open_source(SCENE) as source,
+            open_sink(out, source, overwrite=True) as sink,
+        ):
+            for frame in source:
+                sink.write(frame, frame.pixels)
+                if frame.index == 10:
+                    assert len(files_below(tmp_path)) == 2 and not new.exists()
+                    raise error
+    assert old.read_text() == "precious" and files_below(tmp_path) == [old.name]
 
 
 def test_a_video_that_exists_is_kept_unless_asked(tmp_path: Path) -> None:
@@ -231,10 +207,14 @@ def test_a_video_needs_a_suffix_that_can_be_written(tmp_path: Path) -> None:
     for name in ("a", "a.png", "a.webm"):
         with pytest.raises(OutputError, match=r"a video needs a file name with one of \.mp4 \.mkv \.avi"):
             copy(SCENE, tmp_path / name)
+
+
+def test_what_goes_into_an_existing_folder_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     copy(SCENE, tmp_path / "a.mkv")
     copy(tmp_path / "a.mkv", tmp_path / "out")
-    assert files_below(tmp_path / "out") == ["a.mkv"]
+    copy(picture(tmp_path / "a.png"), tmp_path / "out")
+    assert files_below(tmp_path / "out") == ["a.mkv", "a.png"]
 
 
 def test_a_video_without_a_frame_is_not_written(tmp_path: Path) -> None:
@@ -261,20 +241,6 @@ with open_source({SCENE!r}) as source, open_sink({str(tmp_path / "a.mp4")!r}, so
 
 
 # Places that take no file
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 128 KiB, where the tests may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small disk needs root ({mounted.stderr.decode().strip()})")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tiff"])

@@ -9,8 +9,9 @@ import pytest
 
 from quietframe.errors import OutputError
 from quietframe.images import read_image
-from quietframe.sinks import open_sink
+from quietframe.sinks import Sink, open_sink
 from quietframe.sources import Frame, open_source
+from support.images import files_below
 
 SIZE = (48, 64, 3)
 
@@ -18,6 +19,11 @@ SIZE = (48, 64, 3)
 def shade(level: int, second: float, shape: tuple[int, ...] = SIZE) -> Frame:
     """A frame of one level, captured so many seconds after the first."""
     return Frame(np.full(shape, level, np.uint8), level, 5 * 10**9 + round(second * 1e9))
+
+
+def send(sink: Sink, *frames: Frame) -> None:
+    for frame in frames:
+        sink.write(frame, frame.pixels)
 
 
 def levels(path: Path) -> list[int]:
@@ -35,22 +41,19 @@ def scene():
 
 def test_each_frame_stands_from_its_time_to_the_next_ones(tmp_path, scene):
     with open_sink(tmp_path / "a.mkv", scene, live=True) as sink:
-        for level, second in ((10, 0), (20, 0.11), (30, 0.48), (40, 0.5), (50, 0.52), (60, 0.7)):
-            frame = shade(level, second)
-            sink.write(frame, frame.pixels)
+        times_s = {10: 0, 20: 0.11, 30: 0.48, 40: 0.5, 50: 0.52, 60: 0.7}
+        send(sink, *(shade(level, second) for level, second in times_s.items()))
     # 0.48, 0.5 and 0.52 fall on one place: the first stands there, the last until the next one's time
     assert levels(tmp_path / "a.mkv") == [10, 20, 20, 20, 20, 30, 50, 60]
 
 
 def test_a_gap_is_filled_while_it_lasts(tmp_path, scene):
     with open_sink(tmp_path / "a.mkv", scene, live=True) as sink:
-        frame = shade(10, 0)
-        sink.write(frame, frame.pixels)
+        send(sink, frame := shade(10, 0))
         for tenth in range(0, 30):
             sink.tick(frame.captured_ns + tenth * 10**8)
-        late = shade(70, 2.95)
-        sink.write(late, late.pixels)
-    assert levels(tmp_path / "a.mkv") == [10] * 29 + [70] or levels(tmp_path / "a.mkv") == [10] * 30 + [70]
+        send(sink, shade(70, 2.95))
+    assert levels(tmp_path / "a.mkv") in ([10] * 29 + [70], [10] * 30 + [70])
 
 
 def test_ticks_before_the_first_frame_do_nothing(tmp_path, scene):
@@ -62,9 +65,7 @@ def test_ticks_before_the_first_frame_do_nothing(tmp_path, scene):
 def test_a_source_without_a_rate_has_a_video_in_real_time(tmp_path, scene):
     scene.fps = None
     with open_sink(tmp_path / "a.mkv", scene, live=True) as sink:
-        for level, second in ((10, 0), (20, 0.5), (30, 1.0)):
-            frame = shade(level, second)
-            sink.write(frame, frame.pixels)
+        send(sink, shade(10, 0), shade(20, 0.5), shade(30, 1.0))
     with open_source(tmp_path / "a.mkv") as written:
         assert written.frame_count / written.fps == pytest.approx(1.0, abs=0.1)
     with pytest.raises(OutputError, match="does not tell its frame rate"):
@@ -73,18 +74,15 @@ def test_a_source_without_a_rate_has_a_video_in_real_time(tmp_path, scene):
 
 def test_a_live_video_keeps_its_size_when_the_source_changes_it(tmp_path, scene):
     with open_sink(tmp_path / "a.mkv", scene, live=True) as sink:
-        for frame in (shade(10, 0), shade(90, 0.1, (96, 128, 3))):
-            sink.write(frame, frame.pixels)
+        send(sink, shade(10, 0), shade(90, 0.1, (96, 128, 3)))
     with open_source(tmp_path / "a.mkv") as written:
         assert [frame.pixels.shape for frame in written] == [SIZE] * 2
 
 
 def test_frames_go_to_numbered_pictures(tmp_path, scene):
     with open_sink(tmp_path / "new/%04d.png", scene) as sink:
-        for index in (3, 5, 9):
-            frame = shade(index, index)
-            sink.write(frame, frame.pixels)
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["0000.png", "0001.png", "0002.png"]
+        send(sink, *(shade(index, index) for index in (3, 5, 9)))
+    assert files_below(tmp_path / "new") == ["0000.png", "0001.png", "0002.png"]
     assert read_image(tmp_path / "new/0002.png").pixels[0, 0, 0] == 9
 
 
@@ -107,18 +105,14 @@ def test_numbered_pictures_that_are_there_are_kept(tmp_path, scene):
         open_sink(tmp_path / "%d.png", scene)
     (tmp_path / "0.png").rename(tmp_path / "1.png")
     with pytest.raises(OutputError, match=r"1\.png: exists already"), open_sink(tmp_path / "%d.png", scene) as sink:
-        for index in range(2):
-            frame = shade(index, index)
-            sink.write(frame, frame.pixels)
+        send(sink, shade(0, 0), shade(1, 1))
     assert (tmp_path / "1.png").read_text() == "precious"
 
 
 def test_several_places_at_once(tmp_path, scene):
     places = [tmp_path / "a.mkv", tmp_path / "%d.png", "null"]
     with open_sink(places, scene) as sink:
-        for index in range(3):
-            frame = shade(10 * index, index / 10)
-            sink.write(frame, frame.pixels)
+        send(sink, *(shade(10 * index, index / 10) for index in range(3)))
     assert levels(tmp_path / "a.mkv") == [0, 10, 20]
     assert len(list(tmp_path.glob("*.png"))) == 3
     with pytest.raises(OutputError, match="given twice"):

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stream_servers import PERIOD_S, SECRET, Answer, Server, jpeg, take
 
 from quietframe.errors import SourceError
 from quietframe.sources import open_source
+from support.stream_servers import PERIOD_S, SECRET, Answer, Server, jpeg, take
 
 
 def test_chunked_answers_and_bare_jpegs_are_read(server: Server) -> None:

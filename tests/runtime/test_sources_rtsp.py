@@ -14,7 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from stream_servers import (
+
+from quietframe.errors import SourceError
+from quietframe.sources import open_source
+from support.stream_servers import (
     SECRET,
     Answer,
     Program,
@@ -26,9 +29,6 @@ from stream_servers import (
     take,
     wait_for_port,
 )
-
-from quietframe.errors import SourceError
-from quietframe.sources import open_source
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 import pytest
-from stream_servers import SECRET, Answer, Server, free_port, jpeg, level_of, readers, take, wait_until
 
 from quietframe.errors import SourceError, UsageError
 from quietframe.sources import Source, open_source, stream
+from support.stream_servers import SECRET, Answer, Server, free_port, jpeg, level_of, readers, take, wait_until
 
 
 @pytest.mark.parametrize(
