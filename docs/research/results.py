@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from quietframe.errors import OutputError, QuietFrameError, SourceError
-from quietframe.figures import figure_table
 from quietframe.images import write_whole
+from quietframe.metrics import by_set, metric_table
 from quietframe_bench.columns import Column, Table, to_markdown
 from quietframe_train.run_folder import Run, load_run
 
@@ -127,8 +127,8 @@ FILES = (
 
 def set_tables(entry: Entry) -> Iterator[Table]:
     """Yield a table of each set that the training measured on: a row for each noise, a column for each measure."""
-    for name, figures in (entry.metric("sets") or {}).items():
-        heads, rows = figure_table(figures)
+    for name, metrics in by_set(entry.run.measured).items():
+        heads, rows = metric_table(metrics)
         columns = [Column(head, lambda row, index=index: row[index]) for index, head in enumerate(heads)]
         yield Table(f"On {name}, with Keras; noisy → denoised.", columns, rows)
 

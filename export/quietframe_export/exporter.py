@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from quietframe.card import ModelCard
+from quietframe.card import Metric, ModelCard
 from quietframe.errors import ModelLoadError, OutputError, UsageError
 from quietframe.images import write_whole
 from quietframe_export.camera_checks import FAINT_GROUP, Check, check_camera, is_camera
@@ -53,8 +53,8 @@ class FileReport:
         comparisons: the file beside Keras, once for each thing that the model does.
         checks: of a camera model, what it does with flat, slowly changing and clean frames.
         operations: the file's operation types, each with how often it occurs.
-        test: the file's figures on the test set, by name; measured if it passed and there is such a set.
-        test_images: of how many test images these figures are.
+        test: what the file reached on the test set; measured if it passed and there is such a set.
+        test_images: of how many test images that is.
         float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
     """
 
@@ -67,7 +67,7 @@ class FileReport:
     checks: tuple[Check, ...] = ()
     operations: Mapping[str, int] | None = None
     float_operations: int = 0
-    test: Mapping[str, float] | None = None
+    test: Sequence[Metric] | None = None
     test_images: int = 0
 
 
@@ -88,7 +88,7 @@ class ExportReport:
         keras_checks: the checks of a camera model on Keras itself.
         test_set: its name.
         test_images: how many it has.
-        keras_test: Keras' figures on it.
+        keras_test: what Keras reached on it.
     """
 
     model: str
@@ -103,7 +103,7 @@ class ExportReport:
     keras_checks: tuple[Check, ...] = ()
     test_set: str | None = None
     test_images: int = 0
-    keras_test: Mapping[str, float] | None = None
+    keras_test: Sequence[Metric] | None = None
 
     @property
     def passed(self) -> bool:
@@ -214,12 +214,10 @@ def _export_one(
         float_operations = sum(operation.is_float for operation in operations)
         reason = _failure(target, comparisons, checks, gate, float_operations)
         test = measure(trial, card, subject.test, target) if subject.test and not reason else None
-    metrics = {subject.held_out_from: _metrics(comparisons)}
-    if subject.test and test:
-        whole = len(subject.test.images)
-        part = "" if test.images == whole else f", {test.images} of {whole}"
-        metrics[f"{subject.test.name}{part}"] = {key: round(value, 5) for key, value in test.figures.items()}
-    data = target.format.embed_card(bare, replace(card, metrics=metrics))
+    metrics = _metrics(subject.held_out_from, comparisons)
+    if test:
+        metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
+    data = target.format.embed_card(bare, replace(card, metrics=tuple(metrics)))
     if reason:
         (out / name).unlink(missing_ok=True)  # an earlier file would pass for this one
     else:
@@ -234,7 +232,7 @@ def _export_one(
         checks=checks,
         operations=_count(operations),
         float_operations=float_operations,
-        test=test.figures if test else None,
+        test=test.metrics if test else None,
         test_images=test.images if test else 0,
     )
 
@@ -264,14 +262,15 @@ def _failure(
     return ""
 
 
-def _metrics(comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """Return the file's figures for its card, unit and group in the keys."""
-    figures: dict[str, float] = {}
+def _metrics(name: str, comparisons: Sequence[Comparison]) -> list[Metric]:
+    """Return what a file reached on the held-out frames, over all of them and by group, and what it lost."""
+    metrics = []
     for found in comparisons:
-        figures |= {found.unit: round(found.file, 3), f"drop_{found.unit}": round(found.drop, 3)}
-        for group, of_group in found.groups.items():
-            figures[f"{found.unit}_{group.replace(' ', '')}"] = round(of_group["file"], 3)
-    return figures
+        measure, scale = ("accuracy", 100) if found.unit == "accuracy_percent" else (found.unit, 1)
+        for group, of in {"": {"keras": found.keras, "file": found.file}, **found.groups}.items():
+            value, drop = (round(number / scale, 5) for number in (of["file"], of["keras"] - of["file"]))
+            metrics.append(Metric(name, measure, value, group, drop=drop))
+    return metrics
 
 
 def _count(operations: Sequence[Operation]) -> dict[str, int]:

@@ -53,15 +53,18 @@ def test_table(report: ExportReport) -> Table | None:
     if not measured:
         return None
     table = Table(title=f"{report.model} on {report.test_set}, {report.test_images} images")
-    table.add_column("figure")
+    table.add_column("noise")
+    table.add_column("measure")
     table.add_column("Keras", justify="right")
     for file in measured:
         part = "" if file.test_images == report.test_images else f"\n({file.test_images} images)"
         table.add_column(f"{file.target}{part}", justify="right")
-    keras = report.keras_test or {}
-    for name in dict.fromkeys(name for file in measured for name in file.test or {}):
-        values = [keras.get(name), *((file.test or {}).get(name) for file in measured)]
-        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+    columns = [
+        {(one.noise, one.measure): one.value for one in metrics or ()}
+        for metrics in (report.keras_test, *(file.test for file in measured))
+    ]
+    for key in dict.fromkeys(key for column in columns[1:] for key in column):
+        table.add_row(*key, *(f"{column[key]:.4f}" if key in column else "" for column in columns))
     return table
 
 

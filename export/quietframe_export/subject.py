@@ -94,7 +94,10 @@ def subject_from_run(
         calibrating, origin = kind.replace_training(splits, calibrate), str(calibrate)
     frames = kind.calibration(recipe, calibrating, card.macs_per_pixel, rng)
     samples = kind.held_out(recipe, splits, card.macs_per_pixel, rng)
-    name = f"{run.data.name} test"
+    test = None
+    if len(splits.test):
+        name = f"{run.data.name} test"
+        test = TestSet(name, splits.test, recipe, [metric for metric in run.measured if metric.set == name])
     return Subject(
         engine=engine,
         card=card,
@@ -102,9 +105,7 @@ def subject_from_run(
         held_out=samples,
         calibrated_with=f"{len(frames)} frames from {origin}, noise: {recipe.noise.describe()}",
         held_out_from=f"{len(samples)} frames of the validation split",
-        test=TestSet(name, splits.test, recipe, run.metrics.get("sets", {}).get(name, {}))
-        if len(splits.test)
-        else None,
+        test=test,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import ModelCard
+from quietframe.card import Metric, ModelCard
 from quietframe.cpu import physical_cores
 from quietframe.noise import to_uint8
 from quietframe.tasks.base import open_model
 from quietframe.tasks.tensors import dequantize, encode_image
 from quietframe_export.formats import Target
 from quietframe_train.data.images import ImageSet, as_frame, even_indices, max_count_for_budget
-from quietframe_train.evaluate import fidelity, noisy_images
+from quietframe_train.evaluate import measure_results, noisy_images
 from quietframe_train.recipe import Recipe
 
 
@@ -31,7 +31,7 @@ class TestSet:
         name: as metrics.json and the card call it.
         images: all of them.
         recipe: says which noises they are measured with.
-        keras: training's figures on the set, by name.
+        keras: what training measured on the set.
     """
 
     __test__ = False  # not a test case for pytest
@@ -39,7 +39,7 @@ class TestSet:
     name: str
     images: ImageSet
     recipe: Recipe
-    keras: Mapping[str, float]
+    keras: Sequence[Metric]
 
     @cached_property
     def noisy(self) -> Mapping[str, NDArray[Any]]:
@@ -53,19 +53,18 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Measured:
-    """A file's figures on the test set, by name, and how many of its images they are of."""
+    """What a file reached on the test set, and on how many of its images."""
 
-    figures: Mapping[str, float]
+    metrics: Sequence[Metric]
     images: int
 
 
 def measure(path: Path, card: ModelCard, test: TestSet, target: Target) -> Measured:
-    """Measure a file on the test set, under the names that training gives the figures.
+    """Measure a file on the test set as training measured the model, by `quietframe_train.evaluate.measure_results`.
 
-    The runtime's engine runs the file, and the figures are those of `quietframe_train.evaluate.image_figures`: of
-    what the file gives, integers as the numbers that they stand for. Noise that is not clipped fits no 8-bit
-    image: files with float activations are given its numbers as they are, the others are not measured with it. Where
-    the target limits the work, a part of a large model's test set is measured.
+    The runtime's engine runs the file; integers that it gives count as the numbers that they stand for. Noise that is
+    not clipped fits no 8-bit image: files with float activations are given its numbers as they are, the others are not
+    measured with it. Where the target limits the work, a part of a large model's test set is measured.
     """
     noisy = {
         key: all_of for key, all_of in test.noisy.items() if all_of.dtype == np.uint8 or not target.only_8_bit_images
@@ -75,15 +74,12 @@ def measure(path: Path, card: ModelCard, test: TestSet, target: Target) -> Measu
         count = max_count_for_budget(images, len(images), target.max_test_macs / len(noisy), card.macs_per_pixel)
         index = even_indices(len(images), count)
         images = images.chosen(index)
-    figures: dict[str, float] = {}
+    part = "" if len(images) == len(test.images) else f", {len(images)} of {len(test.images)}"
+    metrics: list[Metric] = []
     for key, all_of in noisy.items():
         results = _run(path, card, all_of[index])
-        if "denoise" in card.task:
-            figures |= {f"{name}_{key}": value for name, value in fidelity(images, results["image"]).items()}
-        if "classify" in card.task:
-            right = results["scores"].argmax(axis=1) == images.labels
-            figures["accuracy" if key == "clean" else f"accuracy_{key}"] = float(np.mean(right))
-    return Measured(figures, len(images))
+        metrics += measure_results(images, f"{test.name}{part}", key, results.get("image"), results.get("scores"))
+    return Measured(metrics, len(images))
 
 
 def _run(path: Path, card: ModelCard, noisy: NDArray[Any]) -> dict[str, NDArray[np.float32]]:

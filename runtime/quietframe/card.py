@@ -11,7 +11,7 @@ from typing import Any, Literal
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe.serde import RecordError, from_record
 
-FORMAT = 1
+FORMAT = 2
 """Version of the card's schema. A file with another one is refused."""
 
 CARD_KEY = "quietframe.card"
@@ -80,11 +80,31 @@ class DataTerms:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What a model reached in one measure, on one set, under one noise.
+
+    Attributes:
+        set: the name of the images that it was measured on.
+        measure: its name and unit: `psnr_db`, `ssim`, `mse`, `rmse`, `bce` (nats), `accuracy` (0 to 1) or another.
+        value: of the model's results.
+        noise: that of the images, in words; `clean`: none; empty: the mean over all noises of the set.
+        noisy: the same measure of the noisy images themselves, where it was taken.
+        drop: what an exported file lost against Keras, where they were compared.
+    """
+
+    set: str
+    measure: str
+    value: float
+    noise: str = ""
+    noisy: float | None = None
+    drop: float | None = None
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """A model's metadata. Written by the exporter, read by the runtime.
 
-    `metrics` maps a set's name to measured figures (`{"cbsd68": {"psnr_db_sigma25": 29.1}}`), with the
-    unit in each key. `extra` keeps fields that this version does not know.
+    `extra` keeps fields that this version does not know.
     """
 
     name: str
@@ -101,7 +121,7 @@ class ModelCard:
     macs_per_pixel: float
     license: str
     labels: tuple[str, ...] = ()
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
     source_sha256: str = ""
     created_with: Mapping[str, str] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)

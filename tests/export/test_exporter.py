@@ -51,8 +51,9 @@ def test_cards_of_the_files(camera: Subject, tmp_path: Path) -> None:
         assert card.parameters == camera.card.parameters
         assert card.data.terms == "public domain"
         assert len(card.source_sha256) == 64
-        (figures,) = card.metrics.values()
-        assert {"psnr_db", "drop_psnr_db", "psnr_db_sigma25"} <= figures.keys()
+        noises = [metric.noise for metric in card.metrics]
+        assert noises[0] == "" and {"sigma 5", "sigma 25"} <= set(noises)
+        assert all(metric.measure == "psnr_db" and metric.drop is not None for metric in card.metrics)
 
 
 def test_weights_of_fewer_bits_reach_the_file(camera: Subject, tmp_path: Path) -> None:

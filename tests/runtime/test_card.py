@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quietframe.card import FORMAT, DataTerms, ModelCard, Spatial, TensorSpec, parse_card, read_card_file
+from quietframe.card import FORMAT, DataTerms, Metric, ModelCard, Spatial, TensorSpec, parse_card, read_card_file
 from quietframe.errors import ModelLoadError, UsageError
 
 IMAGE = TensorSpec("image", "image", "NHWC", 3, (0.0, 1.0), "BGR")
@@ -34,7 +34,7 @@ def card(**changes: Any) -> ModelCard:
         "parameters": 31_000,
         "macs_per_pixel": 3000.5,
         "license": "CC-BY-4.0",
-        "metrics": {"cbsd68": {"psnr_db_sigma25": 28.9}},
+        "metrics": (Metric("cbsd68", "psnr_db", 28.9, "sigma 25"),),
         "created_with": {"keras": "3.15.1"},
         "trained": {"commit": "0123abc", "seed": "0"},
     }
@@ -91,7 +91,7 @@ def test_a_missing_field_is_named(name: str) -> None:
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ModelCard) if f.name not in ("format", "extra")])
 def test_an_ill_typed_field_is_named(name: str) -> None:
     # An object where a list or a scalar is expected, a number where an object is.
-    wrong = {"wrong": []} if name in ("inputs", "outputs", "labels") else [3.5]
+    wrong = {"wrong": []} if name in ("inputs", "outputs", "labels", "metrics") else [3.5]
     with pytest.raises(ModelLoadError, match=f"model.tflite: model card: {name}: expected "):
         parse(record(**{name: wrong}))
 
@@ -124,9 +124,9 @@ def test_an_ill_typed_field_is_named(name: str) -> None:
         (("spatial", "size_hw"), [28], "spatial.size_hw: expected 2 items, received [28]"),
         (("data", "terms"), ["CC0"], "data.terms: expected a text"),
         (
-            ("metrics", "cbsd68", "psnr_db_sigma25"),
+            ("metrics", 0, "value"),
             "high",
-            "metrics.cbsd68.psnr_db_sigma25: expected a finite number, received 'high'",
+            "metrics[0].value: expected a finite number, received 'high'",
         ),
         (("created_with", "keras"), 3, "created_with.keras: expected a text, received 3"),
     ],

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from quietframe import builtin_models
+from quietframe.card import Metric
 from quietframe.cli import main
-from quietframe.figures import headline
+from quietframe.metrics import headline
 from quietframe.tasks.base import open_model
 from quietframe.zoo import ALIASES
 
@@ -39,8 +41,8 @@ def test_models_json(run: Run) -> None:
         _, card = open_model(name)
         assert record["task"] == card.task
         assert record["file_bytes"] == BUILT_IN[name].stat().st_size
-        assert record["metrics"] == card.metrics
-        assert record["measured"] == headline(card)
+        assert record["metrics"] == [asdict(metric) for metric in card.metrics]
+        assert record["measured"] == headline(card.metrics)
         assert record["short_names"] == [alias for alias, target in ALIASES.items() if target == name]
         assert record["parameters"] == card.parameters > 0
         assert record["data"] == {"name": card.data.name, "terms": card.data.terms}
@@ -56,7 +58,7 @@ def test_models_table(run: Run) -> None:
         assert card.task in line
         assert card.data.name in line
         assert card.data.terms in line
-        assert headline(card) in line
+        assert headline(card.metrics) in line
 
 
 def test_info_of_a_built_in_model_tells_the_terms(run: Run) -> None:
@@ -71,7 +73,7 @@ def test_info_of_a_built_in_model_tells_the_terms(run: Run) -> None:
 
 def test_info_tells_the_whole_card(run: Run, make_model: Callable[..., Path]) -> None:
     changes = {
-        "metrics": {"some-set": {"psnr_db_sigma25": 28.75}},
+        "metrics": (Metric("some-set", "psnr_db", 28.75, "sigma 25"),),
         "limits": "only for tests",
         "created_with": {"tool": "1.2"},
         "source_sha256": "ab" * 32,

@@ -10,7 +10,7 @@ import pytest
 import quietframe as qf
 from quietframe.assets import digits
 from quietframe.errors import ModelLoadError
-from quietframe.figures import headline
+from quietframe.metrics import headline
 from quietframe.noise import to_uint8
 from quietframe.tasks.base import open_model
 from quietframe.zoo import ALIASES, builtin_models, find_model
@@ -25,7 +25,7 @@ def test_built_in_models_say_what_they_are(name: str) -> None:
     _, card = open_model(name, threads=1)
     assert (card.name, card.precision) == (card_name, precision)
     assert all((card.data.name, card.data.terms, card.license, card.limits, card.parameters, card.source_sha256))
-    assert headline(card)
+    assert headline(card.metrics)
     frame = np.full((31, 45, 3), 120, np.uint8)
     if "denoise" in card.task:
         assert qf.Denoiser(name, threads=1)(frame).shape == frame.shape

@@ -176,7 +176,7 @@ def test_early_stopping_after_a_resume_is_the_same(stopped, tmp_path, mnist_npz)
     for _ in range(2):  # the second time there is nothing left to do: a stopped training stays stopped
         resumed = train(OVERFITTING, out=tmp_path, resume=True)
         assert resumed.metrics["epochs_run"] == epochs
-        assert resumed.metrics["sets"] == stopped.metrics["sets"]
+        assert resumed.measured == stopped.measured
     models = [keras.models.load_model(run.model_path).get_weights() for run in (stopped, resumed)]
     for one, other in zip(*models, strict=True):
         assert np.allclose(one, other, atol=1e-6)

@@ -60,17 +60,18 @@ def test_parts_that_are_there_are_used_and_missing_ones_trained_beside_it(runs):
     assert len(read_history(came_along.folder)) == 5
 
 
-def test_its_run_folder_has_no_history_and_the_figures_of_both(runs):
+def test_its_run_folder_has_no_history_and_what_both_reach(runs):
     run = load_run(runs / "whole")
     assert {path.name for path in run.folder.iterdir()} == {"model.keras", "recipe.json", "metrics.json", "samples.png"}
     assert run.metrics["parameters"] == 370_522
     assert run.metrics["epochs_run"] == 0
     assert run.classes == tuple("0123456789")
     assert run.metrics["parts"] == {n: load_run(runs / n).metrics["training_seconds"] for n in WHOLE.parts}
-    figures = run.metrics["sets"]["mnist.npz test"]
-    assert "accuracy_uniform0.9" in figures
-    alone = load_run(runs / "dense-autoencoder").metrics["sets"]["mnist.npz test"]
-    assert alone.items() <= {key: pytest.approx(value, rel=1e-5) for key, value in figures.items()}.items()
+    *images, scores = run.measured
+    assert (scores.measure, scores.noise) == ("accuracy", "uniform0.9")
+    alone = load_run(runs / "dense-autoencoder").measured
+    assert [replace(one, value=0) for one in images] == [replace(one, value=0) for one in alone]
+    assert [one.value for one in images] == pytest.approx([one.value for one in alone], rel=1e-5)
 
 
 def test_composing_again_gives_the_same(runs, tmp_path):

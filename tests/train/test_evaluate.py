@@ -1,4 +1,4 @@
-"""The figures of a model against the same ones calculated by others."""
+"""What a model reaches against the same measures calculated by others."""
 
 from dataclasses import replace
 
@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from quietframe.card import Metric
 from quietframe_train.corruption import NoNoise, NormalNoise, UniformNoise
 from quietframe_train.data.images import ImageSet
-from quietframe_train.evaluate import image_figures, noisy_images, predict, split_outputs
+from quietframe_train.evaluate import measure_images, noisy_images, predict, split_outputs
 from quietframe_train.recipes import CLIPPED, DIGIT_NOISES, RECIPES, UNCLIPPED, UNIFORM
 
 MEASURES = ("psnr_db", "ssim", "mse", "bce", "rmse")
@@ -46,7 +47,7 @@ class Knowing:
 
 
 def expected(clean_8, images):
-    """The figures of float images, by scikit-image and Keras."""
+    """Measure float images by scikit-image and Keras."""
     metrics = pytest.importorskip("skimage.metrics")
     clean = (clean_8 / 255).astype(np.float32)
     in_8_bit = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
@@ -67,26 +68,26 @@ def expected(clean_8, images):
 
 
 @pytest.mark.parametrize("noise", DIGIT_NOISES, ids=lambda noise: noise.key)
-def test_digit_figures_are_those_of_others(digits, noise):
+def test_digits_are_measured_as_others_do(digits, noise):
     recipe = replace(RECIPES["dense-autoencoder"], test_noises=(noise,))
     model = Halving()
-    figures = image_figures(model, recipe, digits)
-    assert set(figures) == {f"{who}{name}_{noise.key}" for who in ("", "noisy_") for name in MEASURES}
-    denoised = 0.5 * model.given + 0.2
-    for who, images in (("", denoised), ("noisy_", np.clip(model.given, 0, 1))):
-        for name, value in expected(digits.images, images).items():
-            assert figures[f"{who}{name}_{noise.key}"] == pytest.approx(value, rel=2e-4), (who, name)
+    metrics = measure_images(model, recipe, digits, "digits")
+    assert [(one.set, one.noise, one.measure) for one in metrics] == [("digits", noise.key, name) for name in MEASURES]
+    denoised, noisy = (expected(digits.images, x) for x in (0.5 * model.given + 0.2, np.clip(model.given, 0, 1)))
+    for one in metrics:
+        assert one.value == pytest.approx(denoised[one.measure], rel=2e-4), one
+        assert one.noisy == pytest.approx(noisy[one.measure], rel=2e-4), one
 
 
-def test_colour_figures_are_those_of_others(colours):
+def test_colour_images_are_measured_as_others_do(colours):
     recipe = RECIPES["color-unet"]
     model = Halving()
-    figures = image_figures(model, recipe, colours)
-    assert len(figures) == 2 * 2 * len(MEASURES)
+    metrics = measure_images(model, recipe, colours, "colours")
+    assert len(metrics) == 2 * len(MEASURES)
     noisy = noisy_images(colours, NormalNoise(0, 0.4, shared=True))
     assert np.array_equal(model.given, noisy), "what was measured last"
-    for name, value in expected(colours.images, 0.5 * noisy + 0.2).items():
-        assert figures[f"{name}_gray0.4"] == pytest.approx(value, rel=2e-4), name
+    found = {one.measure: one.value for one in metrics if one.noise == "gray0.4"}
+    assert found == pytest.approx(expected(colours.images, 0.5 * noisy + 0.2), rel=2e-4)
 
 
 def test_the_measured_error_is_of_the_denoised_not_of_the_noisy(digits):
@@ -97,11 +98,12 @@ def test_the_measured_error_is_of_the_denoised_not_of_the_noisy(digits):
         def predict(self, images, batch_size, verbose):
             return clean
 
-    figures = image_figures(Perfect(), RECIPES["dense-autoencoder"], digits)
-    assert figures["mse_uniform0.9"] == 0
-    assert figures["psnr_db_uniform0.9"] == 100
-    assert figures["ssim_uniform0.9"] == pytest.approx(1)
-    assert figures["noisy_mse_uniform0.9"] > 0.1
+    metrics = measure_images(Perfect(), RECIPES["dense-autoencoder"], digits, "digits")
+    found = {one.measure: one for one in metrics if one.noise == "uniform0.9"}
+    assert found["mse"].value == 0
+    assert found["psnr_db"].value == 100
+    assert found["ssim"].value == pytest.approx(1)
+    assert found["mse"].noisy > 0.1
 
 
 @pytest.mark.parametrize("noise", [*DIGIT_NOISES, NoNoise()], ids=lambda noise: noise.key)
@@ -138,12 +140,12 @@ def test_clean_images_stay_clean(digits):
 def test_accuracy_is_that_of_scikit_learn(digits):
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     model = Knowing(digits.labels)
-    figures = image_figures(model, RECIPES["digit-cnn"], digits)
-    assert set(figures) == {"accuracy", "accuracy_uniform0.9"}
-    assert figures["accuracy"] == sklearn_metrics.accuracy_score(digits.labels, model.taken) == 0.8
+    clean, noisy = measure_images(model, RECIPES["digit-cnn"], digits, "digits")
+    assert (clean.measure, clean.noise, noisy.noise) == ("accuracy", "clean", "uniform0.9")
+    assert clean.value == sklearn_metrics.accuracy_score(digits.labels, model.taken) == 0.8
 
 
-def test_a_composite_has_the_figures_of_both(digits):
+def test_a_composite_is_measured_in_both_tasks(digits):
     denoiser, classifier = Halving(), Knowing(digits.labels)
 
     class Both:
@@ -151,9 +153,9 @@ def test_a_composite_has_the_figures_of_both(digits):
             return [denoiser.predict(images, **options), classifier.predict(images, **options)]
 
     recipe = RECIPES["denoise-and-classify"]
-    figures = image_figures(Both(), recipe, digits)
-    alone = image_figures(denoiser, replace(RECIPES["dense-autoencoder"], test_noises=(UNIFORM,)), digits)
-    assert figures == alone | {"accuracy_uniform0.9": 0.8}
+    metrics = measure_images(Both(), recipe, digits, "digits")
+    alone = measure_images(denoiser, replace(RECIPES["dense-autoencoder"], test_noises=(UNIFORM,)), digits, "digits")
+    assert metrics == [*alone, Metric("digits", "accuracy", 0.8, "uniform0.9")]
 
 
 def test_outputs_by_task(digits):

@@ -11,7 +11,7 @@ import pytest
 
 from quietframe_train import load_run
 from quietframe_train.checkpoint import read_history
-from quietframe_train.evaluate import image_figures
+from quietframe_train.evaluate import measure_images
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed"),
@@ -79,17 +79,20 @@ def test_a_training_resumes_under_jax(trained):
     assert [row["loss"] for row in cut] == pytest.approx([row["loss"] for row in whole], rel=1e-4)
 
 
+def values(metrics):
+    return {(one.set, one.noise, one.measure): one.value for one in metrics}
+
+
 def test_its_model_gives_the_same_scores_here(trained, mnist_npz):
     run = load_run(trained / "whole")
-    figures = image_figures(
-        keras.models.load_model(run.model_path), run.recipe, run.recipe.data.load(mnist_npz, run.recipe, seed=1).test
-    )
-    assert figures == pytest.approx(run.metrics["sets"]["mnist.npz test"], abs=0.02)
+    test = run.recipe.data.load(mnist_npz, run.recipe, seed=1).test
+    metrics = measure_images(keras.models.load_model(run.model_path), run.recipe, test, "mnist.npz test")
+    assert values(metrics) == pytest.approx(values(run.measured), abs=0.02)
 
 
 def test_its_pictures_come_out_the_same_here(trained, picture_folder):
     run = load_run(trained / "colour")
     assert run.versions["backend"] == "jax"
     test = run.recipe.data.load(picture_folder, run.recipe, seed=1).test
-    figures = image_figures(keras.models.load_model(run.model_path), run.recipe, test)
-    assert figures == pytest.approx(run.metrics["sets"][f"{picture_folder.name} test"], rel=2e-3)
+    metrics = measure_images(keras.models.load_model(run.model_path), run.recipe, test, f"{picture_folder.name} test")
+    assert values(metrics) == pytest.approx(values(run.measured), rel=2e-3)

@@ -84,29 +84,31 @@ def test_the_saved_model_is_the_one_that_was_measured(run, mnist_npz, photo_fold
     model = keras.models.load_model(run.model_path)
     assert model.count_params() == run.metrics["parameters"]
     assert getattr(model, "optimizer", None) is None, "the optimizer's state stays out of the file"
-    assert run.recipe.data.evaluate(model, run.recipe, splits, run.data) == run.metrics["sets"]
+    assert run.recipe.data.evaluate(model, run.recipe, splits, run.data) == list(run.measured)
 
 
 def test_the_classifier_learns(classifier, mnist_npz):
-    found = classifier.metrics["sets"]["mnist.npz test"]["accuracy"]
-    assert found > 0.6
+    clean, noisy = classifier.measured
+    assert [(one.set, one.measure) for one in classifier.measured] == [("mnist.npz test", "accuracy")] * 2
+    assert (clean.noise, noisy.noise) == ("clean", "uniform0.9")
+    assert clean.value > 0.6
     test = classifier.recipe.data.load(mnist_npz, classifier.recipe, seed=1).test
     (scores,) = predict(keras.models.load_model(classifier.model_path), test.scaled())
-    assert found == np.mean(scores.argmax(axis=1) == test.labels)
-    assert classifier.metrics["sets"]["mnist.npz test"]["accuracy_uniform0.9"] < found
+    assert clean.value == np.mean(scores.argmax(axis=1) == test.labels)
+    assert noisy.value < clean.value
 
 
 def test_the_autoencoder_beats_its_noisy_input_at_every_level(autoencoder):
-    figures = autoencoder.metrics["sets"]["mnist.npz test"]
-    assert len(figures) == 3 * 10
+    found = {(one.noise, one.measure): one for one in autoencoder.measured}
+    assert len(found) == len(autoencoder.measured) == 3 * 5
     for noise in ("normal0.5mean0.5", "normal0.75mean0.5", "normal1mean0.5"):
-        assert figures[f"psnr_db_{noise}"] > figures[f"noisy_psnr_db_{noise}"] + 3
-        assert figures[f"ssim_{noise}"] > figures[f"noisy_ssim_{noise}"]
+        assert found[noise, "psnr_db"].value > found[noise, "psnr_db"].noisy + 3
+        assert found[noise, "ssim"].value > found[noise, "ssim"].noisy
         for measure, share in (("mse", 0.5), ("rmse", 0.75), ("bce", 1)):
-            assert figures[f"{measure}_{noise}"] < share * figures[f"noisy_{measure}_{noise}"]
+            assert found[noise, measure].value < share * found[noise, measure].noisy
 
 
-def test_digit_figures_are_what_their_names_say(autoencoder, mnist_npz):
+def test_digit_metrics_are_what_their_names_say(autoencoder, mnist_npz):
     test = autoencoder.recipe.data.load(mnist_npz, autoencoder.recipe, seed=1).test
     model = keras.models.load_model(autoencoder.model_path)
     noisy = noisy_images(test, autoencoder.recipe.noise)
@@ -115,17 +117,17 @@ def test_digit_figures_are_what_their_names_say(autoencoder, mnist_npz):
     psnr = np.mean(-10 * np.log10(np.mean((in_8_bit - clean) ** 2, axis=(1, 2, 3))))
     kept = np.clip(denoised, 1e-7, 1 - 1e-7)
     cross_entropy = -np.mean(clean * np.log(kept) + (1 - clean) * np.log(1 - kept))
-    figures = autoencoder.metrics["sets"]["mnist.npz test"]
-    assert figures["psnr_db_normal0.5mean0.5"] == pytest.approx(psnr, abs=2e-3)
-    assert figures["mse_normal0.5mean0.5"] == pytest.approx(np.mean((denoised - clean) ** 2), rel=1e-4)
-    assert figures["bce_normal0.5mean0.5"] == pytest.approx(cross_entropy, rel=1e-3)
+    found = {one.measure: one.value for one in autoencoder.measured if one.noise == "normal0.5mean0.5"}
+    assert found["psnr_db"] == pytest.approx(psnr, abs=2e-3)
+    assert found["mse"] == pytest.approx(np.mean((denoised - clean) ** 2), rel=1e-4)
+    assert found["bce"] == pytest.approx(cross_entropy, rel=1e-3)
 
 
-def test_camera_figures_are_of_the_validation_photographs(camera):
-    figures = camera.metrics["sets"][f"{camera.data.name} validation"]
-    names = {f"psnr_db_{form}_sigma{sigma}" for form in FORMATS for sigma in (0, 10, 25, 50)}
-    assert set(figures) == names | {f"noisy_{name}" for name in names}
-    assert figures["noisy_psnr_db_rgb_sigma25"] == pytest.approx(20.4, abs=0.8)
+def test_camera_metrics_are_of_the_validation_photographs(camera):
+    assert {(one.set, one.measure) for one in camera.measured} == {(f"{camera.data.name} validation", "psnr_db")}
+    found = {one.noise: one for one in camera.measured}
+    assert list(found) == [f"{form}, sigma {sigma}" for form in FORMATS for sigma in (0, 10, 25, 50)]
+    assert found["rgb, sigma 25"].noisy == pytest.approx(20.4, abs=0.8)
     assert camera.metrics["macs_per_pixel"] == pytest.approx(macs_per_pixel(build_model(camera.recipe)))
     assert (camera.metrics["training_images"], camera.metrics["validation_images"]) == (5, 1)
 
@@ -207,7 +209,7 @@ def test_limit_and_stated_terms_reach_the_folder(tmp_path, mnist_npz):
     run = load_run(out)
     assert (run.limit, run.data.name, run.data.terms, run.data_path) == (40, "drawn", "CC0", mnist_npz)
     assert (run.metrics["training_images"], run.metrics["validation_images"]) == (36, 4)
-    assert list(run.metrics["sets"]) == ["drawn test"]
+    assert {one.set for one in run.measured} == {"drawn test"}
     renamed = train("digit-classifier", out=out, resume=True, data_terms="CC0 1.0")
     assert (renamed.data.name, renamed.data.terms) == ("drawn", "CC0 1.0"), "terms may be mended later"
 
@@ -276,13 +278,16 @@ def test_a_killed_training_resumes_as_if_nothing_had_happened(tmp_path, mnist_np
     for one, other in zip(*histories, strict=True):
         for key in other.keys() - {"phase", "seconds"}:
             assert one[key] == pytest.approx(other[key], rel=1e-3), (one["epoch"], key)
-    ours, theirs = (run.metrics["sets"]["mnist.npz test"] for run in (resumed, whole))
-    assert ours == pytest.approx(theirs, rel=1e-3)
+    assert len(resumed.measured) == len(whole.measured)
+    for ours, theirs in zip(resumed.measured, whole.measured, strict=True):
+        assert replace(ours, value=0) == replace(theirs, value=0)
+        assert ours.value == pytest.approx(theirs.value, rel=1e-3)
 
 
 def test_real_mnist_is_learnt_in_one_epoch(real_data, tmp_path):
     run = train("digit-classifier", data=real_data / "mnist.npz", out=tmp_path / "run", epochs=1, seed=1)
-    assert run.metrics["sets"]["MNIST test"]["accuracy"] > 0.9
+    assert run.measured[0].set == "MNIST test"
+    assert run.measured[0].value > 0.9
     assert run.data.terms == "Y. LeCun et al., CC BY-SA 3.0"
 
 
@@ -291,8 +296,8 @@ def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     optimizer = replace(camera.phases[0].optimizer, ema_momentum=0.0)
     recipe = replace(camera, phases=camera.phases[:1]).with_phases(steps_per_epoch=250, optimizer=optimizer)
     run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=3, seed=1, limit=40)
-    figures = run.metrics["sets"]["bsd432 validation"]
-    assert figures["psnr_db_rgb_sigma50"] > figures["noisy_psnr_db_rgb_sigma50"] + 2
+    (found,) = (one for one in run.measured if one.noise == "rgb, sigma 50")
+    assert found.value > found.noisy + 2
 
 
 class KilledError(Exception):

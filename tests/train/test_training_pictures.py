@@ -13,7 +13,7 @@ from quietframe_train import RECIPES, load_run, train
 from quietframe_train.augmentation import Augmentation
 from quietframe_train.checkpoint import read_history
 from quietframe_train.data.pictures import PictureData
-from quietframe_train.evaluate import image_figures
+from quietframe_train.evaluate import measure_images
 from quietframe_train.recipe import ModelConfig
 from quietframe_train.trainer import build_model
 
@@ -32,16 +32,15 @@ def crossed(tmp_path_factory, picture_folder):
 
 def test_cross_validation_measures_every_fold_with_a_model_of_its_own(crossed, picture_folder, artefacts):
     assert {path.name for path in crossed.folder.iterdir()} == artefacts | {f"fold-{fold}" for fold in (2, 3)}
-    found = crossed.metrics["cross_validation"]
-    assert found.keys() == {"accuracy"}
-    assert len(found["accuracy"]) == FOLDS
-    assert found["accuracy"][0] == crossed.metrics["sets"][f"{picture_folder.name} test"]["accuracy"]
-    assert np.mean(found["accuracy"]) > 0.6, "dark and light"
+    (found,) = crossed.metrics["cross_validation"]
+    assert (found["measure"], found["noise"], len(found["values"])) == ("accuracy", "clean", FOLDS)
+    assert found["values"][0] == crossed.measured[0].value
+    assert np.mean(found["values"]) > 0.6, "dark and light"
     for fold in range(1, FOLDS):
         model = build_model(crossed.recipe)
         model.load_weights(crossed.folder / f"fold-{fold + 1}" / "main.weights.h5")
         test = crossed.recipe.data.load(picture_folder, crossed.recipe, seed=1, fold=fold).test
-        assert found["accuracy"][fold] == image_figures(model, crossed.recipe, test)["accuracy"]
+        assert found["values"][fold] == measure_images(model, crossed.recipe, test, "fold")[0].value
 
 
 def test_a_run_of_pictures_knows_its_classes(crossed):
@@ -116,7 +115,7 @@ def test_a_mixed_policy_trains_resumes_and_leaves_a_float32_model(tmp_path, pict
     losses = [row["loss"] for row in read_history(out)]
     assert min(losses) < 0.95 * losses[0]
     splits = run.recipe.data.load(picture_folder, run.recipe, seed=1)
-    assert run.recipe.data.evaluate(saved, run.recipe, splits, run.data) == run.metrics["sets"]
+    assert run.recipe.data.evaluate(saved, run.recipe, splits, run.data) == list(run.measured)
 
 
 def test_a_model_that_cannot_be_built_leaves_the_policy_as_it_was():

@@ -2,7 +2,7 @@
 
 >>> from quietframe_train import RECIPES, train
 >>> run = train("latent-autoencoder", data="mnist.npz", out="runs/latent-autoencoder")
->>> run.metrics["sets"]["MNIST test"]["psnr_db_normal0.5mean0.5"]
+>>> run.measured[0]
 """
 
 from __future__ import annotations

@@ -12,9 +12,6 @@ from quietframe.cli import EXIT_DONE, ExtraCommand
 if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
 
-_MEASURES = tuple(f"{prefix}{name}" for prefix in ("noisy_", "") for name in ("psnr_db", "ssim", "mse", "bce", "rmse"))
-_MEASURES += ("accuracy",)
-
 
 @click.command(cls=ExtraCommand, short_help="Train a model by a recipe.", extra="train", needs=("keras", "matplotlib"))
 @click.argument("recipe", required=False)
@@ -146,6 +143,9 @@ def _print_run(run: Run, *, as_json: bool) -> None:
         return
     import statistics
 
+    from quietframe.cli.terminal import print_table
+    from quietframe.metrics import by_set, metric_table
+
     metrics = run.metrics
     seconds = metrics["training_seconds"]
     took = "" if seconds is None else f" in {seconds:.0f} s"
@@ -153,17 +153,17 @@ def _print_run(run: Run, *, as_json: bool) -> None:
         f"{run.model_path}: {metrics['parameters']:,} parameters, {metrics['macs_per_pixel']:,.0f} MAC/pixel, "
         f"{metrics['epochs_run']} epochs{took}"
     )
-    for name, figures in metrics["sets"].items():
-        by_noise: dict[str, dict[str, float]] = {}
-        for key, value in figures.items():
-            measure = next((m for m in _MEASURES if key.startswith(m)), key)
-            by_noise.setdefault(key.removeprefix(measure).removeprefix("_"), {})[measure] = value
-        for noise, row in by_noise.items():
-            shown = "  ".join(f"{measure} {value:.4f}" for measure, value in row.items())
-            click.echo(f"{name}{', ' if noise else ''}{noise}: {shown}")
-    for measure, values in metrics.get("cross_validation", {}).items():
+    for name, measured in by_set(run.measured).items():
+        arrow = ", noisy → denoised" if any(metric.noisy is not None for metric in measured) else ""
+        click.echo(f"\nmeasured on {name}{arrow}")
+        print_table(*metric_table(measured))
+    for found in metrics.get("cross_validation", []):
+        values = found["values"]
         mean, spread = statistics.fmean(values), statistics.stdev(values)
-        click.echo(f"{measure} of {len(values)} folds: {mean:.4f} ± {spread:.4f} (standard deviation)")
+        click.echo(
+            f"{found['measure']}, {found['noise']}, of {len(values)} folds: "
+            f"{mean:.4f} ± {spread:.4f} (standard deviation)"
+        )
 
 
 def _print_json(record: Any) -> None:

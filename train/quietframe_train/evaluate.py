@@ -1,16 +1,17 @@
-"""The figures of a trained model, measured as a device meets it: 8-bit noisy images in, 8-bit images out."""
+"""Measure a trained model as a device meets it: 8-bit noisy images in, 8-bit images out."""
 
 from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.card import Metric
 from quietframe.noise import to_uint8
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, deliver_noisy
@@ -29,26 +30,50 @@ _BATCH_PIXELS = 2**19  # in one prediction
 _PHOTO_SIDE = 384  # in pixels; of larger photographs the middle is measured
 
 
-def image_figures(model: keras.Model, recipe: Recipe, test: ImageSet) -> dict[str, float]:
-    """A model's figures on images of one size, each named MEASURE_NOISE, as in `psnr_db_uniform0.9`.
+def measure_images(model: keras.Model, recipe: Recipe, test: ImageSet, name: str) -> list[Metric]:
+    """Measure a model on images of one size, under each noise of the recipe.
 
-    Classifiers: `accuracy`, in [0, 1]; the noise `clean` is left out of its name. Denoisers: `psnr_db` and `ssim` of
-    8-bit results; `mse`, `bce` (binary cross-entropy, in nats) and `rmse` (the mean of each image's) of float
-    results. The same of the noisy images with `noisy_` before.
+    Classifiers: `accuracy`. Denoisers: `psnr_db` and `ssim` of 8-bit results; `mse`, `bce` (binary cross-entropy) and
+    `rmse` (the mean of each image's) of float results; and the same of the noisy images.
+
+    name: of the set.
     """
-    figures: dict[str, float] = {}
+    metrics: list[Metric] = []
     for noise in recipe.measured_with:
         check_interrupted()
         noisy = noisy_images(test, noise)
         results = predict(model, noisy)
         denoised, scores = split_outputs(recipe, results)
-        if denoised is not None:
-            for prefix, images in (("", denoised), ("noisy_", np.clip(noisy, 0, 1))):
-                figures |= {f"{prefix}{name}_{noise.key}": value for name, value in fidelity(test, images).items()}
-        if scores is not None:
-            name = "accuracy" if noise.key == "clean" else f"accuracy_{noise.key}"
-            figures[name] = float(np.mean(scores.argmax(axis=1) == test.labels))
-    return figures
+        before = None if denoised is None else fidelity(test, np.clip(noisy, 0, 1))
+        metrics += measure_results(test, name, noise.key, denoised, scores, before)
+    return metrics
+
+
+def measure_results(
+    test: ImageSet,
+    name: str,
+    noise: str,
+    denoised: NDArray[np.float32] | None,
+    scores: NDArray[np.float32] | None,
+    before: Mapping[str, float] | None = None,
+) -> list[Metric]:
+    """Measure a model's results under one noise.
+
+    Args:
+        test: the clean images.
+        name: of the set.
+        noise: its key.
+        denoised: as float images in [0, 1]; None if the model does not denoise.
+        scores: (images, classes); None if it does not classify.
+        before: the `fidelity` of the noisy images, where it was measured.
+    """
+    metrics = []
+    if denoised is not None:
+        of_results = fidelity(test, denoised).items()
+        metrics = [Metric(name, measure, value, noise, (before or {}).get(measure)) for measure, value in of_results]
+    if scores is not None:
+        metrics.append(Metric(name, "accuracy", float(np.mean(scores.argmax(axis=1) == test.labels)), noise))
+    return metrics
 
 
 def split_outputs(
@@ -108,25 +133,26 @@ def fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def photo_figures(
-    model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]], sigmas_255: Sequence[float]
-) -> dict[str, float]:
+def measure_photos(
+    model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]], sigmas_255: Sequence[float], name: str
+) -> list[Metric]:
     """Measure a camera model on photographs in every format and level: mean PSNR, blind, and the noisy frames' own.
 
     The level is what the runtime's estimator reads, the reference the photograph before noise and format; sigma 0 is a
     clean frame in that format.
+
+    name: of the set.
     """
-    figures: dict[str, float] = {}
+    metrics = []
     clean = [middle(photo, _PHOTO_SIDE) for photo in photos]
     for number, (form, sigma_255) in enumerate(itertools.product(FORMATS.values(), sigmas_255)):
         check_interrupted()
         rngs = (np.random.default_rng((NOISE_SEED, number, index)) for index in range(len(clean)))
         noisy = [deliver_noisy(frame, sigma_255, form, rng) for frame, rng in zip(clean, rngs, strict=True)]
         denoised = [denoise_photo(model, recipe, frame, estimate_noise(frame)) for frame in noisy]
-        name = f"psnr_db_{form.name}_sigma{sigma_255:g}"
-        figures[name] = mean_psnr_db(zip(clean, denoised, strict=True))
-        figures[f"noisy_{name}"] = mean_psnr_db(zip(clean, noisy, strict=True))
-    return figures
+        after, before = (mean_psnr_db(zip(clean, frames, strict=True)) for frames in (denoised, noisy))
+        metrics.append(Metric(name, "psnr_db", after, f"{form.name}, sigma {sigma_255:g}", before))
+    return metrics
 
 
 def _cross_entropy(clean: NDArray[np.float32], images: NDArray[Any]) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quietframe import __version__
-from quietframe.card import DataTerms
+from quietframe.card import DataTerms, Metric
 from quietframe.commit import describe_commit
 from quietframe.cpu import cpu_model
 from quietframe.errors import OutputError, SourceError, UsageError
@@ -100,6 +100,14 @@ class Run:
     def epochs(self) -> int:
         """The epochs of all phases."""
         return self.recipe.epochs
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """What the trained model reached; empty until the training is done. Raises SourceError if it is damaged."""
+        try:
+            return from_record(self.metrics.get("measured", []), tuple[Metric, ...], None, "measured")
+        except RecordError as exc:
+            raise SourceError(f"{self.folder / METRICS}: {exc}") from exc
 
     @property
     def model_path(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from quietframe_train import run_folder
 from quietframe_train.checkpoint import SECONDS, Row
 from quietframe_train.composition import compose, find_parts
 from quietframe_train.data.base import Splits
-from quietframe_train.evaluate import image_figures
+from quietframe_train.evaluate import measure_images
 from quietframe_train.figures import loss_figure, save_figure
 from quietframe_train.macs import macs_per_pixel
 from quietframe_train.recipe import Recipe
@@ -152,13 +152,14 @@ def _cross_validate(
     splits: Splits,
     start: Start | None,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> dict[str, list[float]]:
-    """The test figures of every fold, the first one's included, in models of their own; empty where not asked for."""
+) -> list[dict[str, Any]]:
+    """Measure every fold, the first one included, in models of their own; empty where not asked for."""
     recipe = run.recipe
     folds = recipe.data.other_folds()
     if not folds:
-        return {}
-    every = [image_figures(trained, recipe, splits.test)]
+        return []
+    name = "test"
+    every = [measure_images(trained, recipe, splits.test, name)]
     for fold in folds:
         _LOG.info("cross-validation: fold %d of %d", fold + 1, len(folds) + 1)
         folder = run.folder / f"fold-{fold + 1}"
@@ -166,8 +167,11 @@ def _cross_validate(
         others = recipe.data.load(run.data_path, recipe, seed=run.seed, limit=run.limit, fold=fold)
         keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
         model, _ = train_phases(recipe, others, folder, seed=run.seed, start=start, callbacks=callbacks)
-        every.append(image_figures(model, recipe, others.test))
-    return {name: [figures[name] for figures in every] for name in every[0]}
+        every.append(measure_images(model, recipe, others.test, name))
+    return [
+        {"measure": of_folds[0].measure, "noise": of_folds[0].noise, "values": [one.value for one in of_folds]}
+        for of_folds in zip(*every, strict=True)
+    ]
 
 
 def _finish(run: Run, splits: Splits, trained: keras.Model, rows: Sequence[Row], extra: dict[str, Any]) -> Run:
@@ -187,7 +191,7 @@ def _finish(run: Run, splits: Splits, trained: keras.Model, rows: Sequence[Row],
         "validation_images": len(splits.validation),
         "test_images": len(splits.test),
         "skipped_files": list(splits.unreadable),
-        "sets": recipe.data.evaluate(model, recipe, splits, run.data),
+        "measured": [asdict(metric) for metric in recipe.data.evaluate(model, recipe, splits, run.data)],
         **extra,
     }
     run_folder.write_json(folder / run_folder.METRICS, metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,12 +78,12 @@ def info(model: str, card: Path | None, as_json: bool) -> None:
     _print_facts([("file", str(path)), ("size", f"{path.stat().st_size / 1000:,.1f} kB")])
     _print_facts(_card_facts(found) if found else [("card", _HOW_TO_GIVE_A_CARD)])
     if found:
-        _print_figures(found)
+        _print_metrics(found)
     _print_tensors(engine, found)
 
 
 def _summary(path: Path, card: ModelCard) -> dict[str, Any]:
-    from quietframe.figures import headline
+    from quietframe.metrics import headline
 
     return {
         "file": str(path),
@@ -93,8 +94,8 @@ def _summary(path: Path, card: ModelCard) -> dict[str, Any]:
         "data": {"name": card.data.name, "terms": card.data.terms},
         "license": card.license,
         "pictures": _size(card),
-        "measured": headline(card),
-        "metrics": {name: dict(figures) for name, figures in card.metrics.items()},
+        "measured": headline(card.metrics),
+        "metrics": [asdict(metric) for metric in card.metrics],
     }
 
 
@@ -165,16 +166,14 @@ def _print_facts(facts: list[tuple[str, str]]) -> None:
         click.echo(f"{name:<18} {text}")
 
 
-def _print_figures(card: ModelCard) -> None:
+def _print_metrics(card: ModelCard) -> None:
     from quietframe.cli.terminal import print_table
-    from quietframe.figures import figure_table
+    from quietframe.metrics import by_set, metric_table
 
-    for name, figures in card.metrics.items():
-        if not figures:
-            continue
-        arrow = ", noisy → denoised" if any(figure.startswith("noisy_") for figure in figures) else ""
+    for name, metrics in by_set(card.metrics).items():
+        arrow = ", noisy → denoised" if any(metric.noisy is not None for metric in metrics) else ""
         click.echo(f"\nmeasured on {name}{arrow}")
-        print_table(*figure_table(figures))
+        print_table(*metric_table(metrics))
 
 
 def _print_tensors(engine: Engine, card: ModelCard | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import DataTerms
+from quietframe.card import DataTerms, Metric
 from quietframe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class Data(ABC, Generic[S]):
         """Make what is measured after every epoch, by name; the same at every call."""
 
     @abstractmethod
-    def evaluate(self, model: keras.Model, recipe: Recipe, splits: S, terms: DataTerms) -> dict[str, dict[str, float]]:
-        """Measure a trained model: figures by name, by the name of the set that they were measured on."""
+    def evaluate(self, model: keras.Model, recipe: Recipe, splits: S, terms: DataTerms) -> list[Metric]:
+        """Measure a trained model."""
 
     @abstractmethod
     def samples(self, model: keras.Model, recipe: Recipe, splits: S) -> Figure:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import Colour, DataTerms, Spatial, TensorSpec
+from quietframe.card import Colour, DataTerms, Metric, Spatial, TensorSpec
 from quietframe.noise import to_uint8
 from quietframe_train.augmentation import Augmentation, augmented
 from quietframe_train.corruption import ImageCorruption, NoNoise
@@ -129,13 +129,11 @@ class ImageData(Data[ImageSplits]):
         targets = splits.validation.labels if recipe.task == "classify" else clean
         return {"images": (noisy, targets, None)}
 
-    def evaluate(
-        self, model: keras.Model, recipe: Recipe, splits: ImageSplits, terms: DataTerms
-    ) -> dict[str, dict[str, float]]:
+    def evaluate(self, model: keras.Model, recipe: Recipe, splits: ImageSplits, terms: DataTerms) -> list[Metric]:
         """Measure the whole test set with each of the recipe's `test_noises`."""
-        from quietframe_train.evaluate import image_figures
+        from quietframe_train.evaluate import measure_images
 
-        return {f"{terms.name} test": image_figures(model, recipe, splits.test)}
+        return measure_images(model, recipe, splits.test, f"{terms.name} test")
 
     def samples(self, model: keras.Model, recipe: Recipe, splits: ImageSplits) -> Figure:
         """Denoisers: clean, noisy, denoised. Classifiers: images with what they were taken for, mistakes in red."""

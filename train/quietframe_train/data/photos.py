@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import DataTerms, Spatial, TensorSpec
+from quietframe.card import DataTerms, Metric, Spatial, TensorSpec
 from quietframe.errors import UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.formats import FORMATS
@@ -125,13 +125,11 @@ class PhotoData(Data[PhotoSet]):
         """See `validation`."""
         return validation(splits.validation, seed=seed)
 
-    def evaluate(
-        self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms
-    ) -> dict[str, dict[str, float]]:
-        """See `photo_figures`: on the validation photographs, clean frames (sigma 0) included."""
-        from quietframe_train.evaluate import photo_figures
+    def evaluate(self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms) -> list[Metric]:
+        """See `measure_photos`: on the validation photographs, clean frames (sigma 0) included."""
+        from quietframe_train.evaluate import measure_photos
 
-        return {f"{terms.name} validation": photo_figures(model, recipe, splits.validation, (0.0, 10.0, 25.0, 50.0))}
+        return measure_photos(model, recipe, splits.validation, (0.0, 10.0, 25.0, 50.0), f"{terms.name} validation")
 
     def samples(self, model: keras.Model, recipe: Recipe, splits: PhotoSet) -> Figure:
         """Clean, noisy and denoised middles of validation photographs."""
