@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from quietframe.cpu import physical_cores
+from support.process import run_python
 
 PRINT = "import os, sys; os.sched_setaffinity(0, eval(sys.argv[1])); "
 PRINT += "from quietframe.cpu import physical_cores; print(physical_cores())"
@@ -15,8 +14,7 @@ linux = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinit
 
 
 def cores_with(cpus: set[int]) -> int:
-    done = subprocess.run([sys.executable, "-c", PRINT, repr(cpus)], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return int(run_python("-c", PRINT, repr(cpus)).stdout)
 
 
 @linux

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from quietframe.engines import ENGINES, Engine
 from quietframe.errors import MissingExtraError, ModelLoadError
+from support.process import run_python
 
 MakeModel = Callable[..., Path]
 
@@ -140,21 +141,16 @@ def test_a_size_that_the_model_cannot_take_does_no_harm(make_model: MakeModel, s
 
 
 def test_threads_may_share_an_engine(engine: Engine) -> None:
-    failures = []
+    def work(number: int) -> bool:
+        sizes = [4 + (number + step) % 5 for step in range(30)]
+        results = [engine.run(inputs_of(engine, size, size, number / 16, 0.5))["denoised"] for size in sizes]
+        return all(
+            result.shape[2] == size and np.all(result == number / 16 + 0.5)
+            for size, result in zip(sizes, results, strict=True)
+        )
 
-    def work(number: int) -> None:
-        for step in range(30):
-            size = 4 + (number + step) % 5
-            result = engine.run(inputs_of(engine, size, size, number / 16, 0.5))["denoised"]
-            if not (result.shape[2] == size and np.all(result == number / 16 + 0.5)):
-                failures.append((number, step))
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
 
 
 COUNT_THREADS = """
@@ -178,12 +174,11 @@ print(count() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc, which Linux has")
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_threads_are_honoured(make_model: MakeModel, suffix: str, threads: int) -> None:
+def test_threads_are_honoured_and_nothing_is_printed(make_model: MakeModel, suffix: str, threads: int) -> None:
     path = make_model(suffix=suffix, blur=True, layout="NHWC")
-    done = subprocess.run(
-        [sys.executable, "-c", COUNT_THREADS, str(path), str(threads)], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) == threads - 1  # the caller is one of them
+    done = run_python("-c", COUNT_THREADS, path, threads)
+    assert done.stdout == f"{threads - 1}\n"  # the caller is one of them
+    assert done.stderr == ""
 
 
 KEPT_MEMORY = """
@@ -204,19 +199,10 @@ for side in (64, 2048, 2048, 64, 64):
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read in /proc, which Linux has")
 def test_memory_that_large_inputs_took_is_given_back(make_model: MakeModel, suffix: str) -> None:
     path = make_model(suffix=suffix, blur=True, multiple=2, layout="NHWC")
-    done = subprocess.run([sys.executable, "-c", KEPT_MEMORY, str(path)], capture_output=True, text=True, check=True)
-    small, large, large_again, after, after_again = map(float, done.stdout.split())
+    small, large, large_again, after, after_again = map(float, run_python("-c", KEPT_MEMORY, path).stdout.split())
     assert large > small + 50, "a run on the large input leaves a mark"
     assert large_again < large + 30, "the same size again takes no more"
     assert max(after, after_again) < small + 20
-
-
-def test_loading_and_running_print_nothing(make_model: MakeModel, suffix: str) -> None:
-    code = COUNT_THREADS.replace("print(count() - before)", "")
-    path = make_model(suffix=suffix, blur=True, layout="NHWC")
-    done = subprocess.run([sys.executable, "-c", code, str(path), "2"], capture_output=True, text=True, check=True)
-    assert done.stdout == ""
-    assert done.stderr == ""
 
 
 def test_other_lines_on_standard_error_pass_while_a_model_loads(make_model: MakeModel) -> None:
@@ -229,8 +215,7 @@ def test_other_lines_on_standard_error_pass_while_a_model_loads(make_model: Make
         "from quietframe.engines import LiteRtEngine; LiteRtEngine(Path(sys.argv[1]), threads=1)\n"
         "os.write(2, b'after\\n')"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    assert done.stderr == "WARNING: heard\nafter\n"
+    assert run_python("-c", code, path).stderr == "WARNING: heard\nafter\n"
 
 
 def test_a_closed_standard_error_is_no_obstacle(make_model: MakeModel) -> None:
@@ -331,15 +316,6 @@ print("survived")
 """
 
 
-def assert_survives(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", OPEN_ALL, str(folder)], capture_output=True, text=True, check=False, timeout=120
-    )
-    lines = done.stdout.splitlines()
-    assert lines[-1] == "survived", f"{lines[-1]}: exit {done.returncode}: {done.stderr[-500:]}"
-    assert done.stderr == ""
-
-
 def damaged(data: bytes, rng: np.random.Generator, flips: int, skip: range) -> bytes:
     copy = bytearray(data)
     places = [at for at in range(len(data)) if at not in skip]
@@ -361,7 +337,10 @@ def test_no_damaged_file_ends_the_process(
         (folder / f"flipped{index:03}{suffix}").write_bytes(flipped)
     for index, length in enumerate(np.linspace(1, len(data) - 1, 100).astype(int)):
         (folder / f"cut{index:03}{suffix}").write_bytes(data[:length])
-    assert_survives(folder)
+    done = run_python("-c", OPEN_ALL, folder, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "survived", f"{lines[-1]}: exit {done.returncode}: {done.stderr[-500:]}"
+    assert done.stderr == ""
 
 
 def change_tensor(data: bytes, change: Callable[[Any], None]) -> bytes:

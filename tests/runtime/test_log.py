@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 from quietframe.log import log
+from support.process import run_python
 
 USE = """
 import logging, sys
@@ -22,7 +21,7 @@ denoise(np.zeros((4, 4, 3), np.uint8))
 
 def test_what_the_engine_prints_and_which_model_was_opened_are_logged(blur_file: Path) -> None:
     """In a process of its own: LiteRT prints its line once."""
-    done = subprocess.run([sys.executable, "-c", USE, blur_file], capture_output=True, text=True, check=True)
+    done = run_python("-c", USE, blur_file)
     assert done.stdout.splitlines() == [
         f"quietframe DEBUG opened {blur_file} with LiteRtEngine",
         "quietframe DEBUG LiteRT: Created TensorFlow Lite XNNPACK delegate for CPU.",
@@ -33,7 +32,7 @@ def test_what_the_engine_prints_and_which_model_was_opened_are_logged(blur_file:
 
 def test_without_a_handler_nothing_is_printed() -> None:
     code = "from quietframe.log import log; log.warning('a warning'); log.error('an error')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python("-c", code)
     assert (done.stdout, done.stderr) == ("", "")
 
 

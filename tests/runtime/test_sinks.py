@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
-import resource
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -19,6 +15,7 @@ from quietframe.images import read_image
 from quietframe.sinks import default_output, open_sink
 from quietframe.sources import open_source
 from support.images import files_below, random_frame, write_image
+from support.process import run_python
 
 SCENE = "test:?size=64x48&fps=12.5&frames=20&sigma=0"
 
@@ -231,10 +228,7 @@ with open_source({SCENE!r}) as source, open_sink({str(tmp_path / "a.mp4")!r}, so
     for frame in source:
         sink.write(frame, frame.pixels)
 """
-    env = os.environ | {"OPENCV_VIDEOIO_PRIORITY_FFMPEG": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python("-c", code, check=False, OPENCV_VIDEOIO_PRIORITY_FFMPEG="0")
     assert "OutputError" in done.stderr.splitlines()[-1]
     assert "cannot encode mp4v into .mp4" in done.stderr.splitlines()[-1]
     assert files_below(tmp_path) == []
@@ -256,15 +250,6 @@ def test_a_full_disk_leaves_no_half_video(small_disk: Path, suffix: str, frames:
     with pytest.raises(OutputError, match="the disk is full or failed: the video was not kept"):
         copy(f"test:?size=320x240&frames={frames}&sigma=80", small_disk / f"a{suffix}")
     assert files_below(small_disk) == []
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file of this process may grow beyond 64 KiB: what a quota does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.usefixtures("small_files")

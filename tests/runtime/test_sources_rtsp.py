@@ -17,6 +17,7 @@ import pytest
 
 from quietframe.errors import SourceError
 from quietframe.sources import open_source
+from support.process import run_python
 from support.stream_servers import (
     SECRET,
     Answer,
@@ -185,13 +186,7 @@ def test_python_ends_in_peace_while_a_stream_is_open(gstreamer: str) -> None:
     program = rtsp_server(gstreamer, port)
     code = "import sys, quietframe as qf\nfor frame in qf.open_source(sys.argv[1]):\n    if frame.index == 2: break"
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", code, f"rtsp://127.0.0.1:{port}/live"],
-            capture_output=True,
-            text=True,
-            timeout=14,
-            check=False,
-        )
+        done = run_python("-c", code, f"rtsp://127.0.0.1:{port}/live", check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     finally:
         program.kill()

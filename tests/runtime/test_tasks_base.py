@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +15,10 @@ import pytest
 import quietframe as qf
 from quietframe.errors import FrameError, UsageError
 from quietframe.tasks.base import ModelTask
+from support.images import random_frame
+from support.process import run_python
 
 MakeModel = Callable[..., Path]
-
-
-def random_frame(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture(params=["denoiser", "classifier", "denoise_classifier"])
@@ -126,10 +122,7 @@ import pickle, sys, numpy as np
 denoise = pickle.load(open(sys.argv[1], "rb"))
 print(denoise(np.zeros((4, 4, 3), np.uint8)).max())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "task.pickle"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "7\n"
+    assert run_python("-c", code, tmp_path / "task.pickle").stdout == "7\n"
 
 
 def test_an_open_engine_cannot_be_pickled(denoiser_file: Path) -> None:
