@@ -9,7 +9,7 @@ import pytest
 
 from quietframe import builtin_models
 from quietframe.card import Metric
-from quietframe.cli import main
+from quietframe.cli import main, terminal
 from quietframe.metrics import headline
 from quietframe.tasks.base import open_model
 from quietframe.zoo import ALIASES
@@ -52,13 +52,27 @@ def test_models_json(run: Run) -> None:
 def test_models_table(run: Run) -> None:
     code, out, _ = run("models")
     assert code == 0
+    table, _, data = out.partition("Short names: ")
+    blocks = [block.split(":\n") for block in data.split("\n\n")[1:]]
     for name in BUILT_IN:
         _, card = open_model(name)
-        (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
+        (line,) = [line for line in table.splitlines() if line.split()[:1] == [name]]
         assert card.task in line
-        assert card.data.name in line
-        assert card.data.terms in line
         assert headline(card.metrics) in line
+        (trained_on,) = [text for names, text in blocks if name in names.split(", ")]
+        assert trained_on.strip() == f"{card.data.name}: {card.data.terms}"
+    for alias, name in ALIASES.items():
+        assert f"{alias} is {name}" in data
+
+
+def test_names_stay_whole_at_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "PIPE_WIDTH", 80)
+    _, out, _ = run("models")
+    lines = out.partition("Short names: ")[0].splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert [line.split()[0] for line in lines if line.startswith((" camera-", " digit-", " latent-", " denoise-"))] == [
+        *BUILT_IN
+    ]
 
 
 def test_info_of_a_built_in_model_tells_the_terms(run: Run) -> None:

@@ -75,7 +75,13 @@ def test_the_list_needs_no_keras(finished):
     assert done.returncode == 0, done.stderr
     for text in (*RECIPES, "denoise", "MNIST", "63k-parameter", "a folder of photographs", "a folder for each class"):
         assert text in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 160
+
+
+def test_names_stay_whole_at_80_columns(run_cli, monkeypatch):
+    monkeypatch.setattr("quietframe.cli.terminal.PIPE_WIDTH", 80)
+    _, out, _ = run_cli("train", "--list")
+    assert max(map(len, out.splitlines())) <= 80
+    assert {line.split(" ")[1] for line in out.splitlines() if line.startswith(" ")} >= RECIPES.keys()
 
 
 def test_the_list_as_json(run_cli):

@@ -133,7 +133,12 @@ def _print_recipes(*, as_json: bool) -> None:
     if as_json:
         _print_json(rows)
         return
-    _print_table(list(rows[0]), [list(row.values()) for row in rows])
+    from quietframe.cli.terminal import print_table
+
+    print_table(
+        ("recipe", "data", ">epochs", "summary"),
+        [(row["name"], row["data"], str(row["epochs"]), row["summary"]) for row in rows],
+    )
 
 
 def _print_run(run: Run, *, as_json: bool) -> None:
@@ -170,16 +175,3 @@ def _print_json(record: Any) -> None:
     import json
 
     click.echo(json.dumps(record, ensure_ascii=False, indent=1))
-
-
-def _print_table(head: list[str], rows: list[list[Any]]) -> None:
-    import sys
-
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*head, box=SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*map(str, row))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)

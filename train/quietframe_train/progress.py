@@ -9,7 +9,9 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
+
+from quietframe.cli.terminal import progress_bar
 
 
 @contextlib.contextmanager
@@ -18,8 +20,7 @@ def shown_progress(console: Console) -> Iterator[keras.callbacks.Callback]:
     if not console.is_terminal:
         yield EpochLines(console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         yield ProgressBar(progress)
 
 

@@ -103,20 +103,25 @@ def _print_models(records: list[dict[str, Any]]) -> None:
     from quietframe.cli.terminal import print_table
 
     print_table(
-        ("name", "task", "pictures", ">size kB", ">parameters", "measured", "data and terms"),
+        ("name", "task", ">size kB", "images", "measured"),
         [
             (
-                " or ".join([record["name"], *record["short_names"]]),
+                record["name"],
                 record["task"],
-                record["pictures"].partition(";")[0],
                 f"{record['file_bytes'] / 1000:,.1f}",
-                f"{record['parameters']:,}",
+                record["pictures"].partition(";")[0],
                 record["measured"],
-                f"{record['data']['name']}: {record['data']['terms']}",
             )
             for record in records
         ],
     )
+    aliases = [f"{alias} is {record['name']}" for record in records for alias in record["short_names"]]
+    click.echo(f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data:")
+    by_data: dict[str, list[str]] = {}
+    for record in records:
+        by_data.setdefault(f"{record['data']['name']}: {record['data']['terms']}", []).append(record["name"])
+    for data, names in by_data.items():
+        click.echo(f"\n{', '.join(names)}:\n  {data}")
 
 
 def _card_facts(card: ModelCard) -> list[tuple[str, str]]:

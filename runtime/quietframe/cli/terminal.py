@@ -14,6 +14,7 @@ import click
 from quietframe.log import log
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from quietframe.pipeline import Pipeline
@@ -54,14 +55,34 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    for number, column in enumerate(columns):
+        right = column.startswith(">")
+        short = right or number == 0  # names and numbers stay whole; text wraps where the terminal is narrow
+        table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=short, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)
+
+
+def progress_bar(console: Console, *, counted: bool = True) -> Progress:
+    """Make a Rich progress bar that vanishes at its end, drawn on a terminal only.
+
+    counted: whether the total is known, so that there are a bar, a count and the time left beside the description.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if counted else ()
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        *bar,
+        console=console,
+        transient=True,
+        refresh_per_second=4,
+        disable=not console.is_terminal,
+    )
 
 
 class Display(logging.Handler):
@@ -98,12 +119,8 @@ class Display(logging.Handler):
         total, record = self._pipeline.total, self._pipeline.record()
         if self._progress is None:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if total else ()
-            column = TextColumn("{task.description}", markup=False)
-            console = Console(file=sys.stderr)
-            self._progress = Progress(column, *bar, console=console, transient=True, refresh_per_second=4)
+            self._progress = progress_bar(Console(file=sys.stderr), counted=bool(total))
             self._progress.add_task("denoising", total=total)
             self._progress.start()
         text = "denoising" if total else _status_line(record)
