@@ -10,13 +10,14 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from quietframe.errors import SourceError
 from quietframe.sources import open_source
-from support.stream_servers import PERIOD_S, SECRET, Answer, Server, jpeg, take
+from support.stream_servers import PERIOD_S, SECRET, Answer, Server, endless, jpeg, take
 
 
 def test_chunked_answers_and_bare_jpegs_are_read(server: Server) -> None:
@@ -62,14 +63,13 @@ def test_answers_without_a_stream_are_reported(server: Server, kind: str, status
 # Logins
 
 
-def asks_for_basic(answer: Answer) -> None:
+def asks_for_basic(answer: Answer, login: str = f"me:{SECRET}") -> None:
     """A camera with a login, HTTP's simple one."""
-    expected = base64.b64encode(f"me:{SECRET}".encode()).decode()
+    expected = base64.b64encode(login.encode()).decode()
     if answer.headers.get("Authorization") != f"Basic {expected}":
         answer.begin("text/plain", 401, WWW_Authenticate='Basic realm="camera"', Content_Length="0")
         return
-    answer.begin()
-    answer.parts_for_ever()
+    endless(answer)
 
 
 def asks_for_digest(answer: Answer) -> None:
@@ -84,8 +84,7 @@ def asks_for_digest(answer: Answer) -> None:
         ask = 'Digest realm="camera", qop="auth", nonce="abc123", algorithm=MD5'
         answer.begin("text/plain", 401, WWW_Authenticate=ask, Content_Length="0")
         return
-    answer.begin()
-    answer.parts_for_ever()
+    endless(answer)
 
 
 @pytest.mark.parametrize("script", [asks_for_basic, asks_for_digest])
@@ -105,15 +104,7 @@ def test_a_login_is_sent_as_a_header_when_it_is_asked_for(server: Server, script
 
 
 def test_a_login_may_hold_any_character(server: Server) -> None:
-    def script(answer: Answer) -> None:
-        expected = base64.b64encode("m@e:p/?#:ü".encode()).decode()
-        if answer.headers.get("Authorization") != f"Basic {expected}":
-            answer.begin("text/plain", 401, WWW_Authenticate='Basic realm="camera"', Content_Length="0")
-            return
-        answer.begin()
-        answer.parts_for_ever()
-
-    server.scripts = [script]
+    server.scripts = [partial(asks_for_basic, login="m@e:p/?#:ü")]
     with open_source(f"http://m%40e:p%2F%3F%23%3A%C3%BC@127.0.0.1:{server.port}/") as source:
         assert len(take(source, 1)) == 1
 
@@ -157,11 +148,7 @@ def test_https_wants_a_certificate_that_is_trusted(
     context.load_cert_chain(certificate, key)
     server.wrap(context)
 
-    def script(answer: Answer) -> None:
-        answer.begin()
-        answer.parts_for_ever()
-
-    server.scripts = [script]
+    server.scripts = [endless]
     with pytest.raises(SourceError, match=r"its certificate is not trusted \(self.signed certificate\)"):
         open_source(f"https://127.0.0.1:{server.port}/video")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

@@ -6,13 +6,14 @@ import re
 import socket
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 from quietframe.errors import SourceError, UsageError
 from quietframe.sources import Source, open_source, stream
-from support.stream_servers import SECRET, Answer, Server, free_port, jpeg, level_of, readers, take, wait_until
+from support.stream_servers import SECRET, Answer, Server, endless, free_port, jpeg, level_of, readers, take, wait_until
 
 
 @pytest.mark.parametrize(
@@ -38,11 +39,7 @@ def test_jpegs_over_http_are_frames(server: Server, kind: str) -> None:
 
 
 def test_a_slow_reader_gets_the_newest_frames(server: Server) -> None:
-    def script(answer: Answer) -> None:
-        answer.begin()
-        answer.parts_for_ever()
-
-    server.scripts = [script]
+    server.scripts = [endless]
     with open_source(server.url) as source:
         time.sleep(0.3)  # as a model loads
         ages_s, levels = [], []
@@ -122,11 +119,7 @@ def test_a_broken_stream_is_opened_again(server: Server, ending: str) -> None:
         if ending == "silence":
             released.wait(10)
 
-    def works(answer: Answer) -> None:
-        answer.begin()
-        answer.parts_for_ever(100)
-
-    server.scripts = [breaks, works]
+    server.scripts = [breaks, partial(endless, first=100)]
     troubles = []
 
     def watch(source: Source) -> None:

@@ -136,6 +136,12 @@ def free_port() -> int:
         return port
 
 
+def endless(answer: Answer, first: int = 0) -> None:
+    """A server's answer that is a stream without end."""
+    answer.begin()
+    answer.parts_for_ever(first)
+
+
 def sends_file(path: Path, kind: str) -> Callable[[Answer], None]:
     """A server's answer that is a file."""
 

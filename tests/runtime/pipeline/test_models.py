@@ -48,7 +48,7 @@ def test_where_none_fits_the_fastest_runs_and_that_is_said():
 
 def test_nothing_changes_while_all_is_well():
     run = Run(Deadline(TIMES_MS, 30))
-    run.go(600)
+    run.go(200)
     assert run.steps == []
 
 

@@ -18,14 +18,9 @@ import quietframe as qf
 from quietframe.controls import Controls
 from quietframe.errors import ModelLoadError, OutputError, SourceError, UsageError
 from quietframe.sources import Frame, Source
+from support.live import Camera, Noted
 
 SCENE = "test:?size=64x48&fps=40&frames=20&sigma=20"
-
-
-@pytest.fixture(autouse=True)
-def kinds(live_kinds):
-    global Camera, Noted
-    Camera, Noted, _ = live_kinds
 
 
 def test_three_lines_clean_a_recording(tmp_path, denoiser_file):
@@ -68,12 +63,8 @@ def test_a_sink_of_ones_own_has_the_record_and_the_controls(denoiser_file):
     qf.Pipeline(SCENE, qf.Denoiser(denoiser_file, sigma_255=10, strength=2), sink).run()
     assert isinstance(sink.controls, Controls)
     assert sink.record()["processed"] == 20
-    added = [
-        int(result[0, 0, 0]) - int(frame.pixels[0, 0, 0])
-        for frame, result in zip(sink.frames, sink.results, strict=True)
-    ]
-    assert set(added[:5]) == {20}
-    assert set(added[5:]) == {0}
+    assert set(sink.added[:5]) == {20}
+    assert set(sink.added[5:]) == {0}
     assert sink.ended == ["closed"]
 
 

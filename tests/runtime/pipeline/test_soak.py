@@ -18,7 +18,7 @@ from quietframe.pipeline.stats import FrameTimes
 from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source, open_source
 
-FRAMES = int(os.environ.get("SOAK_FRAMES", "6000"))
+FRAMES = int(os.environ.get("SOAK_FRAMES", "3000"))
 WARM_UP = FRAMES // 4
 MOST_MB = 5.0
 
