@@ -16,18 +16,9 @@ def flat(level: int, *shape: int) -> np.ndarray:
     return np.full(shape or (16, 16, 3), level, np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "expected_db"),
-    [
-        (0, 255, 0.0),  # the whole range
-        (100, 101, 48.1308),  # 20·log10(255)
-        (101, 100, 48.1308),
-        (0, 16, 24.0484),
-        (255, 0, 0.0),
-    ],
-)
+@pytest.mark.parametrize(("a", "b", "expected_db"), [(0, 255, 0.0), (100, 101, 48.1308), (16, 0, 24.0484)])
 def test_psnr_of_known_errors(a: int, b: int, expected_db: float) -> None:
-    assert psnr_db(flat(a), flat(b)) == pytest.approx(expected_db, abs=1e-4)
+    assert psnr_db(flat(a), flat(b)) == psnr_db(flat(b), flat(a)) == pytest.approx(expected_db, abs=1e-4)
 
 
 def test_psnr_pools_over_pixels_and_channels() -> None:
@@ -49,12 +40,6 @@ def test_the_mean_is_over_images_and_not_over_pixels() -> None:
 def test_no_images_have_no_mean() -> None:
     with pytest.raises(FrameError, match="at least one pair"):
         mean_psnr_db([])
-
-
-def test_noise_of_a_known_level() -> None:
-    gray = flat(128, 512, 512)
-    noisy = add_gaussian(gray, 25, np.random.default_rng(0))
-    assert psnr_db(gray, noisy) == pytest.approx(20 * np.log10(255 / 25), abs=0.05)
 
 
 def test_psnr_agrees_with_scikit_image() -> None:

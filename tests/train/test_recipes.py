@@ -1,109 +1,33 @@
 import json
-from dataclasses import FrozenInstanceError, dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from quietframe.errors import UsageError
 from quietframe.serde import RecordError, from_record, to_record
-from quietframe_train.corruption import MixedNoise, NoNoise, NormalNoise, UniformNoise
+from quietframe_train.corruption import MixedNoise, NoNoise, NormalNoise
 from quietframe_train.data.digits import DigitData
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.data.pictures import PictureData
 from quietframe_train.models import BUILDERS
-from quietframe_train.recipe import Constant, EarlyStopping, ModelConfig, OptimizerConfig, Recipe
+from quietframe_train.recipe import EarlyStopping, Recipe
 from quietframe_train.recipes import DIGIT_NOISES, RECIPES, find_recipe
 from quietframe_train.run_folder import KINDS
 
 
-@dataclass(frozen=True)
-class Published:
-    """What the write-up of a recipe says."""
-
-    builder: str
-    noise: object
-    loss: str
-    batch: int
-    epochs: int
-    learning_rate: float = 1e-3  # Adam as Keras has it
-    early_stopping: EarlyStopping | None = None
-    data: object = DigitData()
-    test_noises: tuple = ()
-
-
-BOTTLENECK = Published(
-    builder="bottleneck_autoencoder",
-    noise=NormalNoise(mean=0, sigma=0.5, clip=True),
-    loss="binary_crossentropy",
-    batch=128,
-    epochs=20,
-    learning_rate=2e-4,
-    early_stopping=EarlyStopping(monitor="val_loss", patience=5, restore_best=True),
+@pytest.mark.parametrize(
+    ("name", "of", "change"),
+    [
+        ("color-autoencoder-k02", "color-autoencoder", {"noise"}),
+        ("color-autoencoder-plain-split", "color-autoencoder", {"data"}),
+        ("bottleneck-autoencoder-long", "bottleneck-autoencoder", {"phases"}),
+        ("bottleneck-autoencoder-deep", "bottleneck-autoencoder", {"model"}),
+    ],
 )
-COLOR = Published(
-    builder="color_autoencoder",
-    noise=NormalNoise(mean=0, sigma=0.4, clip=True, shared=True),
-    loss="mse",
-    batch=32,
-    epochs=50,
-    data=PictureData(side=256, folds=4, validation_share=0.05, split="content", split_seed=42),
-)
-PUBLISHED = {
-    "dense-autoencoder": Published(
-        builder="dense_autoencoder",
-        noise=UniformNoise(0.9),
-        loss="binary_crossentropy",
-        batch=512,
-        epochs=100,
-        early_stopping=EarlyStopping(monitor="val_loss", patience=5, restore_best=False),
-        data=DigitData(validation_share=0.2),
-    ),
-    "digit-classifier": Published(
-        builder="dense_classifier",
-        noise=NoNoise(),
-        loss="sparse_categorical_crossentropy",
-        batch=512,
-        epochs=5,
-        test_noises=(NoNoise(), UniformNoise(0.9)),
-    ),
-    "conv-autoencoder": Published(
-        builder="conv_autoencoder",
-        noise=NormalNoise(mean=0, sigma=0.55, clip=False),
-        loss="binary_crossentropy",
-        batch=150,
-        epochs=30,
-        data=DigitData(validation_share=0.2),
-        test_noises=(NormalNoise(mean=0, sigma=0.55, clip=False), NormalNoise(mean=0, sigma=0.55, clip=True)),
-    ),
-    "latent-autoencoder": Published(
-        builder="latent_autoencoder",
-        noise=NormalNoise(mean=0.5, sigma=0.5, clip=True),
-        loss="mse",
-        batch=32,
-        epochs=10,
-        test_noises=tuple(NormalNoise(mean=0.5, sigma=sigma) for sigma in (0.5, 0.75, 1.0)),
-    ),
-    "color-autoencoder": COLOR,
-    "color-autoencoder-k02": replace(COLOR, noise=NormalNoise(mean=0, sigma=0.2, clip=True, shared=True)),
-    "color-autoencoder-plain-split": replace(COLOR, data=replace(COLOR.data, split="file")),
-    "bottleneck-autoencoder": BOTTLENECK,
-    "bottleneck-autoencoder-long": replace(BOTTLENECK, epochs=100),
-    "bottleneck-autoencoder-deep": replace(BOTTLENECK, builder="bottleneck_autoencoder_deep"),
-}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_recipes_say_what_their_write_ups_say(name):
-    recipe, said = RECIPES[name], PUBLISHED[name]
-    assert recipe.model == ModelConfig(said.builder)
-    assert recipe.noise == said.noise
-    (phase,) = recipe.phases
-    assert (phase.loss, phase.batch, phase.epochs) == (said.loss, said.batch, said.epochs)
-    assert phase.optimizer == OptimizerConfig(learning_rate=said.learning_rate)
-    assert phase.schedule == Constant()
-    assert phase.early_stopping == said.early_stopping
-    assert phase.steps_per_epoch is None
-    assert recipe.data == said.data
-    assert recipe.test_noises == said.test_noises
+def test_variants_differ_from_their_recipe_in_one_thing(name, of, change):
+    one, other = (vars(RECIPES[each]) for each in (name, of))
+    words = {"name", "summary", "source", "limits"}
+    assert {field for field in one if one[field] != other[field]} - words == change
 
 
 def test_the_composite_is_composed_of_the_published_two_and_trains_nothing():
@@ -142,17 +66,6 @@ def test_the_color_unet_is_measured_with_both_published_noises():
     assert replace(recipe.data, augmentation=None) == theirs, "the same test pictures"
 
 
-def test_the_image_classifier_is_cross_validated_on_a_split_by_content():
-    data = RECIPES["image-classifier"].data
-    assert (data.split, data.cross_validate, data.split_seed) == ("content", True, 42)
-    assert data.augmentation is not None
-
-
-def test_every_digit_classifier_is_measured_clean_and_with_the_first_noise():
-    for name in ("digit-classifier", "digit-cnn"):
-        assert RECIPES[name].measured_with == (NoNoise(), UniformNoise(0.9))
-
-
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_every_recipe_says_what_it_is(recipe):
     assert recipe.data.kind == {DigitData: "digits", PhotoData: "photos", PictureData: "pictures"}[type(recipe.data)]
@@ -162,11 +75,6 @@ def test_every_recipe_says_what_it_is(recipe):
     assert recipe.model.builder in BUILDERS
     assert recipe.dtype_policy in {"float32", "mixed_bfloat16"}
     assert all(part in RECIPES for part in recipe.parts)
-
-
-def test_recipes_are_frozen():
-    with pytest.raises(FrozenInstanceError):
-        RECIPES["camera-nano"].phases = ()
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
