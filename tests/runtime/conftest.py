@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from support import tiny_models as tiny
-from support.stream_servers import gstreamer, server
+from support.stream_servers import gstreamer, served, server
 
-__all__ = ["gstreamer", "server"]
+__all__ = ["gstreamer", "served", "server"]
 
 ENGINE_SUFFIXES = [".tflite", ".onnx"]
 

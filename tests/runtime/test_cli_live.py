@@ -112,7 +112,7 @@ def test_a_service_that_is_stopped_finishes_its_video(tmp_path, denoiser_file):
 
 
 @pytest.fixture
-def served(denoiser_file):
+def preview(denoiser_file):
     """A run with a preview on a free port, in a process of its own: (process, its address)."""
     pytest.importorskip("uvicorn", reason="the preview needs the extra 'serve'")
     with start("--serve", "127.0.0.1:0", "-m", denoiser_file) as process:
@@ -128,8 +128,8 @@ def get(url: str) -> bytes:
         return answer.read()
 
 
-def test_a_served_run_shows_frames_and_obeys(served):
-    process, url = served
+def test_a_served_run_shows_frames_and_obeys(preview):
+    process, url = preview
     deadline = time.monotonic() + 10
     while not (stats := json.loads(get(f"{url}/stats.json")))["processed"]:
         assert time.monotonic() < deadline
@@ -151,8 +151,8 @@ def test_a_served_run_shows_frames_and_obeys(served):
     assert "frames" in errors.splitlines()[-1]
 
 
-def test_a_port_that_is_taken_is_one_line(served, cli, denoiser_file):
-    _, url = served
+def test_a_port_that_is_taken_is_one_line(preview, cli, denoiser_file):
+    _, url = preview
     result = cli("denoise", SCENE, "--serve", url.removeprefix("http://"), "-m", denoiser_file)
     assert result.code == 2
     assert len(result.error_lines) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,32 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from quietframe.sources import open_source
-from support.stream_servers import SECRET, Program, free_port, rtsp_server, wait_for_port
+from support.stream_servers import SECRET
 
 AWAY_S = 1.5
-
-
-@pytest.fixture(params=["http", "rtsp"])
-def served(request: pytest.FixtureRequest) -> tuple[str, Callable[[], Program]]:
-    """(address, what starts the server there): ffmpeg's MJPEG, GStreamer's H.264; 20 fps of 160×120."""
-    port = free_port()
-    if request.param == "rtsp":
-        python = request.getfixturevalue("gstreamer")
-        return f"rtsp://127.0.0.1:{port}/live?token={SECRET}", lambda: rtsp_server(python, port)
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        pytest.skip("ffmpeg is not installed")
-    scene = (ffmpeg, "-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=20")
-
-    def start() -> Program:
-        program = Program([*scene, "-f", "mpjpeg", "-listen", "1", f"http://127.0.0.1:{port}/"])
-        wait_for_port(port)
-        return program
-
-    return f"http://me:{SECRET}@127.0.0.1:{port}/?token={SECRET}", start
 
 
 def wait_for(path: Path, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -265,13 +265,10 @@ def test_a_raspberry_pi_camera_gives_bgr_frames_with_the_sensors_time(picamera2:
     assert camera.state == "closed"
 
 
-def test_a_raspberry_pi_camera_has_defaults(picamera2: list[FakePicamera2]) -> None:
+def test_a_raspberry_pi_camera_has_defaults_and_says_what_rate_it_can(picamera2: list[FakePicamera2]) -> None:
     with open_source("picam:") as source:
         assert (source.size_wh, source.fps) == ((1280, 720), 30.0)
     assert picamera2[0].config["controls"] == {"FrameDurationLimits": (33333, 33333)}
-
-
-def test_a_raspberry_pi_camera_says_what_rate_it_can(picamera2: list[FakePicamera2]) -> None:
     with open_source("picam:0?fps=200") as source:
         assert source.fps == 60
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -28,7 +27,6 @@ from support.stream_servers import (
     rtsp_server,
     sends_file,
     take,
-    wait_for_port,
 )
 
 
@@ -103,14 +101,14 @@ def test_ffmpeg_prints_nothing_of_an_address(server: Server, tmp_path: Path) -> 
 # ffmpeg and GStreamer as servers
 
 
-def check_restart(spec: str, start: Callable[[], Program], size_wh: tuple[int, int]) -> None:
-    """Kill and restart a server while its stream is read."""
+def test_a_stream_is_read_through_a_restart_of_its_server(served: tuple[str, Callable[[], Program]]) -> None:
+    spec, start = served
     program = start()
     killed_ns: list[int] = []
     started_ns: list[int] = []
     try:
         with open_source(spec, timeout_s=5) as source:
-            assert (source.endless, source.size_wh) == (True, size_wh)
+            assert (source.endless, source.size_wh) == (True, (160, 120))
             frames = []
             for frame in source:
                 frames.append(frame)
@@ -139,30 +137,6 @@ def check_restart(spec: str, start: Callable[[], Program], size_wh: tuple[int, i
     after = [frame for frame in frames if frame.captured_ns > started_ns[0]]
     between = [frame for frame in frames if killed_ns[0] + 5e8 < frame.captured_ns < started_ns[0]]
     assert between == [] and 5 <= len(after) < len(frames)
-
-
-def test_ffmpegs_mjpeg_is_read_through_a_restart() -> None:
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        pytest.skip("ffmpeg is not installed")
-    port = free_port()
-
-    def start() -> Program:
-        program = Program(
-            [
-                *(ffmpeg, "-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=20"),
-                *("-f", "mpjpeg", "-listen", "1", f"http://127.0.0.1:{port}/"),
-            ]
-        )
-        wait_for_port(port)
-        return program
-
-    check_restart(f"http://me:{SECRET}@127.0.0.1:{port}/?token={SECRET}", start, (160, 120))
-
-
-def test_rtsp_is_read_through_a_restart(gstreamer: str) -> None:
-    port = free_port()
-    check_restart(f"rtsp://127.0.0.1:{port}/live?token={SECRET}", lambda: rtsp_server(gstreamer, port), (160, 120))
 
 
 def test_rtsp_frames_come_as_they_are_sent(gstreamer: str) -> None:

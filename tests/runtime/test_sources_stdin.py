@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from quietframe.errors import SourceError
 from quietframe.sources import open_source
 from quietframe.sources.stdin import is_stdin
+from support.stream_servers import jpeg
 
 RAW = "-?size=64x48&format=bgr&fps=25"
 
@@ -26,11 +26,6 @@ RAW = "-?size=64x48&format=bgr&fps=25"
 def frame(level: int) -> np.ndarray:
     """(48, 64, 3) of one level."""
     return np.full((48, 64, 3), level, np.uint8)
-
-
-def jpeg(level: int) -> bytes:
-    """The same as a JPEG."""
-    return cv2.imencode(".jpg", frame(level))[1].tobytes()
 
 
 @pytest.fixture
@@ -118,24 +113,20 @@ def test_cancelling_ends_a_wait_for_input(as_stdin: Callable[[int], None]) -> No
     os.close(writing)
 
 
-def test_input_without_a_frame_says_what_was_expected(feed: Callable[[bytes], None]) -> None:
+def test_input_without_a_frame_is_refused(
+    feed: Callable[[bytes], None], as_stdin: Callable[[int], None], tmp_path: Path
+) -> None:
     feed(b"not a picture\n" * 100)
     with open_source("-") as source, pytest.raises(SourceError, match="ended without a frame: expected"):
         list(source)
-
-
-def test_a_terminal_is_refused(as_stdin: Callable[[int], None]) -> None:
+    as_stdin(os.open(tmp_path, os.O_RDONLY))
+    with open_source("-") as source, pytest.raises(SourceError, match="Is a directory"):
+        list(source)
     master, terminal = pty.openpty()
     as_stdin(terminal)
     with pytest.raises(SourceError, match=r"^-: standard input is a terminal: pipe"):
         open_source("-")
     os.close(master)
-
-
-def test_a_folder_is_refused(as_stdin: Callable[[int], None], tmp_path: Path) -> None:
-    as_stdin(os.open(tmp_path, os.O_RDONLY))
-    with open_source("-") as source, pytest.raises(SourceError, match="Is a directory"):
-        list(source)
 
 
 def test_no_standard_input_is_said() -> None:
