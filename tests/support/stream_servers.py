@@ -188,3 +188,24 @@ def rtsp_server(python: str, port: int, *login: str) -> Program:
     assert program.process.stdout is not None
     assert program.process.stdout.readline() == "ready\n"
     return program
+
+
+def ffmpeg_server(port: int) -> Program:
+    """ffmpeg's MJPEG over HTTP: 160×120 at 20 frames a second."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        pytest.skip("ffmpeg is not installed")
+    scene = (ffmpeg, "-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=20")
+    program = Program([*scene, "-f", "mpjpeg", "-listen", "1", f"http://127.0.0.1:{port}/"])
+    wait_for_port(port)
+    return program
+
+
+@pytest.fixture(params=["http", "rtsp"])
+def served(request: pytest.FixtureRequest) -> tuple[str, Callable[[], Program]]:
+    """(address, what starts the server there): ffmpeg's and GStreamer's."""
+    port = free_port()
+    if request.param == "rtsp":
+        python = request.getfixturevalue("gstreamer")
+        return f"rtsp://127.0.0.1:{port}/live?token={SECRET}", lambda: rtsp_server(python, port)
+    return f"http://me:{SECRET}@127.0.0.1:{port}/?token={SECRET}", lambda: ffmpeg_server(port)
