@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +37,8 @@ def rms(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def some_images() -> list[np.ndarray]:
-    folder = os.environ.get("QUIETFRAME_DATA")
-    if folder is None:
-        pytest.skip("QUIETFRAME_DATA is not set: no test images")
-    return [read_image(path).pixels for path in sorted(Path(folder, "cbsd68").iterdir())[::6]]
+def some_images(real_data: Path) -> list[np.ndarray]:
+    return [read_image(path).pixels for path in sorted((real_data / "cbsd68").iterdir())[::6]]
 
 
 def test_clean_frames_stay_as_they_are(denoise, photo):

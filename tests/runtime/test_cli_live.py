@@ -40,15 +40,6 @@ def test_a_recording_that_is_played_live_takes_its_time(tmp_path, cli, denoiser_
     )
 
 
-def test_without_live_every_frame_is_done_at_once(tmp_path, cli, denoiser_file):
-    slow_scene = "test:?size=64x48&fps=2&frames=20"
-    began = time.monotonic()
-    result = cli("denoise", slow_scene, "-o", tmp_path / "a.mp4", "-m", denoiser_file, "--json")
-    assert time.monotonic() - began < 5
-    assert json.loads(result.out)["frames"] == 20
-    assert json.loads(result.out)["dropped"] == 0
-
-
 def test_several_models_and_a_rate_to_hold(cli, denoiser_file, blur_file):
     result = cli("denoise", SCENE, "--live", "-o", "null", "-m", f"{denoiser_file},{blur_file}", "--fps", "30")
     assert result.code == 0
