@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from quietframe_bench.kinds.accuracy import AccuracySettings, accuracy
     from quietframe_bench.kinds.compare import Comparison, compare
     from quietframe_bench.kinds.live import LiveSettings, live
-    from quietframe_bench.kinds.operators import ProfileSettings
-    from quietframe_bench.kinds.profile import profile
+    from quietframe_bench.kinds.profile import ProfileSettings, profile
     from quietframe_bench.kinds.quality import QualitySettings, quality
     from quietframe_bench.kinds.speed import SpeedSettings, speed
     from quietframe_bench.kinds.startup import StartupSettings, startup
@@ -33,8 +32,7 @@ __all__ = [
 
 _MODULES = {
     **{name: f"kinds.{name}" for name in ("accuracy", "compare", "live", "profile", "quality", "speed", "startup")},
-    **{f"{name.title()}Settings": f"kinds.{name}" for name in ("accuracy", "live", "quality", "speed", "startup")},
-    "ProfileSettings": "kinds.operators",
+    **{name: f"kinds.{name.removesuffix('Settings').lower()}" for name in __all__ if name.endswith("Settings")},
     **{"Comparison": "kinds.compare", "Results": "results", "read_results": "results"},
 }
 

@@ -21,6 +21,8 @@ Setting: TypeAlias = Mapping[str, float]
 """Parameters of a method by the names that its library gives them."""
 
 CBM3D = "CBM3D"
+_NLM_SEARCH = 11  # a window of 21 takes four times as long, and was not better in any camera format
+_NLM_H = 0.25, 1.2  # the smallest and the greatest `h` about a noise level, as shares of it
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,15 @@ class Method:
     sigma_parameter: str | None = None
     colour_only: frozenset[str] = frozenset()
 
-    def settings(self, *, gray: bool) -> Sequence[Setting]:
-        """Return the grid for colour or gray frames."""
+    def settings(self, *, gray: bool, near_255: float | None = None) -> Sequence[Setting]:
+        """Return the grid for colour or gray frames; of slow NLM that about a noise level, where one is given."""
         left_out = self.colour_only if gray else frozenset()
         reduced = [{name: value for name, value in one.items() if name not in left_out} for one in self.grid]
-        return [one for index, one in enumerate(reduced) if one not in reduced[:index]]
+        grid = [one for index, one in enumerate(reduced) if one not in reduced[:index]]
+        if near_255 is None or "h" not in self.textbook:
+            return grid
+        low, high = (share * near_255 for share in _NLM_H)
+        return [one for one in grid if one["searchWindowSize"] == _NLM_SEARCH and low <= one["h"] <= high] or grid[:1]
 
 
 def _bilateral(frame: Frame, setting: Setting, _threads: int) -> Frame:
@@ -123,7 +129,7 @@ METHODS: Mapping[str, Method] = {
 
 
 class ClassicalDenoiser:
-    """A method at one setting, called and timed as `quietframe.Denoiser` is: it has an engine, too.
+    """A method at one setting, called and timed as `quietframe.Denoiser` is: it is its own engine.
 
     Args:
         method: a name in `METHODS`.
@@ -131,30 +137,24 @@ class ClassicalDenoiser:
         threads: CPU threads, for OpenCV in this whole process.
 
     Raises:
-        UsageError: no such method, or parameters that are missing.
+        UsageError: no such method.
     """
-
-    def __init__(self, method: str, setting: Setting, *, threads: int) -> None:
-        if method not in METHODS:
-            raise UsageError(f"Expected one of {', '.join(METHODS)}. Received: {method!r}")
-        cv2.setNumThreads(threads)
-        self.engine: Engine = _Filter(METHODS[method], setting, threads)
-
-    def __call__(self, frame: Frame) -> Frame:
-        """Denoise one frame: (H, W, 3) BGR or (H, W) gray uint8 in, the same out."""
-        return self.engine.run({"image": frame})["image"]
-
-
-class _Filter:
-    """The engine seam of a method: an image in, an image out."""
 
     inputs: Mapping[str, TensorInfo] = {}
     outputs: Mapping[str, TensorInfo] = {}
     card_json = None
 
-    def __init__(self, method: Method, setting: Setting, threads: int) -> None:
-        self._method, self._setting, self._threads = method, setting, threads
+    def __init__(self, method: str, setting: Setting, *, threads: int) -> None:
+        if method not in METHODS:
+            raise UsageError(f"Expected one of {', '.join(METHODS)}. Received: {method!r}")
+        cv2.setNumThreads(threads)
+        self._apply, self._setting, self._threads = METHODS[method].apply, setting, threads
+        self.engine: Engine = self
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Denoise one frame: (H, W, 3) BGR or (H, W) gray uint8 in, the same out."""
+        return self.engine.run({"image": frame})["image"]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """See `quietframe.engines.Engine`."""
-        return {"image": self._method.apply(inputs["image"], self._setting, self._threads)}
+        return {"image": self._apply(inputs["image"], self._setting, self._threads)}

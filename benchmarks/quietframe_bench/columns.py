@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 PIPE_WIDTH = 400
@@ -26,29 +27,37 @@ class Cell(NamedTuple):
     marked: bool = False
 
 
-@dataclass(frozen=True)
 class Column:
     """A column of a table.
 
-    Attributes:
+    Args:
         head: what stands above it for people.
-        value: the value of a row; None leaves the cell empty.
+        value: the value of a row, or the name of the attribute that holds it; None leaves the cell empty.
         digits: the format of a number for people, such as `.2f`; `%` formats scale by 100.
-        name: what CSV calls it, with its unit; empty: not in CSV.
+        name: what CSV calls it, with its unit [default: the attribute's name]; empty: not in CSV.
         marked: whether a row's cell deserves a look.
         scale: a number is multiplied by it for people, such as 1e-6 for MB.
         words: holds text, and is aligned to the left.
         shown: whether people see it; CSV holds all with a name.
     """
 
-    head: str
-    value: Callable[[Any], Any]
-    digits: str = ""
-    name: str = ""
-    marked: Callable[[Any], bool] = lambda row: False
-    scale: float = 1.0
-    words: bool = False
-    shown: bool = True
+    def __init__(
+        self,
+        head: str,
+        value: str | Callable[[Any], Any],
+        digits: str = "",
+        name: str | None = None,
+        *,
+        marked: Callable[[Any], bool] = lambda row: False,
+        scale: float = 1.0,
+        words: bool = False,
+        shown: bool = True,
+    ) -> None:
+        is_attribute = isinstance(value, str)
+        self.head, self.digits, self.scale, self.words, self.shown = head, digits, scale, words, shown
+        self.value: Callable[[Any], Any] = attrgetter(value) if isinstance(value, str) else value
+        self.name = str(value) if name is None and is_attribute else name or ""
+        self.marked = marked
 
     def cell(self, row: Any) -> Cell:
         """Make the cell of a row."""
@@ -96,16 +105,12 @@ class Table:
         return made
 
 
-WHAT = (
-    Column("model", lambda row: row.file, name="file"),
-    Column("size", lambda row: row.size),
-    Column("threads", lambda row: row.threads, name="threads"),
-)
+WHAT = (Column("model", "file"), Column("size", "size"), Column("threads", "threads"))
 """What a row with a model, a frame size and threads measured."""
 CIRCUMSTANCES = (
     Column("sha256", lambda row: row.model and row.model.sha256, name="sha256"),
-    Column("error", lambda row: row.error, name="error"),
-    Column("finished", lambda row: row.finished_utc, name="finished_utc"),
+    Column("error", "error"),
+    Column("finished", "finished_utc"),
     Column("cpu", lambda row: row.machine.get("cpu"), name="cpu"),
     Column("commit", lambda row: row.commit and row.commit.sha, name="commit"),
     Column("dirty", lambda row: row.commit and row.commit.dirty, name="dirty"),
@@ -125,22 +130,19 @@ def print_tables(tables: Iterable[Table]) -> None:
         console = Console(highlight=False, markup=False, width=PIPE_WIDTH)
     for table in tables:
         if table.rows:
-            made = RichTable(
-                title=Text(table.title),
-                title_justify="left",
-                box=box.SIMPLE_HEAD,
-                pad_edge=False,
-                collapse_padding=True,
-            )
+            style: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
+            made = RichTable(title=Text(table.title), title_justify="left", **style)
             rows = table.cells()
-            heads = [column.head for column in table.shown]
-            widths = [max(len(head), *(len(cells[i].text) for cells in rows)) for i, head in enumerate(heads)]
-            whole = [index and not column.words for index, column in enumerate(table.shown)]
-            fits = sum(w for w, keep in zip(widths, whole, strict=True) if keep) + 2 * len(widths) + 10 <= console.width
-            for head, keep in zip(heads, whole, strict=True):  # numbers are not folded where that can be helped
-                made.add_column(
-                    Text(head), justify="right" if keep else "left", overflow="fold", no_wrap=bool(keep and fits)
-                )
+            numbers = [bool(index and not column.words) for index, column in enumerate(table.shown)]
+            widths = [
+                max(len(column.head), *(len(cells[index].text) for cells in rows))
+                for index, column in enumerate(table.shown)
+            ]
+            needed = sum(w for w, is_number in zip(widths, numbers, strict=True) if is_number) + 2 * len(widths) + 10
+            for column, is_number in zip(table.shown, numbers, strict=True):
+                whole = is_number and needed <= console.width  # numbers are not folded where that can be helped
+                justify: Any = "right" if is_number else "left"
+                made.add_column(Text(column.head), justify=justify, overflow="fold", no_wrap=whole)
             for cells in rows:
                 made.add_row(*(Text(cell.text) for cell in cells))
             console.print(made)
@@ -153,12 +155,12 @@ def to_markdown(tables: Iterable[Table]) -> str:
     parts = []
     for table in tables:
         if table.rows:
-            heads = "| " + " | ".join(_escape(column.head) for column in table.shown) + " |"
-            rule = (
-                "|" + "|".join("---" if column.words or not i else "---:" for i, column in enumerate(table.shown)) + "|"
-            )
-            rows = ["| " + " | ".join(_escape(cell.text) for cell in cells) + " |" for cells in table.cells()]
-            parts += [" ".join(table.title.split()), "\n".join([heads, rule, *rows])]
+            lines = [[column.head for column in table.shown]]
+            lines += [[cell.text for cell in cells] for cells in table.cells()]
+            texts = ["| " + " | ".join(map(_escape, line)) + " |" for line in lines]
+            rules = ["---" if column.words or not index else "---:" for index, column in enumerate(table.shown)]
+            texts.insert(1, f"|{'|'.join(rules)}|")
+            parts += [" ".join(table.title.split()), "\n".join(texts)]
         if table.notes:
             parts.append("\n".join(f"- {note}" for note in table.notes))
     return "\n\n".join(parts) + "\n"

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ from quietframe.card import Colour, DataTerms, ModelCard, Precision, Spatial, Te
 from quietframe.errors import MissingExtraError, ModelLoadError, QuietFrameError, SourceError, UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.tasks.base import open_engine
-from quietframe_bench.plan import find_images
+from quietframe_bench.samples import find_images
 
 if TYPE_CHECKING:
     import keras
@@ -41,7 +41,7 @@ _PATCH_SIDE = 128
 _CALIBRATION_PATCHES = 64
 _HELD_OUT_PATCHES = 16
 _HELD_OUT_SIGMAS_255 = (15.0, 25.0, 50.0)
-_ANY_DROP_DB = 1000.0  # what it loses in 8 bits is a finding, not a reason to leave it out
+_ANY_DROP_DB = 1000.0
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,11 @@ def read_weights(path: Path) -> Weights:
     except KeyError as exc:
         raise SourceError(f"{path}: expected arrays w0, b0, w1, b1, …; {exc.args[0]} is missing") from exc
     found = [kernel.shape for kernel in kernels]
-    inner = [shape[3] for shape in found[:-1] if len(shape) == 4]
     fits = (
         count > 1
         and all(len(shape) == 4 and shape[:2] == (3, 3) for shape in found)
-        and [shape[2] for shape in found[1:]] == inner
         and found[-1][3] in (4, 12)  # sub-images of a gray and of a colour image
-        and found[0][2] == found[-1][3] + 1
+        and [shape[2] for shape in found] == [found[-1][3] + 1, *(shape[3] for shape in found[:-1])]
         and [bias.shape for bias in biases] == [(shape[3],) for shape in found]
     )
     if not fits:
@@ -142,18 +140,12 @@ def build(weights: Weights) -> keras.Model:
     # operations that ask for the size would be frozen at one of them.
     ones = layers.Conv2D(1, 1, kernel_initializer="zeros", bias_initializer="ones", name="ones")(planes)
     x = layers.Concatenate(name="conditioned")([planes, layers.Multiply(name="level")([ones, sigma])])
-    convolutions = []
-    for index, kernel in enumerate(kernels):
-        last = index == len(kernels) - 1
-        activation = None if last else "relu"
+    for index, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        activation = None if index == len(kernels) - 1 else "relu"
         layer = layers.Conv2D(kernel.shape[3], 3, padding="same", activation=activation, name=f"conv{index}")
-        convolutions.append(layer)
         x = layer(x)
-    x = PixelShuffle(2, name="denoised")(x)
-    model = keras.Model([image, sigma], x, name="ffdnet")
-    for layer, kernel, bias in zip(convolutions, kernels, biases, strict=True):
         layer.set_weights([kernel, bias])
-    return model
+    return keras.Model([image, sigma], PixelShuffle(2, name="denoised")(x), name="ffdnet")
 
 
 def channel_order(channels: int) -> Sequence[int]:
@@ -207,15 +199,32 @@ def make_files(
     calibrated_with = _folder_record(calibrate)
     files: dict[Precision, Path] = {precision: out / file_name(colour, precision) for precision in precisions}
     missing = [one for one, path in files.items() if not _is_made(path, one, weights, calibrated_with)]
-    if missing:
-        _export(weights, colour, missing, out, calibrate, calibrated_with)
+    if not missing:
+        return files
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        from quietframe_export.quiet import suppress_native_output
+
+        with suppress_native_output() as say:
+            say("exporting FFDNet")
+            from quietframe_export.exporter import export_model
+            from quietframe_export.formats import TARGETS
+
+            subject = _subject(weights, colour, calibrate, calibrated_with)
+            targets = [TARGETS[f"tflite-{precision}"] for precision in missing]
+            # What it loses in 8 bits is a finding: it is measured as it is.
+            how: Any = {"max_psnr_drop_db": _ANY_DROP_DB, "hold_to_checks": False, "overwrite": True}
+            report = export_model(subject, targets, out, progress=say, **how)
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError(exc.name or "the exporter", "export") from exc
+    for file in report.files:
+        if file.outcome != "passed":
+            raise ModelLoadError(f"FFDNet as {file.target}: {file.reason}")
     return files
 
 
 def _is_made(path: Path, precision: Precision, weights: Weights, calibrated_with: str) -> bool:
     """Return whether a file exists that this version made from the same things, by its card."""
-    if not path.is_file():
-        return False
     try:
         card = parse_card(open_engine(path, threads=1).card_json or "", origin=str(path))
     except QuietFrameError:
@@ -234,41 +243,6 @@ def _folder_record(folder: Path | None) -> str:
     found = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in find_images(folder)]
     digest = hashlib.sha256("\n".join(found).encode()).hexdigest()
     return f"{folder.name}: {len(found)} images, {digest[:16]}"
-
-
-def _export(
-    weights: Weights,
-    colour: Colour,
-    precisions: Sequence[Precision],
-    out: Path,
-    calibrate: Path | None,
-    calibrated_with: str,
-) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from quietframe_export.quiet import suppress_native_output
-
-        with suppress_native_output() as say:
-            say("exporting FFDNet")
-            from quietframe_export.exporter import export_model
-            from quietframe_export.formats import TARGETS
-
-            subject = _subject(weights, colour, calibrate, calibrated_with)
-            targets = [TARGETS[f"tflite-{precision}"] for precision in precisions]
-            report = export_model(
-                subject,
-                targets,
-                out,
-                max_psnr_drop_db=_ANY_DROP_DB,
-                hold_to_checks=False,  # it is measured as it is
-                overwrite=True,
-                progress=say,
-            )
-    except ModuleNotFoundError as exc:
-        raise MissingExtraError(exc.name or "the exporter", "export") from exc
-    for file in report.files:
-        if file.outcome != "passed":
-            raise ModelLoadError(f"FFDNet as {file.target}: {file.reason}")
 
 
 def _subject(weights: Weights, colour: Colour, calibrate: Path | None, calibrated_with: str) -> Subject:

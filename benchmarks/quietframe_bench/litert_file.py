@@ -1,13 +1,30 @@
-"""A .tflite file at the size it runs at: its operators, and a copy that has no other size."""
+"""A .tflite file at the size it runs at: its operators, a copy that has no other size, and what LiteRT's tool says."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quietframe_bench.nodes import Node, Shape, convolution_macs, product_macs, short_name, transposed_macs
+from quietframe.errors import QuietFrameError
+from quietframe_bench.profiles import Node, Shape, convolution_macs, product_macs, short_name, transposed_macs
+
+LITERT_BENCHMARK = "litert-benchmark"
+_MODULE = "ai_edge_litert.tools.benchmark_litert_model"  # what the command of that name runs
+_MAX_SECS = 600
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
+
+
+class ToolError(QuietFrameError):
+    """LiteRT's tool is not installed, or fails."""
 
 
 def tflite_nodes(data: bytes, shapes: Mapping[str, Shape]) -> list[Node]:
@@ -43,6 +60,54 @@ def copy_at_size(data: bytes, shapes: Mapping[str, Shape]) -> bytes:
     return bytes(builder.Output())
 
 
+def write_at_size(*, model: str, shapes: dict[str, list[int]], target: str) -> None:
+    """Write a copy of a file with these shapes of inputs. See `copy_at_size`."""
+    Path(target).write_bytes(copy_at_size(Path(model).read_bytes(), shapes))
+
+
+def run_litert_benchmark(model: Path, *, threads: int, warmup: int, runs: int) -> dict[str, Any]:
+    """Return what LiteRT's own command `litert-benchmark` says of a file, in a process of its own, on random inputs.
+
+    It cannot resize: give it a file of the size that is meant (`write_at_size`).
+
+    Returns:
+        `avg_ms`, `median_ms`, `min_ms`, `max_ms` (rounded to 0.01 by the tool) and `num_runs`.
+
+    Raises:
+        ToolError: it is not installed, or fails.
+    """
+    try:
+        found = importlib.util.find_spec(_MODULE)
+    except ModuleNotFoundError:  # not even its package
+        found = None
+    if found is None:
+        raise ToolError(f"{LITERT_BENCHMARK} is not installed: it comes with ai-edge-litert 2.2 and later")
+    with tempfile.TemporaryDirectory(prefix="quietframe-tool-") as folder:
+        result = Path(folder) / "result.json"
+        command = [
+            *(sys.executable, "-P", "-m", _MODULE),
+            *(f"--model={model}", f"--num_threads={threads}", f"--result_json={result}"),
+            *(f"--num_runs={runs}", f"--warmup_runs={warmup}"),
+        ]
+        try:
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, timeout=_MAX_SECS, errors="replace"
+            )
+            latency = json.loads(result.read_text(encoding="utf-8"))["latency"]
+        except subprocess.TimeoutExpired as exc:
+            raise ToolError(f"{LITERT_BENCHMARK} was still running after {_MAX_SECS} s") from exc
+        except (OSError, ValueError, KeyError) as exc:
+            raise ToolError(f"{LITERT_BENCHMARK} fails: {_last_error(done)}") from exc
+    return {key: latency[key] for key in ("avg_ms", "median_ms", "min_ms", "max_ms", "num_runs")}
+
+
+def _last_error(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the exception in one line, out of standard error: LiteRT writes on after it."""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    raised = [line for line in lines if _EXCEPTION.match(line)]
+    return (raised or lines or [f"exit code {done.returncode}"])[-1]
+
+
 def _read(data: bytes) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
@@ -71,14 +136,11 @@ def _inputs(model: Any) -> dict[str, int]:
 
 
 def _node(index: int, model: Any, operator: Any, tensors: Mapping[int, Mapping[str, Any]]) -> Node:
-    inputs = [tensors.get(int(tensor)) for tensor in operator.inputs]
-    outputs = [tensors.get(int(tensor)) for tensor in operator.outputs]
+    inputs, outputs = ([tensors.get(int(one)) for one in side] for side in (operator.inputs, operator.outputs))
     kind = _kind(model.operatorCodes[operator.opcodeIndex])
-    shapes_in = [_shape(detail) for detail in inputs]
-    shapes_out = [_shape(detail) for detail in outputs]
-    first = shapes_out[0] if shapes_out else ()
+    first = _shape(outputs[0]) if outputs else ()
     name = str(outputs[0]["name"]) if outputs and outputs[0] else kind
-    macs, weights = _work(kind, shapes_in, first)
+    macs, weights = _work(kind, list(map(_shape, inputs)), first)
     return Node(index, kind, short_name(name), first, macs, sum(map(_bytes, [*inputs, *outputs])), weights)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe_bench.nodes import Inputs, Node, Profiled, ProfileUnavailableError, TimedOperator
+from quietframe_bench.profiles import Inputs, Node, Profiled, ProfileUnavailableError, TimedOperator
 
 _SINCE = (2, 2)
 _SIGNATURE = 0
@@ -97,7 +97,7 @@ class ProfiledModel:
         self._environment = self._new("LiteRtCreateEnvironment", 0, None)
         self._file = self._new("LiteRtCreateModelFromFile", self._environment, str(path).encode())
         self._model = self._new("LiteRtCreateCompiledModel", self._environment, self._file, self._options(threads))
-        self._signature = self._new("LiteRtGetModelSignature", self._file, ctypes.c_size_t(_SIGNATURE))
+        self._signature = self._new("LiteRtGetModelSignature", self._file, _SIGNATURE)
         self._inputs = self._fill_inputs(inputs)
         self._outputs = self._make_outputs()
         self._profiler = self._new("LiteRtCompiledModelGetProfiler", self._model)
@@ -106,9 +106,8 @@ class ProfiledModel:
         """Run once: (nanoseconds of the whole run by LiteRT's own clock, the events of its operators in order)."""
         self._call("LiteRtResetProfiler", self._profiler)
         self._call("LiteRtStartProfiler", self._profiler)
-        ins, outs = self._inputs, self._outputs
-        sides = ctypes.c_size_t(len(ins)), ins, ctypes.c_size_t(len(outs)), outs
-        self._call("LiteRtRunCompiledModel", self._model, ctypes.c_size_t(_SIGNATURE), *sides)
+        sides = len(self._inputs), self._inputs, len(self._outputs), self._outputs
+        self._call("LiteRtRunCompiledModel", self._model, _SIGNATURE, *sides)
         self._call("LiteRtStopProfiler", self._profiler)
         count = ctypes.c_int()
         self._call("LiteRtGetNumProfilerEvents", self._profiler, ctypes.byref(count))
@@ -133,16 +132,15 @@ class ProfiledModel:
         buffers = []
         for index in range(self._count("LiteRtGetNumSignatureInputs")):
             name = ctypes.c_char_p()
-            self._call("LiteRtGetSignatureInputName", self._signature, ctypes.c_size_t(index), ctypes.byref(name))
+            self._call("LiteRtGetSignatureInputName", self._signature, index, ctypes.byref(name))
             array = _array(inputs, name.value)
             kind = self._tensor_type("LiteRtGetSignatureInputTensorByIndex", index)
-            where = self._model, ctypes.c_size_t(_SIGNATURE), ctypes.c_size_t(index)
+            where = self._model, _SIGNATURE, index
             if tuple(kind.layout.sizes[: kind.layout.rank]) != array.shape:
                 sizes = (ctypes.c_int * array.ndim)(*array.shape)
-                self._call("LiteRtCompiledModelResizeInputTensorNonStrict", *where, sizes, ctypes.c_size_t(array.ndim))
+                self._call("LiteRtCompiledModelResizeInputTensorNonStrict", *where, sizes, array.ndim)
                 kind.layout.sizes[: array.ndim] = array.shape
-            needs = self._new("LiteRtGetCompiledModelInputBufferRequirements", *where)
-            buffer = self._buffer(kind, needs)
+            buffer = self._buffer(kind, "LiteRtGetCompiledModelInputBufferRequirements", index)
             memory = ctypes.c_void_p()
             self._call("LiteRtLockTensorBuffer", buffer, ctypes.byref(memory), _WRITE)
             ctypes.memmove(memory, array.ctypes.data, array.nbytes)
@@ -153,25 +151,23 @@ class ProfiledModel:
     def _make_outputs(self) -> Any:
         count = self._count("LiteRtGetNumSignatureOutputs")
         layouts = (_Layout * count)()
-        whose = self._model, ctypes.c_size_t(_SIGNATURE)
         allocate = ctypes.c_bool(True)
-        self._call("LiteRtGetCompiledModelOutputTensorLayouts", *whose, ctypes.c_size_t(count), layouts, allocate)
+        self._call("LiteRtGetCompiledModelOutputTensorLayouts", self._model, _SIGNATURE, count, layouts, allocate)
         buffers = []
         for index, layout in enumerate(layouts):
             kind = self._tensor_type("LiteRtGetSignatureOutputTensorByIndex", index)
             kind.layout.sizes[:] = layout.sizes[:]
-            needs = self._new("LiteRtGetCompiledModelOutputBufferRequirements", *whose, ctypes.c_size_t(index))
-            buffers.append(self._buffer(kind, needs))
+            buffers.append(self._buffer(kind, "LiteRtGetCompiledModelOutputBufferRequirements", index))
         return (_Handle * count)(*buffers)
 
-    def _buffer(self, kind: _TensorType, needs: _Handle) -> _Handle:
+    def _buffer(self, kind: _TensorType, requirements: str, index: int) -> _Handle:
+        needs = self._new(requirements, self._model, _SIGNATURE, index)
         create = "LiteRtCreateManagedTensorBufferFromRequirements"
         return self._new(create, self._environment, ctypes.byref(kind), needs)
 
     def _tensor_type(self, function: str, index: int) -> _TensorType:
-        tensor = self._new(function, self._signature, ctypes.c_size_t(index))
         kind = _TensorType()
-        self._call("LiteRtGetRankedTensorType", tensor, ctypes.byref(kind))
+        self._call("LiteRtGetRankedTensorType", self._new(function, self._signature, index), ctypes.byref(kind))
         return kind
 
     def _count(self, function: str) -> int:
@@ -228,7 +224,9 @@ def _library() -> Callable[..., None]:
         except AttributeError as exc:
             raise ProfileUnavailableError(f"LiteRT {version} lacks {function}") from exc
         entry.restype = ctypes.c_int
-        if status := entry(*arguments):
+        # Whole numbers go as wide as a register: a size_t needs that, and an int is its lower half.
+        wide = (ctypes.c_size_t(one) if isinstance(one, int) else one for one in arguments)
+        if status := entry(*wide):
             raise ProfileUnavailableError(f"LiteRT's profiler: {function} fails with status {status}")
 
     return call
@@ -252,6 +250,7 @@ _COMPUTES = {
     "Concatenate": {"CONCATENATION"},
 }
 """XNNPACK's operators by the beginning of their names, and LiteRT's that they may be; others have the same name."""
+_MULTIPLIES = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"}
 
 _SOURCE = "LiteRT's profiler, with XNNPACK's operators inside the delegate"
 
@@ -273,22 +272,19 @@ class LiteRtProfile:
         self._model = ProfiledModel(path, inputs, threads=threads)
         self._nodes = nodes
         self._runs_ns: list[int] = []
-        self._operators: list[TimedOperator] = []
-        self._events: list[Event] = []
         duration_ns, self._events = self._model.run()
+        self._operators = [TimedOperator(event.kind) for event in self._events]
         if not self._events or not duration_ns:
             raise ProfileUnavailableError("LiteRT's profiler reports no operators")
 
     def run(self, *, warmup: int, runs: int) -> None:
         """Run it `warmup` times unseen, then `runs` times."""
-        for _ in range(warmup):
-            self._model.run()
-        for _ in range(runs):
+        for index in range(warmup + runs):
             duration_ns, events = self._model.run()
-            self._runs_ns.append(duration_ns)
-            self._operators = self._operators or [TimedOperator(event.kind) for event in events]
-            for operator, event in zip(self._operators, events, strict=True):
-                operator.samples_ns.append(event.duration_ns)
+            if index >= warmup:
+                self._runs_ns.append(duration_ns)
+                for operator, event in zip(self._operators, events, strict=True):
+                    operator.samples_ns.append(event.duration_ns)
 
     def result(self) -> Profiled:
         """Return what all runs gave. The last call."""
@@ -316,10 +312,12 @@ def match(events: Sequence[Event], nodes: Sequence[Node]) -> tuple[list[Node | N
         if not event.inside:
             found.append(nodes[event.node] if event.node < len(nodes) else None)
             continue
-        place = _next(event.kind, waiting)
+        accepted = _accepted(event.kind)
+        reachable = next((place + 1 for place, node in enumerate(waiting) if node.macs), len(waiting))
+        place = next((place for place in range(reachable) if waiting[place].kind in accepted), None)
         found.append(None if place is None else waiting[place])
         if place is None:
-            even = even and not _multiplies(event.kind)
+            even = even and not accepted & _MULTIPLIES
         else:
             del waiting[: place + 1]
     even = even and not any(node.macs for node in waiting)
@@ -328,24 +326,9 @@ def match(events: Sequence[Event], nodes: Sequence[Node]) -> tuple[list[Node | N
     return found, even
 
 
-def _next(kind: str, waiting: Sequence[Node]) -> int | None:
-    """Return where the next operator of that type is, with none that multiplies before it."""
-    accepted = _accepted(kind)
-    for place, node in enumerate(waiting):
-        if node.kind in accepted:
-            return place
-        if node.macs:
-            return None
-    return None
-
-
 def _accepted(kind: str) -> set[str]:
     own = kind.partition(" (")[0]
     for name, accepted in _COMPUTES.items():
         if own.startswith(name):
             return accepted
     return {own.upper().replace(" ", "_")}
-
-
-def _multiplies(kind: str) -> bool:
-    return bool(_accepted(kind) & {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"})

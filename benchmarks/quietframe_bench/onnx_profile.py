@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quietframe.engines.onnx import session_options
-from quietframe_bench.nodes import (
+from quietframe_bench.profiles import (
     Inputs,
     Node,
     Profiled,
@@ -110,7 +110,9 @@ def match(kernels: Sequence[Mapping[str, Any]], nodes: Sequence[Node]) -> tuple[
         for index in multiplying:
             if index in found:
                 continue
-            node = next((node for node in waiting if rule(kernels[index], node)), None)
+            kernel = kernels[index]
+            alike = (node for node in waiting if _FAMILIES[_kind(kernel)] == _FAMILIES.get(node.kind))
+            node = next((node for node in alike if rule(kernel, node)), None)
             if node:
                 found[index] = node
                 waiting.remove(node)
@@ -118,21 +120,16 @@ def match(kernels: Sequence[Mapping[str, Any]], nodes: Sequence[Node]) -> tuple[
 
 
 def _same_name(event: Mapping[str, Any], node: Node) -> bool:
-    return _same_family(event, node) and _plain(_name(event)) == node.name
+    return _plain(event) == node.name
 
 
 def _same_size(event: Mapping[str, Any], node: Node) -> bool:
-    return _same_family(event, node) and prod(_outputs(event)[0]) == prod(node.output_shape)
+    return prod(_shapes(event, "output")[0]) == prod(node.output_shape)
 
 
 def _padded_size(event: Mapping[str, Any], node: Node) -> bool:
-    shape = _outputs(event)[0]
-    same_but_channels = shape[:1] + shape[2:] == node.output_shape[:1] + node.output_shape[2:]
-    return _same_family(event, node) and same_but_channels and prod(shape) > prod(node.output_shape)
-
-
-def _same_family(event: Mapping[str, Any], node: Node) -> bool:
-    return _FAMILIES[_kind(event)] == _FAMILIES.get(node.kind)
+    shape, other = _shapes(event, "output")[0], node.output_shape
+    return shape[:1] + shape[2:] == other[:1] + other[2:] and prod(shape) > prod(other)
 
 
 def _nodes(path: Path, inputs: Inputs, threads: int) -> list[Node]:
@@ -157,26 +154,24 @@ def _open(path: Path, threads: int, folder: Path, *, optimized: bool = True) -> 
 
 
 def _node(index: int, event: Mapping[str, Any]) -> Node:
-    kind, name = _kind(event), _plain(_name(event))
-    ins, outs = _inputs(event), _outputs(event)
-    first = outs[0] if outs else ()
+    kind, ins = _kind(event), _shapes(event, "input")
+    first = next(iter(_shapes(event, "output")), ())
     macs = weights = 0
-    if _FAMILIES.get(kind) == "convolution":
+    family = _FAMILIES.get(kind)
+    if family == "convolution":
         kernel = ins[3] if kind == "QLinearConv" else ins[1]  # between them: scales and zero points
         macs, weights = convolution_macs(first, kernel, first[1]), prod(kernel)
-    elif kind == "ConvTranspose":
+    elif family == "transposed":
         macs, weights = transposed_macs(ins[0], ins[1], ins[0][1]), prod(ins[1])
-    elif _FAMILIES.get(kind) == "product":
+    elif family == "product":
         macs = product_macs(ins[0], first)
         weights = macs // prod(first[:-1]) if prod(first[:-1]) else 0
-    return Node(index, kind, name, first, macs, _moved(event), weights)
+    return Node(index, kind, _plain(event), first, macs, _moved(event), weights)
 
 
 def _operator(event: Mapping[str, Any]) -> TimedOperator:
-    outputs = _outputs(event)
-    return TimedOperator(
-        _kind(event), short_name(_plain(_name(event))), outputs[0] if outputs else (), 0, _moved(event)
-    )
+    shape = next(iter(_shapes(event, "output")), ())
+    return TimedOperator(_kind(event), short_name(_plain(event)), shape, 0, _moved(event))
 
 
 def _kind(event: Mapping[str, Any]) -> str:
@@ -187,17 +182,13 @@ def _name(event: Mapping[str, Any]) -> str:
     return str(event["name"]).removesuffix(_KERNEL)
 
 
-def _plain(name: str) -> str:
+def _plain(event: Mapping[str, Any]) -> str:
     """Return a node's name without what optimizing has appended."""
-    return _DECORATION.sub("", name)
+    return _DECORATION.sub("", _name(event))
 
 
-def _inputs(event: Mapping[str, Any]) -> list[tuple[int, ...]]:
-    return [tuple(shape) for entry in event["args"].get("input_type_shape", []) for shape in entry.values()]
-
-
-def _outputs(event: Mapping[str, Any]) -> list[tuple[int, ...]]:
-    return [tuple(shape) for entry in event["args"].get("output_type_shape", []) for shape in entry.values()]
+def _shapes(event: Mapping[str, Any], side: str) -> list[tuple[int, ...]]:
+    return [tuple(shape) for entry in event["args"].get(f"{side}_type_shape", []) for shape in entry.values()]
 
 
 def _moved(event: Mapping[str, Any]) -> int:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quietframe.cpu import physical_cores
-from quietframe.errors import SourceError, UsageError
-from quietframe.images import IMAGE_SUFFIXES, read_image
+from quietframe.errors import UsageError
 from quietframe_bench.machine import is_busy
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.rows import Run, SizedRow
@@ -21,6 +20,12 @@ OnStep = Callable[[str, int, int], None]
 
 FACTS = ("name", "precision", "engine", "task", "parameters", "macs_per_pixel", "conditioning")
 """The metadata of a model that rows hold."""
+
+
+def counted(on_step: OnStep, steps: int) -> Callable[[str], None]:
+    """Return a function that counts the steps itself: it takes what is done."""
+    numbers = iter(range(steps))
+    return lambda text: on_step(text, next(numbers), steps)
 
 
 def ignore_step(_text: str, _step: int, _steps: int) -> None:
@@ -84,27 +89,6 @@ def all_cores() -> tuple[int, ...]:
     return (physical_cores(),)
 
 
-def find_images(folder: Path, limit: int | None = None) -> list[Path]:
-    """Return the image files in a folder and its subfolders, sorted by path.
-
-    Raises SourceError: no such folder, or no images in it.
-    """
-    if not folder.is_dir():
-        raise SourceError(f"{folder}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    if not found:
-        raise SourceError(f"{folder}: no images in it ({' '.join(sorted(IMAGE_SUFFIXES))})")
-    return found[:limit]
-
-
-def is_gray(image: Path) -> bool:
-    """Return whether an image is gray; one that cannot be read is taken for colour, and fails when it is judged."""
-    try:
-        return read_image(image).pixels.ndim == 2
-    except SourceError:
-        return False
-
-
 def busy_warning(machine: Mapping[str, Any]) -> str | None:
     """Return a warning where a machine, as described, has so much else to do that times come out too long."""
     return f"the machine is busy (load {machine['load_1min']}): times will be too long" if is_busy(machine) else None
@@ -114,13 +98,9 @@ def busy_warning(machine: Mapping[str, Any]) -> str | None:
 def progress_bar() -> Iterator[OnStep]:
     """Show a progress bar on standard error, on a terminal only."""
     from rich.console import Console
-    from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    from quietframe.cli.terminal import progress_bar as make_bar
+
+    with make_bar(Console(stderr=True)) as progress:
         bar = progress.add_task("")
-
-        def on_step(text: str, step: int, steps: int) -> None:
-            progress.update(bar, description=text, completed=step, total=steps)
-
-        yield on_step
+        yield lambda text, step, steps: progress.update(bar, description=text, completed=step, total=steps)

@@ -23,7 +23,7 @@ SEED = 0
 MIN_ROUNDS = 4
 """With fewer rounds no interval is given: of three it holds the truth in nine cases of ten, of two in two of three."""
 
-_BATCH = 1_000_000  # numbers in memory at a time: a file may hold any number of rounds and samples
+_BATCH = 1_000_000  # numbers in memory at a time: a file may hold any number of rounds
 
 
 @dataclass(frozen=True)
@@ -90,27 +90,10 @@ def _level(rounds: int) -> float:
 
 
 def _medians(rounds: Sequence[NDArray[np.float64]], index: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the median of all samples of the drawn rounds, as `np.median` has it.
-
-    Each draw that differs is worked out once (of five rounds only 126 do), and the samples are sorted once: in a draw,
-    those of a round that was drawn twice count twice.
+    """Return the median of all samples of the drawn rounds, each draw that differs worked out once (of five, 126).
 
     index: (..., n) numbers of rounds. Returns (...).
     """
-    known: dict[bytes, int] = {}
-    flat = np.sort(index, axis=-1).reshape(-1, index.shape[-1])
-    which = np.array([known.setdefault(draw.tobytes(), len(known)) for draw in flat])
-    draws = np.frombuffer(b"".join(known), flat.dtype).reshape(-1, index.shape[-1])
-    counts = np.stack([np.count_nonzero(draws == number, axis=1) for number in range(len(rounds))], axis=1)
-
-    samples = np.concatenate(rounds)
-    order = np.argsort(samples)
-    samples, round_of = samples[order], np.repeat(np.arange(len(rounds)), list(map(len, rounds)))[order]
-    medians = np.empty(len(draws))
-    step = max(1, _BATCH // len(samples))
-    for start in range(0, len(draws), step):
-        reached = np.cumsum(counts[start : start + step, round_of], axis=1)  # samples drawn up to here
-        size = reached[:, -1:]
-        middle = [samples[np.argmax(reached > place, axis=1)] for place in ((size - 1) // 2, size // 2)]
-        medians[start : start + step] = np.mean(middle, axis=0)
-    return medians[which].reshape(index.shape[:-1])
+    draws, which = np.unique(np.sort(index, axis=-1).reshape(-1, index.shape[-1]), axis=0, return_inverse=True)
+    medians = np.array([np.median(np.concatenate([rounds[number] for number in draw])) for draw in draws])
+    return medians[which.reshape(index.shape[:-1])]

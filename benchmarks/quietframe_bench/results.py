@@ -16,10 +16,7 @@ from quietframe_bench import columns
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.rows import Row, read_rows, to_lines
 
-KINDS = (
-    *("speed", "sustained", "operators", "roofline", "startup", "live"),
-    *("images", "pairs", "video", "formats", "accuracy", "before_after"),
-)
+KINDS = ("speed", "sustained", "profile", "roofline", "startup", "live", "quality", "accuracy", "before_after")
 """The modules in `quietframe_bench.kinds` that have rows, in the order in which they are shown."""
 
 
@@ -46,7 +43,35 @@ def kind_modules() -> tuple[KindModule, ...]:
     return tuple(importlib.import_module(f"quietframe_bench.kinds.{name}") for name in KINDS)
 
 
-class Results(Sequence[Row]):
+class Report:
+    """Tables, and the files that are made of them."""
+
+    def tables(self) -> list[Table]:
+        """Make the tables that people read."""
+        raise NotImplementedError
+
+    def groups(self) -> list[tuple[Sequence[Column], Sequence[Any]]]:
+        """Return rows with their columns for CSV, kind by kind."""
+        raise NotImplementedError
+
+    def messages(self) -> Iterator[str]:
+        """Yield what is to be said on standard error beside failures."""
+        yield from ()
+
+    def print(self) -> None:
+        """Print the tables to standard output."""
+        columns.print_tables(self.tables())
+
+    def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the figures as CSV, a row for each, and write them to a file if one is named."""
+        return write_text(columns.to_csv(self.groups()), path, overwrite=overwrite)
+
+    def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the tables as Markdown, and write them to a file if one is named."""
+        return write_text(columns.to_markdown(self.tables()), path, overwrite=overwrite)
+
+
+class Results(Report, Sequence[Row]):
     """Rows, of one kind or of several.
 
     Args:
@@ -70,9 +95,6 @@ class Results(Sequence[Row]):
     def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
         return self.rows[index]
 
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
     @property
     def failures(self) -> list[str]:
         """What failed, one line for each thing."""
@@ -88,6 +110,15 @@ class Results(Sequence[Row]):
         """Make the tables that people read."""
         return [table for module, rows in self.sections() for table in module.tables(rows)]
 
+    def groups(self) -> list[tuple[Sequence[Column], Sequence[Any]]]:
+        """Return the rows with their columns for CSV, kind by kind."""
+        return [
+            (shown, [row for row in rows if type(row) is row_type])
+            for module, rows in self.sections()
+            for row_type, shown in module.COLUMNS.items()
+            if shown
+        ]
+
     def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the rows as JSON Lines with all raw samples, and write them to a file if one is named."""
         return write_text(to_lines(self.rows).decode(), path, overwrite=overwrite)
@@ -96,31 +127,16 @@ class Results(Sequence[Row]):
         """Return the rows and failures as one JSON document."""
         return msgspec.json.encode({"rows": self.rows, "failures": self.failures}).decode()
 
-    def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
-        """Return the figures as CSV, a row for each, and write them to a file if one is named."""
-        groups = [
-            (module.COLUMNS[row_type], [row for row in rows if type(row) is row_type])
-            for module, rows in self.sections()
-            for row_type in module.COLUMNS
-            if module.COLUMNS[row_type]
-        ]
-        return write_text(columns.to_csv(groups), path, overwrite=overwrite)
-
     def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the tables as Markdown under the machines they were measured on, and write them if a file is named."""
-        where = "\n\n".join(dict.fromkeys(measured_on(row) for row in self.rows if not row.error))
-        text = f"{where}\n\n{columns.to_markdown(self.tables())}" if where else columns.to_markdown(self.tables())
-        return write_text(text, path, overwrite=overwrite)
+        where = list(dict.fromkeys(measured_on(row) for row in self.rows if not row.error))
+        return write_text("\n\n".join([*where, super().to_markdown()]), path, overwrite=overwrite)
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return a page with tables and plots that loads nothing, and write it to a file if one is named."""
         from quietframe_bench.page import to_html
 
         return write_text(to_html(self), path, overwrite=overwrite)
-
-    def print(self) -> None:
-        """Print the tables to standard output."""
-        columns.print_tables(self.tables())
 
 
 def row_types() -> dict[str, type[Row]]:

@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,7 +19,7 @@ from quietframe.commit import describe_commit
 from quietframe.errors import SourceError, UsageError
 from quietframe_bench.machine import describe_file, describe_machine, describe_versions
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the rows that are written and read."""
 
 MEASURE_AGAIN = "measure again with this version of quietframe bench"
@@ -120,18 +120,6 @@ class SizedRow(ModelRow, kw_only=True):
         return f"{self.file} {self.size}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
-class SummaryRow(Row, kw_only=True):
-    """What belongs to no row of a run in particular.
-
-    Attributes:
-        notes: how the figures came about, in sentences.
-        details: everything else, by name.
-    """
-
-    notes: list[str] = msgspec.field(default_factory=list)
-    details: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
 class StageTimes(Struct, kw_only=True):
     """Raw times of each stage of timed frames, in nanoseconds. See `quietframe_bench.timing`."""
 
@@ -209,6 +197,19 @@ def short(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Collection[str]) -> str:
+    """Return `name OLD, NEW` for each of the names whose value differs."""
+
+    def text(value: object) -> str:
+        if value is None:
+            return "none"
+        return value if isinstance(value, str) and value.isprintable() and len(value) < _SHOWN else short(value)
+
+    in_order = names if isinstance(names, tuple) else sorted(names)
+    differ = [name for name in in_order if old.get(name) != new.get(name)]
+    return "; ".join(f"{name} {text(old.get(name))}, {text(new.get(name))}" for name in differ)
+
+
 def to_lines(rows: Sequence[Row]) -> bytes:
     """Return rows as JSON Lines."""
     return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
@@ -233,42 +234,35 @@ def read_rows(path: str | Path, row_types: Mapping[str, type[Row]]) -> list[tupl
         raise SourceError(f"{path}: cannot be read ({reason})") from exc
     if not data.strip():
         raise SourceError(f"{path}: the file is empty: quietframe bench speed --out FILE writes one")
-    lines = data.split(b"\n")  # not splitlines: the texts inside a row may hold other line ends
-    is_whole = not lines[-1].strip()
-    if is_whole:
-        lines.pop()
+    *whole, last = data.split(b"\n")  # not splitlines: the texts inside a row may hold other line ends
     rows = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate([*whole, last] if last.strip() else whole, 1):
         where = f"{path}: line {number}"
         try:
             record = _parse(line)
         except ValueError as exc:
-            if number == 1 and (schema := _schema_of_document(data)) is not None:
-                raise _other_schema(str(path), schema) from exc
-            if number == len(lines) and not is_whole:
+            if number == 1 and (document := _document(data)) is not None:
+                raise _other_schema(str(path), document.get("schema")) from exc
+            if number > len(whole):
                 raise UsageError(f"{where} is cut off, as by an interrupted run: delete it or measure again") from exc
             raise UsageError(f"{where} is no row of quietframe bench ({' '.join(str(exc).split())})") from exc
-        rows.append((number, _checked(record, where, row_types)))
+        if "schema" not in record:
+            raise UsageError(f"{where}: 'schema' is missing: no row of quietframe bench")
+        if record["schema"] != SCHEMA or type(record["schema"]) is not int:
+            raise _other_schema(where, record["schema"])
+        kind = record.get("kind")
+        if not isinstance(kind, str) or kind not in row_types:
+            raise UsageError(f"{where}: unknown kind of row {short(kind)}: {MEASURE_AGAIN}")
+        try:
+            rows.append((number, msgspec.convert(record, row_types[kind])))
+        except msgspec.ValidationError as exc:
+            raise UsageError(f"{where}: {' '.join(str(exc).split())[:300]}: {MEASURE_AGAIN}") from exc
     return rows
 
 
-def _checked(record: dict[str, Any], where: str, row_types: Mapping[str, type[Row]]) -> Row:
-    if "schema" not in record:
-        raise UsageError(f"{where}: 'schema' is missing: no row of quietframe bench")
-    if record["schema"] != SCHEMA or type(record["schema"]) is not int:
-        raise _other_schema(where, record["schema"])
-    kind = record.get("kind")
-    if not isinstance(kind, str) or kind not in row_types:
-        raise UsageError(f"{where}: unknown kind of row {short(kind)}: {MEASURE_AGAIN}")
+def _parse(text: bytes) -> dict[str, Any]:
     try:
-        return msgspec.convert(record, row_types[kind])
-    except msgspec.ValidationError as exc:
-        raise UsageError(f"{where}: {' '.join(str(exc).split())[:300]}: {MEASURE_AGAIN}") from exc
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        record = msgspec.json.decode(line)
+        record = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ValueError(exc) from exc
     if not isinstance(record, dict):
@@ -276,10 +270,10 @@ def _parse(line: bytes) -> dict[str, Any]:
     return record
 
 
-def _schema_of_document(data: bytes) -> object:
-    """Return the schema of what is one JSON document over many lines; None if it is not that."""
+def _document(data: bytes) -> dict[str, Any] | None:
+    """Return what is one JSON document over many lines; None if it is not that."""
     try:
-        return _parse(data).get("schema")
+        return _parse(data)
     except ValueError:
         return None
 

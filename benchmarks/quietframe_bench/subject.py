@@ -6,8 +6,9 @@ Only light modules are imported at the top, so that the imports that a model nee
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from quietframe.card import Task as TaskName
     from quietframe.tasks import Classifier, Denoiser
 
@@ -27,15 +31,11 @@ def describe(*, model: str) -> dict[str, Any]:
 
     engine, card = open_model(model)
     spatial = card.spatial
+    names = ("name", "precision", "task", "parameters", "macs_per_pixel", "conditioning")
     return {
         "engine": type(engine).__name__,
-        "name": card.name,
-        "precision": card.precision,
-        "task": card.task,
         "own_size_wh": spatial.size_hw[::-1] if spatial.fit == "resize" and spatial.size_hw else None,
-        "parameters": card.parameters,
-        "macs_per_pixel": card.macs_per_pixel,
-        "conditioning": card.conditioning,
+        **{name: getattr(card, name) for name in names},
     }
 
 
@@ -43,53 +43,79 @@ class TimedModel:
     """A model under the stopwatch: imported, loaded, and its first frame run, each timed apart.
 
     Args:
-        model: the file.
+        model: the file; None: a classical method.
         task: as its card has it.
         size_wh: of the frames.
         threads: of the engine.
         frames: a folder or video to take frames from; None: the bundled photograph with noise.
         video_fps: estimate the noise as in a video of so many frames a second; None: in every frame.
+        method, setting: see `quietframe_bench.classical`.
+        gray: of a model that is compared with classical methods: whether frames are gray. OpenCV then has as many
+            threads as the engine. None: frames are as the model takes them.
     """
 
     def __init__(
         self,
         *,
-        model: str,
+        model: str | None,
         task: TaskName,
         size_wh: list[int],
         threads: int,
         frames: str | None = None,
         video_fps: float | None = None,
+        method: str | None = None,
+        setting: Mapping[str, float] | None = None,
+        gray: bool | None = None,
     ) -> None:
         begin = perf_counter_ns()
-        task_class = import_task(task, model)
-        imported = perf_counter_ns()
-        subject = task_class(model, threads=threads)
-        loaded = perf_counter_ns()
-        from quietframe.tasks import Denoiser
-        from quietframe_bench.frames import feed_for
-        from quietframe_bench.timing import AsVideo, Stopwatch
+        make: Callable[..., Any]
+        if method:
+            from quietframe_bench.classical import ClassicalDenoiser
 
-        feed = feed_for(subject.card, frames, (size_wh[0], size_wh[1]))
-        before_mb = rss_mb()
-        if video_fps and isinstance(subject, Denoiser) and subject.estimates:
-            self._watch = Stopwatch(AsVideo(subject, video_fps), feed.frame)
+            make = partial(ClassicalDenoiser, method, setting or {})
         else:
-            self._watch = Stopwatch(subject, feed.frame)
+            make = partial(import_task(task, str(model)), str(model))
+        imported = perf_counter_ns()
+        subject: Any = make(threads=threads)
+        loaded = perf_counter_ns()
+        import cv2
+
+        from quietframe.tasks import Denoiser
+        from quietframe_bench.frames import feed_for, open_feed
+        from quietframe_bench.timing import Stopwatch
+
+        size = size_wh[0], size_wh[1]
+        if gray is None:
+            feed = feed_for(subject.card, frames, size)
+        else:
+            cv2.setNumThreads(threads)
+            feed = open_feed(frames, size, gray=gray)
+        before_mb = rss_mb()
+        call = None
+        if video_fps and isinstance(subject, Denoiser) and subject.estimates:
+            call = as_video(subject, video_fps)
+        self._watch = Stopwatch(subject, feed.frame, call)
         first_ns = self._watch.call()[-1]
         self.facts = {
             "import_ms": (imported - begin) / 1e6,
             "load_ms": (loaded - imported) / 1e6,
             "first_frame_ms": first_ns / 1e6,
             "rss_before_first_frame_mb": before_mb,
-            "macs": frame_macs(subject, size_wh),
+            "macs": None if method else frame_macs(subject, size_wh),
             "gray_frames": feed.gray,
         }
 
     def time(self, *, warmup: int, runs: int, min_secs: float) -> dict[str, Any]:
-        """Time some frames. See `Stopwatch.run`."""
-        samples = self._watch.run(warmup=warmup, runs=runs, min_secs=min_secs)
-        return {"warmup_ns": samples.warmup_ns, "stages_ns": samples.stages_ns}
+        """Time some frames: `warmup_ns` and `stages_ns`. See `Stopwatch.run`."""
+        return self._watch.run(warmup=warmup, runs=runs, min_secs=min_secs)
+
+
+def as_video(denoiser: Denoiser, fps: float) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return a denoiser as the real-time loop calls it: the noise level is followed through a video of that rate."""
+    from quietframe.noise.tracker import NoiseTracker
+
+    tracker = NoiseTracker(fps)
+    return lambda frame: denoiser(frame, sigma_255=tracker(frame))
 
 
 def memory() -> dict[str, float]:
@@ -107,9 +133,6 @@ def peak_rss_mb() -> float:
 
     On Linux from /proc, as psutil has no peak there; getrusage's outlives exec, so it would be the parent's.
     """
-    info = psutil.Process().memory_info()
-    if hasattr(info, "peak_wset"):  # Windows
-        return float(info.peak_wset / 1e6)
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):

@@ -20,14 +20,12 @@ from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import find_format
-from quietframe.quality import psnr_db
+from quietframe.quality import mean_psnr_db, psnr_db
 from quietframe.zoo import find_model
-from quietframe_bench.candidates import TestImage, open_candidate
 from quietframe_bench.classical import METHODS
-from quietframe_bench.kinds.baselines import choose_settings
-from quietframe_bench.kinds.formats import best_setting, deliver_image
-from quietframe_bench.kinds.pairs import SUFFIXES
+from quietframe_bench.judging import Candidate, Condition, add_noise, choose, open_candidate
 from quietframe_bench.rows import Run
+from quietframe_bench.samples import PairRule, Sample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,9 +133,11 @@ def make_format_rows(
     denoisers = [open_candidate(model=str(path), method=None, setting={}) for path in models]
     rows = []
     for form in map(find_format, formats):
-        noisy = [deliver_image(one, form, sigma_255, seed=seed, index=index) for index, one in enumerate(clean)]
-        setting = best_setting("bilateral", sigma_255, list(zip(clean, noisy, strict=True)))
-        bilateral = open_candidate(model=None, method="bilateral", setting=setting)
+        condition = Condition(sigma_255, form.name)
+        noisy = [add_noise(one, condition, [seed, index]) for index, one in enumerate(clean)]
+        pairs = list(zip(clean, noisy, strict=True))
+        tried = [open_candidate(model=None, method="bilateral", setting=one) for one in METHODS["bilateral"].grid]
+        bilateral = max(tried, key=lambda one: mean_psnr_db((image, one(frame)) for image, frame in pairs))
         for crop, image, frame, detail in zip(crops, clean, noisy, details, strict=True):
             results = [frame, *(denoise(frame) for denoise in (bilateral, *denoisers))]
             cells = [(f"{psnr_db(image, result):.1f} dB", crop.cut(result, side)) for result in results]
@@ -147,7 +147,7 @@ def make_format_rows(
 
 def _clean_twin(crop: Crop) -> Pixels | None:
     """The mean of many shots beside a noisy photograph, where its name says that there may be one."""
-    noisy_end, clean_end = SUFFIXES
+    noisy_end, clean_end = PairRule().suffixes
     if not crop.path.stem.endswith(noisy_end):
         return None
     twin = crop.path.with_stem(crop.path.stem.removesuffix(noisy_end) + clean_end)
@@ -158,12 +158,15 @@ def _nlm_settings(images: Sequence[tuple[Crop, Pixels | None, Pixels]], sigma_25
     """For each image the best setting on the clean images, at the level that was added or is estimated."""
     levels = [round(estimate_noise(noisy)) if crop.noisy else sigma_255 for crop, _, noisy in images]
     files = list(dict.fromkeys(crop.path for crop, _, _ in images if not crop.noisy))
-    clean = [TestImage(path.name, index, path) for index, path in enumerate(files)]
+    clean = [Sample(path.name, (0, index), (path,)) for index, path in enumerate(files)]
     if not clean:
         return [dict(METHODS["NLM"].textbook)] * len(images)
     wanted = list(dict.fromkeys(levels))
-    choices = choose_settings(Run({}), ["NLM"], wanted, clean, gray=False)
-    found = {choice.sigma_255: dict(choice.setting or METHODS["NLM"].textbook) for choice in choices}
+    grid = [Candidate("NLM", method="NLM", setting=setting) for setting in METHODS["NLM"].grid]
+    choices = choose(Run({}), [(grid, Condition(level)) for level in wanted], clean)
+    found = {
+        one.condition.sigma_255: dict(METHODS["NLM"].textbook if one.error else one.best.setting) for one in choices
+    }
     return [found[level] for level in levels]
 
 

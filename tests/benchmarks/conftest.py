@@ -116,6 +116,14 @@ def classifier_file(make_model: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
+def bad_file(tmp_path: Path) -> Path:
+    """`bad.tflite`, which holds no model."""
+    path = tmp_path / "bad.tflite"
+    path.write_text("no model")
+    return path
+
+
+@pytest.fixture
 def picture_folder(tmp_path: Path) -> Path:
     """Four smooth pictures of different sizes, one in a subfolder."""
     return _draw_pictures(tmp_path / "pictures")
@@ -154,7 +162,7 @@ def _make_row(median_ms: float = 10.0, *, seed: int = 0, rounds: int = 5, **fiel
     spread = 1 + 0.01 * np.random.default_rng(seed).standard_normal(4 * rounds)
     shares = {"pre": 0.2, "engine": 0.7, "post": 0.1, "total": 1.0}
     row = {
-        "schema": 3,
+        "schema": 4,
         "kind": "speed",
         "finished_utc": "2026-01-02T03:04:05+00:00",
         "model": {"file": "nano.int8.tflite", "file_bytes": 5, "sha256": "aa"},

@@ -33,7 +33,7 @@ def test_every_command_says_what_it_does(bench):
         assert code == 0
         assert "--json" in help_text and "--overwrite" in help_text
         assert max(map(len, help_text.splitlines())) <= 80
-    assert set(COMMANDS) - {"compare", "report", "quality", "profile"} <= set(KINDS)
+    assert set(COMMANDS) - {"compare", "report", "profile"} <= set(KINDS)
 
 
 def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, conditioned_file, tmp_path):
@@ -43,7 +43,7 @@ def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, co
     assert conditioned_file.name in out
     assert "total/engine" in out
     (row,) = read(target)
-    assert (row["schema"], row["kind"]) == (3, "speed")
+    assert (row["schema"], row["kind"]) == (4, "speed")
     assert row["model"]["sha256"] == hashlib.sha256(conditioned_file.read_bytes()).hexdigest()
     assert row["model"]["file_bytes"] == conditioned_file.stat().st_size
     assert (row["settings"]["runs"], row["settings"]["warmup"], row["settings"]["frames"]) == (10, 2, None)
@@ -73,11 +73,9 @@ def test_as_a_video_the_ratio_to_the_engine_is_of_means(bench, denoiser_file, tm
     assert f"{row['total_over_engine_mean']:.3f}" in out
 
 
-def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_path):
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
+def test_a_failed_model_is_a_failed_row_and_exit_1(bench, denoiser_file, tmp_path, bad_file):
     target = tmp_path / "rows.jsonl"
-    code, out, err = bench("speed", bad, denoiser_file, *QUICK, "--out", target)
+    code, out, err = bench("speed", bad_file, denoiser_file, *QUICK, "--out", target)
     assert code == 1
     assert "failed" in out
     assert err.count("bad.tflite") == 1
@@ -131,7 +129,7 @@ def test_an_interrupted_run_is_resumed(bench, denoiser_file, blur_file, tmp_path
     measure, opened = speed_module._measure_block, []
 
     def measure_one(jobs, *more):
-        opened.extend(job.path for job in jobs)
+        opened.extend(job.opens["model"] for job in jobs)
         if len(opened) == 2:
             raise KeyboardInterrupt
         measure(jobs, *more)
@@ -157,7 +155,7 @@ def test_rows_of_another_run_are_not_mixed_in(bench, denoiser_file, tmp_path):
     before = target.read_bytes()
     code, out, err = bench("speed", denoiser_file, *QUICK, "--runs", 11, "--out", target, "--resume")
     assert (code, out) == (2, "")
-    assert "runs was 10 and is 11" in err
+    assert "other settings (runs 10, 11)" in err
     assert target.read_bytes() == before
 
 
@@ -201,10 +199,8 @@ def test_startup_prints_the_ratio_and_each_step(bench, conditioned_file, classif
         assert f"{sum(steps) / 1e6:.1f}" in out
 
 
-def test_startup_of_a_model_that_does_not_open(bench, denoiser_file, tmp_path):
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
-    code, out, err = bench("startup", bad, denoiser_file, "--runs", 1, "--size", "64x48")
+def test_startup_of_a_model_that_does_not_open(bench, denoiser_file, bad_file):
+    code, out, err = bench("startup", bad_file, denoiser_file, "--runs", 1, "--size", "64x48")
     assert code == 1
     assert "failed" in out and denoiser_file.name in out
     assert err.count("bad.tflite") == 1
@@ -220,10 +216,10 @@ def test_quality_prints_means_and_writes_each_image(bench, make_model, picture_f
     rows = read(target)
     assert {row["kind"] for row in rows} == {"quality"}
     assert len(rows) == 6
-    assert {len(row["by_image"]) for row in rows} == {4}
+    assert {len(row["by_sample"]) for row in rows} == {4}
     assert rows[0]["model"] is None
     for row in rows:
-        assert row["psnr_db"] == pytest.approx(np.mean([image["psnr_db"] for image in row["by_image"].values()]))
+        assert row["psnr_db"] == pytest.approx(np.mean([image["psnr_db"] for image in row["by_sample"].values()]))
 
 
 def test_quality_without_a_model_judges_the_built_in_ones_for_frames(bench, picture_folder):
@@ -256,26 +252,24 @@ def test_videos_are_found_and_each_frame_is_written(bench, blur_file, video_fold
     target = tmp_path / "rows.jsonl"
     code, out, _ = bench("quality", video_folder, blur_file, "--sigma", "15,25", "--limit", 2, "--out", target)
     assert code == 0
-    assert [out.count(name) for name in ("mean", "first", "second")] == [5, 4, 4]  # one in the title
+    assert [out.count(name) for name in ("by video", "first", "second")] == [1, 4, 4]
     rows = read(target)
-    assert {row["kind"] for row in rows} == {"video"}
+    assert {(row["kind"], row["source"]) for row in rows} == {("quality", "video")}
     assert len(rows) == 4
     assert rows[0]["model"] is None
     for row in rows:
         assert row["settings"]["limit"] == 2
-        for frames in row["by_sequence"].values():
+        for frames in row["by_frame"].values():
             assert list(frames) == ["0.png", "1.png"]
             assert f"{frames['1.png']['flicker_255']:.2f}" in out
     assert {row["estimated_sigma_255"] is None for row in rows if row["model"]} == {True}
 
 
-def test_a_video_with_a_broken_frame_names_it_and_is_exit_1(bench, blur_file, video_folder, tmp_path):
+def test_a_video_with_a_broken_frame_names_it_and_is_exit_1(bench, blur_file, video_folder, bad_file):
     (video_folder / "second" / "1.png").write_bytes(b"\x89PNG not really")
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
-    code, out, err = bench("quality", video_folder, blur_file, bad, "--sigma", "25")
+    code, out, err = bench("quality", video_folder, blur_file, bad_file, "--sigma", "25")
     assert code == 1
-    assert f"{blur_file.name}: second: 1.png: " in err
+    assert "second: 1.png: " in err
     assert err.count("bad.tflite") == 1
     assert out.count("failed") == 3  # the sequence of the noisy input and of the blur, and the model
 
@@ -291,13 +285,13 @@ def test_baselines_print_tables_and_notes_and_write_everything(bench, lasting, t
         assert text in out
     assert plot.read_bytes().startswith(b"\x89PNG")
     rows = read(target)
-    assert {row["kind"] for row in rows} == {"quality", "baseline-time", "quality-summary"}
+    assert {row["kind"] for row in rows} == {"quality", "speed", "quality-summary"}
     ours = next(row for row in rows if row["model"])
     assert ours["model"]["sha256"] == hashlib.sha256(blur_file.read_bytes()).hexdigest()
-    assert len(ours["by_image"]) == 2
-    assert ours["settings"]["baselines"]["speed"]["runs"] == 2
-    assert all(len(row["samples_ns"]["total"]) == 2 for row in rows if row["kind"] == "baseline-time")
-    assert rows[-1]["details"]["textbook"]["median"] == {"ksize": 5}
+    assert len(ours["by_sample"]) == 2
+    assert ours["settings"]["speed"]["runs"] == 2
+    assert all(len(row["samples_ns"]["total"]) == 2 for row in rows if row["kind"] == "speed")
+    assert next(row for row in rows if row["candidate"] == "median, textbook")["setting"] == {"ksize": 5}
     assert any("favours" in note for note in rows[-1]["notes"])
 
 
@@ -324,7 +318,7 @@ def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, picture_
     assert "noisy input" in out
     assert "constant level 0" in out  # there is no noise
     *rows, summary = read(target)
-    assert {row["kind"] for row in rows} == {"pairs"}
+    assert {(row["kind"], row["source"]) for row in rows} == {("quality", "pairs")}
     assert (summary["details"]["choose"], summary["details"]["report"]) == (["a"], ["b"])
     assert [row["candidate"] for row in rows] == [
         "noisy input",
@@ -332,7 +326,7 @@ def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, picture_
         f"{denoiser_file.name}, constant level 0",
     ]
     assert rows[0]["settings"]["rule"]["suffixes"] == ["-noisy", "-clean"]
-    assert list(rows[1]["by_image"]) == ["b"]
+    assert list(rows[1]["by_sample"]) == ["b"]
 
 
 @pytest.mark.parametrize(

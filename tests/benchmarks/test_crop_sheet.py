@@ -14,10 +14,9 @@ import quietframe as qf
 from quietframe.errors import UsageError
 from quietframe.images import Image, write_image
 from quietframe.noise import add_gaussian
-from quietframe.noise.formats import FORMATS
 from quietframe.quality import psnr_db
 from quietframe_bench.classical import METHODS
-from quietframe_bench.kinds.formats import deliver_image
+from quietframe_bench.judging import Condition, add_noise
 
 _PROGRAM = Path(__file__).parents[2] / "docs" / "research" / "crop_sheet.py"
 pytestmark = pytest.mark.skipif(not _PROGRAM.is_file(), reason="the docs are not here")
@@ -83,7 +82,7 @@ def test_every_format_is_a_row_and_bilateral_is_at_its_best(photo, photo_bgr, bl
     assert [row.label for row in rows] == ["corner, jpeg-80-420", "corner, yuyv-422"]
     cut = slice(20, 52), slice(40, 72)
     for row, name in zip(rows, names, strict=True):
-        frame = deliver_image(photo_bgr, FORMATS[name], 25, seed=0, index=0)
+        frame = add_noise(photo_bgr, Condition(25, name), [0, 0])
         reached = [psnr_db(photo_bgr, METHODS["bilateral"].apply(frame, one, 1)) for one in METHODS["bilateral"].grid]
         blurred = qf.Denoiser(blur_file)(frame)
         delivered, bilateral, blur, (_, clean_cell) = row.cells

@@ -11,9 +11,10 @@ keras = pytest.importorskip("keras", reason="FFDNet's files need the extra 'expo
 from quietframe import Denoiser  # noqa: E402
 from quietframe.errors import SourceError, UsageError  # noqa: E402
 from quietframe_bench import ffdnet  # noqa: E402
-from quietframe_bench.candidates import Candidate, ImageSettings, judge_entries, new_entry  # noqa: E402
 from quietframe_bench.ffdnet import build, make_files, read_weights  # noqa: E402
+from quietframe_bench.judging import Candidate, Condition, judge_entries, new_entry  # noqa: E402
 from quietframe_bench.rows import Run  # noqa: E402
+from quietframe_bench.samples import image_samples  # noqa: E402
 
 DATA = Path(os.environ.get("QUIETFRAME_DATA", "nowhere"))
 
@@ -163,9 +164,9 @@ def test_the_published_weights_give_the_published_quality(tmp_path):
     files = make_files(DATA / "peers", "BGR", ("fp32",), tmp_path, calibrate=None)
     run = Run({})
     entries = [
-        new_entry(run, Candidate("FFDNet", model=files["fp32"], given_sigma_255=sigma_255), float(sigma_255))
-        for sigma_255 in KNOWN
+        new_entry(run, "images", Candidate("it", model=files["fp32"], given_sigma_255=level), Condition(float(level)))
+        for level in KNOWN
     ]
-    judge_entries(entries, ImageSettings(DATA / "cbsd68", limit=3).images(), measures=("psnr_db",))
+    judge_entries(entries, image_samples(DATA / "cbsd68")[:3], measures=("psnr_db",))
     for entry, known in zip(entries, KNOWN.values(), strict=True):
-        assert [figures["psnr_db"] for figures in entry.row.by_image.values()] == pytest.approx(known, abs=0.005)
+        assert [figures["psnr_db"] for figures in entry.row.by_sample.values()] == pytest.approx(known, abs=0.005)

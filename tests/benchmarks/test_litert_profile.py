@@ -8,10 +8,10 @@ import pytest
 
 from quietframe import Denoiser
 from quietframe.zoo import builtin_models
-from quietframe_bench.kinds.operators import WholeGraph, open_profile
 from quietframe_bench.litert_file import tflite_nodes
-from quietframe_bench.litert_profile import Event, ProfiledModel, ProfileUnavailableError, match, read_events
-from quietframe_bench.nodes import Node
+from quietframe_bench.litert_profile import Event, ProfiledModel, match, read_events
+from quietframe_bench.profiled import WholeGraph, open_profile
+from quietframe_bench.profiles import Node, ProfileUnavailableError
 
 
 def inputs_of(path):

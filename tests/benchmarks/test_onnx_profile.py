@@ -9,9 +9,9 @@ pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from quietframe_bench.kinds.operators import open_profile
-from quietframe_bench.nodes import Node
 from quietframe_bench.onnx_profile import match, split_runs
+from quietframe_bench.profiled import open_profile
+from quietframe_bench.profiles import Node
 
 SIDE = 24
 

@@ -55,7 +55,7 @@ def test_the_page_is_made_of_the_rows_and_loads_nothing(run_folder, results):
 def test_every_kind_of_row_has_its_section(results):
     page = results.to_html()
     assert {row.kind for row in results} == {"speed", "image", "quality", "profile"}
-    for anchor in ("speed", "quality-on-images", "operators", "before-and-after", "settings"):
+    for anchor in ("speed", "quality", "operators", "before-and-after", "settings"):
         assert page.count(f'<section id="{anchor}">') == page.count(f'href="#{anchor}"') == 1
     judged = next(row for row in results if row.kind == "quality" and row.model)
     assert f">{judged.psnr_db:.2f}<" in page

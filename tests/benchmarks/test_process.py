@@ -51,12 +51,10 @@ def test_children_do_not_see_each_other(denoiser_file):
         assert large.call("subject:memory")["peak_rss_mb"] > small.call("subject:memory")["peak_rss_mb"] + 40
 
 
-def test_an_error_comes_back_and_the_child_lives_on(denoiser_file, tmp_path):
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
+def test_an_error_comes_back_and_the_child_lives_on(denoiser_file, bad_file):
     with Child() as child:
         with pytest.raises(ChildError, match="not a LiteRT model"):
-            opened(child, bad)
+            opened(child, bad_file)
         with pytest.raises(ChildError, match="no TimedModel is open"):
             child.call("subject:TimedModel.time", warmup=0, runs=1, min_secs=0)
         assert opened(child, denoiser_file)["macs"]

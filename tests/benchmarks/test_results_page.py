@@ -38,8 +38,8 @@ def run_folder(tmp_path, results):
     folder.mkdir(parents=True)
     terms = DataTerms("MNIST", "CC BY-SA 3.0")
     write_recipe(Run(folder, find_recipe("digit-unet"), 3, None, None, terms, "aa", {"keras": "3.14"}, "2026-01-02"))
-    sets = {"MNIST test": {"psnr_db_uniform0.9": 24.375, "noisy_psnr_db_uniform0.9": 6.29}}
-    (folder / "metrics.json").write_text(json.dumps(RUN["metrics"] | {"sets": sets}))
+    measured = {"set": "MNIST test", "noise": "uniform 0.9", "measure": "psnr_db", "value": 24.375, "noisy": 6.29}
+    (folder / "metrics.json").write_text(json.dumps(RUN["metrics"] | {"measured": [measured]}))
     (folder / "history.csv").write_text("epoch,loss,val_loss\n1,0.5,0.4\n2,0.4,0.3125\n")
     (folder / "export").mkdir()
     file = {"target": "tflite-int8", "outcome": "passed", "size_bytes": 376_992, "reason": ""}

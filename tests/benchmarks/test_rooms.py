@@ -22,7 +22,7 @@ def test_importing_the_room_imports_no_framework_and_no_other_room():
     root = Path(quietframe_bench.__file__).parent
     modules = [f"quietframe_bench.{path.stem}" for path in root.glob("[!_]*.py")]
     modules += [f"quietframe_bench.kinds.{path.stem}" for path in root.glob("kinds/[!_]*.py")]
-    assert len(modules) > 30
+    assert len(modules) > 20
     loaded = loaded_after("\n".join(f"import {module}" for module in modules))
     assert "quietframe_bench" in loaded
     assert not loaded & {"quietframe_train", "quietframe_export", "keras", "tensorflow", "matplotlib", "bm3d", "onnx"}
@@ -55,7 +55,7 @@ def test_no_module_imports_another_in_a_circle():
     names = {f"quietframe_bench.{path.relative_to(root).with_suffix('').as_posix().replace('/', '.')}": path
              for path in root.rglob("*.py") if path.stem != "__init__"}  # fmt: skip
     arrows = {name: imports_of(path) & names.keys() for name, path in names.items()}
-    assert "quietframe_bench.nodes" in arrows["quietframe_bench.onnx_profile"]
+    assert "quietframe_bench.profiles" in arrows["quietframe_bench.onnx_profile"]
     while leaves := [name for name, targets in arrows.items() if not targets]:
         for leaf in leaves:
             del arrows[leaf]

@@ -16,6 +16,7 @@ def make_row(**fields):
     return {
         "schema": SCHEMA,
         "kind": "quality",
+        "source": "images",
         "candidate": "m",
         "finished_utc": "2026-01-02T03:04:05+00:00",
         "model": {"file": "m.int8.tflite", "file_bytes": 5, "sha256": "ab"},
@@ -56,7 +57,7 @@ def test_rows_come_back_with_their_types_and_in_order(read):
 
 
 def test_what_is_written_is_read_again(tmp_path, read):
-    rows = read(lines(make_row(psnr_db=30.5, by_image={"a": {"psnr_db": 30.5}}), make_row(model=None)))
+    rows = read(lines(make_row(psnr_db=30.5, by_sample={"a": {"psnr_db": 30.5}}), make_row(model=None)))
     Results(rows).to_json(tmp_path / "again.jsonl")
     assert read_rows(tmp_path / "again.jsonl") == rows
 
@@ -91,18 +92,18 @@ def test_a_first_line_that_is_cut_off_is_named(read, cut):
 
 def test_a_broken_line_in_the_middle_is_not_called_cut_off(read):
     with pytest.raises(UsageError, match="line 2 is no row of quietframe bench"):
-        read(lines(make_row()) + '{"schema": 3,\n' + lines(make_row()))
+        read(lines(make_row()) + '{"schema": 4,\n' + lines(make_row()))
 
 
 def test_the_document_of_earlier_versions_is_known_by_its_schema(read):
     document = json.dumps({"schema": 1, "kind": "speed", "rows": [make_row()]}, indent=1) + "\n"
-    with pytest.raises(UsageError, match=r"holds schema 1, and schema 3 was expected: measure again"):
+    with pytest.raises(UsageError, match=r"holds schema 1, and schema 4 was expected: measure again"):
         read(document)
 
 
-@pytest.mark.parametrize("schema", [1, 2, "3", 3.0, True, None, [3]])
+@pytest.mark.parametrize("schema", [1, 3, "4", 4.0, True, None, [4]])
 def test_another_schema_is_refused(read, schema):
-    with pytest.raises(UsageError, match=r"line 2: holds schema .*schema 3 was expected"):
+    with pytest.raises(UsageError, match=r"line 2: holds schema .*schema 4 was expected"):
         read(lines(make_row(), make_row(schema=schema)))
 
 
@@ -116,10 +117,10 @@ def test_another_schema_is_refused(read, schema):
         ("7\n", "expected an object. Received: 7"),
         ("{}\n", "'schema' is missing"),
         (lines(make_row()) + "\n" + lines(make_row()), "line 2 is no row of quietframe bench"),
-        ('{"schema": 3, "x": NaN}\n', "invalid character"),
-        ('{"schema": 3, "x": -Infinity}\n', "invalid character"),
-        ('{"schema": 3, "x": 1e999}\n', "Number out of range"),
-        ('{"schema": 3, "x": ' + "9" * 5000 + "}\n", "line 1 is no row of quietframe bench"),
+        ('{"schema": 4, "x": NaN}\n', "invalid character"),
+        ('{"schema": 4, "x": -Infinity}\n', "invalid character"),
+        ('{"schema": 4, "x": 1e999}\n', "Number out of range"),
+        ('{"schema": 4, "x": ' + "9" * 5000 + "}\n", "line 1 is no row of quietframe bench"),
         ("[" * 100_000 + "\n", "maximum recursion depth"),
         (lines(make_row()).replace("quality", "\\ud800"), "line 1"),
         (lines(make_row(kind="a\nb")), "unknown kind of row"),
@@ -132,7 +133,7 @@ def test_another_schema_is_refused(read, schema):
         (lines(make_row(model={"file": "m"})), "missing required field `sha256` - at `\\$.model`"),
         (lines(make_row(model={"file": None, "sha256": "ab"})), "got `null` - at `\\$.model.file`"),
         (lines(make_row(commit={"sha": "ab", "dirty": 1})), "got `int` - at `\\$.commit.dirty`"),
-        (lines({"schema": 3, "kind": "speed"}), "missing required field `finished_utc`"),
+        (lines({"schema": 4, "kind": "speed"}), "missing required field `finished_utc`"),
     ],
 )
 def test_what_is_no_file_of_rows_is_refused_in_one_line(read, content, says):

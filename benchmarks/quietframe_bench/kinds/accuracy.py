@@ -14,11 +14,12 @@ import numpy as np
 
 from quietframe.errors import UsageError
 from quietframe_bench import options, plan
-from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
-from quietframe_bench.plan import OnStep, find_images, ignore_step
-from quietframe_bench.process import Child, ChildError
+from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
+from quietframe_bench.plan import OnStep, ignore_step
+from quietframe_bench.process import Child, ChildError, failing
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, Time, named_failure, set_fields, utc_now
+from quietframe_bench.rows import ModelRow, Row, Run, Time, named_failure, set_fields, utc_now
+from quietframe_bench.samples import find_images
 
 TITLE = "Accuracy"
 
@@ -36,11 +37,11 @@ class AccuracySettings:
     limit: int | None = None
 
 
-class AccuracyRow(Row, kw_only=True, tag="accuracy"):
+class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
     """The answers of one classifier.
 
     Attributes:
-        name, precision, engine, labels: the model's metadata.
+        labels: the model's.
         answers: by image, its label.
         classes: by image, the sub-folder that it is in: the right label.
         samples_ns: the time of each call.
@@ -48,9 +49,6 @@ class AccuracyRow(Row, kw_only=True, tag="accuracy"):
         accuracy, accuracy_95, accuracy_by_class: the share of right answers, its 95 % interval (Wilson), and by class.
     """
 
-    name: str | None = None
-    precision: str | None = None
-    engine: str | None = None
     labels: list[str] = msgspec.field(default_factory=list)
     accuracy: float | None = None
     accuracy_95: list[float] = msgspec.field(default_factory=list)
@@ -124,12 +122,12 @@ def accuracy(
         row = run.row(AccuracyRow, path, classes=classes)
         rows.append(row)
         with Child() as child:
-            try:
-                _open(child, row, path)
-            except ChildError as exc:
-                row.error = str(exc)
-                continue
-            for number, image in enumerate(classes):
+            with failing(row):
+                set_fields(row, child.call("kinds.accuracy:TimedClassifier", model=path))
+                if unknown := sorted(set(classes.values()) - set(row.labels)):
+                    labels = f"the folders must be named as its labels: {', '.join(row.labels)}"
+                    raise ChildError(f"no label for the folder {unknown[0]!r}: {labels}")
+            for number, image in enumerate(classes if row.error is None else ()):
                 on_step(f"{path.name}: {image}", index * len(classes) + number, len(models) * len(classes))
                 try:
                     answer = child.call("kinds.accuracy:TimedClassifier.classify", image=settings.folder / image)
@@ -155,13 +153,6 @@ def _find_classes(settings: AccuracySettings) -> dict[str, str]:
     return classes
 
 
-def _open(child: Child, row: AccuracyRow, path: Path) -> None:
-    set_fields(row, child.call("kinds.accuracy:TimedClassifier", model=path))
-    if unknown := sorted(set(row.classes.values()) - set(row.labels)):
-        labels = ", ".join(row.labels)
-        raise ChildError(f"no label for the folder {unknown[0]!r}: the folders must be named as its labels: {labels}")
-
-
 class TimedClassifier:
     """A classifier in its measuring process."""
 
@@ -184,14 +175,14 @@ class TimedClassifier:
 
 
 _FIGURES = (
-    Column("model", lambda row: row.file, name="file"),
+    WHAT[0],
     Column("images", lambda row: len(row.answers), name="images"),
-    Column("accuracy", lambda row: row.accuracy, ".4f", "accuracy"),
+    Column("accuracy", "accuracy", ".4f"),
     Column("95 % interval", lambda row: "{:.4f} to {:.4f}".format(*row.accuracy_95) if row.accuracy_95 else None),
     Column("low", lambda row: row.accuracy_95[0] if row.accuracy_95 else None, name="accuracy_low", shown=False),
     Column("high", lambda row: row.accuracy_95[1] if row.accuracy_95 else None, name="accuracy_high", shown=False),
-    Column("worst class", lambda row: row.worst_class, name="worst_class"),
-    Column("ms an image", lambda row: row.total_p50_ms, ".2f", "total_p50_ms"),
+    Column("worst class", "worst_class"),
+    Column("ms an image", "total_p50_ms", ".2f"),
 )
 COLUMNS: dict[type[Row], Sequence[Column]] = {AccuracyRow: (*_FIGURES, *CIRCUMSTANCES)}
 

@@ -11,8 +11,8 @@ from jinja2 import Environment
 
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.frames import NOISE_SIGMA_255
-from quietframe_bench.process import Child, ChildError
-from quietframe_bench.rows import Row, Run
+from quietframe_bench.process import Child, failing
+from quietframe_bench.rows import Row, Run, set_fields
 
 TITLE = "Before and after"
 _SIZE_WH = 384, 288
@@ -43,12 +43,8 @@ def before_and_after(models: Sequence[Path]) -> list[ImageRow]:
     for model, sigma_255 in [(None, 0.0), (None, NOISE_SIGMA_255), *((model, NOISE_SIGMA_255) for model in models)]:
         row = run.row(ImageRow, model, sigma_255=sigma_255)
         rows.append(row)
-        with Child() as child:
-            try:
-                found = child.call("kinds.before_after:denoise_photo", model=model, sigma_255=sigma_255)
-                row.jpeg_base64, row.psnr_db = found["jpeg_base64"], found["psnr_db"]
-            except ChildError as exc:
-                row.error = str(exc)
+        with Child() as child, failing(row):
+            set_fields(row, child.call("kinds.before_after:denoise_photo", model=model, sigma_255=sigma_255))
     return rows
 
 

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,14 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.cli import EXIT_DONE, EXIT_FAILED
 from quietframe.errors import UsageError
-from quietframe_bench import columns, options
+from quietframe_bench import options
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.kinds.speed import SpeedRow
 from quietframe_bench.machine import is_busy
 from quietframe_bench.ratio import CONFIDENCE, RESAMPLES, SEED, Ratio, median_ratio
-from quietframe_bench.results import check_target, row_types, write_text
-from quietframe_bench.rows import read_rows, short, size_text
+from quietframe_bench.results import Report, row_types, write_text
+from quietframe_bench.rows import differences, read_rows, short, size_text
 from quietframe_bench.timing import STAGES
 
 SLOWER, FASTER, UNCLEAR, NO_INTERVAL = "slower", "faster", "unclear", "no interval"
@@ -112,7 +112,7 @@ class ComparedRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Report):
     """Two files compared.
 
     Attributes:
@@ -133,6 +133,22 @@ class Comparison:
         """Rows that are too slow, or that failed in NEW and not in OLD."""
         return [row for row in self.rows if row.verdict in (TOO_SLOW, FAILED_IN_NEW)]
 
+    @property
+    def failures(self) -> list[str]:
+        """What failed, one line for each row."""
+        return [_reason(row, self.fail_above) for row in self.failed]
+
+    def messages(self) -> Iterator[str]:
+        """Yield what is to be said on standard error beside failures: warnings, then rows that are unsure."""
+        yield from (f"warning: {text}" for text in self.warnings)
+        for row in self.rows:  # a run that was cut short must not pass in silence
+            if row.verdict == ONLY_IN_OLD and self.fail_above is not None:
+                yield f"warning: {row.shown.label} is only in OLD: not compared"
+        for row in self.rows:
+            if row.verdict == UNSURE:
+                reason = _reason(row, self.fail_above)
+                yield f"unsure: {reason}: measure both again, for longer or on a machine that does less"
+
     def tables(self) -> list[Table]:
         """Make the table of medians, ratios with their intervals, and verdicts."""
         title = (
@@ -144,22 +160,13 @@ class Comparison:
         notes = [f"{model}: OLD and NEW are different model files: two models are compared" for model in others]
         return [Table(title, COLUMNS, self.rows, notes)]
 
-    def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
-        """Return the comparison as a JSON document, and write it to a file if one is named."""
-        text = json.dumps(self.as_document(), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-        return write_text(text, path, overwrite=overwrite)
+    def groups(self) -> list[tuple[Sequence[Column], Sequence[Any]]]:
+        """Return the rows with their columns for CSV."""
+        return [(COLUMNS, self.rows)]
 
-    def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
-        """Return the table as CSV, and write it to a file if one is named."""
-        return write_text(columns.to_csv([(COLUMNS, self.rows)]), path, overwrite=overwrite)
-
-    def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
-        """Return the table as Markdown, and write it to a file if one is named."""
-        return write_text(columns.to_markdown(self.tables()), path, overwrite=overwrite)
-
-    def as_document(self) -> dict[str, Any]:
-        """Return everything for JSON. Units are in the keys; `null` is what a row does not have."""
-        return {
+    def to_document(self) -> str:
+        """Return everything as a JSON document. Units are in the keys; `null` is what a row does not have."""
+        document = {
             "schema": 1,
             "kind": "compare",
             "old": click.format_filename(self.old.name),  # a name may hold bytes that are no UTF-8
@@ -169,6 +176,11 @@ class Comparison:
             "warnings": self.warnings,
             "rows": [_record(row) for row in self.rows],
         }
+        return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+
+    def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the comparison as a JSON document, and write it to a file if one is named."""
+        return write_text(f"{self.to_document()}\n", path, overwrite=overwrite)
 
 
 def compare(old: str | Path, new: str | Path, *, fail_above: float | None = None) -> Comparison:
@@ -308,11 +320,11 @@ def warnings_about(pairs: Sequence[tuple[TimedRow, TimedRow]]) -> list[str]:
 
 
 def _warn_between(old: SpeedRow, new: SpeedRow) -> Iterator[str]:
-    if differ := _differences(old.machine, new.machine, _MACHINE):
+    if differ := differences(old.machine, new.machine, _MACHINE):
         yield f"other machine ({differ}): the ratios compare the machines too"
-    if differ := _differences(old.settings, new.settings, ("frames",)):
+    if differ := differences(old.settings, new.settings, ("frames",)):
         yield f"other frames ({differ}): the ratios compare them too"
-    if differ := _differences(old.versions, new.versions, sorted(old.versions.keys() | new.versions.keys())):
+    if differ := differences(old.versions, new.versions, old.versions.keys() | new.versions.keys()):
         yield f"other versions ({differ}): the ratios compare them too"
 
 
@@ -325,19 +337,6 @@ def _warn_of_one(row: SpeedRow, side: str) -> Iterator[str]:
         yield f"{side} was measured on a busy machine (load {load} on {cores} cores): its times are too long"
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return `name OLD, NEW` for each that differs."""
-    return "; ".join(
-        f"{name} {_text(old.get(name))}, {_text(new.get(name))}" for name in names if old.get(name) != new.get(name)
-    )
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) and value.isprintable() and len(value) < 60 else short(value)
-
-
 # What is shown and written
 
 
@@ -346,27 +345,11 @@ COLUMNS = (
     Column("OLD ms", lambda row: row.total and row.total.old_p50_ms, ".3f", "old_p50_ms"),
     Column("NEW ms", lambda row: row.total and row.total.new_p50_ms, ".3f", "new_p50_ms"),
     Column("NEW/OLD", lambda row: row.total and row.total.ratio, ".3f", "ratio"),
-    Column("95 % range", lambda row: row.interval),
+    Column("95 % range", "interval", name=""),
     Column("low", lambda row: row.total and row.total.low, name="low", shown=False),
     Column("high", lambda row: row.total and row.total.high, name="high", shown=False),
-    Column("verdict", lambda row: row.verdict, name="verdict"),
+    Column("verdict", "verdict"),
 )
-
-
-def messages(comparison: Comparison) -> Iterator[str]:
-    """Yield the lines for standard error: warnings, then rows that are unsure, then those that failed."""
-    limit = comparison.fail_above
-    yield from (f"warning: {text}" for text in comparison.warnings)
-    if limit is not None:  # a run that was cut short must not pass in silence
-        yield from (
-            f"warning: {row.shown.label} is only in OLD: not compared"
-            for row in comparison.rows
-            if row.verdict == ONLY_IN_OLD
-        )
-    for row in comparison.rows:
-        if row.verdict == UNSURE:
-            yield f"unsure: {_reason(row, limit)}: measure both again, for longer or on a machine that does less"
-    yield from (f"failed: {_reason(row, limit)}" for row in comparison.failed)
 
 
 def _reason(row: ComparedRow, fail_above: float | None) -> str:
@@ -425,42 +408,12 @@ def _run_record(one: TimedRow) -> dict[str, Any]:
     help="Exit with 1 if NEW takes more than RATIO times as long as OLD and the interval lies above 1; where the "
     "interval reaches down to 1 the row is called unsure, and does not fail.",
 )
-@click.option("-o", "--out", type=options.FILE, metavar="FILE", help="Write everything as a JSON document.")
-@click.option("--csv", "csv_path", type=options.FILE, metavar="FILE", help="Write the table for spreadsheets.")
-@click.option("--markdown", "markdown_path", type=options.FILE, metavar="FILE", help="Write the table for a document.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document in place of the table.")
-def command(
-    old: Path,
-    new: Path,
-    fail_above: float | None,
-    out: Path | None,
-    csv_path: Path | None,
-    markdown_path: Path | None,
-    overwrite: bool,
-    as_json: bool,
-) -> int:
+@partial(options.output_options, html=False, out="everything as a JSON document")
+def command(old: Path, new: Path, fail_above: float | None) -> Comparison:
     """Compare two files of `bench speed --out`: how much longer NEW takes than OLD, row by row.
 
     Rows belong together if model, precision, engine, size and threads are the same. The ratio is of the median times
     of a frame. Its 95 % interval, found by resampling whole rounds, covers chance within these two runs; what lasts
     through a whole run, such as a slower clock, is not in it. A row that failed in NEW alone is exit code 1.
     """
-    files = {"to_json": out, "to_csv": csv_path, "to_markdown": markdown_path}
-    for path in files.values():
-        if path and path.resolve() in (old.resolve(), new.resolve()):
-            raise UsageError(f"{path} would overwrite a file that is compared: name another")
-        if path:
-            check_target(path, overwrite=overwrite)
-    comparison = compare(old, new, fail_above=fail_above)
-    if as_json:
-        click.echo(comparison.to_json(), nl=False)
-    else:
-        columns.print_tables(comparison.tables())
-    for method, path in files.items():
-        if path:
-            getattr(comparison, method)(path, overwrite=True)
-            click.echo(f"wrote {path}", err=True)
-    for message in messages(comparison):
-        click.echo(message, err=True)
-    return EXIT_FAILED if comparison.failed else EXIT_DONE
+    return compare(old, new, fail_above=fail_above)

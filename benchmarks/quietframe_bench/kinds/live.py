@@ -25,12 +25,12 @@ from quietframe.preview import Preview
 from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source
 from quietframe_bench import options, plan
-from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
+from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.frames import FrameFeed, open_feed
 from quietframe_bench.plan import OnStep, ignore_step
-from quietframe_bench.process import Child, ChildError
+from quietframe_bench.process import Child, failing
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, utc_now
+from quietframe_bench.rows import Row, Run, set_fields, utc_now
 from quietframe_bench.timing import PERCENTILES, StampedEngine
 
 TITLE = "Real-time loop"
@@ -103,14 +103,8 @@ def live(
     for step, (path, row) in enumerate(jobs):
         on_step(f"live {path.name}", step, len(jobs))
         how = {**asdict(settings), "clients": row.preview_clients}
-        with Child() as child:
-            try:
-                found = child.call("kinds.live:run_live", model=path, **how)
-            except ChildError as exc:
-                row.error = str(exc)
-            else:
-                row.captured, row.processed, row.dropped = (found[k] for k in ("captured", "processed", "dropped"))
-                row.images_sent, row.samples_ms = found["images_sent"], found["samples_ms"]
+        with Child() as child, failing(row):
+            set_fields(row, child.call("kinds.live:run_live", model=path, **how))
         row.finished_utc = utc_now()
     return Results([row for _, row in jobs])
 
@@ -209,72 +203,52 @@ def client_main() -> None:
     print(images, flush=True)  # noqa: T201
 
 
-_FIGURES = (
-    Column("model", lambda row: row.file, name="file"),
+def _latency(percent: int) -> Column:
+    name = f"latency_p{percent}_ms"
+    return Column(f"p{percent} ms", lambda row: row.percentile("latency", percent), ".1f", name)
+
+
+_WHAT = (
+    WHAT[0],
     Column(
         "preview",
         lambda row: "none" if row.preview_clients is None else f"{row.preview_clients} clients",
         name="preview",
     ),
-    Column("frames", lambda row: row.captured, name="captured"),
-    Column("dropped", lambda row: row.dropped, name="dropped"),
-    *(
-        Column(
-            f"p{percent} ms",
-            lambda row, percent=percent: row.percentile("latency", percent),  # type: ignore[misc]
-            ".1f",
-            f"latency_p{percent}_ms",
-        )
-        for percent in PERCENTILES
-    ),
+)
+_FRAMES = (Column("frames", "captured"), Column("dropped", "dropped"), *map(_latency, PERCENTILES))
+_OVERHEAD = (
     Column("engine ms", lambda row: row.percentile("engine", 50), ".2f", "engine_p50_ms"),
     Column("loop ms", lambda row: row.percentile("busy", 50), ".2f", "busy_p50_ms"),
-    Column("overhead ms", lambda row: row.overhead_ms, ".2f", "overhead_mean_ms"),
-    Column("of engine", lambda row: row.overhead_of_engine, ".1%", "overhead_mean_of_engine"),
+    Column("overhead ms", "overhead_ms", ".2f", "overhead_mean_ms"),
+    Column("of engine", "overhead_of_engine", ".1%", "overhead_mean_of_engine"),
 )
-COLUMNS: dict[type[Row], Sequence[Column]] = {LiveRow: (*_FIGURES, *CIRCUMSTANCES)}
+COLUMNS: dict[type[Row], Sequence[Column]] = {LiveRow: (*_WHAT, *_FRAMES, *_OVERHEAD, *CIRCUMSTANCES)}
 
 
 def tables(rows: Sequence[LiveRow]) -> list[Table]:
-    """Make the table of frames, latency and overhead."""
-    what, frames, overhead = _FIGURES[:2], _FIGURES[2:-4], _FIGURES[-4:]
+    """Make the tables of frames and latency, and of overhead."""
+    overhead = (
+        "medians of engine and whole loop; overhead: what the loop is busy with beside the engine, on average, "
+        "noise estimate and tensors included"
+    )
     return [
-        Table("the real-time loop: p50 to p99 of the latency from capture to sink", (*what, *frames), rows),
-        Table(
-            "medians of engine and whole loop; overhead: what the loop is busy with beside the engine, on average, "
-            "noise estimate and tensors included",
-            (*what, *overhead),
-            [row for row in rows if row.error is None],
-        ),
+        Table("the real-time loop: p50 to p99 of the latency from capture to sink", (*_WHAT, *_FRAMES), rows),
+        Table(overhead, (*_WHAT, *_OVERHEAD), [row for row in rows if row.error is None]),
     ]
 
 
 @click.command(short_help="Measure the real-time loop behind a camera's pace.")
 @options.models_argument
-@options.one_size_options
-@click.option(
-    "--fps",
-    type=click.FloatRange(min=0.1, max=1000),
-    default=30.0,
-    show_default=True,
-    help="Frames a second of the source.",
-)
-@click.option(
-    "--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="How long to run each model."
-)
+@options.size_option
+@options.thread_option
+@options.number("--fps", 30.0, "Frames a second of the source.", low=0.1, high=1000)
+@options.number("--seconds", 20.0, "How long to run each model.", low=1)
 @click.option("--preview", is_flag=True, help="Also with the preview open, without a client and with one.")
 @options.output_options
-def command(
-    models: tuple[str, ...],
-    size_wh: tuple[int, int],
-    threads: int | None,
-    fps: float,
-    seconds: float,
-    preview: bool,
-) -> Results:
+def command(models: tuple[str, ...], seconds: float, preview: bool, **how: Any) -> Results:
     """Measure the real-time loop behind a source that keeps a camera's pace: latency, drops and overhead."""
-    clients = (None, 0, 1) if preview else (None,)
-    settings = LiveSettings(size_wh, threads or physical_cores(), fps, seconds, clients)
+    settings = LiveSettings(secs=seconds, clients=(None, 0, 1) if preview else (None,), **how)
     options.warn(plan.busy_warning(Run(settings).machine))
     with plan.progress_bar() as on_step:
         return live(models, settings, on_step=on_step)

@@ -7,9 +7,10 @@ blocks are handed out, so that an interruption costs no more than the block unde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +23,17 @@ from quietframe_bench import options, plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.kinds.sustained import SustainedSettings, sustained
 from quietframe_bench.machine import machine_now
-from quietframe_bench.plan import OnStep, all_cores, ignore_step
-from quietframe_bench.process import Child, ChildError
+from quietframe_bench.plan import OnStep, all_cores, counted, ignore_step
+from quietframe_bench.process import Child, failing
 from quietframe_bench.results import Results, read_results
-from quietframe_bench.rows import Count, Row, Run, SizedRow, StageTimes, Time, set_fields, utc_now
+from quietframe_bench.rows import Count, Row, Run, SizedRow, StageTimes, Time, differences, set_fields, utc_now
 from quietframe_bench.timing import PERCENTILES, STAGES, percentiles_ms
 
 ROUNDS = 5
 """Each row is measured in so many rounds, spread over its block."""
 BLOCK = 12
 """So many rows are measured in turn; each holds a process with its model."""
+_SLOW_S = 1.0  # where the time is limited, rows whose first frame takes longer have no warm-up
 NOISY_SPREAD = 0.1
 """Medians of rounds that lie further apart, as a share of the row's, show that the machine did other things, too."""
 
@@ -51,6 +53,7 @@ class SpeedSettings:
         warmup: frames before each round's timed ones; kept, but apart.
         frames: a folder or video to take frames from; None: the bundled photograph with noise.
         video_fps: estimate the noise as in a video of so many frames a second; None: in every frame.
+        max_secs: time a row for so long at most, or for one frame; None: for as long as `runs` take.
     """
 
     sizes_wh: tuple[tuple[int, int], ...] = ((640, 480),)
@@ -60,6 +63,7 @@ class SpeedSettings:
     warmup: int = 3
     frames: str | None = None
     video_fps: float | None = None
+    max_secs: float | None = None
 
     @property
     def rounds(self) -> int:
@@ -68,9 +72,10 @@ class SpeedSettings:
 
 
 class SpeedRow(SizedRow, kw_only=True, tag="speed"):
-    """One model at one size with one number of threads.
+    """One model, or classical method, at one size with one number of threads.
 
     Attributes:
+        method, setting: of a classical method, see `quietframe_bench.classical`.
         import_ms, load_ms, first_frame_ms: of the imports, the model file and the first frame in a fresh process.
         macs: multiply-accumulates of one frame.
         gray_frames: whether frames were gray.
@@ -84,6 +89,8 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         warmup_ns, samples_ns: the raw times.
     """
 
+    method: str | None = None
+    setting: dict[str, float] = msgspec.field(default_factory=dict)
     import_ms: float | None = None
     load_ms: float | None = None
     first_frame_ms: float | None = None
@@ -106,12 +113,18 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
     def __post_init__(self) -> None:
         if self.error is not None:
             return
-        for name in ("model", "name", "precision", "engine", "size_wh", "threads"):
+        of_model = () if self.method else ("model", "precision", "engine")
+        for name in ("name", "size_wh", "threads", *of_model):
             if getattr(self, name) is None:
                 raise ValueError(f"{name!r} is missing")
         for stage in STAGES:
             if (count := len(getattr(self.samples_ns, stage))) != sum(self.round_runs):
                 raise ValueError(f"{count} samples of {stage!r}, but round_runs add up to {sum(self.round_runs)}")
+
+    @property
+    def file(self) -> str:
+        """The model's file name, or what the method is called."""
+        return super().file or self.name or ""
 
     @property
     def gmacs_per_s(self) -> float | None:
@@ -131,19 +144,24 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
     def finish(self) -> None:
         """Derive the figures from the raw times."""
         self.finished_utc = utc_now()
-        if self.error is not None or not self.samples_ns.total:
+        total_ns, engine_ns = self.samples_ns.total, self.samples_ns.engine
+        if self.error is not None or not total_ns:
             return
-        set_fields(self, stage_figures(self.samples_ns))
-        self.spread = spread_of(self.samples_ns.total, self.round_runs)
+        self.stages = {stage: percentiles_ms(getattr(self.samples_ns, stage)) for stage in STAGES}
+        total_ms, engine_ms = (self.stages[stage]["p50_ms"] for stage in ("total", "engine"))
+        self.total_over_engine_p50 = total_ms / engine_ms
+        self.total_over_engine_mean = float(np.mean(total_ns) / np.mean(engine_ns))
+        self.frames_per_s_p50 = 1000 / total_ms
+        self.spread = spread_of(total_ns, self.round_runs)
         self.noisy_machine = self.spread > NOISY_SPREAD
 
 
 @dataclass
 class SpeedJob:
-    """A row to measure, and the path of its model."""
+    """A row to measure, and what its process opens: the arguments of `subject.TimedModel`."""
 
-    path: Path
     row: SpeedRow
+    opens: dict[str, Any]
 
 
 def speed(
@@ -197,24 +215,15 @@ def rows_to_keep(rows: Sequence[Row], run: Run) -> list[SpeedRow]:
     if rows and not of_speed:
         raise UsageError("cannot resume, there are no rows of kind 'speed'")
     for row in of_speed:
-        if difference := _difference(row, run):
-            raise UsageError(f"cannot resume, {difference}: write to another file")
+        settings, ours = row.settings, msgspec.to_builtins(run.settings)
+        for what, before, now, names in (
+            ("settings", settings, ours, settings.keys() - {"sizes_wh", "threads"}),
+            ("machine", row.machine, run.machine, _SAME_MACHINE),
+            ("versions", row.versions, run.versions, row.versions.keys()),
+        ):
+            if differ := differences(before, now, names):
+                raise UsageError(f"cannot resume, other {what} ({differ}): write to another file")
     return [row for row in of_speed if row.error is None]
-
-
-def _difference(row: SpeedRow, run: Run) -> str | None:
-    """Return what a row has that a run has not; None if they belong together."""
-    ours = msgspec.to_builtins(run.settings)
-    for name, value in row.settings.items():
-        if name not in ("sizes_wh", "threads") and value != ours.get(name):
-            return f"{name} was {value!r} and is {ours.get(name)!r}"
-    for name in _SAME_MACHINE:
-        if row.machine.get(name) != run.machine[name]:
-            return f"the machine's {name} was {row.machine.get(name)!r} and is {run.machine[name]!r}"
-    for name, version in row.versions.items():
-        if version != run.versions.get(name):
-            return f"{name} was {version} and is {run.versions.get(name, 'not installed')}"
-    return None
 
 
 def _key(row: SpeedRow) -> tuple[Any, ...]:
@@ -223,7 +232,11 @@ def _key(row: SpeedRow) -> tuple[Any, ...]:
 
 def plan_jobs(run: Run, path: Path, settings: SpeedSettings) -> list[SpeedJob]:
     """Make the rows of one model; one with its error if it cannot be opened."""
-    return [SpeedJob(path, row) for row in plan.plan_rows(run, SpeedRow, path, settings.sizes_wh, settings.threads)]
+    where = {"frames": settings.frames, "video_fps": settings.video_fps}
+    return [
+        SpeedJob(row, {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads, **where})
+        for row in plan.plan_rows(run, SpeedRow, path, settings.sizes_wh, settings.threads)
+    ]
 
 
 def measure_speed(
@@ -234,11 +247,10 @@ def measure_speed(
 ) -> None:
     """Measure rows, block by block. See `speed`."""
     by_size = sorted(jobs, key=lambda job: job.row.size_wh or (0, 0))
-    steps = len(jobs) * (settings.rounds + 1)
-    progress = iter(range(steps))
+    step = counted(on_step, len(jobs) * (settings.rounds + 1))
     for start in range(0, len(by_size), BLOCK):
         block = by_size[start : start + BLOCK]
-        _measure_block(block, settings, lambda text: on_step(text, next(progress), steps))
+        _measure_block(block, settings, step)
         for job in block:
             job.row.finish()
         on_block([job.row for job in block])
@@ -246,66 +258,45 @@ def measure_speed(
 
 def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: Callable[[str], None]) -> None:
     with ExitStack() as stack:
-        opened: list[tuple[SpeedJob, Child]] = []
+        opened: list[tuple[SpeedRow, Child]] = []
         for job in jobs:
-            on_step(f"open {job.path.name}")
+            on_step(f"open {job.row.file}")
             if job.row.error is None:
                 child = stack.enter_context(Child())
-                if open_job(job, child, settings):
-                    opened.append((job, child))
-        for runs, order in rounds_of(opened, settings.runs):
-            for job, child in order:
-                on_step(f"measure {job.path.name}")
-                if job.row.error is None:
-                    _measure_round(job.row, child, settings, runs)
-                    job.row.round_health.append(machine_now())
-        for job, child in opened:
-            if job.row.error is None:
-                set_fields(job.row, child.call("subject:memory"))
+                with failing(job.row):
+                    set_fields(job.row, child.call("subject:TimedModel", **job.opens))
+                    opened.append((job.row, child))
+        for turn in range(settings.rounds):
+            # Every other round goes backwards, so that none always follows the same.
+            for row, child in opened if turn % 2 == 0 else opened[::-1]:
+                on_step(f"measure {row.file}")
+                if row.error is None:
+                    with failing(row):
+                        _measure_round(row, child, settings, turn)
+        for row, child in opened:
+            if row.error is None:
+                with failing(row):
+                    set_fields(row, child.call("subject:memory"))
 
 
-def open_job(job: SpeedJob, child: Child, settings: SpeedSettings) -> bool:
-    """Load a row's model in a process; return whether that worked. Its facts, or its error, go into the row."""
-    row = job.row
-    what = {"model": job.path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads}
-    try:
-        facts = child.call("subject:TimedModel", **what, frames=settings.frames, video_fps=settings.video_fps)
-    except ChildError as exc:
-        row.error = str(exc)
-        return False
-    set_fields(row, facts)
-    return True
-
-
-def rounds_of(subjects: Sequence[Any], runs: int) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield runs and order of each round; every other one goes backwards, so that none always follows the same."""
-    rounds = min(ROUNDS, runs)
-    for index in range(rounds):
-        yield runs // rounds + (index < runs % rounds), subjects if index % 2 == 0 else subjects[::-1]
-
-
-def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, runs: int) -> None:
-    min_secs = settings.min_secs / settings.rounds
-    try:
-        times = child.call("subject:TimedModel.time", warmup=settings.warmup, runs=runs, min_secs=min_secs)
-    except ChildError as exc:
-        row.error = str(exc)
+def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, turn: int) -> None:
+    runs, warmup, min_secs = settings.runs, settings.warmup, settings.min_secs / settings.rounds
+    if settings.max_secs is not None:
+        first_s = (row.first_frame_ms or 0.0) / 1000
+        runs = min(runs, max(1, int(settings.max_secs / first_s)))
+        warmup, min_secs = (0, 0.0) if first_s > _SLOW_S else (warmup, min_secs)
+    if not (share := share_of(runs, settings.rounds, turn)):
         return
+    times = child.call("subject:TimedModel.time", warmup=warmup, runs=share, min_secs=min_secs)
     row.warmup_ns += times["warmup_ns"]
     row.samples_ns.extend(times["stages_ns"])
     row.round_runs.append(len(times["stages_ns"]["total"]))
+    row.round_health.append(machine_now())
 
 
-def stage_figures(samples_ns: StageTimes) -> dict[str, Any]:
-    """Return percentiles of each stage, and what is not the engine's."""
-    stages = {stage: percentiles_ms(getattr(samples_ns, stage)) for stage in STAGES}
-    total_ms, engine_ms = stages["total"]["p50_ms"], stages["engine"]["p50_ms"]
-    return {
-        "stages": stages,
-        "total_over_engine_p50": total_ms / engine_ms,
-        "total_over_engine_mean": float(np.mean(samples_ns.total) / np.mean(samples_ns.engine)),
-        "frames_per_s_p50": 1000 / total_ms,
-    }
+def share_of(runs: int, rounds: int, turn: int) -> int:
+    """Return how many of so many runs one of the rounds has."""
+    return runs // rounds + (turn < runs % rounds)
 
 
 def spread_of(samples_ns: Sequence[int], round_runs: Sequence[int]) -> float:
@@ -317,47 +308,39 @@ def spread_of(samples_ns: Sequence[int], round_runs: Sequence[int]) -> float:
 # Columns and tables
 
 
-def _p50(stage: str, *, shown: bool = True) -> Column:
-    return Column(f"{stage} ms", lambda row: row.p(stage, 50), ".2f", f"{stage}_p50_ms", shown=shown)
-
-
-def _percentile(stage: str, percent: int) -> Column:
-    return Column(
-        f"p{percent} ms", lambda row: row.p(stage, percent), ".2f", f"{stage}_p{percent}_ms", shown=stage == "total"
-    )
+def _percentile(stage: str, percent: int, head: str, *, shown: bool = True) -> Column:
+    return Column(head, lambda row: row.p(stage, percent), ".2f", f"{stage}_p{percent}_ms", shown=shown)
 
 
 _TIMES = (
-    _p50("engine"),
-    _p50("total"),
-    *(_percentile("total", percent) for percent in PERCENTILES[1:]),
-    Column("fps", lambda row: row.frames_per_s_p50, ".1f", "frames_per_s_p50"),
-    Column("spread", lambda row: row.spread, ".1%", "spread", marked=lambda row: row.noisy_machine),
+    _percentile("engine", 50, "engine ms"),
+    _percentile("total", 50, "total ms"),
+    *(_percentile("total", percent, f"p{percent} ms") for percent in PERCENTILES[1:]),
+    Column("fps", "frames_per_s_p50", ".1f"),
+    Column("spread", "spread", ".1%", marked=lambda row: row.noisy_machine),
 )
 _BESIDE = (
-    _p50("pre"),
-    _p50("post"),
-    Column("total/engine", lambda row: row.total_over_engine, ".3f", "total_over_engine"),
-    Column("load ms", lambda row: row.load_ms, ".1f", "load_ms"),
-    Column("first ms", lambda row: row.first_frame_ms, ".1f", "first_frame_ms"),
+    _percentile("pre", 50, "pre ms"),
+    _percentile("post", 50, "post ms"),
+    Column("total/engine", "total_over_engine", ".3f"),
+    Column("load ms", "load_ms", ".1f"),
+    Column("first ms", "first_frame_ms", ".1f"),
 )
 _COSTS = (
-    Column("peak MB", lambda row: row.peak_rss_mb, ".0f", "peak_rss_mb"),
-    Column("steady MB", lambda row: row.steady_rss_mb, ".0f", "steady_rss_mb"),
-    Column("file MB", lambda row: row.model.file_bytes, ".3f", "file_bytes", scale=1e-6),
-    Column("MMAC", lambda row: row.macs, ".0f", "macs", scale=1e-6),
-    Column("GMAC/s", lambda row: row.gmacs_per_s, ".1f", "gmacs_per_s"),
+    Column("peak MB", "peak_rss_mb", ".0f"),
+    Column("steady MB", "steady_rss_mb", ".0f"),
+    Column("file MB", lambda row: row.model and row.model.file_bytes, ".3f", "file_bytes", scale=1e-6),
+    Column("MMAC", "macs", ".0f", scale=1e-6),
+    Column("GMAC/s", "gmacs_per_s", ".1f"),
 )
 COLUMNS: dict[type[Row], Sequence[Column]] = {
     SpeedRow: (
-        *(replace(column, name=column.name or column.head) for column in WHAT),
+        *WHAT,
         Column("width", lambda row: row.size_wh and row.size_wh[0], name="width"),
         Column("height", lambda row: row.size_wh and row.size_wh[1], name="height"),
-        *(
-            Column(name, lambda row, name=name: getattr(row, name), name=name)  # type: ignore[misc]
-            for name in ("name", "precision", "engine", "task", "parameters", "import_ms", "noisy_machine")
-        ),
-        *(_percentile(stage, percent) for stage in STAGES for percent in PERCENTILES),
+        *(Column(name, name) for name in ("name", "precision", "engine", "task", "parameters", "import_ms")),
+        Column("noisy_machine", "noisy_machine"),
+        *(_percentile(stage, percent, "") for stage in STAGES for percent in PERCENTILES),
         *_TIMES[4:],
         *_BESIDE[2:],
         *_COSTS,
@@ -404,28 +387,18 @@ class Speedup(NamedTuple):
 def growth_tables(rows: Sequence[SpeedRow]) -> list[Table]:
     """Make the tables of both; nothing where there is one size and one number of threads."""
     exponents, gains = pixel_exponents(rows), speedups(rows)
-    model = Column("model", lambda one: one.file)
-    counts = sorted({count for one in gains for count in one.by_threads})
+    model, counts = Column("model", "file"), sorted({count for one in gains for count in one.by_threads})
+    by_threads = [Column(f"{count} threads", partial(_gain, count), ".2f") for count in counts]
+    growth = Column("threads", "threads"), Column("exponent", "exponent", ".2f")
     made = [
-        Table(
-            "time grows with pixels to the power of",
-            (model, Column("threads", lambda one: one.threads), Column("exponent", lambda one: one.exponent, ".2f")),
-            exponents,
-        ),
-        Table(
-            "speedup over the fewest threads",
-            (
-                model,
-                Column("size", lambda one: one.size),
-                *(
-                    Column(f"{count} threads", lambda one, count=count: one.by_threads.get(count), ".2f")  # type: ignore[misc]
-                    for count in counts
-                ),
-            ),
-            gains,
-        ),
+        Table("time grows with pixels to the power of", (model, *growth), exponents),
+        Table("speedup over the fewest threads", (model, Column("size", "size"), *by_threads), gains),
     ]
     return [table for table in made if table.rows]
+
+
+def _gain(count: int, one: Speedup) -> float | None:
+    return one.by_threads.get(count)
 
 
 def pixel_exponents(rows: Sequence[SpeedRow]) -> list[Growth]:
@@ -491,21 +464,11 @@ def fastest_ms(rows: Sequence[Row]) -> dict[str, float]:
 @options.models_argument
 @options.sizes_option
 @options.threads_option
-@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Timed frames a row, at least.")
-@click.option(
-    "--min-secs", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Timed seconds a row, at least."
-)
-@click.option(
-    "--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Frames before each round; kept apart."
-)
+@options.number("--runs", 50, "Timed frames a row, at least.", low=1)
+@options.number("--min-secs", 1.0, "Timed seconds a row, at least.")
+@options.number("--warmup", 3, "Frames before each round; kept apart.")
 @click.option("--as-video", is_flag=True, help="Estimate the noise as in a video of --fps frames a second.")
-@click.option(
-    "--fps",
-    type=click.FloatRange(min=0.1, max=1000),
-    default=30.0,
-    show_default=True,
-    help="With --as-video: its rate.",
-)
+@options.number("--fps", 30.0, "With --as-video: its rate.", low=0.1, high=1000)
 @click.option("--frames", metavar="FOLDER|VIDEO", help="Your own frames.  [default: a photograph with noise]")
 @click.option("--resume", is_flag=True, help="Keep the rows that the --out file holds, and measure the others.")
 @click.option(
@@ -521,26 +484,20 @@ def command(
     ctx: click.Context,
     /,
     models: tuple[str, ...],
-    sizes_wh: tuple[tuple[int, int], ...],
-    threads: tuple[int, ...] | None,
-    runs: int,
-    min_secs: float,
-    warmup: int,
     as_video: bool,
     fps: float,
-    frames: str | None,
     resume: bool,
     sustained_s: float | None,
+    **grid: Any,
 ) -> Results:
     """Measure the time of each stage of a frame, over the grid of models, sizes and threads.
 
     Frames differ in every iteration; rows are measured in turn, each in a process of its own.
     """
     _check_options(ctx, as_video=as_video, resume=resume, sustained=sustained_s is not None)
-    video_fps = fps if as_video else None
-    settings = SpeedSettings(sizes_wh, threads or all_cores(), runs, min_secs, warmup, frames, video_fps)
+    settings = SpeedSettings(video_fps=fps if as_video else None, **grid)
     if sustained_s is not None:
-        how = SustainedSettings(sustained_s, settings.sizes_wh, settings.threads, frames)
+        how = SustainedSettings(sustained_s, settings.sizes_wh, settings.threads, settings.frames)
         with plan.progress_bar() as on_step:
             return sustained(models, how, on_step=on_step)
     return _measure(ctx, models, settings, resume=resume)
@@ -586,10 +543,7 @@ def _measure(ctx: click.Context, models: Sequence[str], settings: SpeedSettings,
     if ctx.obj["html"]:
         from quietframe_bench.kinds.before_after import before_and_after
 
-        good = [path for path in plan.find_models(models) if path.name not in _failed(results)]
-        results.rows += before_and_after([path for path in good if plan.denoises_frames(path)])
+        failed = {row.file for row in results if row.error}
+        good = [path for path in plan.find_models(models) if path.name not in failed and plan.denoises_frames(path)]
+        results.rows += before_and_after(good)
     return results
-
-
-def _failed(results: Results) -> set[str]:
-    return {row.file for row in results if row.error}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import msgspec
@@ -145,30 +145,25 @@ def startup(
     *,
     on_step: OnStep = ignore_step,
 ) -> Results:
-    """Start each model in turn in fresh processes, then compare the first denoiser with the bare libraries."""
+    """Start each model in turn in fresh processes, then compare the first denoiser with the bare libraries.
+
+    Each is started `runs` times, after one time that only fills the caches.
+    """
     settings = settings or StartupSettings(threads=physical_cores())
-    paths = plan.find_models(models)
     run = Run(settings)
-    rows = measure_cold_starts(paths, settings, run, on_step)
-    good = [path for path, row in zip(paths, rows, strict=True) if row.error is None and row.task != "classify"]
-    return Results([*rows, *(measure_overhead(path, settings.runs, run, on_step) for path in good[:1])])
-
-
-def measure_cold_starts(
-    paths: Sequence[Path], settings: StartupSettings, run: Run, on_step: OnStep = ignore_step
-) -> list[StartupRow]:
-    """Start each model in turn, `runs` times after one time that only fills the caches."""
-    sizes_wh, threads = [settings.size_wh], [settings.threads]
-    rows = [row for path in paths for row in plan.plan_rows(run, StartupRow, path, sizes_wh, threads)]
+    where = [settings.size_wh], [settings.threads]
+    jobs = [(path, row) for path in plan.find_models(models) for row in plan.plan_rows(run, StartupRow, path, *where)]
     turns = settings.runs + 1
     for turn in range(turns):
-        for index, (path, row) in enumerate(zip(paths, rows, strict=True)):
-            on_step(f"start {path.name}", turn * len(rows) + index, turns * len(rows))
+        for index, (path, row) in enumerate(jobs):
+            on_step(f"start {path.name}", turn * len(jobs) + index, turns * len(jobs))
             if row.error is None:
                 _start(path, row, count=turn > 0)
-    for row in rows:
+    for _, row in jobs:
         row.finished_utc = utc_now()
-    return rows
+    good = [path for path, row in jobs if row.error is None and row.task != "classify"]
+    overhead = [measure_overhead(path, settings.runs, run, on_step) for path in good[:1]]
+    return Results([*(row for _, row in jobs), *overhead])
 
 
 def _start(path: Path, row: StartupRow, *, count: bool) -> None:
@@ -228,57 +223,46 @@ def _step(step: str) -> Column:
     return Column(f"{step.replace('_', ' ')} ms", lambda row: row.p50_ms(step), ".1f", f"{step}_ms")
 
 
-_FIGURES = (
-    *map(_step, STEPS),
-    Column("sum ms", lambda row: row.ready_ms, ".1f", "ready_ms"),
-    Column("MB then", lambda row: row.rss_mb, ".0f", "rss_mb"),
-)
+_FIGURES = (*map(_step, STEPS), Column("sum ms", "ready_ms", ".1f"), Column("MB then", "rss_mb", ".0f"))
 COLUMNS: dict[type[Row], Sequence[Column]] = {
     StartupRow: (*WHAT, *_FIGURES, *CIRCUMSTANCES),
     OverheadRow: (
-        Column("model", lambda row: row.file, name="file"),
-        Column("ratio", lambda row: row.ratio, ".3f", "startup_ratio"),
-        Column("ratio of CPU time", lambda row: row.cpu_ratio, ".3f", "startup_cpu_ratio"),
+        WHAT[0],
+        Column("ratio", "ratio", ".3f", "startup_ratio"),
+        Column("ratio of CPU time", "cpu_ratio", ".3f", "startup_cpu_ratio"),
     ),
 }
-
-
-class _Figure(NamedTuple):
-    """A line of the table of the overhead."""
-
-    what: str
-    figure: str
 
 
 def tables(rows: Sequence[Any]) -> list[Table]:
     """Make the tables of cold starts and of the overhead over the libraries."""
     starts = [row for row in rows if isinstance(row, StartupRow)]
     made = [Table("cold start in fresh processes, medians in milliseconds", (*WHAT, *_FIGURES), starts)]
-    columns = Column("fresh process", lambda one: one.what), Column("median", lambda one: one.figure)
+    columns = Column("fresh process", lambda line: line[0]), Column("median", lambda line: line[1])
     for row in rows:
         if isinstance(row, OverheadRow):
             libraries_ms, denoiser_ms = (float(np.median(ns)) / 1e6 for ns in (row.libraries_ns, row.denoiser_ns))
-            figures = [
-                _Figure(_LIBRARIES, f"{libraries_ms:.1f} ms"),
-                _Figure("import quietframe; quietframe.Denoiser(MODEL)", f"{denoiser_ms:.1f} ms"),
-                _Figure(f"ratio (goal: at most {row.max_ratio})", f"{row.ratio:.3f}"),
-                _Figure("ratio of processor time", f"{row.cpu_ratio:.3f}"),
-                _Figure("libraries that quietframe --help imports", ", ".join(row.help_imports) or "none"),
+            lines = [
+                (_LIBRARIES, f"{libraries_ms:.1f} ms"),
+                ("import quietframe; quietframe.Denoiser(MODEL)", f"{denoiser_ms:.1f} ms"),
+                (f"ratio (goal: at most {row.max_ratio})", f"{row.ratio:.3f}"),
+                ("ratio of processor time", f"{row.cpu_ratio:.3f}"),
+                ("libraries that quietframe --help imports", ", ".join(row.help_imports) or "none"),
             ]
-            made.append(Table("the first denoiser against the bare libraries", columns, figures))
+            made.append(Table("the first denoiser against the bare libraries", columns, lines))
     return made
 
 
 @click.command(short_help="Measure the time from nothing to the first frame.")
 @options.models_argument
-@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Fresh processes a model.")
-@options.one_size_options
+@options.number("--runs", 50, "Fresh processes a model.", low=1)
+@options.size_option
+@options.thread_option
 @options.output_options
-def command(models: tuple[str, ...], runs: int, size_wh: tuple[int, int], threads: int | None) -> Results:
+def command(models: tuple[str, ...], **how: Any) -> Results:
     """Measure the time from nothing to the first frame, and imports against those of the bare libraries.
 
     Without MODEL: camera.
     """
-    settings = StartupSettings(runs, size_wh, threads or physical_cores())
     with plan.progress_bar() as on_step:
-        return startup(models or ("camera",), settings, on_step=on_step)
+        return startup(models or ("camera",), StartupSettings(**how), on_step=on_step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -15,7 +15,7 @@ from quietframe_bench import plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.machine import machine_now
 from quietframe_bench.plan import OnStep, ignore_step
-from quietframe_bench.process import Child, ChildError
+from quietframe_bench.process import Child, failing
 from quietframe_bench.results import Results
 from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, set_fields, utc_now
 
@@ -74,22 +74,16 @@ class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
             return "unknown"
         return "yes" if any(part.throttled for part in self.parts) else "no"
 
-    def temperature(self, index: int) -> str | None:
-        """Return the temperature after a part, for people."""
-        if not self.parts:
-            return None
-        celsius = self.parts[index].temperature_c
-        return "unknown" if celsius is None else f"{celsius:.0f}"
-
     def finish(self, seconds: float) -> None:
         """Derive the figures of a run of so many seconds."""
         self.finished_utc = utc_now()
         if self.error is not None:
             return
         self.ends_s = ends_s = min(_ENDS_S, seconds / 2)
-        self.first_p50_ms = _median_ms([part for part in self.parts if part.from_s < ends_s])
-        self.last_p50_ms = _median_ms(
-            [part for part in self.parts if part.from_s >= seconds - ends_s] or self.parts[-1:]
+        first = [part for part in self.parts if part.from_s < ends_s]
+        last = [part for part in self.parts if part.from_s >= seconds - ends_s] or self.parts[-1:]
+        self.first_p50_ms, self.last_p50_ms = (
+            float(np.median(np.concatenate([part.samples_ns for part in parts]))) / 1e6 for parts in (first, last)
         )
 
 
@@ -101,10 +95,8 @@ def sustained(models: Sequence[str | Path], settings: SustainedSettings, *, on_s
         for row in plan.plan_rows(run, SustainedRow, path, settings.sizes_wh, settings.threads):
             rows.append(row)
             if row.error is None:
-                try:
+                with failing(row):
                     _measure(row, path, settings, on_step)
-                except ChildError as exc:
-                    row.error = str(exc)
             row.finish(settings.seconds)
     return Results(rows)
 
@@ -122,17 +114,23 @@ def _measure(row: SustainedRow, path: Path, settings: SustainedSettings, on_step
         set_fields(row, child.call("subject:memory"))
 
 
-def _median_ms(parts: Sequence[Part]) -> float:
-    return float(np.median(np.concatenate([part.samples_ns for part in parts]))) / 1e6
+def _temperature(index: int) -> Callable[[SustainedRow], str | None]:
+    def text(row: SustainedRow) -> str | None:
+        if not row.parts:
+            return None
+        celsius = row.parts[index].temperature_c
+        return "unknown" if celsius is None else f"{celsius:.0f}"
+
+    return text
 
 
 _FIGURES = (
-    Column("first ms", lambda row: row.first_p50_ms, ".2f", "first_p50_ms"),
-    Column("last ms", lambda row: row.last_p50_ms, ".2f", "last_p50_ms"),
-    Column("last/first", lambda row: row.last_over_first, ".3f", "last_over_first"),
-    Column("first °C", lambda row: row.temperature(0), name="first_c"),
-    Column("last °C", lambda row: row.temperature(-1), name="last_c"),
-    Column("throttled", lambda row: row.was_throttled, name="throttled"),
+    Column("first ms", "first_p50_ms", ".2f"),
+    Column("last ms", "last_p50_ms", ".2f"),
+    Column("last/first", "last_over_first", ".3f"),
+    Column("first °C", _temperature(0), name="first_c"),
+    Column("last °C", _temperature(-1), name="last_c"),
+    Column("throttled", "was_throttled", name="throttled"),
 )
 COLUMNS: dict[type[Row], Sequence[Column]] = {SustainedRow: (*WHAT, *_FIGURES, *CIRCUMSTANCES)}
 
@@ -140,9 +138,8 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {SustainedRow: (*WHAT, *_FIGURES, *
 def tables(rows: Sequence[SustainedRow]) -> list[Table]:
     """Make the table of the first and last end of each run."""
     ends_s = next((row.ends_s for row in rows if row.ends_s), 0)
-    return [
-        Table(f"medians of the first and last {ends_s:g} seconds of a run without a pause", (*WHAT, *_FIGURES), rows)
-    ]
+    title = f"medians of the first and last {ends_s:g} seconds of a run without a pause"
+    return [Table(title, (*WHAT, *_FIGURES), rows)]
 
 
 def draw(rows: Sequence[SustainedRow], _all_rows: Sequence[Row]) -> list[str]:

@@ -275,11 +275,11 @@ def test_warnings_go_to_standard_error_and_into_the_json(compare, write_rows, ma
         (("{old}", "{folder}/missing.jsonl"), "missing.jsonl: cannot be read (No such file or directory)"),
         (("{old}", "{folder}"), "cannot be read (Is a directory)"),
         (("{old}", "{folder}/empty.jsonl"), "the file is empty"),
-        (("{old}", "{folder}/document.json"), "document.json: holds schema 1, and schema 3 was expected"),
+        (("{old}", "{folder}/document.json"), "document.json: holds schema 1, and schema 4 was expected"),
         (("{old}", "{folder}/cut.jsonl"), "cut.jsonl: line 1 is cut off"),
         (("{folder}/picture.png", "{old}"), "picture.png: line 1 is no row of quietframe bench"),
         (("{old}", "{old}", "--out", "{folder}/no/c.json"), "no such folder"),
-        (("{old}", "{old}", "--out", "{old}"), "would overwrite a file that is compared"),
+        (("{old}", "{old}", "--out", "{old}"), "would overwrite a file that is read"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(compare, write_rows, make_row, tmp_path, args, says):

@@ -45,11 +45,11 @@ def test_a_model_that_could_not_be_opened_goes_by_its_file(write_rows, make_row)
 
 
 def test_rows_of_other_kinds_are_left_out_and_lines_still_counted(write_rows, make_row):
-    quality = make_row(kind="quality", candidate="a", samples_ns={})
+    quality = make_row(kind="quality", source="images", candidate="a", samples_ns={})
     (row,) = read_timed_rows(write_rows("rows", quality, make_row()))
     assert row.line == 2
-    with pytest.raises(UsageError, match=r"rows.jsonl: holds no speed rows \(quality, video\): quietframe bench"):
-        read_timed_rows(write_rows("rows", quality, quality, make_row(kind="video", sigma_255=5.0)))
+    with pytest.raises(UsageError, match=r"rows.jsonl: holds no speed rows \(quality, sustained\): quietframe bench"):
+        read_timed_rows(write_rows("rows", quality, quality, make_row(kind="sustained")))
 
 
 def test_two_rows_for_the_same_are_refused(write_rows, make_row):

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 
 from quietframe.zoo import builtin_models
-from quietframe_bench import engine_tool
-from quietframe_bench.kinds import operators as module
-from quietframe_bench.kinds.operators import (
+from quietframe_bench import litert_file
+from quietframe_bench.kinds import profile as module
+from quietframe_bench.kinds.profile import (
     UNATTRIBUTED,
     ProfileRow,
     ProfileSettings,
     derive_operators,
-    engine_time_ms,
     measure_profiles,
+    profile,
 )
-from quietframe_bench.kinds.profile import profile
-from quietframe_bench.process import ChildError
 from quietframe_bench.results import Results, read_results
 from quietframe_bench.rows import Run
 
@@ -85,18 +83,14 @@ def test_a_layers_rate_is_its_work_by_its_median():
     assert (clocks["stopwatch"], clocks["profiler"], clocks["operators"], clocks["tool"]) == (8, 5, 4, None)
 
 
-def test_a_model_that_fails_is_a_failed_row(denoiser_file, tmp_path, capsys):
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
-    failed, good = measure_profiles([bad, denoiser_file], QUICK)
+def test_a_model_that_fails_is_a_failed_row(denoiser_file, capsys, bad_file):
+    failed, good = measure_profiles([bad_file, denoiser_file], QUICK)
     assert "not a LiteRT model" in failed.error
     assert (failed.operators, failed.clocks_ms) == ([], {})
     assert good.error is None
     out = printed([failed, good], capsys)
     assert "failed" in out
     assert "ADD" in out.upper()
-    with pytest.raises(ChildError, match="not a LiteRT model"):
-        engine_time_ms(bad, (64, 48), threads=1, runs=1)
 
 
 def test_a_frame_in_tiles_is_several_runs_and_the_table_is_of_one(make_model, capsys):
@@ -115,7 +109,7 @@ def test_work_that_is_not_the_cards_is_noted(denoiser_file, capsys):
 
 
 def test_a_tool_that_is_not_installed_is_said_in_its_row(denoiser_file, monkeypatch, capsys):
-    monkeypatch.setattr(engine_tool, "_MODULE", "no_such_package.tools.benchmark")
+    monkeypatch.setattr(litert_file, "_MODULE", "no_such_package.tools.benchmark")
     (row,) = measure_profiles([denoiser_file], ProfileSettings(((64, 48),), (1,), runs=4, warmup=0))
     assert row.error is None
     assert row.clocks_ms["tool"] is None
@@ -138,7 +132,7 @@ def test_the_engines_own_clocks_agree_with_the_stopwatch(suffix, make_model):
 
 
 def test_the_clocks_can_be_asked_from_python(denoiser_file):
-    found = engine_time_ms(denoiser_file, (64, 48), threads=1, runs=3, warmup=0)
+    found = profile([denoiser_file], ProfileSettings(((64, 48),), (1,), runs=3, warmup=0))[0].clocks_ms
     assert list(found) == ["stopwatch", "profiler", "operators", "tool", "tool_avg"]
     assert found["stopwatch"] > 0
 
@@ -158,7 +152,7 @@ def test_the_command_prints_the_clocks_and_writes_rows(bench, conditioned_file, 
 
 def test_the_profiles_of_both_engines_need_nothing_of_each_other_or_of_the_kind():
     root = Path(module.__file__).parents[1]
-    for name in ("nodes", "litert_profile", "onnx_profile", "litert_file", "engine_tool"):
+    for name in ("profiles", "litert_profile", "onnx_profile", "litert_file"):
         text = (root / f"{name}.py").read_text()
         assert "quietframe_bench.kinds" not in text
-        assert name == "nodes" or f"{'onnx' if name.startswith('litert') else 'litert'}_profile" not in text
+        assert name == "profiles" or f"{'onnx' if name.startswith('litert') else 'litert'}_profile" not in text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import cv2
@@ -8,23 +9,22 @@ import pytest
 from quietframe.errors import OutputError, UsageError
 from quietframe.zoo import builtin_models
 from quietframe_bench.figures import roofline_figure, write_png
-from quietframe_bench.kinds import roofline
-from quietframe_bench.kinds.operators import ProfileRow
-from quietframe_bench.kinds.roofline import (
-    BandwidthRow,
-    PeakRow,
-    PeakTrial,
-    measure_machine,
-    panels_of,
-    place,
-    write_plot,
-)
+from quietframe_bench.kinds import profile, roofline
+from quietframe_bench.kinds.profile import ProfileRow, write_plot
+from quietframe_bench.kinds.roofline import BandwidthRow, PeakRow, PeakTrial, measure_machine
 from quietframe_bench.process import ChildError
 from quietframe_bench.results import Results, read_results
 from quietframe_bench.rows import Run
 
 RUN = Run({"engine_tool": False})
 MODEL = builtin_models()["camera-nano"]
+
+
+def place(row, machine):
+    """A profiled model's row, beside the machine."""
+    row = deepcopy(row)
+    roofline.place(row, machine)
+    return row
 
 
 def trial(name="one", macs=8_000_000, samples_ns=(100_000, 80_000)):
@@ -56,7 +56,8 @@ def profiled():
         {"kind": "Conv", "name": f"layer{index}", "output_shape": [1], "macs": macs, "bytes": moved, "samples_ns": [ns]}
         for index, (macs, moved, ns) in enumerate(layers)
     ]
-    row = RUN.row(ProfileRow, MODEL, size_wh=(640, 480), threads=1, precision="int8", card_macs=960_016)
+    about = {"precision": "int8", "engine": "LiteRtEngine", "card_macs": 960_016}
+    row = RUN.row(ProfileRow, MODEL, size_wh=(640, 480), threads=1, **about)
     row.samples_ns.extend({stage: [48_000] for stage in ("pre", "engine", "post", "total")})
     row.finish({"source": "a profiler", "runs_ns": [21_500], "operators": operators, "notes": ["a note"]}, [])
     return row
@@ -74,37 +75,36 @@ def test_the_peak_is_the_fastest_run_of_all_trials(machine):
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "threads", "expected"),
+    ("engine", "precision", "threads", "expected"),
     [
-        ("m.tflite", "int8", 1, 100),
-        ("m.tflite", "dynamic", 1, 100),
-        ("m.tflite", "fp16", 1, 20),
-        ("m.tflite", "int8", 2, None),
-        ("m.onnx", "int8", 1, None),
+        ("LiteRtEngine", "int8", 1, 100),
+        ("LiteRtEngine", "dynamic", 1, 100),
+        ("LiteRtEngine", "fp16", 1, 20),
+        ("LiteRtEngine", "int8", 2, None),
+        ("OnnxEngine", "int8", 1, None),
     ],
 )
 def test_a_model_is_compared_with_its_own_engine_and_arithmetic(
-    machine, profiled, name, precision, threads, expected, tmp_path
+    machine, profiled, engine, precision, threads, expected
 ):
-    (tmp_path / name).write_bytes(b"a model")
-    profiled.precision, profiled.threads = precision, threads
-    row = place(RUN, tmp_path / name, profiled, machine)
+    profiled.engine, profiled.precision, profiled.threads = engine, precision, threads
+    row = place(profiled, machine)
     assert row.peak_gmacs_per_s == expected
     assert bool(row.layers) == bool(row.of_peak) == bool(expected)
 
 
 def test_layers_are_compared_with_the_peak_or_what_feeds_them(machine, profiled):
-    first, second = place(RUN, MODEL, profiled, machine).layers
+    first, second = place(profiled, machine).layers
     assert (first.intensity, first.gmacs_per_s, first.max_gmacs_per_s, first.limit) == (100, 80, 100, "arithmetic")
     # 20 operations a byte: 40 GMAC/s out of memory, but the layer's tensors may still be in the cache, which feeds 100.
     assert (second.intensity, second.gmacs_per_s, second.max_gmacs_per_s, second.limit) == (20, 20, 100, "memory")
-    assert place(RUN, MODEL, profiled, machine[:-1]).layers[1].max_gmacs_per_s == 40
+    assert place(profiled, machine[:-1]).layers[1].max_gmacs_per_s == 40
 
 
 def test_a_model_reaches_its_work_by_the_stopwatch(machine, profiled, failed):
-    row = place(RUN, MODEL, profiled, machine)
-    assert (row.engine_ms, row.gmacs_per_s, row.of_peak) == pytest.approx((0.048, 20.000333, 0.20000333))
-    assert place(RUN, MODEL, failed, machine).of_peak is None
+    row = place(profiled, machine)
+    assert (row.clocks_ms["stopwatch"], row.gmacs_per_s, row.of_peak) == pytest.approx((0.048, 20.000333, 0.20000333))
+    assert place(failed, machine).of_peak is None
 
 
 def test_everything_is_measured_in_rounds(monkeypatch):
@@ -119,7 +119,7 @@ def test_everything_is_measured_in_rounds(monkeypatch):
 
         def call(self, path, **arguments):
             asked.append(arguments)
-            if path == "peak_runs:copy_memory":
+            if path == "peaks:copy_memory":
                 return [{"level": "memory", "held_bytes": 8, "rates": [1e9]}]
             if arguments["suffix"] == ".onnx" and arguments["precision"] == "int8":
                 raise ChildError("it broke")
@@ -154,20 +154,20 @@ def test_the_peak_of_this_machine(tmp_path):
 
 
 def test_the_tables_show_peaks_models_and_layers(machine, profiled, failed, capsys):
-    places = [place(RUN, MODEL, row, machine) for row in (profiled, failed)]
+    places = [place(row, machine) for row in (profiled, failed)]
     Results([*machine, *places]).print()
     out = capsys.readouterr().out
     for text in ("100.0", "20.0%", "layer0", "arithmetic", "a note", "last cache", "failed"):
         assert text in out
-    assert "layer2" not in out  # 16 operations
+    assert [layer.name for layer in places[0].layers] == ["layer0", "layer1"]  # layer2 has 16 operations
     Results(machine).print()
     assert "of the peak" not in capsys.readouterr().out
 
 
 def test_the_roofline_has_a_panel_for_each_model(machine, profiled, failed, tmp_path):
-    (panel,) = panels_of([place(RUN, MODEL, row, machine) for row in (profiled, failed)])
-    assert panel.title == f"{MODEL.name} 640×480, 1 thread"
-    assert panel.gbytes_per_s == (2, 5)
+    panel = place(profiled, machine)
+    assert panel.label == f"{MODEL.name} 640×480, 1 thread"
+    assert (panel.memory_gbytes_per_s, panel.cache_gbytes_per_s) == (2, 5)
     assert [layer.index for layer in panel.layers] == [0, 1]
     sizes = []
     for count in (1, 2, 3):
@@ -181,16 +181,16 @@ def test_the_roofline_has_a_panel_for_each_model(machine, profiled, failed, tmp_
     with pytest.raises(OutputError, match="nowhere"):
         write_png(roofline_figure([panel], ""), tmp_path / "nowhere" / "plot.png")
     with pytest.raises(UsageError, match="no roofline"):
-        write_plot(Results(machine), tmp_path / "none.png")
+        write_plot(Results([*machine, place(failed, machine)]), tmp_path / "none.png")
 
 
 def test_a_machine_whose_cache_is_unknown_has_one_slope(machine, profiled, tmp_path):
-    write_plot(Results([place(RUN, MODEL, profiled, machine[:-1])]), tmp_path / "plot.png")
+    write_plot(Results([place(profiled, machine[:-1])]), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_draws_and_writes_all_kinds_of_rows(bench, machine, conditioned_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(roofline, "measure_machine", lambda run, threads, on_step: machine)
+    monkeypatch.setattr(profile, "measure_machine", lambda run, threads, on_step: machine)
     target, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
     quick = ("--size", "64x48", "--threads", 1, "--runs", 3)
     code, out, err = bench("profile", MODEL, "--roofline", *quick, "--out", target, "--plot", plot)
@@ -199,6 +199,6 @@ def test_the_command_draws_and_writes_all_kinds_of_rows(bench, machine, conditio
     assert "of the peak" in out
     assert plot.read_bytes().startswith(b"\x89PNG")
     kinds = [row.kind for row in read_results(target)]
-    assert kinds == ["peak"] * 3 + ["bandwidth"] * 2 + ["roofline", "profile"]
+    assert kinds == ["peak"] * 3 + ["bandwidth"] * 2 + ["profile"]
     assert bench("profile", MODEL, "--plot", tmp_path / "p.png")[0] == 2
     assert Path(plot).exists()

@@ -25,8 +25,6 @@ def test_the_check_of_help_can_fail():
     assert {"numpy", "cv2", "ai_edge_litert"} == set(HEAVY)
 
 
-def test_a_model_that_does_not_open_is_an_error(tmp_path):
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
+def test_a_model_that_does_not_open_is_an_error(bad_file):
     with pytest.raises(QuietFrameError, match="not a LiteRT model"):
-        measure_overhead(bad, 1, Run({}))
+        measure_overhead(bad_file, 1, Run({}))

@@ -18,8 +18,8 @@ from quietframe.noise import add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.quality import psnr_db, ssim
 from quietframe_bench.classical import METHODS
-from quietframe_bench.kinds.formats import FormatSettings, best_setting, mean_lead_db, settings_for
-from quietframe_bench.kinds.formats import measure_formats as measure_with
+from quietframe_bench.kinds.quality import QualitySettings, quality
+from quietframe_bench.quality_tables import mean_lead_db
 from quietframe_bench.results import read_results
 
 pytest.importorskip("av", reason="H.264 needs the extra 'bench'")
@@ -28,8 +28,10 @@ NAMES = ("a.png", "b.png", "c.png", "more/d.png")
 
 
 def measure_formats(folder, models, **settings):
-    """Measure with these settings."""
-    return measure_with(models, FormatSettings(folder, **settings)).rows
+    """The rows of judging on images in formats, format by format at each level."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    rows = quality(folder, models, QualitySettings("images", "formats", **given)).rows
+    return sorted(rows, key=lambda row: [row.condition for row in rows].index(row.condition))
 
 
 def rng(name: str, index: int, sigma_255: float, seed: int = 0) -> np.random.Generator:
@@ -64,15 +66,13 @@ def test_rows_are_those_of_frames_encoded_and_denoised_by_hand(blur_file, pictur
     pairs = noisy_jpegs(picture_folder, 25, seed=3)
     denoise = Denoiser(blur_file)
     results = [(clean, frame, denoise(frame)) for clean, frame in pairs]
-    assert list(blurred.by_image) == list(NAMES)
-    assert noisy.mean("psnr_db") == pytest.approx(np.mean([psnr_db(*pair) for pair in pairs]))
-    assert noisy.mean("estimated_sigma_255") == pytest.approx(np.mean([estimate_noise(frame) for _, frame in pairs]))
-    assert blurred.mean("psnr_db") == pytest.approx(np.mean([psnr_db(clean, out) for clean, _, out in results]))
-    assert blurred.mean("ssim") == pytest.approx(np.mean([ssim(clean, out) for clean, _, out in results]))
-    assert blurred.mean("psnr_to_input_db") == pytest.approx(
-        np.mean([psnr_db(frame, out) for _, frame, out in results])
-    )
-    assert blurred.gain_db == pytest.approx(blurred.mean("psnr_db") - noisy.mean("psnr_db"))
+    assert list(blurred.by_sample) == list(NAMES)
+    assert noisy.psnr_db == pytest.approx(np.mean([psnr_db(*pair) for pair in pairs]))
+    assert noisy.estimated_sigma_255 == pytest.approx(np.mean([estimate_noise(frame) for _, frame in pairs]))
+    assert blurred.psnr_db == pytest.approx(np.mean([psnr_db(clean, out) for clean, _, out in results]))
+    assert blurred.ssim == pytest.approx(np.mean([ssim(clean, out) for clean, _, out in results]))
+    assert blurred.psnr_to_input_db == pytest.approx(np.mean([psnr_db(frame, out) for _, frame, out in results]))
+    assert blurred.gain_db == pytest.approx(blurred.psnr_db - noisy.psnr_db)
     assert blurred.lead_db is None
     assert noisy.gain_db is None
 
@@ -84,41 +84,41 @@ def test_the_bilateral_filter_is_at_its_best_over_the_set(blur_file, tmp_path):
         tmp_path, [blur_file], formats=["jpeg-80-420"], sigmas_255=[5.0, 40.0], baselines=["bilateral"]
     )
     settings = []
-    for noisy, bilateral, model in (rows[:3], rows[3:]):
+    for noisy, model, bilateral in (rows[:3], rows[3:]):
         pairs = noisy_jpegs(tmp_path, noisy.sigma_255, names=("a.png", "b.png"))
         reached = [
             np.mean([psnr_db(clean, METHODS["bilateral"].apply(frame, setting, 1)) for clean, frame in pairs])
             for setting in METHODS["bilateral"].settings(gray=False)
         ]
-        assert bilateral.mean("psnr_db") == pytest.approx(max(reached))
+        assert bilateral.psnr_db == pytest.approx(max(reached))
         assert bilateral.lead_db is None
-        assert model.lead_db == pytest.approx(model.mean("psnr_db") - max(reached))
+        assert model.lead_db == pytest.approx(model.psnr_db - max(reached))
         settings.append(bilateral.setting)
     assert settings[0]["sigmaColor"] < settings[1]["sigmaColor"]
 
 
-def test_nlm_is_tried_about_the_noise_level():
+def test_nlm_is_tried_about_the_noise_level(blur_file, tmp_path):
     for sigma_255, heights in ((10, {3, 5, 7, 10}), (25, {7, 10, 14, 20, 28})):
-        tried = settings_for("NLM", sigma_255)
+        tried = METHODS["NLM"].settings(gray=False, near_255=sigma_255)
         assert {setting["h"] for setting in tried} == heights
         assert len(tried) == 2 * len(heights)
-    assert settings_for("NLM", 0.5)
-    clean = np.full((48, 48, 3), 90, np.uint8)
-    frame = add_gaussian(clean, 10, np.random.default_rng(0))
-    assert best_setting("NLM", 10, [(clean, frame)])["h"] == 10  # nothing but noise: the strongest
+    assert METHODS["NLM"].settings(gray=False, near_255=0.5)
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((48, 48, 3), 90, np.uint8))
+    rows = measure_formats(tmp_path, [blur_file], formats=["rgb"], sigmas_255=[10.0], baselines=["NLM"])
+    assert rows[-1].setting["h"] == 10  # nothing but noise: the strongest
 
 
 def test_clean_frames_say_what_the_format_and_the_model_lost(blur_file, picture_folder):
     rows = measure_formats(picture_folder, [blur_file], formats=["rgb", "jpeg-80-420", "h264-20"], sigmas_255=[0.0])
     assert [row.candidate for row in rows] == ["noisy input", blur_file.name] * 3  # no baselines
-    assert rows[0].mean("psnr_db") == 100
-    assert rows[1].mean("psnr_db") == pytest.approx(rows[1].mean("psnr_to_input_db"))
+    assert rows[0].psnr_db == 100
+    assert rows[1].psnr_db == pytest.approx(rows[1].psnr_to_input_db)
     lost = [
         psnr_db(clean, jpeg_80_420(clean)) for clean in (read_image(picture_folder / name).pixels for name in NAMES)
     ]
-    assert rows[2].mean("psnr_db") == pytest.approx(np.mean(lost))
-    assert rows[3].gain_db == pytest.approx(rows[3].mean("psnr_db") - np.mean(lost))
-    assert 30 < rows[4].mean("psnr_db") < 60
+    assert rows[2].psnr_db == pytest.approx(np.mean(lost))
+    assert rows[3].gain_db == pytest.approx(rows[3].psnr_db - np.mean(lost))
+    assert 30 < rows[4].psnr_db < 60
 
 
 def test_frames_are_cut_at_the_top_left_before_they_are_encoded(blur_file, picture_folder, tmp_path):
@@ -129,8 +129,8 @@ def test_frames_are_cut_at_the_top_left_before_they_are_encoded(blur_file, pictu
     cropped = measure_formats(picture_folder, [blur_file], **settings, crop=(3, 5))
     by_hand = measure_formats(tmp_path / "cut", [blur_file], **settings)
     whole = measure_formats(picture_folder, [blur_file], **settings)
-    assert [row.by_image for row in cropped] == [row.by_image for row in by_hand]
-    assert cropped[1].by_image != whole[1].by_image
+    assert [row.by_sample for row in cropped] == [row.by_sample for row in by_hand]
+    assert cropped[1].by_sample != whole[1].by_sample
     with pytest.raises(UsageError, match=r"a\.png: 48×10 pixels to judge"):
         measure_formats(picture_folder, [blur_file], crop=(30, 0))
 
@@ -139,9 +139,9 @@ def test_every_second_image_has_the_noise_that_it_has_among_all(blur_file, pictu
     settings = {"formats": ["rgb"], "sigmas_255": [25.0], "baselines": []}
     every = measure_formats(picture_folder, [blur_file], **settings)
     second = measure_formats(picture_folder, [blur_file], **settings, every=2)
-    assert list(second[1].by_image) == ["a.png", "c.png"]
-    assert second[1].by_image.items() <= every[1].by_image.items()
-    assert list(measure_formats(picture_folder, [], **settings, every=2, limit=1)[0].by_image) == ["a.png"]
+    assert list(second[1].by_sample) == ["a.png", "c.png"]
+    assert second[1].by_sample.items() <= every[1].by_sample.items()
+    assert list(measure_formats(picture_folder, [blur_file], **settings, every=2, limit=1)[0].by_sample) == ["a.png"]
 
 
 def test_gray_images_are_three_equal_planes(blur_file, tmp_path):
@@ -149,14 +149,13 @@ def test_gray_images_are_three_equal_planes(blur_file, tmp_path):
     cv2.imwrite(str(tmp_path / "gray.png"), clean)
     noisy, _ = measure_formats(tmp_path, [blur_file], formats=["rgb"], sigmas_255=[25.0], baselines=[])
     frame = add_gaussian(cv2.merge([clean] * 3), 25, rng("rgb", 0, 25))
-    assert noisy.mean("psnr_db") == pytest.approx(psnr_db(cv2.merge([clean] * 3), frame))
+    assert noisy.psnr_db == pytest.approx(psnr_db(cv2.merge([clean] * 3), frame))
 
 
-def test_a_model_that_does_not_open_is_a_failed_row(blur_file, picture_folder, tmp_path):
-    (bad := tmp_path / "bad.tflite").write_text("no model")
-    rows = measure_formats(picture_folder, [bad, blur_file], formats=["rgb"], sigmas_255=[25.0], baselines=[])
+def test_a_model_that_does_not_open_is_a_failed_row(blur_file, picture_folder, bad_file):
+    rows = measure_formats(picture_folder, [bad_file, blur_file], formats=["rgb"], sigmas_255=[25.0], baselines=[])
     assert [row.error is None for row in rows] == [True, False, True]
-    assert rows[2].by_image
+    assert rows[2].by_sample
 
 
 def test_two_files_of_one_name_stay_apart(blur_file, picture_folder, tmp_path):
@@ -172,7 +171,7 @@ def test_two_files_of_one_name_stay_apart(blur_file, picture_folder, tmp_path):
     ("settings", "error", "says"),
     [
         ({"formats": ["jpg"]}, UsageError, "Unknown format 'jpg': expected one of rgb, yuyv-422"),
-        ({"baselines": ["median"]}, UsageError, "Unknown baseline 'median': expected bilateral or NLM"),
+        ({"baselines": ["median"]}, UsageError, "Unknown baseline 'median': expected one of bilateral, NLM"),
     ],
 )
 def test_what_there_is_not_is_an_error(blur_file, picture_folder, settings, error, says):
@@ -190,7 +189,7 @@ def test_the_command_prints_tables_and_writes_them(bench, blur_file, picture_fol
     assert code == 0
     assert out.count("jpeg-60-420 ") >= 5  # clean; PSNR and SSIM at σ 10 and 25
     lines = [json.loads(line) for line in files["out"].read_text().splitlines()]
-    assert [line["sigma_255"] for line in lines] == [0] * 6 + [10] * 9 + [25] * 9
+    assert sorted(line["sigma_255"] for line in lines) == [0] * 6 + [10] * 9 + [25] * 9
     assert lines[0]["settings"] | {"folder": "pictures", "crop": [3, 5]} == lines[0]["settings"]
     at_25 = {(line["format"], line["candidate"]): line for line in lines if line["sigma_255"] == 25}
     blurred = [at_25[name, blur_file.name] for name in ("rgb", "yuyv-422", "jpeg-60-420")]
@@ -203,7 +202,12 @@ def test_the_command_prints_tables_and_writes_them(bench, blur_file, picture_fol
     assert f"{np.mean([line['psnr_db'] for line in blurred[:2]]):.2f}" in mean
     rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
     assert len(rows) == len(lines)
-    assert float(rows[-1]["lead_db"]) == pytest.approx(blurred[2]["lead_db"])
+    (row,) = [
+        row
+        for row in rows
+        if (row["candidate"], row["format"], row["sigma_255"]) == (blur_file.name, "jpeg-60-420", "25.0")
+    ]
+    assert float(row["lead_db"]) == pytest.approx(blurred[2]["lead_db"])
     assert bench("report", files["out"])[1] == out
 
 
@@ -224,10 +228,9 @@ def test_wrong_input_is_one_line_and_exit_2(bench, blur_file, picture_folder, ar
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_failed_model_is_exit_1(bench, picture_folder, tmp_path):
-    (bad := tmp_path / "bad.tflite").write_text("no model")
+def test_a_failed_model_is_exit_1(bench, picture_folder, bad_file):
     code, out, err = bench(
-        "quality", picture_folder, bad, "--noise", "formats", "--format", "rgb", "--baselines", "none"
+        "quality", picture_folder, bad_file, "--noise", "formats", "--format", "rgb", "--baselines", "none"
     )
     assert code == 1
     assert "failed" in out

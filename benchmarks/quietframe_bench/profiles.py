@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -44,14 +44,9 @@ class Node:
 
 @dataclass
 class TimedOperator:
-    """An operator as an engine runs it.
+    """An operator as an engine runs it: its type by the engine's own name, the layer that it computes, and its times.
 
-    Attributes:
-        kind: its type, by the engine's own name.
-        name: the layer in the file that it computes, where known.
-        output_shape: of that layer.
-        macs, bytes: see `Node`; None where unknown.
-        samples_ns: its time in each run.
+    `macs` and `bytes` are as of `Node`; None where unknown.
     """
 
     kind: str
@@ -78,9 +73,17 @@ class Profiled:
     operators: list[TimedOperator]
     notes: list[str] = field(default_factory=list)
 
-    def as_record(self) -> dict[str, Any]:
-        """Return it in JSON's values."""
-        return asdict(self)
+
+class Profile(Protocol):
+    """A model that runs under its engine's profiler."""
+
+    def run(self, *, warmup: int, runs: int) -> None:
+        """Run it `warmup` times unseen, then `runs` times."""
+        ...
+
+    def result(self) -> Profiled:
+        """Return what all runs gave. The last call."""
+        ...
 
 
 def convolution_macs(output: Shape, weights: Shape, output_channels: int) -> int:

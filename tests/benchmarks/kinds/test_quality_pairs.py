@@ -8,7 +8,7 @@ from quietframe import Denoiser
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe_bench.classical import METHODS, ClassicalDenoiser
-from quietframe_bench.kinds.pairs import LEVELS_255, PairsSettings, measure_pairs, tables
+from quietframe_bench.kinds.quality import LEVELS_255, QualitySettings, quality, tables
 
 SCENES = ("desk", "door", "plant", "toy")
 
@@ -28,9 +28,9 @@ def pair_folder(tmp_path):
     return folder
 
 
-def measured(models, settings):
-    """The rows by name, and the details of the summary."""
-    *rows, summary = measure_pairs(models, settings)
+def measured(models, folder, **settings):
+    """The rows by name, and the summary."""
+    *rows, summary = quality(folder, models, QualitySettings("pairs", **settings))
     return {row.candidate: row for row in rows}, summary
 
 
@@ -39,11 +39,11 @@ def read(folder, pair):
 
 
 def test_figures_are_those_of_the_half_to_report_on(pair_folder, blur_file):
-    rows, summary = measured([blur_file], PairsSettings(pair_folder))
+    rows, summary = measured([blur_file], pair_folder)
     assert list(rows) == ["noisy input", blur_file.name]  # it takes no level: there is none to choose
     reported = summary.details["report"]
     assert len(reported) == 4
-    assert list(rows[blur_file.name].by_image) == list(rows["noisy input"].by_image) == reported
+    assert list(rows[blur_file.name].by_sample) == list(rows["noisy input"].by_sample) == reported
     denoise = Denoiser(blur_file)
     pairs = [read(pair_folder, name) for name in reported]
     assert rows["noisy input"].psnr_db == pytest.approx(np.mean([psnr_db(*pair) for pair in pairs]))
@@ -53,25 +53,25 @@ def test_figures_are_those_of_the_half_to_report_on(pair_folder, blur_file):
 
 
 def test_gains_count_pair_by_pair(pair_folder, blur_file):
-    rows, summary = measured([blur_file], PairsSettings(pair_folder))
+    rows, summary = measured([blur_file], pair_folder)
     noisy, row = rows.values()
-    gains = {name: of["psnr_db"] - noisy.by_image[name]["psnr_db"] for name, of in row.by_image.items()}
+    gains = {name: of["psnr_db"] - noisy.by_sample[name]["psnr_db"] for name, of in row.by_sample.items()}
     assert row.gain_db == pytest.approx(np.mean(list(gains.values())))
     assert row.gain_db == pytest.approx(row.psnr_db - noisy.psnr_db)
-    assert row.worst_gain_db == gains[row.worst_pair] == min(gains.values())
+    assert row.worst_gain_db == gains[row.worst_sample] == min(gains.values())
     assert row.gaining_share == np.mean([gain > 0 for gain in gains.values()])
     assert noisy.gain_db is None
     row.gaining_share, row.worst_gain_db = 0.75, -1.25
     cells = {column.head: column.cell(row).text for column in tables([noisy, row, summary])[0].columns}
-    assert (cells["gaining"], cells["worst dB"], cells["worst pair"]) == ("75%", "-1.25", row.worst_pair)
+    assert (cells["gaining"], cells["worst dB"], cells["worst pair"]) == ("75%", "-1.25", row.worst_sample)
 
 
 def test_the_constant_level_is_chosen_on_the_other_half(pair_folder, denoiser_file):
     # This model adds the level that it is given: 10 makes up for the darkness, the estimate does not.
-    rows, summary = measured([denoiser_file], PairsSettings(pair_folder))
+    rows, summary = measured([denoiser_file], pair_folder)
     constant = rows[f"{denoiser_file.name}, constant level 10"]
-    (level,) = summary.details["levels"]
-    assert sorted(level_255 for level_255, _ in level["tried"]) == sorted(LEVELS_255)
+    (level,) = summary.details["choices"]
+    assert sorted(one["sigma_255"] for one, _ in level["tried"]) == sorted(LEVELS_255)
     denoise = Denoiser(denoiser_file, sigma_255=10)
     for half, reached in (("choose", level["tried"][0][1]), ("report", constant.psnr_db)):
         pairs = [read(pair_folder, name) for name in summary.details[half]]
@@ -80,9 +80,9 @@ def test_the_constant_level_is_chosen_on_the_other_half(pair_folder, denoiser_fi
 
 
 def test_methods_get_the_setting_that_is_best_on_the_other_half(pair_folder, blur_file):
-    rows, summary = measured([blur_file], PairsSettings(pair_folder, methods=("bilateral",), every=2))
+    rows, summary = measured([blur_file], pair_folder, baselines=("bilateral",), every=2)
     (choice,) = summary.details["choices"]
-    assert choice["images"] == 2
+    assert choice["samples"] == 2
     assert list(rows)[-2:] == ["bilateral, best setting", "bilateral, textbook"]
     best = rows["bilateral, best setting"]
     assert best.setting == choice["tried"][0][0]
@@ -95,15 +95,13 @@ def test_methods_get_the_setting_that_is_best_on_the_other_half(pair_folder, blu
     assert all(scene in notes for scene in SCENES)
 
 
-def test_what_fails_is_a_failed_row_and_the_others_go_on(pair_folder, blur_file, tmp_path):
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
-    first = measured([], PairsSettings(pair_folder))[1].details["report"][0]
+def test_what_fails_is_a_failed_row_and_the_others_go_on(pair_folder, blur_file, bad_file):
+    first = measured([blur_file], pair_folder)[1].details["report"][0]
     cv2.imwrite(str(pair_folder / f"{first}_real.png"), np.zeros((20, 20, 3), np.uint8))
-    results = measure_pairs([bad, blur_file], PairsSettings(pair_folder))
+    results = quality(pair_folder, [bad_file, blur_file], QualitySettings("pairs"))
     rows = {row.candidate: row for row in results[:-1]}
     assert "not a LiteRT model" in rows["bad.tflite"].error
-    assert len(rows[blur_file.name].by_image) == 3
+    assert len(rows[blur_file.name].by_sample) == 3
     assert len(results.failures) == 2
     assert any(first in failure and "one shape" in failure for failure in results.failures)
 
@@ -114,6 +112,6 @@ def test_gray_pairs_are_judged_as_gray_frames(tmp_path, blur_file):
     for scene in ("a", "b"):
         cv2.imwrite(str(tmp_path / f"{scene}_mean.png"), clean)
         cv2.imwrite(str(tmp_path / f"{scene}_real.png"), noisy)
-    rows, summary = measured([blur_file], PairsSettings(tmp_path, methods=("NLM",)))
+    rows, summary = measured([blur_file], tmp_path, baselines=("NLM",))
     assert rows[blur_file.name].psnr_db == pytest.approx(psnr_db(clean, Denoiser(blur_file)(noisy)))
     assert "hColor" not in summary.details["choices"][0]["tried"][0][0]

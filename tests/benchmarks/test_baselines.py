@@ -11,43 +11,43 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
-from quietframe_bench.candidates import ImageSettings, QualityRow
 from quietframe_bench.classical import METHODS, ClassicalDenoiser
-from quietframe_bench.kinds.baselines import BaselineSettings, TimeRow, check_settings, compare_with_baselines
-from quietframe_bench.kinds.speed import ROUNDS, SpeedSettings
-from quietframe_bench.plan import find_images
+from quietframe_bench.judging import QualityRow
+from quietframe_bench.kinds.quality import QualitySettings, complete, find_material, quality
+from quietframe_bench.kinds.speed import ROUNDS, SpeedRow, SpeedSettings
+from quietframe_bench.samples import find_images
 
 HAS_BM3D = importlib.util.find_spec("bm3d") is not None
 QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=ROUNDS, min_secs=0, warmup=0)
-ALL = BaselineSettings(speed=QUICK, every=2)
+ALL = QualitySettings("images", sigmas_255=(20.0, 40.0), seed=2, baselines=("all",), speed=QUICK, every=2)
 
 
 @pytest.fixture
 def median():
     """With one method, which is quick."""
-    return BaselineSettings(("median", "FFDNet"), QUICK, every=2)
+    return replace(ALL, sigmas_255=(20.0,), seed=0, baselines=("median", "FFDNet"))
 
 
 @pytest.fixture(scope="module")
 def measured(lasting):
     """Everything that a comparison with all methods found."""
     blur_file, folder = lasting
-    return compare_with_baselines([blur_file], ImageSettings(folder, (20.0, 40.0), seed=2), ALL)
+    return quality(folder, [blur_file], ALL)
 
 
-def quality(results):
+def by_name(results):
     """The rows of quality, by name and level."""
-    return {(row.candidate, row.sigma_255): row for row in results if type(row) is QualityRow}
+    return {(row.candidate, row.sigma_255): row for row in results if isinstance(row, QualityRow)}
 
 
 def times(results):
     """The rows of times."""
-    return [row for row in results if isinstance(row, TimeRow)]
+    return [row for row in results if isinstance(row, SpeedRow)]
 
 
 def test_models_and_filters_are_judged_on_the_same_frames(measured, lasting):
     blur_file, folder = lasting
-    rows = quality(measured)
+    rows = by_name(measured)
     frames = []
     for index, path in enumerate(find_images(folder)):
         clean = read_image(path).pixels
@@ -62,15 +62,15 @@ def test_models_and_filters_are_judged_on_the_same_frames(measured, lasting):
     for name, denoise in expected.items():
         reached = np.mean([psnr_db(clean, denoise(frame)) for clean, frame in frames])
         assert rows[name, 40.0].psnr_db == pytest.approx(reached)
-        assert rows[name, 40.0].images == 4
+        assert rows[name, 40.0].by_sample.keys() == {"a.png", "b.png", "c.png", "more/d.png"}
 
 
 def test_the_best_setting_is_chosen_for_each_level_on_a_part_of_the_images(measured):
     choices = {(choice["method"], choice["sigma_255"]): choice for choice in measured[-1].details["choices"]}
     assert len(choices) == 8
-    assert {choice["images"] for choice in choices.values()} == {2}
+    assert {choice["samples"] for choice in choices.values()} == {2}
     assert {len(choice["tried"]) for choice in choices.values()} == {48, 3, 7, 32}
-    for (name, sigma_255), row in quality(measured).items():
+    for (name, sigma_255), row in by_name(measured).items():
         if name.endswith("best setting"):
             tried = choices[row.method, sigma_255]["tried"]
             assert row.setting == tried[0][0]
@@ -80,13 +80,16 @@ def test_the_best_setting_is_chosen_for_each_level_on_a_part_of_the_images(measu
 def test_everything_is_timed_once_by_the_same_watch(measured, lasting):
     blur_file, _ = lasting
     found = times(measured)
-    names = [(row.candidate, tuple(row.setting.items())) for row in found]
+    names = [row.file for row in found]
     assert len(names) == len(set(names))
-    used = [user for row in found for user in row.used_by]
-    for (name, sigma_255), row in quality(measured).items():
-        assert used.count(f"{name}, σ {sigma_255:g}") == (name != "noisy input")
-        assert (row.total_p50_ms is None) == (name == "noisy input")
-    assert all(len(row.samples_ns.total) == ROUNDS for row in found if row.candidate != "CBM3D")
+    medians = {(row.model and row.model.sha256, row.method, *row.setting.items()): row.p("total", 50) for row in found}
+    assert len(medians) == len(found)
+    for (name, _), row in by_name(measured).items():
+        setting = {"sigma": 25.0} if row.method == "CBM3D" else row.setting
+        timed = medians.get((row.model and row.model.sha256, row.method, *setting.items()))
+        assert row.total_p50_ms == timed
+        assert (timed is None) == (name == "noisy input")
+    assert all(len(row.samples_ns.total) == ROUNDS for row in found if row.method != "CBM3D")
     (ours,) = [row for row in found if row.model]
     assert (ours.file, ours.macs) == (blur_file.name, 9 * 64 * 48)
     assert ours.gmacs_per_s == pytest.approx(9 * 64 * 48 / ours.samples_ns.p50_ms("engine") / 1e6)
@@ -95,7 +98,7 @@ def test_everything_is_timed_once_by_the_same_watch(measured, lasting):
 
 def test_the_page_names_everything_with_its_time_and_draws_it(measured):
     page = measured.to_html()
-    for (name, _), row in quality(measured).items():
+    for (name, _), row in by_name(measured).items():
         assert f">{name}<" in page
         if row.total_p50_ms:
             assert f">{row.total_p50_ms:.1f}<" in page
@@ -113,12 +116,12 @@ def test_what_is_not_measured_says_what_it_takes(measured):
 
 @pytest.mark.skipif(not HAS_BM3D, reason="CBM3D needs the extra 'baselines'")
 def test_cbm3d_knows_the_level_and_is_judged_on_a_part(measured):
-    rows = quality(measured)
+    rows = by_name(measured)
     for sigma_255 in (20.0, 40.0):
         row = rows["CBM3D, level known", sigma_255]
         assert row.setting == {"sigma": sigma_255}
-        assert list(row.by_image) == list(rows["noisy input", sigma_255].by_image)[::2]
-    assert [row.setting for row in times(measured) if row.candidate == "CBM3D"] == [{"sigma": 25.0}]
+        assert list(row.by_sample) == list(rows["noisy input", sigma_255].by_sample)[::2]
+    assert [row.setting for row in times(measured) if row.method == "CBM3D"] == [{"sigma": 25.0}]
 
 
 def test_the_notes_say_what_favours_the_filters(measured):
@@ -131,45 +134,47 @@ def test_the_notes_say_what_favours_the_filters(measured):
 def test_gray_images_are_compared_as_gray_frames(tmp_path, blur_file):
     clean = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8) + 60
     write_image(tmp_path / "gray.png", Image(clean))
-    settings = BaselineSettings(("NLM", "FFDNet"), QUICK)
-    results = compare_with_baselines([blur_file], ImageSettings(tmp_path, (25.0,)), settings)
+    settings = QualitySettings("images", sigmas_255=(25.0,), baselines=("NLM", "FFDNet"), speed=QUICK)
+    results = quality(tmp_path, [blur_file], settings)
     assert results[-1].details["gray"]
     assert "ffdnet_gray.npz" in results[-1].details["absent"]["FFDNet fp32"]
-    assert "hColor" not in quality(results)["NLM, best setting", 25.0].setting
+    assert "hColor" not in by_name(results)["NLM, best setting", 25.0].setting
     assert any("three equal channels" in note for note in results[-1].notes)
 
 
-def test_what_fails_is_a_failed_row_and_the_others_go_on(blur_file, median, tmp_path, picture_folder):
-    bad = tmp_path / "bad.tflite"
-    bad.write_text("no model")
+def test_what_fails_is_a_failed_row_and_the_others_go_on(blur_file, median, tmp_path, picture_folder, bad_file):
     (picture_folder / "broken.png").write_bytes(b"\x89PNG not really")
     (tmp_path / "ffdnet_color_clip.npz").write_bytes(b"no archive")
-    settings = replace(median, weights=tmp_path, cache=tmp_path / "cache")
-    results = compare_with_baselines([bad, blur_file], ImageSettings(picture_folder, (20.0,)), settings)
-    rows = quality(results)
+    settings = replace(median, ffdnet_weights=tmp_path, ffdnet_cache=tmp_path / "cache")
+    results = quality(picture_folder, [bad_file, blur_file], settings)
+    rows = by_name(results)
     for name in ("FFDNet fp32", "FFDNet fp32, level known"):
         assert "not a NumPy archive" in rows[name, 20.0].error
         assert rows[name, 20.0].model is None
     assert "--ffdnet-calibrate" in results[-1].details["absent"]["FFDNet int8"]
     assert "not a LiteRT model" in rows["bad.tflite", 20.0].error
-    assert rows[blur_file.name, 20.0].images == 4
-    assert {row.candidate for row in times(results)} == {blur_file.name, "median"}
+    assert rows[blur_file.name, 20.0].by_sample.keys() == {"a.png", "b.png", "c.png", "more/d.png"}
+    assert {row.method or row.file for row in times(results)} == {blur_file.name, "median"}
     assert sum("broken.png" in failure for failure in results.failures) == 1
     assert sum("bad.tflite" in failure for failure in results.failures) == 1
 
 
+def prepare(folder, settings, **changes):
+    """All that is looked at before anything is judged."""
+    return find_material(folder, complete(replace(settings, **changes), folder))
+
+
 def test_what_would_fail_late_is_said_at_once(median, tmp_path, picture_folder):
-    images = ImageSettings(picture_folder)
     with pytest.raises(UsageError, match=r"ffdnet_color_clip\.npz: no such file"):
-        check_settings(images, replace(median, weights=tmp_path))
+        prepare(picture_folder, median, ffdnet_weights=tmp_path)
     with pytest.raises(UsageError, match="--ffdnet-weights"):
-        check_settings(images, replace(median, calibrate=tmp_path))
+        prepare(picture_folder, median, ffdnet_calibrate=tmp_path)
     with pytest.raises(UsageError, match="one --size"):
-        check_settings(images, replace(median, speed=SpeedSettings(threads=(1, 2))))
+        prepare(picture_folder, median, speed=SpeedSettings(threads=(1, 2)))
     with pytest.raises(UsageError, match="Unknown baseline 'mean'"):
-        check_settings(images, replace(median, names=("mean",)))
+        prepare(picture_folder, median, baselines=("mean",))
     with pytest.raises(SourceError, match="no such folder"):
-        check_settings(ImageSettings(tmp_path / "nowhere"), median)
+        prepare(tmp_path / "nowhere", median)
 
 
 def test_images_that_are_judged_with_do_not_calibrate(median, tmp_path, picture_folder):
@@ -177,8 +182,8 @@ def test_images_that_are_judged_with_do_not_calibrate(median, tmp_path, picture_
     other = tmp_path / "other"
     other.mkdir()
     write_image(other / "new.png", Image(np.zeros((40, 40, 3), np.uint8)))
-    settings = replace(median, weights=tmp_path, calibrate=other)
-    check_settings(ImageSettings(picture_folder), settings)
+    files = {"ffdnet_weights": tmp_path, "ffdnet_calibrate": other}
+    prepare(picture_folder, median, **files)
     (other / "renamed.png").write_bytes((picture_folder / "b.png").read_bytes())
     with pytest.raises(UsageError, match=r"renamed\.png: is also judged with .*b\.png"):
-        check_settings(ImageSettings(picture_folder), settings)
+        prepare(picture_folder, median, **files)

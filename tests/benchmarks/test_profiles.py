@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quietframe_bench.nodes import convolution_macs, product_macs, short_name, transposed_macs
+from quietframe_bench.profiles import convolution_macs, product_macs, short_name, transposed_macs
 
 
 def test_the_work_of_a_convolution():

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quietframe.errors import SourceError, UsageError
-from quietframe_bench.candidates import TestImage
-from quietframe_bench.kinds.pairs import PairRule, find_pairs, split_by_scene
+from quietframe_bench.samples import PairRule, Sample, find_images, find_kind, find_pairs, find_videos, split_by_scene
 
 DATA = Path(os.environ.get("QUIETFRAME_DATA", "nowhere"))
 
@@ -24,8 +23,8 @@ def test_pairs_are_found_by_the_ends_of_their_names(tmp_path):
     touch(tmp_path, "b_1_real.JPG", "b_1_mean.png", "more/a_2_real.jpg", "more/a_2_mean.jpg", "a_real.txt", "other.jpg")
     pairs = find_pairs(tmp_path, PairRule())
     assert [pair.name for pair in pairs] == ["b_1", "more/a_2"]
-    assert (pairs[0].noisy.name, pairs[0].clean.name) == ("b_1_real.JPG", "b_1_mean.png")
-    assert pairs[1].clean == tmp_path / "more" / "a_2_mean.jpg"
+    assert (pairs[0].noisy.name, pairs[0].clean[0].name) == ("b_1_real.JPG", "b_1_mean.png")
+    assert pairs[1].clean == (tmp_path / "more" / "a_2_mean.jpg",)
     assert len(find_pairs(tmp_path, PairRule(), limit=1)) == 1
 
 
@@ -73,7 +72,7 @@ def test_the_scene_can_be_found_by_an_expression():
 
 def pairs_of(counts):
     names = [f"{scene}_{number}" for scene, count in counts.items() for number in range(count)]
-    return [TestImage(name, index, Path(f"{name}.png")) for index, name in enumerate(names)]
+    return [Sample(name, (index,), (Path(f"{name}.png"),)) for index, name in enumerate(names)]
 
 
 @given(st.dictionaries(st.text("abcde", min_size=1, max_size=3), st.integers(1, 9), min_size=2))
@@ -103,3 +102,55 @@ def test_the_split_of_polyu_keeps_scenes_together():
     assert choose["toy"] == 13  # of three cameras
     assert report["plant"] == 9  # of two cameras; one name has an underscore too many
     assert not choose.keys() & report.keys()
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Two sequences, of four and of three frames."""
+    for name, count in (("walk", 4), ("run", 3)):
+        touch(tmp_path / "videos", *(f"{name}/{index:05}.png" for index in range(count)))
+    return tmp_path / "videos"
+
+
+def frames_of(folder, limit=None):
+    """The names of the frames of each video."""
+    return {video.name: [frame.name for frame in video.clean] for video in find_videos(folder, 0, limit)}
+
+
+def test_a_folder_is_one_sequence_or_holds_them(videos):
+    assert frames_of(videos) == {
+        "run": ["00000.png", "00001.png", "00002.png"],
+        "walk": ["00000.png", "00001.png", "00002.png", "00003.png"],
+    }
+    assert {name: len(frames) for name, frames in frames_of(videos, 3).items()} == {"run": 3, "walk": 3}
+    assert {name: len(frames) for name, frames in frames_of(videos / "walk").items()} == {"walk": 4}
+    touch(videos, "notes/notes.txt", ".cache/a.png")
+    assert list(frames_of(videos)) == ["run", "walk"]
+
+
+def test_what_holds_no_video_is_an_error(videos, tmp_path):
+    with pytest.raises(SourceError, match="no such folder"):
+        find_videos(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="no frames in it or in its sub-folders"):
+        find_videos(tmp_path)
+    with pytest.raises(UsageError, match=r"2 frames or more to be judged\. Received: a limit of 1"):
+        find_videos(videos, 0, 1)
+    touch(videos, "still/0.png")
+    with pytest.raises(SourceError, match="a video needs 2 frames or more to be judged: still has 1"):
+        find_videos(videos)
+    touch(videos, "cover.png")
+    with pytest.raises(SourceError, match=r"holds frames and sequences of frames \(run, still, walk\)"):
+        find_videos(videos)
+
+
+def test_videos_differ_from_images_by_numbered_frames_in_sub_folders(videos, picture_folder):
+    assert find_kind(videos, PairRule()) == "video"
+    assert find_kind(videos / "walk", PairRule()) == "images"  # one sequence: say so with --as video
+    assert find_kind(picture_folder, PairRule()) == "images"
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match="no such folder"):
+        find_images(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="no images"):
+        find_images(tmp_path)

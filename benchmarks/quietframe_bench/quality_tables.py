@@ -1,0 +1,250 @@
+"""Tables and plots of quality: what `kinds/quality.py` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import isclose
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from quietframe.quality import PSNR_CAP_DB
+from quietframe_bench import figures, plots
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
+from quietframe_bench.judging import LEVEL_KNOWN, QualityRow
+
+HARSH = ("jpeg-60-420", "h264-28")
+"""Formats that are reported, and left out of means."""
+
+_FIGURES = {
+    column.head: column
+    for column in (
+        Column("denoiser", "candidate"),
+        Column("format", "format"),
+        Column("sigma", "sigma_255", "g"),
+        Column("samples", lambda row: len(row.by_sample) or None, name="samples"),
+        Column("PSNR dB", "psnr_db", ".2f"),
+        Column("gain dB", "gain_db", "+.2f"),
+        Column("gaining", "gaining_share", ".0%"),
+        Column("worst dB", "worst_gain_db", "+.2f"),
+        Column("lead dB", "lead_db", "+.2f"),
+        Column("SSIM", "ssim", ".4f"),
+        Column("flicker", "flicker_255", ".2f"),
+        Column("PSNR to input dB", "psnr_to_input_db", ".1f"),
+        Column("est. sigma", "estimated_sigma_255", ".1f"),
+        Column("worst pair", "worst_sample", words=True),
+        Column("ms", "total_p50_ms", ".1f"),
+    )
+}
+COLUMNS = (
+    Column("file", "file"),
+    Column("source", "source"),
+    *_FIGURES.values(),
+    *(Column(name, name) for name in ("name", "precision", "method", "given_sigma_255")),
+    *CIRCUMSTANCES,
+)
+_SHOWN = {
+    "images": ("denoiser", "sigma", "samples", "PSNR dB", "SSIM", "est. sigma"),
+    "pairs": ("denoiser", "samples", "PSNR dB", "gain dB", "gaining", "worst dB", "SSIM", "est. sigma", "worst pair"),
+    "video": ("denoiser", "sigma", "samples", "PSNR dB", "flicker", "est. sigma"),
+}
+_TITLES = {
+    "images": "mean over images; 8-bit noisy frames in, 8-bit frames out, the noise level estimated",
+    "pairs": "real camera noise: mean over the pairs to report on; 8-bit frames in and out; gaining: share of pairs",
+    "video": "frame by frame, 8-bit noisy frames in, 8-bit frames out, the noise level estimated; "
+    "flicker: mean change of the error from one frame to the next, in 8-bit levels; samples: videos",
+}
+_BY_VIDEO = (
+    _FIGURES["denoiser"],
+    _FIGURES["sigma"],
+    Column("video", lambda row: next(iter(row.by_sample or row.failed_samples), None)),
+    Column("frames", lambda row: next(map(len, row.by_frame.values()), None)),
+    *(_FIGURES[head] for head in ("PSNR dB", "flicker", "est. sigma")),
+)
+
+
+class Drop(NamedTuple):
+    """What 8-bit integers cost: PSNR of an int8 file minus that of a float file of the same model."""
+
+    name: str
+    sigma_255: float | None
+    int8_file: str
+    fp32_file: str
+    psnr_db: float
+
+
+_DROPS = (
+    Column("model", "name"),
+    Column("sigma", "sigma_255", "g"),
+    Column("int8 - fp32 dB", "psnr_db", "+.3f"),
+    Column("int8", "int8_file"),
+    Column("fp32", "fp32_file"),
+)
+
+
+def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
+    """Return for each model and level that has both int8 minus fp32 over the images that both were judged on."""
+
+    def same(row: QualityRow) -> tuple[Any, ...]:
+        return row.name, row.sigma_255, row.given_sigma_255 is None
+
+    return [
+        Drop(str(int8.name), int8.sigma_255, int8.candidate, fp32.candidate, float(np.mean(list(gains.values()))))
+        for int8 in rows
+        for fp32 in rows
+        if (int8.precision, fp32.precision) == ("int8", "fp32") and same(int8) == same(fp32)
+        if (gains := int8.gains_db(fp32))
+    ]
+
+
+def tables_of(rows: Sequence[QualityRow]) -> list[Table]:
+    """Make the tables of each source, of the images that a slow method saw, and of what int8 costs."""
+    made = []
+    for source, title in _TITLES.items():
+        judged = [row for row in rows if row.source == source]
+        if judged:
+            heads = (*_SHOWN[source], *(["ms"] if any(row.total_p50_ms for row in judged) else []))
+            columns = [_FIGURES[head] for head in heads]
+            made.append(Table(title, columns, judged))
+            if slow := next((row for row in judged if row.every > 1 and row.by_sample), None):
+                seen = f"the same on the images that {slow.method} was judged on"
+                made.append(Table(seen, columns[:-2], [_only(row, slow.by_sample) for row in judged]))
+    images, videos = ([row for row in rows if row.source == source] for source in ("images", "video"))
+    by_video = [_only(row, [name]) for row in videos for name in (*row.by_sample, *row.failed_samples)]
+    made += [Table("what 8-bit integers cost", _DROPS, int8_drops(images)), Table("by video", _BY_VIDEO, by_video)]
+    return made + _format_tables([row for row in rows if row.source == "formats"])
+
+
+def _only(row: QualityRow, names: Collection[str]) -> QualityRow:
+    """Return a row of some of the samples alone."""
+    parts = {
+        field: {name: value for name, value in getattr(row, field).items() if name in names}
+        for field in ("by_sample", "by_frame", "failed_samples")
+    }
+    part = msgspec.structs.replace(row, **parts)
+    part.error = row.error or ("failed" if part.failed_samples and not part.by_sample else None)
+    part.finish()
+    return part
+
+
+# Camera formats: a line for each format, a column for each denoiser
+
+
+def mean_lead_db(rows: Sequence[QualityRow], candidate: str, sigma_255: float) -> float | None:
+    """Return the mean of a candidate's lead over bilateral in all formats but `HARSH`; None without any."""
+    at_level = [row for row in rows if (row.candidate, row.sigma_255) == (candidate, sigma_255)]
+    leads = [row.lead_db for row in at_level if row.format not in HARSH and row.lead_db is not None]
+    return fmean(leads) if leads else None
+
+
+def _format_tables(rows: Sequence[QualityRow]) -> list[Table]:
+    """Make for each noise level a table of PSNR and one of SSIM."""
+    made = []
+    for sigma_255 in dict.fromkeys(row.sigma_255 for row in rows):
+        at_level = [row for row in rows if row.sigma_255 == sigma_255]
+        images = max(len(row.by_sample) for row in at_level)
+        if sigma_255 == 0:
+            title = (
+                f"Clean frames, {images} images: PSNR in dB of the frame as delivered, which is what the format lost; "
+                "of a model how it changes that, and in brackets the PSNR of its output to its input"
+            )
+            made.append(_pivot(title, at_level, _clean, mean=False))
+            continue
+        title = (
+            f"σ {sigma_255:g}, {images} images: PSNR in dB, and in brackets the lead over the best bilateral; "
+            f"means are without {' and '.join(HARSH)}"
+        )
+        made.append(_pivot(title, at_level, _psnr))
+        made.append(_pivot(f"σ {sigma_255:g}, {images} images: SSIM", at_level, _ssim))
+    return made
+
+
+def _pivot(
+    title: str, rows: Sequence[QualityRow], cell: Callable[[Sequence[QualityRow]], str], *, mean: bool = True
+) -> Table:
+    """Make a line for each format and one for their mean, a column for each candidate, and the estimated level.
+
+    rows: of one noise level. cell: makes a cell of one candidate's rows, one for each format in it.
+    """
+    names = {row.candidate: "delivered" if row.is_noisy_input else row.name or row.candidate for row in rows}
+    groups = {name: [name] for name in dict.fromkeys(row.format for row in rows)}
+    usual = [name for name in groups if name not in HARSH]
+    if mean and len(usual) > 1:
+        groups["mean"] = usual
+    lines: list[list[str]] = []
+    for label, group in groups.items():
+        cells = [[row for row in rows if row.candidate == name and row.format in group] for name in names]
+        level = cells[0][0].estimated_sigma_255 if len(group) == 1 else None
+        texts = ["failed" if any(row.psnr_db is None for row in of) else cell(of) for of in cells]
+        lines.append([str(label), *texts, "" if level is None else f"{level:.1f}"])
+    given = list(names.values())  # two files of one model go by their files
+    heads = [head if given.count(head) == 1 else candidate for candidate, head in names.items()]
+    columns = [Column(head, lambda line, i=i: line[i]) for i, head in enumerate(("format", *heads, "est. sigma"))]  # type: ignore[misc]
+    return Table(title, columns, lines)
+
+
+def _psnr(rows: Sequence[QualityRow]) -> str:
+    psnr = f"{fmean(row.psnr_db or 0 for row in rows):.2f}"
+    if rows[0].model is None or rows[0].lead_db is None:
+        return psnr
+    return f"{psnr} ({fmean(row.lead_db or 0 for row in rows):+.2f})"
+
+
+def _ssim(rows: Sequence[QualityRow]) -> str:
+    return f"{fmean(row.ssim or 0 for row in rows):.4f}"
+
+
+def _clean(rows: Sequence[QualityRow]) -> str:
+    (row,) = rows
+    reached_db, gain_db = row.psnr_db or 0, row.gain_db or 0
+    if row.model is None:
+        return "lossless" if reached_db == PSNR_CAP_DB else f"{reached_db:.2f}"
+    change = "–" if isclose(reached_db - gain_db, PSNR_CAP_DB) else f"{gain_db:+.2f}"
+    return f"{change} ({row.psnr_to_input_db:.1f})"
+
+
+# PSNR against time
+
+
+def front_panels(rows: Sequence[QualityRow], times_ms: Mapping[str, float]) -> list[figures.FrontPanel]:
+    """Make a panel of quality against time for each noise level of images.
+
+    What has no figures or no time (of its own, or in `times_ms` by its file's hash) stays out, and so do models that
+    know the level.
+    """
+    panels = []
+    images = [row for row in rows if row.source == "images" and row.psnr_db is not None]
+    for sigma_255 in dict.fromkeys(row.sigma_255 for row in images):
+        at_level = [row for row in images if row.sigma_255 == sigma_255]
+        noisy = next((row for row in at_level if row.is_noisy_input), None)
+        if noisy:
+            points = [point for row in at_level if (point := _point(row, times_ms, len(noisy.by_sample)))]
+            if points:
+                panels.append(figures.FrontPanel(sigma_255 or 0.0, noisy.psnr_db or 0.0, points))
+    return panels
+
+
+def _point(row: QualityRow, times_ms: Mapping[str, float], images: int) -> figures.Point | None:
+    ms = row.total_p50_ms or (times_ms.get(row.model.sha256) if row.model else None)
+    if row.psnr_db is None or ms is None or row.given_sigma_255 is not None:
+        return None
+    name, family = row.candidate, "ours"
+    if row.method:
+        family = "textbook" if name.endswith("textbook") else "classical"
+    elif name.startswith("FFDNet"):
+        family = "network"
+    name = name.removesuffix(".tflite").removesuffix(", best setting").removesuffix(LEVEL_KNOWN).replace(".", " ")
+    partly = row.every > 1
+    if partly:
+        name += f" ({len(row.by_sample)} of {images} images)"
+    return figures.Point(name, ms, row.psnr_db, family, partly)
+
+
+def draw_front(rows: Sequence[QualityRow], times_ms: Mapping[str, float]) -> list[str]:
+    """Draw PSNR against time for the page, with the times of speed rows where there are none of its own."""
+    panels = front_panels(rows, times_ms)
+    if not panels:
+        return []
+    return [plots.as_image(figures.front_figure(panels, "median of the total"), "PSNR against time")]
