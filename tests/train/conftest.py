@@ -1,14 +1,11 @@
 """Small data for the training tests: drawn digits in MNIST's layout, and drawn photographs."""
 
-import os
 import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def drawn_digits(count, rng):
@@ -69,33 +66,10 @@ def picture_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real data sets, where there is one."""
-    folder = os.environ.get("QUIETFRAME_DATA")
-    if not folder:
-        pytest.skip("QUIETFRAME_DATA is not set")
-    return Path(folder)
-
-
-@pytest.fixture(scope="session")
 def artefacts() -> frozenset[str]:
     """The files of a finished run folder."""
     names = "model.keras recipe.json history.csv metrics.json loss.png samples.png main.weights.h5"
     return frozenset(names.split())
-
-
-@pytest.fixture
-def run_cli(capfd):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-    from quietframe.cli import main
-
-    def run(*args):
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(arg) for arg in args])
-        out, err = capfd.readouterr()
-        return exit_info.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import cv2
 import pytest
 
 from quietframe_train import RECIPES, load_run
 from quietframe_train.recipe import ModelConfig
+from support.process import run_python
+from support.terminal import read_terminal
 
 EPOCH_LINE = re.compile(r"epoch (\d+)/(\d+)  .*loss [\d.]+.*  [\d.]+ s$")
 
@@ -21,22 +22,8 @@ EPOCH_LINE = re.compile(r"epoch (\d+)/(\d+)  .*loss [\d.]+.*  [\d.]+ s$")
 def finished(tmp_path_factory, mnist_npz):
     """A training by the command line: its folder, stdout and stderr."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    command = [sys.executable, "-m", "quietframe", "train", "digit-classifier"]
-    options = [
-        "--data",
-        mnist_npz,
-        "--out",
-        out,
-        "--epochs",
-        "2",
-        "--limit",
-        "60",
-        "--seed",
-        "5",
-        "--data-terms",
-        "CC0",
-    ]
-    done = subprocess.run([*command, *map(str, options)], capture_output=True, text=True, check=True)
+    options = ("--epochs", 2, "--limit", 60, "--seed", 5, "--data-terms", "CC0")
+    done = run_python("-m", "quietframe", "train", "digit-classifier", "--data", mnist_npz, "--out", out, *options)
     return out, done.stdout, done.stderr
 
 
@@ -54,9 +41,9 @@ def test_the_options_reach_the_run(finished):
     assert (run.recipe.name, run.epochs, run.limit, run.seed, run.data.terms) == ("digit-classifier", 2, 60, 5, "CC0")
 
 
-def test_json_is_for_machines(finished, run_cli, tmp_path):
+def test_json_is_for_machines(finished, cli, tmp_path):
     folder = shutil.copytree(finished[0], tmp_path / "run")
-    code, out, err = run_cli("train", "digit-classifier", "--out", folder, "--resume", "--json")
+    code, out, err = cli("train", "digit-classifier", "--out", folder, "--resume", "--json")
     record = json.loads(out)
     assert code == 0, err
     assert (record["recipe"], record["folder"], record["seed"], record["epochs"]) == (
@@ -71,52 +58,25 @@ def test_the_list_needs_no_keras(finished):
         "import sys; from quietframe.cli import cli; cli.main(['train', '--list'], standalone_mode=False); "
         "sys.exit(any(name in sys.modules for name in ('keras', 'tensorflow', 'matplotlib')))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", code)
     for text in (*RECIPES, "denoise", "MNIST", "63k-parameter", "a folder of photographs", "a folder for each class"):
         assert text in done.stdout
 
 
-def test_names_stay_whole_at_80_columns(run_cli, monkeypatch):
+def test_names_stay_whole_at_80_columns(cli, monkeypatch):
     monkeypatch.setattr("quietframe.cli.terminal.PIPE_WIDTH", 80)
-    _, out, _ = run_cli("train", "--list")
+    _, out, _ = cli("train", "--list")
     assert max(map(len, out.splitlines())) <= 80
     assert {line.split(" ")[1] for line in out.splitlines() if line.startswith(" ")} >= RECIPES.keys()
 
 
-def test_the_list_as_json(run_cli):
-    code, out, _ = run_cli("train", "--list", "--json")
+def test_the_list_as_json(cli):
+    code, out, _ = cli("train", "--list", "--json")
     assert code == 0
     rows = json.loads(out)
     assert [row["name"] for row in rows] == list(RECIPES)
-    assert {row["data"] for row in rows} == {
-        "MNIST",
-        "a folder of photographs",
-        "a folder of pictures",
-        "a folder for each class",
-    }
-
-
-@pytest.fixture(scope="module")
-def some_data(tmp_path_factory, mnist_npz, photo_folder, picture_folder):
-    """Data by name: good ones, a folder with little that can be read, and one with little of one class."""
-    broken = tmp_path_factory.mktemp("broken")
-    for name, source in (("one/0.png", "dark/00.png"), ("two/0.png", "light/00.png")):
-        (broken / name).parent.mkdir()
-        shutil.copy(picture_folder / source, broken / name)
-    (broken / "two" / "text.jpg").write_text("not a picture")
-    for index in range(1, 4):
-        shutil.copy(picture_folder / "dark" / "00.png", broken / "one" / f"twin-{index}.png")
-    lopsided = tmp_path_factory.mktemp("lopsided")
-    shutil.copytree(picture_folder / "dark", lopsided / "one")
-    shutil.copytree(broken / "two", lopsided / "two")
-    return {
-        "mnist": mnist_npz,
-        "photos": photo_folder,
-        "pictures": picture_folder,
-        "broken": broken,
-        "lopsided": lopsided,
-    }
+    folders = ("a folder of photographs", "a folder of pictures", "a folder for each class")
+    assert {row["data"] for row in rows} == {"MNIST", *folders}
 
 
 @pytest.mark.parametrize(
@@ -125,20 +85,10 @@ def some_data(tmp_path_factory, mnist_npz, photo_folder, picture_folder):
         ([], "Missing argument 'RECIPE': quietframe train --list shows them"),
         (["camera-nanno"], "unknown recipe 'camera-nanno': did you mean 'camera-nano'?"),
         (["camera-nano", "--out", "{tmp}/run"], "camera-nano trains on photographs of yours: pass --data FOLDER"),
-        (["color-unet", "--out", "{tmp}/run"], "color-unet trains on pictures of yours: pass --data FOLDER"),
-        (["image-classifier", "--out", "{tmp}/run"], "pass --data FOLDER, with a sub-folder for each class"),
-        (["color-unet", "--data", "{mnist}", "--out", "{tmp}/run"], "mnist.npz: is a file, expected a folder of"),
-        (["image-classifier", "--data", "{tmp}/none", "--out", "{tmp}/run"], "none: no such folder of pictures"),
-        (["image-classifier", "--data", "{photos}", "--out", "{tmp}/run"], "1 sub-folders with pictures, at least 2"),
-        (["color-unet", "--data", "{broken}", "--out", "{tmp}/run"], "2 different pictures (1 files skipped), at"),
-        (["color-unet", "--data", "{pictures}", "--limit", "3", "--out", "{tmp}/run"], "3 different pictures (0 files"),
-        (["image-classifier", "--data", "{lopsided}", "--out", "{tmp}/run"], "two: 1 different pictures that can be"),
-        (["digit-unet", "--data", "{pictures}", "--out", "{tmp}/run"], "mnist.npz: no such file; expected mnist.npz"),
         (
             ["denoise-and-classify", "--data", "{mnist}", "--epochs", "2", "--out", "{tmp}/run"],
             "pass --epochs, --start-from and --from-phase to those",
         ),
-        (["denoise-and-classify", "--data", "{tmp}/none", "--out", "{tmp}/run"], "none: no such file"),
         (["digit-cnn", "--data", "{mnist}", "--out", "/proc/run"], "/proc/run: cannot be made"),
         (
             ["denoise-and-classify", "--data", "{mnist}", "--out", "/proc/run"],
@@ -160,9 +110,9 @@ def some_data(tmp_path_factory, mnist_npz, photo_folder, picture_folder):
         (["latent-autoencoder", "--out", "{finished}", "--resume"], "recipe.name: digit-classifier, now latent"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_2(run_cli, tmp_path, finished, some_data, args, message):
+def test_mistakes_are_one_line_and_exit_2(cli, tmp_path, finished, mnist_npz, args, message):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in finished[0].iterdir())
-    code, out, err = run_cli("train", *(arg.format(tmp=tmp_path, finished=finished[0], **some_data) for arg in args))
+    code, out, err = cli("train", *(arg.format(tmp=tmp_path, finished=finished[0], mnist=mnist_npz) for arg in args))
     assert (code, out) == (2, "")
     assert message in err
     assert err.startswith("quietframe: error: ")
@@ -171,7 +121,7 @@ def test_mistakes_are_one_line_and_exit_2(run_cli, tmp_path, finished, some_data
     assert sorted((path.name, path.stat().st_mtime_ns) for path in finished[0].iterdir()) == before
 
 
-def test_a_resume_with_other_data_is_refused(run_cli, finished, tmp_path, mnist_npz):
+def test_a_resume_with_other_data_is_refused(cli, finished, tmp_path, mnist_npz):
     import numpy as np
 
     with np.load(mnist_npz) as file:
@@ -181,48 +131,48 @@ def test_a_resume_with_other_data_is_refused(run_cli, finished, tmp_path, mnist_
     arrays["x_train"] = 255 - arrays["x_train"]
     np.savez(tmp_path / "other.npz", **arrays)
     folder = shutil.copytree(finished[0], tmp_path / "run")
-    code, _, err = run_cli("train", "digit-classifier", "--out", folder, "--resume", "--data", tmp_path / "other.npz")
+    code, _, err = cli("train", "digit-classifier", "--out", folder, "--resume", "--data", tmp_path / "other.npz")
     assert code == 2
     assert "data: other images than at the start, at " in err
-    code, _, err = run_cli("train", "digit-classifier", "--out", folder, "--resume", "--data", moved)
+    code, _, err = cli("train", "digit-classifier", "--out", folder, "--resume", "--data", moved)
     assert code == 0, err
 
 
 def test_a_backend_that_is_not_there_is_one_line(tmp_path, mnist_npz):
-    command = [sys.executable, "-m", "quietframe", "train", "digit-classifier", "--data", mnist_npz, "--out"]
-    done = subprocess.run(
-        [*command, tmp_path / "run"],
-        env=os.environ | {"KERAS_BACKEND": "abacus"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ("--data", mnist_npz, "--out", tmp_path / "run")
+    done = run_python("-m", "quietframe", "train", "digit-classifier", *options, check=False, KERAS_BACKEND="abacus")
     assert done.returncode == 2
     assert "the Keras backend 'abacus' cannot be used" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.usefixtures("heeded_signals")
-def test_a_signal_keeps_what_was_done_and_says_how_to_go_on(tmp_path, mnist_npz, number):
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "quietframe", "train", "latent-autoencoder", "--data", mnist_npz, "--out", out]
-    process = subprocess.Popen([*map(str, command), "--epochs", "40"], stderr=subprocess.PIPE, text=True)
+def interrupted(number, *args):
+    """Train in a process of its own, send it a signal in its first epoch; its exit code and what it wrote."""
+    command = [sys.executable, "-m", "quietframe", "train", *map(str, args)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     with process.stderr:
         first = process.stderr.readline()
         process.send_signal(number)
-        rest = process.stderr.read().splitlines()
-    assert process.wait() == 128 + number
-    assert EPOCH_LINE.match(first)
+        lines = [first, *process.stderr.read().splitlines()]
+    return process.wait(), lines
+
+
+@pytest.mark.usefixtures("heeded_signals")
+def test_a_signal_keeps_what_was_done_and_says_how_to_go_on(tmp_path, mnist_npz):
+    """Each of the signals is a test of `Signals`."""
+    out = tmp_path / "run"
+    code, (first, *others, noted, last) = interrupted(
+        signal.SIGTERM, "latent-autoencoder", "--data", mnist_npz, "--out", out, "--epochs", 40
+    )
+    assert code == 128 + signal.SIGTERM
     kept = len((out / "history.csv").read_text().splitlines()) - 1
-    assert rest[-1] == (
+    assert last == (
         f"quietframe: interrupted: {kept} of 40 epochs are kept; go on with "
         f"quietframe train latent-autoencoder --out {out} --resume"
     )
-    *others, noted = rest[:-1]
     assert noted == "quietframe: interrupted; ends in a moment, at once if interrupted again"
-    assert all(EPOCH_LINE.match(line) for line in others), rest
+    assert all(EPOCH_LINE.match(line) for line in (first, *others)), others
 
 
 def test_a_terminal_gets_a_bar(tmp_path, mnist_npz):
@@ -233,107 +183,63 @@ def test_a_terminal_gets_a_bar(tmp_path, mnist_npz):
         [*map(str, command), *options], stderr=theirs, stdout=subprocess.DEVNULL, env=os.environ | {"TERM": "xterm"}
     )
     os.close(theirs)
-    shown = b""
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        while True:
-            try:
-                data = terminal.read(4096)
-            except OSError:  # the other end is closed
-                break
-            if not data:
-                break
-            shown += data
+    shown = read_terminal(ours)
     assert process.wait() == 0
-    assert "━" in shown.decode()
-    assert "/6" in shown.decode(), "steps of the epoch"
+    assert "━" in shown
+    assert "/6" in shown, "steps of the epoch"
 
 
 @pytest.fixture
 def small_recipes(monkeypatch):
-    """The recipes of whole pictures, at 32 pixels a side."""
+    """The recipes of whole pictures, at 32 pixels a side and with three folds."""
     for name, recipe in RECIPES.items():
         if recipe.data.kind != "pictures":
             continue
         options = {**recipe.model.options, "side": 32}
-        small = replace(recipe, model=ModelConfig(recipe.model.builder, options), data=replace(recipe.data, side=32))
+        small = replace(
+            recipe, model=ModelConfig(recipe.model.builder, options), data=replace(recipe.data, side=32, folds=3)
+        )
         monkeypatch.setitem(RECIPES, name, small)
 
 
-ARTEFACTS = {"model.keras", "recipe.json", "history.csv", "metrics.json", "loss.png", "samples.png", "main.weights.h5"}
-
-
 @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.data.kind == "digits" and not r.parts])
-def test_every_digit_recipe_trains_from_the_command_line(run_cli, tmp_path, mnist_npz, name):
+def test_every_digit_recipe_trains_from_the_command_line(cli, tmp_path, mnist_npz, artefacts, name):
     out = tmp_path / "run"
-    code, stdout, err = run_cli(
-        "train", name, "--data", mnist_npz, "--out", out, "--epochs", 1, "--limit", 40, "--json"
-    )
+    code, stdout, err = cli("train", name, "--data", mnist_npz, "--out", out, "--epochs", 1, "--limit", 40, "--json")
     assert code == 0, err
     measured = json.loads(stdout)["metrics"]["measured"]
     measures = {"denoise": 5, "classify": 1}[RECIPES[name].task]
     assert len(measured) == measures * len(RECIPES[name].measured_with)
-    assert {path.name for path in out.iterdir()} >= ARTEFACTS
+    assert {path.name for path in out.iterdir()} >= artefacts
     assert not list(out.glob("*part*"))
 
 
 @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.data.kind == "pictures"])
-def test_every_picture_recipe_trains_from_the_command_line(run_cli, tmp_path, picture_folder, small_recipes, name):
+def test_every_picture_recipe_trains_from_the_command_line(
+    cli, tmp_path, picture_folder, small_recipes, artefacts, name
+):
     out = tmp_path / "run"
-    code, stdout, err = run_cli("train", name, "--data", picture_folder, "--out", out, "--epochs", 1)
+    code, stdout, err = cli("train", name, "--data", picture_folder, "--out", out, "--epochs", 1)
     assert code == 0, err
     assert f"{out}/model.keras: " in stdout
     assert "1 epochs in " in stdout
     if name == "image-classifier":
-        assert re.search(r"^accuracy of 5 folds: [01]\.\d{4} ± \d\.\d{4} \(standard deviation\)$", stdout, re.M)
-        assert "quietframe: cross-validation: fold 5 of 5" in err
+        assert re.search(r"^accuracy, clean, of 3 folds: [01]\.\d{4} ± \d\.\d{4} \(standard deviation\)$", stdout, re.M)
+        assert "quietframe: cross-validation: fold 3 of 3" in err
         assert load_run(out).classes == ("dark", "light")
     else:
+        assert f"measured on {picture_folder.name} test, noisy → denoised" in stdout
         for noise in RECIPES[name].measured_with:
-            assert re.search(rf"^{picture_folder.name} test, {noise.key}: psnr_db [\d.]+  ssim ", stdout, re.M), stdout
-    assert {path.name for path in out.iterdir()} >= ARTEFACTS
-
-
-def test_the_composite_trains_its_parts_from_the_command_line(run_cli, tmp_path, mnist_npz):
-    options = ("--data", mnist_npz, "--limit", 60)
-    code, _, err = run_cli(
-        "train", "dense-autoencoder", *options, "--epochs", 1, "--out", tmp_path / "dense-autoencoder"
-    )
-    assert code == 0, err
-    code, stdout, err = run_cli("train", "denoise-and-classify", *options, "--out", tmp_path / "denoise-and-classify")
-    assert code == 0, err
-    assert "370,522 parameters" in stdout
-    assert len(re.findall(r"^epoch \d/5 ", err, re.M)) == 5, "the classifier was missing"
-    assert (tmp_path / "digit-classifier" / "model.keras").is_file()
+            assert re.search(rf"^ {noise.key} +[\d.]+ → [\d.]+ ", stdout, re.M), stdout
+    assert {path.name for path in out.iterdir()} >= artefacts
 
 
 @pytest.mark.usefixtures("heeded_signals")
 def test_an_interrupted_part_of_a_composite_says_how_to_go_on(tmp_path, mnist_npz):
-    out = tmp_path / "whole"
-    command = [sys.executable, "-m", "quietframe", "train", "denoise-and-classify", "--data", mnist_npz, "--out", out]
-    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    with process.stderr:
-        process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read().splitlines()
-    assert process.wait() == 130
-    part = tmp_path / "dense-autoencoder"
-    assert rest[-1].endswith(
+    out, part = tmp_path / "whole", tmp_path / "dense-autoencoder"
+    code, lines = interrupted(signal.SIGINT, "denoise-and-classify", "--data", mnist_npz, "--out", out)
+    assert code == 130
+    assert lines[-1].endswith(
         f" of 100 epochs are kept; go on with quietframe train dense-autoencoder --out {part} --resume"
     )
     assert not out.exists()
-
-
-def test_a_resume_with_other_classes_is_refused(run_cli, tmp_path, picture_folder, small_recipes):
-    out = tmp_path / "run"
-    folder = shutil.copytree(picture_folder, tmp_path / "pictures")
-    assert run_cli("train", "image-classifier", "--data", folder, "--out", out, "--epochs", 1)[0] == 0
-    (folder / "middling").mkdir()
-    for path in (folder / "dark").iterdir():
-        cv2.imwrite(str(folder / "middling" / path.name), cv2.imread(str(path)) + 60)
-    before = sorted((path.name, path.stat().st_mtime_ns) for path in out.rglob("*"))
-    code, stdout, err = run_cli("train", "image-classifier", "--out", out, "--resume")
-    assert (code, stdout) == (2, "")
-    assert "holds another training" in err
-    assert err.count("\n") == 1
-    assert sorted((path.name, path.stat().st_mtime_ns) for path in out.rglob("*")) == before

@@ -11,6 +11,7 @@ from quietframe_train.data.base import UNKNOWN_TERMS
 from quietframe_train.data.images import ImageSplits
 from quietframe_train.photos import PhotoSet
 from quietframe_train.recipes import RECIPES
+from support.process import run_python
 
 
 def load(name, path, **options):
@@ -25,11 +26,6 @@ def test_each_recipe_gets_its_kind_of_data(mnist_npz, photo_folder, picture_fold
     assert (pictures.test.images.shape[1:], pictures.classes) == ((256, 256, 3), ())
     pictures = load("image-classifier", picture_folder)
     assert (pictures.test.images.shape[1:], pictures.classes) == ((128, 128, 3), ("dark", "light"))
-
-
-def test_photographs_need_a_folder():
-    with pytest.raises(UsageError, match=r"camera-nano trains on photographs of yours: pass --data FOLDER$"):
-        load("camera-nano", None)
 
 
 @pytest.mark.parametrize("name", ["digit-classifier", "camera-nano", "image-classifier"])
@@ -52,6 +48,24 @@ def test_terms_are_stated_or_unknown_but_never_guessed(mnist_npz, photo_folder):
     assert describe(known, None, None, "mine") == DataTerms("MNIST", "mine")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("camera-nano", "trains on photographs of yours: pass --data FOLDER"),
+        ("color-unet", "trains on pictures of yours: pass --data FOLDER"),
+        ("image-classifier", "trains on pictures of yours: pass --data FOLDER, with a sub-folder for each class"),
+    ],
+)
+def test_recipes_of_folders_ask_for_one(name, says):
+    with pytest.raises(UsageError, match=f"^{name} {says}$"):
+        load(name, None)
+
+
 def test_the_digits_of_a_split_share_no_memory_with_the_test_set(mnist_npz):
     splits = load("digit-classifier", mnist_npz)
     assert not np.shares_memory(splits.training.images, splits.test.images)
+
+
+def test_reading_data_needs_no_keras():
+    code = "import sys, quietframe_train.data.digits, quietframe_train.data.pictures"
+    run_python("-c", f"{code}; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)")

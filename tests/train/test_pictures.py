@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quietframe.card import Spatial
-from quietframe.errors import SourceError, UsageError
+from quietframe.errors import SourceError
 from quietframe.tasks.fit import place
 from quietframe_train.data.pictures import PictureData, _deal, load_pictures
 from quietframe_train.recipes import RECIPES
@@ -216,18 +214,6 @@ def test_folders_that_cannot_be_split_are_errors(tmp_path):
 def test_four_pictures_are_enough(tmp_path):
     splits = load_pictures(write(tmp_path, 4), DATA)
     assert [len(getattr(splits, name)) for name in PARTS] == [2, 1, 1]
-
-
-def test_recipes_of_pictures_ask_for_a_folder():
-    with pytest.raises(UsageError, match=r"color-unet trains on pictures of yours: pass --data FOLDER$"):
-        RECIPES["color-unet"].data.load(None, RECIPES["color-unet"], seed=1)
-    with pytest.raises(UsageError, match=r"image-classifier .* --data FOLDER, with a sub-folder for each class$"):
-        RECIPES["image-classifier"].data.load(None, RECIPES["image-classifier"], seed=1)
-
-
-def test_reading_pictures_needs_no_keras():
-    code = "import sys, quietframe_train.data.pictures; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_mri_slices_split_with_no_twin_across(real_data):

@@ -85,8 +85,10 @@ def test_other_classes_are_another_training(crossed, tmp_path, picture_folder):
     for path in (folder / "dark").iterdir():
         cv2.imwrite(str(folder / "middling" / path.name), cv2.imread(str(path)) + 60)
     out = shutil.copytree(crossed.folder, tmp_path / "run")
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in out.rglob("*"))
     with pytest.raises(UsageError, match=r"holds another training \(recipe.model.options.classes: 2, now 3\)"):
         train(SMALL_CLASSIFIER, data=folder, out=out, resume=True)
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in out.rglob("*")) == before
 
 
 SMALL_COLOUR = replace(

@@ -91,9 +91,9 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(lone, mnist_npz
         np.testing.assert_array_equal(now, then)
 
 
-def test_weights_of_another_model_are_refused_before_anything_is_written(lone, mnist_npz, tmp_path, run_cli):
+def test_weights_of_another_model_are_refused_before_anything_is_written(lone, mnist_npz, tmp_path, cli):
     out = tmp_path / "run"
-    code, stdout, stderr = run_cli("train", "digit-classifier", "--data", mnist_npz, "--out", out, "--start-from", lone)
+    code, stdout, stderr = cli("train", "digit-classifier", "--data", mnist_npz, "--out", out, "--start-from", lone)
     assert code != 0 and not stdout and not out.exists()
     assert stderr.startswith(f"quietframe: error: {lone}: not weights of this recipe's model (")
     assert stderr.count("\n") == 1
