@@ -83,19 +83,21 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
     """The ranges, with steps of one 8-bit level for what a model adds to its frame at the end, if they nearly are so.
 
     The sum is rounded to whole levels. Steps of 1.1 of them before that are a second rounding, which costs 0.06 dB at
-    sigma 5; of what was to be removed at sigma 50, a bit more is clipped. Frames are in [0, 1].
+    sigma 5; of what was to be removed at sigma 50, a bit more is clipped. Frames are in [0, 1], and so are sums of them
+    on the way.
 
     ranges: by layer name, from `choose_ranges`.
     """
     found = dict(ranges)
-    for output in model.outputs:
-        last = maker(output)
-        for tensor in last.input if isinstance(last, layers.Add) else ():
-            name = maker(tensor).name
-            low, high = found.get(name, (0.0, 0.0))
-            step_255 = 255 * (high - low) / _STEPS
-            if 0.7 < step_255 < 1.4:
-                found[name] = -128 / 255, 127 / 255
+    sums = [layer for output in model.outputs if isinstance(layer := maker(output), layers.Add)]
+    for last in sums:
+        for layer in map(maker, last.input):
+            low, high = found.get(layer.name, (0.0, 0.0))
+            if isinstance(layer, layers.Add):
+                sums.append(layer)
+                found[layer.name] = 0.0, 1.0
+            elif 0.7 < 255 * (high - low) / _STEPS < 1.4:
+                found[layer.name] = -128 / 255, 127 / 255
     return found
 
 

@@ -75,16 +75,18 @@ UNET = {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (1,)}
 
 def test_every_tensor_that_a_camera_model_computes_has_a_range() -> None:
     """One that has none gets the converter's, least to greatest: of what is removed that cost 0.2 dB at sigma 5."""
-    computed = {"down0_0_bn", "gated", "gain", "gained", "up0_bn", "up0_add", "out0_0_relu"}
+    computed = {"down0_0_bn", "gain", "gained", "up0_bn", "up0_add", "out0_0_relu"}
     keras.utils.set_random_seed(0)
     built = camera_unet(**UNET)
     rng = np.random.default_rng(0)
     for layer in built.layers:
         if isinstance(layer, layers.Conv2D) and not layer.get_weights()[0].any():
             layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    scale = built.get_layer("level_scale")
+    scale.set_weights([scale.get_weights()[0], np.array([0.8], np.float32)])  # so that there is an excess
     example = [np.random.default_rng(0).random((1, 32, 32, 3)).astype(np.float32), np.full((1, 8, 8, 1), 0.1, "f")]
-    of_both = {"down1_0_relu", "conditioned", "residual", "scaled"}
-    of_level = {"level_hidden", "mean_hidden", "level", "level_gate", "level_scale"}
+    of_both = {"down1_0_relu", "conditioned", "residual_bounded", "scaled", "excess", "scaled_added"}
+    of_level = {"level_hidden", "mean_hidden", "level", "level_scale", "level_first", "level_excess"}
     assert choose_ranges(built, [example]).keys() == computed | of_both | of_level
 
 
@@ -97,13 +99,14 @@ def camera() -> keras.Model:
 def test_what_is_added_to_the_frame_has_steps_of_one_level(camera: keras.Model, span: tuple[float, float]) -> None:
     ranges = {"scaled": span, "residual": (-0.5, 0.5)}
     found = in_whole_levels(camera, ranges)
-    assert found == {"scaled": (-128 / 255, 127 / 255), "residual": (-0.5, 0.5)}
+    whole = (-128 / 255, 127 / 255)
+    assert found == {"scaled": whole, "residual": (-0.5, 0.5), "scaled_added": (0, 1)}
     assert ranges["scaled"] == span, "what was given stays as it was"
 
 
 @pytest.mark.parametrize("span", [(-0.2, 0.2), (-1.0, 1.0)])
 def test_a_range_that_is_far_from_that_stays(camera: keras.Model, span: tuple[float, float]) -> None:
-    assert in_whole_levels(camera, {"scaled": span}) == {"scaled": span}
+    assert in_whole_levels(camera, {"scaled": span}) == {"scaled": span, "scaled_added": (0, 1)}
 
 
 def test_a_model_without_such_a_sum_keeps_its_ranges() -> None:

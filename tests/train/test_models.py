@@ -54,9 +54,9 @@ def begun(model):
         ("digit-cnn", None, DIGIT, [(10,)]),
         ("color-unet", None, COLOUR, [COLOUR]),
         ("image-classifier", None, (128, 128, 3), [(10,)]),
-        ("camera-nano", 62_734, (None, None, 3), [(None, None, 3)]),
-        ("camera-small", 304_798, (None, None, 3), [(None, None, 3)]),
-        ("camera-base", 1_634_958, (None, None, 3), [(None, None, 3)]),
+        ("camera-nano", 62_717, (None, None, 3), [(None, None, 3)]),
+        ("camera-small", 304_781, (None, None, 3), [(None, None, 3)]),
+        ("camera-base", 1_634_941, (None, None, 3), [(None, None, 3)]),
     ],
 )
 def test_each_recipe_builds_the_model_that_it_is_known_for(name, parameters, taken, given):
@@ -165,32 +165,33 @@ def test_a_camera_model_heeds_its_noise_level(camera):
     assert not np.allclose(low, high)
 
 
-def test_a_map_adds_features_where_it_says_so_and_its_mean_sets_the_factors(camera):
-    level = keras.Model(camera.inputs, [camera.get_layer(name).output for name in ("level", "gated", "level_gate")])
+def test_a_map_adds_features_where_it_says_so_and_its_mean_sets_the_unit(camera):
+    level = keras.Model(camera.inputs, [camera.get_layer(name).output for name in ("level", "level_scale")])
     image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
     half, mean = np.zeros((1, 4, 4, 1), np.float32), np.full((1, 4, 4, 1), 0.1, np.float32)
     half[:, :2] = 0.2
-    (of_half, *factors), (of_mean, *expected) = level([image, half]), level([image, mean])
-    for found, other in zip(factors, expected, strict=True):
-        np.testing.assert_allclose(found, other, atol=1e-6)
+    (of_half, unit), (of_mean, expected) = level([image, half]), level([image, mean])
+    np.testing.assert_allclose(unit, expected, atol=1e-6)
     low, high = (np.asarray(level([image, np.full_like(mean, sigma)])[0]) for sigma in (0.0, 0.2))
     np.testing.assert_allclose(of_half, np.concatenate([high[:, :2], low[:, 2:]], axis=1), atol=1e-6)
     assert not np.allclose(of_half, of_mean)
+    assert unit != level([image, np.full_like(mean, 0.2)])[1]
 
 
-@pytest.mark.parametrize(("product", "factor_of"), [("gated", "down0_0_quantized"), ("scaled", "residual_quantized")])
-def test_the_level_sets_one_factor_for_what_comes_in_and_one_for_what_goes_out(camera, product, factor_of):
+@pytest.mark.parametrize("unit", [0.3, 0.5, 0.7])
+def test_what_an_8_bit_tensor_of_whole_levels_does_not_hold_is_added_apart(camera, unit):
     model = begun(camera)
-    both = keras.Model(model.inputs, [model.get_layer(product).output, model.get_layer(factor_of).output])
-    image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
-    factors = []
-    for sigma in (0.02, 0.2):
-        scaled, features = both([image, np.full((1, 4, 4, 1), sigma, np.float32)])
-        ratio = np.asarray(scaled) / np.asarray(features)
-        assert np.ptp(ratio) < 1e-3 * ratio.max()
-        assert ratio.min() > 0
-        factors.append(float(ratio.mean()))
-    assert factors[0] != pytest.approx(factors[1], rel=0.01)
+    scale = model.get_layer("level_scale")
+    scale.set_weights([np.zeros_like(scale.get_weights()[0]), np.array([unit], np.float32)])
+    names = ("residual", "residual_bounded", "scaled", "excess")
+    parts = keras.Model(model.inputs, [*(model.get_layer(name).output for name in names), *model.outputs])
+    image = 4 * np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+    free, bounded, scaled, excess, denoised = map(np.asarray, parts([image, np.full((1, 4, 4, 1), 0.1, np.float32)]))
+    assert np.abs(free).max() > 1
+    np.testing.assert_allclose(bounded, np.clip(free, -1, 1), atol=1e-6)
+    np.testing.assert_allclose(scaled, min(unit, 0.5) * bounded, atol=1e-6)
+    np.testing.assert_allclose(excess, max(unit - 0.5, 0) * bounded, atol=1e-6)
+    np.testing.assert_allclose(denoised - image, PixelShuffle(2)(scaled + excess), atol=1e-5)
 
 
 def test_the_last_features_have_steps_in_training():

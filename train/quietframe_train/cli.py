@@ -137,7 +137,7 @@ def _print_recipes(*, as_json: bool) -> None:
 
     print_table(
         ("recipe", "data", ">epochs", "summary"),
-        [(row["name"], row["data"], str(row["epochs"]), row["summary"]) for row in rows],
+        [[str(row[key]) for key in ("name", "data", "epochs", "summary")] for row in rows],
     )
 
 

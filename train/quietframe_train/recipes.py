@@ -69,11 +69,11 @@ _COLOR = Recipe(
 )
 
 
-def _camera_phases(main_epochs: int, finetune_epochs: int) -> tuple[Phase, ...]:
+def _camera_phases() -> tuple[Phase, ...]:
     """Train on patches, then fine-tune on larger ones with frozen batch norm; 1,000 steps an epoch."""
     main = Phase(
         "main",
-        epochs=main_epochs,
+        epochs=80,
         batch=16,
         loss="mae_and_means",
         steps_per_epoch=1000,
@@ -85,7 +85,7 @@ def _camera_phases(main_epochs: int, finetune_epochs: int) -> tuple[Phase, ...]:
     finetune = replace(
         main,
         name="finetune",
-        epochs=finetune_epochs,
+        epochs=50,
         batch=4,
         loss="log_mse_and_means",
         data=PhotoData(patch=128),
@@ -105,7 +105,7 @@ _CAMERA = Recipe(
     ),
     data=PhotoData(),
     noise=CameraNoise(),
-    phases=_camera_phases(80, 50),
+    phases=_camera_phases(),
     limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
@@ -316,7 +316,6 @@ _ALL: tuple[Recipe, ...] = (
             "camera_unet",
             {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
         ),
-        phases=_camera_phases(40, 25),
     ),
     _CAMERA,
     replace(

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from quietframe_train.layers import PixelShuffle, PixelUnshuffle, SplitLuma
+from quietframe_train.layers import FakeQuantization, PixelShuffle, PixelUnshuffle, SplitLuma
 from quietframe_train.models.unet import conv, fake_quantized, unet
 
 _FIRST = 6.0  # the first features reach about so far, in deviations
-_RESIDUAL = 4.0  # and the residual, in the unit that the noise level makes of it
+_MAX_SCALE = 0.5  # of a residual within ±1: 127 of 255 levels, as far as an int8 tensor of whole levels reaches
 
 
 def camera_unet(
@@ -24,10 +24,13 @@ def camera_unet(
     from the identity, and its result is added to the frame.
 
     The noise level is a map at the size of the second level. It passes two 1×1 convolutions and is added to that
-    level's first features: the same as an input plane, at a quarter of its size. Its mean passes three others and sets
-    one factor for the first features and one for the residual. So the network works in units of the noise, and 8 bits
-    are as fine beside faint noise as beside strong noise. One number each: a factor for each pixel would cost 5 % of
-    the time, and integer kernels multiply faster by one than by one for each channel.
+    level's first features: the same as an input plane, at a quarter of its size. Its mean passes two others and sets
+    the unit of the residual, which the last convolution gives within ±1. So 8 bits are as fine beside faint noise as
+    beside strong noise. One number: a factor for each pixel would cost 5 % of the time.
+
+    Noise of sigma 50 is often stronger than the 127 levels either way that an int8 tensor in steps of one level holds.
+    So the unit is split: its first part keeps the residual within that, and what exceeds it, which is nothing under
+    fainter noise, is added afterwards.
 
     Args:
         widths: channels of each level, from the first (half size) down; at least two.
@@ -44,15 +47,17 @@ def camera_unet(
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((None, None, 1), name="sigma")
     level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(_hidden(sigma, "level_hidden"))
-    gate, scale = _factors(layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name="level_mean")(sigma))
+    scales = _residual_scales(layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name="level_mean")(sigma))
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
     x = fake_quantized(conv(frame, widths[0], "down0_0", activate=False, constraint=SplitLuma()), _FIRST, "down0_0")
-    x = fake_quantized(layers.Multiply(name="gated")([x, gate]), _FIRST, "gated")
     x = unet(x, widths, encoder_convs, decoder_convs, fake_quantize=True, level=level, gains=True)
     x = layers.Conv2D(12, last_kernel, padding="same", kernel_initializer="zeros", name="residual")(x)
-    x = layers.Multiply(name="scaled")([fake_quantized(x, _RESIDUAL, "residual"), scale])
-    x = layers.Add(dtype="float32", name="denoised_planes")([x, frame])  # a frame in bfloat16 is rounded to 8 bits
-    x = PixelShuffle(2, dtype="float32", name="denoised")(x)
+    x = FakeQuantization(1.0, name="residual_quantized")(layers.Activation("hard_tanh", name="residual_bounded")(x))
+    planes = frame
+    for name, scale in zip(("scaled", "excess"), scales, strict=True):
+        part = layers.Multiply(name=name)([x, scale])
+        planes = layers.Add(dtype="float32", name=f"{name}_added")([part, planes])  # bfloat16 would round the frame
+    x = PixelShuffle(2, dtype="float32", name="denoised")(planes)
     return keras.Model([image, sigma], x, name="camera_unet")
 
 
@@ -79,12 +84,11 @@ def _hidden(sigma: Any, name: str) -> Any:
     return layers.Conv2D(16, 1, activation="relu6", kernel_initializer=steep, bias_initializer=later, name=name)(sigma)
 
 
-def _factors(sigma: Any) -> tuple[Any, Any]:
-    """Turn one noise level into a factor for the first features and one for the residual."""
-    hidden = _hidden(sigma, "mean_hidden")
-    gate = layers.Conv2D(1, 1, activation="relu6", bias_initializer="ones", name="level_gate")(hidden)
-    weak, faint = keras.initializers.RandomUniform(0.0, 1 / 8), keras.initializers.Constant(0.01)
-    scale = layers.Conv2D(
-        1, 1, activation="relu6", kernel_initializer=weak, bias_initializer=faint, name="level_scale"
-    )(hidden)
-    return gate, scale
+def _residual_scales(sigma: Any) -> tuple[Any, Any]:
+    """Turn one noise level into the unit of the residual: its part up to `_MAX_SCALE`, and what exceeds that."""
+    weak, faint = keras.initializers.RandomUniform(0.0, 1 / 2), keras.initializers.Constant(0.04)
+    scale = layers.Conv2D(1, 1, kernel_initializer=weak, bias_initializer=faint, name="level_scale")(
+        _hidden(sigma, "mean_hidden")
+    )
+    excess = layers.Rescaling(1.0, -_MAX_SCALE, name="level_beyond")(scale)
+    return layers.ReLU(_MAX_SCALE, name="level_first")(scale), layers.ReLU(name="level_excess")(excess)
