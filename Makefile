@@ -12,8 +12,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 UV := $(shell command -v uv 2>/dev/null)
 LOCK := requirements-dev.lock
 BIN := .venv/bin
-# A file to a core, but for what measures time and memory.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
+# A file to a core, those of long tests first, but for what measures time and memory.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+ROOMS := $(addprefix tests/,train export benchmarks runtime) $(wildcard tests/test_*.py)
 MEASURING := tests/runtime/test_limits.py tests/runtime/test_light.py tests/benchmarks/test_trust.py
 # What shows that the base dependencies are enough: every import, the command line, the built-in models.
 SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)
@@ -43,8 +44,7 @@ demo: .venv/.base  ## Install the base package into .venv and run `quietframe de
 install: .venv/.dev  ## Install everything for development into .venv, in the versions of requirements-dev.lock
 
 test: install test-wheel  ## Run the tests: a few of the base wheel in a clean environment, then all in .venv
-	$(BIN)/python -m pytest $(PARALLEL) tests/train tests/export
-	$(BIN)/python -m pytest $(PARALLEL) $(foreach path,tests/train tests/export $(MEASURING),--ignore $(path))
+	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %) $(ROOMS)
 	$(BIN)/python -m pytest $(MEASURING)
 
 test-wheel: .venv/.dev  ## Build the wheel and run a few tests on it, with its base dependencies alone
@@ -56,9 +56,7 @@ test-wheel: .venv/.dev  ## Build the wheel and run a few tests on it, with its b
 
 # Without what measures time: it would measure the tracer.
 coverage: install  ## Run the tests that measure no time, and hold the coverage to the floor of pyproject.toml
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term --cov-report=xml $(MEASURING:%=--ignore %)
-
-check: .venv/.dev  ## Lint, check the format, the types and who imports whom
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term --cov-report=xmlX: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
