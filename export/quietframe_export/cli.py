@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--max-psnr-drop",
     type=float,
     metavar="DB",
-    help="The gate of denoisers, at each noise level.  [default: 0.12 for camera models (at sigma 5: 0.35), else 0.3]",
+    help="The gate of denoisers, at each noise level.  [default: 0.12 for camera models, else 0.3]",
 )
 @click.option("--max-accuracy-drop", default=0.5, show_default=True, metavar="POINTS", help="The gate of classifiers.")
 @click.option(

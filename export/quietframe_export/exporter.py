@@ -11,7 +11,7 @@ from pathlib import Path
 from quietframe.card import Metric, ModelCard
 from quietframe.errors import ModelLoadError, OutputError, UsageError
 from quietframe.images import write_whole
-from quietframe_export.camera_checks import FAINT_GROUP, Check, check_camera, is_camera
+from quietframe_export.camera_checks import Check, check_camera, is_camera
 from quietframe_export.formats import ALL_BITS, TARGETS, Target
 from quietframe_export.graph import OUTLIER_RATIO, Operation, TensorRange, tensor_ranges
 from quietframe_export.refusal import RefusedTargetError
@@ -26,8 +26,6 @@ MIN_BITS = 8
 MAX_PSNR_DROP_DB = 0.3
 MAX_PSNR_DROP_CAMERA_DB = 0.12
 """The gates of denoisers, unless stated otherwise."""
-MAX_PSNR_DROP_FAINT_DB = 0.35
-"""Of camera models at sigma 5: 256 steps over all that is removed at sigma 75 are a noise of 0.4 levels."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,6 @@ class Gate:
     """The conditions for keeping a file: its maximum drop, and whether the checks are enforced."""
 
     psnr_drop_db: float
-    psnr_drop_faint_db: float
     accuracy_drop_percent: float
     checks: bool
 
@@ -132,8 +129,8 @@ def export_model(
         subject: the model and its data.
         targets: what to make.
         out: folder for the files, `NAME.PRECISION.SUFFIX` each, and `export.json`; made if missing.
-        max_psnr_drop_db: the gate of denoisers, in dB, at each noise level; None: 0.12 for camera models, 0.35 of
-            those at sigma 5, 0.3 else.
+        max_psnr_drop_db: the gate of denoisers, in dB, at each noise level; None: 0.12 for camera models, 0.3
+            else.
         max_accuracy_drop_percent: the gate of classifiers, in percentage points.
         hold_to_checks: whether camera models also have to pass `camera_checks`; they are measured in any case.
         weight_bits: significant bits, 8 to 24, that the weights of `onnx-fp32` keep: see `shorten_weights`.
@@ -157,12 +154,9 @@ def export_model(
     reference = answer(subject.engine, subject.card, subject.held_out)
     camera = is_camera(subject.card)
     keras_checks = check_camera(subject.engine, subject.card, subject.held_out) if camera else ()
-    faint_db = MAX_PSNR_DROP_FAINT_DB if camera else MAX_PSNR_DROP_DB
-    if max_psnr_drop_db is not None:
-        faint_db = max_psnr_drop_db
-    else:
+    if max_psnr_drop_db is None:
         max_psnr_drop_db = MAX_PSNR_DROP_CAMERA_DB if camera else MAX_PSNR_DROP_DB
-    gate = Gate(max_psnr_drop_db, faint_db, max_accuracy_drop_percent, hold_to_checks)
+    gate = Gate(max_psnr_drop_db, max_accuracy_drop_percent, hold_to_checks)
     files = []
     for target in targets:
         progress(target.name)
@@ -248,11 +242,9 @@ def _failure(
     if target.all_integer and float_operations:
         return f"holds {float_operations} float operations; not kept"
     for found in comparisons:
-        denoised = found.unit == "psnr_db"
-        usual, unit = (gate.psnr_drop_db, "dB") if denoised else (gate.accuracy_drop_percent, "points")
+        limit, unit = (gate.psnr_drop_db, "dB") if found.unit == "psnr_db" else (gate.accuracy_drop_percent, "points")
         drops = {name: of["keras"] - of["file"] for name, of in found.groups.items()} or {"": found.drop}
         for group, drop in drops.items():
-            limit = gate.psnr_drop_faint_db if denoised and group == FAINT_GROUP else usual
             if not drop <= limit:  # so that a NaN fails
                 where = f" at {group}" if group else ""
                 return f"drops {drop:.2f} {unit}{where}, more than the {limit:g} allowed; not kept"
