@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import quietframe as qf
 from quietframe.card import Spatial
-from quietframe.cli import main
 from quietframe_export.subject import Subject
 
-
-def run(*args: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(arg) for arg in args])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
+Cli = Callable[..., Any]
 
 
-def test_a_run_folder(camera_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert (
-        run(
-            "export", camera_run, "--to", "tflite-int8,tflite-int16x8", "--no-checks", "-o", tmp_path / "new" / "folder"
-        )
-        == 0
-    )
-    printed = capfd.readouterr()
-    assert "tflite-int8" in printed.out and "passed" in printed.out and "refused" in printed.out
-    assert "calibrated with 128 frames from training photographs" in printed.err
-    assert "oneDNN" not in printed.err and "Traceback" not in printed.err
-    assert (tmp_path / "new" / "folder" / "camera-nano.int8.tflite").is_file()
+def test_a_run_folder(camera_run: Path, tmp_path: Path, cli: Cli) -> None:
+    out = tmp_path / "new" / "folder"
+    done = cli("export", camera_run, "--to", "tflite-int8,tflite-int16x8", "--no-checks", "-o", out)
+    assert done.code == 0
+    assert "tflite-int8" in done.out and "passed" in done.out and "refused" in done.out
+    assert "calibrated with 128 frames from training photographs" in done.err
+    assert "oneDNN" not in done.err and "Traceback" not in done.err
+    assert (out / "camera-nano.int8.tflite").is_file()
 
 
-def test_json(camera_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("export", camera_run, "--to", "tflite-fp32", "--no-checks", "-o", tmp_path, "--json") == 0
-    report = json.loads(capfd.readouterr().out)
+def test_json(camera_run: Path, tmp_path: Path, cli: Cli) -> None:
+    report = json.loads(cli("export", camera_run, "--to", "tflite-fp32", "--no-checks", "-o", tmp_path, "--json").out)
     assert report["files"][0]["comparisons"][0]["unit"] == "psnr_db"
 
 
 def test_a_model_that_int8_ruins_is_exit_1(
-    collapsing_keras: tuple[Path, Path], photo_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    collapsing_keras: tuple[Path, Path], photo_folder: Path, tmp_path: Path, cli: Cli
 ) -> None:
     model, card = collapsing_keras
     arguments = ("export", model, "--card", card, "--calibrate", photo_folder, "-o", tmp_path)
-    assert run(*arguments, "--to", "tflite-int8,tflite-fp32") == 1
-    assert "failed: drops" in " ".join(capfd.readouterr().out.split())
+    done = cli(*arguments, "--to", "tflite-int8,tflite-fp32")
+    assert done.code == 1
+    assert "failed: drops" in " ".join(done.out.split())
     assert {path.name for path in tmp_path.iterdir()} == {"filter.fp32.tflite", "export.json"}
 
 
-def test_a_keras_file_of_ones_own(
-    camera: Subject, photo_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_keras_file_of_ones_own(camera: Subject, photo_folder: Path, tmp_path: Path, cli: Cli) -> None:
     import keras
 
     image = keras.Input((None, None, 3), name="picture")
@@ -63,13 +53,13 @@ def test_a_keras_file_of_ones_own(
     card = replace(camera.card, name="mine", inputs=(spec,), conditioning="none", recipe="my own")
     (tmp_path / "card.json").write_text(card.to_json())
     arguments = ("export", tmp_path / "mine.keras", "--to", "tflite-int8,onnx-fp32", "-o", tmp_path / "out")
-    assert run(*arguments) == 2
-    assert "needs --card FILE and --calibrate FOLDER" in capfd.readouterr().err
-    assert run(*arguments, "--card", tmp_path / "card.json", "--calibrate", photo_folder) == 0
+    refused = cli(*arguments)
+    assert refused.code == 2 and "needs --card FILE and --calibrate FOLDER" in refused.err
+    assert cli(*arguments, "--card", tmp_path / "card.json", "--calibrate", photo_folder).code == 0
     assert qf.Denoiser(tmp_path / "out" / "mine.int8.tflite").card.name == "mine"
 
 
-def test_a_gray_model_of_ones_own(camera: Subject, photo_folder: Path, tmp_path: Path) -> None:
+def test_a_gray_model_of_ones_own(camera: Subject, photo_folder: Path, tmp_path: Path, cli: Cli) -> None:
     """Colour pictures calibrate it channel by channel, as it will denoise them; its pieces are 64×64."""
     import keras
 
@@ -87,7 +77,7 @@ def test_a_gray_model_of_ones_own(camera: Subject, photo_folder: Path, tmp_path:
     )
     (tmp_path / "card.json").write_text(card.to_json())
     arguments = ("export", tmp_path / "gray.keras", "--card", tmp_path / "card.json", "--calibrate", photo_folder)
-    assert run(*arguments, "--to", "tflite-int8,onnx-int8", "-o", tmp_path / "out") == 0
+    assert cli(*arguments, "--to", "tflite-int8,onnx-int8", "-o", tmp_path / "out").code == 0
 
 
 @pytest.mark.parametrize(
@@ -105,19 +95,14 @@ def test_a_gray_model_of_ones_own(camera: Subject, photo_folder: Path, tmp_path:
     ],
 )
 def test_bad_input_is_one_line(
-    arguments: list[str],
-    message: str,
-    camera: Subject,
-    camera_run: Path,
-    photo_folder: Path,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, camera: Subject, camera_run: Path, photo_folder: Path, tmp_path: Path, cli: Cli
 ) -> None:
     (tmp_path / "bad.keras").write_text("this is not a model")
     (tmp_path / "card.json").write_text(camera.card.to_json())
     names = {"tmp": tmp_path, "run": camera_run, "photos": photo_folder}
-    assert run("export", *(argument.format(**names) for argument in arguments)) == 2
-    lines = capfd.readouterr().err.strip().splitlines()
+    done = cli("export", *(argument.format(**names) for argument in arguments))
+    assert done.code == 2
+    lines = done.err.strip().splitlines()
     assert message in lines[-1]
     assert lines[-1].startswith("quietframe: error:")
     assert not [line for line in lines if "Traceback" in line]

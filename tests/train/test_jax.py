@@ -33,7 +33,10 @@ class Interrupt(keras.callbacks.Callback):
         if epoch == 1:
             raise KeyboardInterrupt
 
-camera = RECIPES["camera-nano"].with_phases(steps_per_epoch=2, batch=2)
+camera = replace(
+    RECIPES["camera-nano"].with_phases(steps_per_epoch=2, batch=2),
+    model=ModelConfig("camera_unet", {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (0,)}),
+)
 train(camera, data=photos, out=f"{out}/camera", epochs=1, seed=1)
 colour = replace(
     RECIPES["color-unet"],
