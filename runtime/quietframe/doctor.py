@@ -22,11 +22,17 @@ from quietframe.errors import QuietFrameError
 
 Status = Literal["ok", "note", "wrong"]
 
-BASE_PACKAGES = {"numpy": "numpy", "cv2": "opencv-python-headless", "ai_edge_litert": "ai-edge-litert"}
-"""Modules that no picture can be denoised without, and the packages that bring them."""
+BASE_PACKAGES = {
+    "numpy": "numpy",
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "ai_edge_litert": "ai-edge-litert",
+}
+"""Modules that no image can be denoised without, and the packages that bring them."""
 
 EXTRAS = {
     "onnx": ("onnxruntime",),
+    "heif": ("pillow_heif",),
     "serve": ("starlette", "uvicorn", "websockets"),
     "train": ("tensorflow", "keras", "matplotlib"),
     "export": ("onnx", "tf2onnx"),

@@ -5,7 +5,7 @@
     QuietFrameError            one line for the user: what is wrong and how to mend it
     ├── FrameError             an array that is not a frame (also a ValueError)
     ├── ModelLoadError         a model file or card that cannot be used
-    ├── SourceError            a picture, video, camera or stream that cannot be read
+    ├── SourceError            an image, video, camera or stream that cannot be read
     ├── OutputError            a result that cannot be written
     ├── UsageError             options or values that do not fit together (also a ValueError)
     └── MissingExtraError      an optional package that is not installed (also an ImportError)
@@ -29,7 +29,7 @@ class ModelLoadError(QuietFrameError):
 
 
 class SourceError(QuietFrameError):
-    """A picture, folder, video, camera or stream cannot be read."""
+    """An image, folder, video, camera or stream cannot be read."""
 
 
 class OutputError(QuietFrameError):

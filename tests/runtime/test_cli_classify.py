@@ -142,8 +142,8 @@ def test_bad_input_is_one_line(tmp_path: Path, cli: Cli, classifier_file: Path, 
     (tmp_path / "none").mkdir()
     for args, says in [
         ((tmp_path / "missing.png", "-m", classifier_file), "no such file"),
-        ((tmp_path / "none", "-m", classifier_file), "no pictures there"),
-        ((tmp_path / "text.png", "-m", classifier_file), "not a picture"),
+        ((tmp_path / "none", "-m", classifier_file), "no images there"),
+        ((tmp_path / "text.png", "-m", classifier_file), "not an image"),
         ((picture, "-m", tmp_path / "text.tflite"), "not a LiteRT model"),
         ((picture, "-m", "digit-clasifier"), "did you mean 'digit"),
         ((picture, "-m", denoiser_file), "this model does denoise, not classify: see quietframe models"),

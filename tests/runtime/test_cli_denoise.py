@@ -28,7 +28,7 @@ SCENE = "test:?size=64x48&fps=12.5&frames=20&sigma=20"
 
 
 def picture(path: Path) -> Path:
-    """Write a picture of smooth levels from 60 to 180."""
+    """Write an image of smooth levels from 60 to 180."""
     return write_image(path, np.linspace(60, 180, 48 * 64 * 3).reshape(48, 64, 3).astype(np.uint8))
 
 
@@ -141,7 +141,7 @@ def test_a_model_of_one_size_says_once_that_detail_is_lost(
     result = cli("denoise", tmp_path / "my shots", "-m", model)
     warning, summary = result.error_lines
     assert result.code == 0 and "3 frames" in summary
-    assert f"warning: tiny-denoise works at 24x16: a picture of {shape[1]}x{shape[0]} comes back" in warning
+    assert f"warning: tiny-denoise works at 24x16: an image of {shape[1]}x{shape[0]} comes back" in warning
     for index in range(3):
         clean = read_image(tmp_path / f"my shots-denoised/{index}.png").pixels
         assert clean.shape == shape and (clean == 95).all()
@@ -183,7 +183,7 @@ def check_refused(result: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("source", "options", "says"),
     [
-        ("text.png", [], "text.png: not a picture"),
+        ("text.png", [], "text.png: not an image"),
         ("missing.png", [], "no such file"),
         ("7431", [], "no such camera"),
         ("ftp://me:secret@10.0.0.9/x", [], "expected http://"),
@@ -202,7 +202,7 @@ def check_refused(result: Any, says: str) -> None:
         ("photo.png", ["--frames", "0"], "--frames"),
         ("photo.png", ["--show"], "--show"),
         ("photo.png", ["--colour", "red"], "--colour"),
-        ("photo.png", ["-o", "x.mp4"], "a picture needs a file name"),
+        ("photo.png", ["-o", "x.mp4"], "an image needs a file name"),
         ("photo.png", ["-o", "photo.png", "--overwrite"], "is the source itself"),
         ("photo.png", ["-o", "text.png"], "--overwrite"),
     ],
@@ -305,12 +305,12 @@ def test_ctrl_c_finishes_the_video_of_a_source_without_end(tmp_path: Path, denoi
 
 
 def test_libraries_do_not_print_beside_our_line(tmp_path: Path, denoiser_file: Path) -> None:
-    path = picture(tmp_path / "cut.png")
+    path = picture(tmp_path / "cut.tif")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     args = command("denoise", path, "-m", denoiser_file)
     quiet = subprocess.run(args, capture_output=True, text=True, check=False, timeout=60)
     assert quiet.returncode == 2 and len(quiet.stderr.splitlines()) == 1
-    # Who asks OpenCV to speak hears libpng as well: there is something to keep quiet.
+    # Who asks OpenCV to speak hears libtiff as well: there is something to keep quiet.
     env = os.environ | {"OPENCV_LOG_LEVEL": "DEBUG"}
     loud = subprocess.run(args, capture_output=True, text=True, check=False, timeout=60, env=env)
     assert loud.returncode == 2 and len(loud.stderr.splitlines()) > 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -9,17 +10,39 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import quietframe as qf
 from quietframe.errors import FrameError, OutputError, SourceError
-from quietframe.images import IMAGE_SUFFIXES, write_whole
+from quietframe.images import IMAGE_SUFFIXES, WRITERS, write_whole
 from support.images import random_frame
 
 LOSSLESS = [".png", ".bmp", ".tif", ".tiff", ".webp"]
 ALPHA = [".png", ".tif", ".tiff", ".webp"]
+
+
+PILLOW_FORMATS = {
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".gif": "GIF",
+    ".j2k": "JPEG2000",
+    ".jp2": "JPEG2000",
+    ".pgm": "PPM",
+}
+
+
+def saved(pixels: np.ndarray, pillow_format: str, **options: Any) -> bytes:
+    """A file that Pillow writes of RGB or gray pixels."""
+    if pillow_format == "HEIF":
+        heif = pytest.importorskip("pillow_heif", reason="the extra heif is not installed")
+        heif.register_heif_opener()
+    file = BytesIO()
+    PIL.Image.fromarray(np.ascontiguousarray(pixels)).save(file, pillow_format, **options)
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -33,6 +56,9 @@ def save(tmp_path: Path) -> Callable[[str, bytes], Path]:
 
 
 def encoded(suffix: str, pixels: np.ndarray) -> bytes:
+    """A file of that kind. BGR or gray, of 8 bits, or what OpenCV can encode."""
+    if suffix in PILLOW_FORMATS:
+        return saved(pixels[:, :, ::-1], PILLOW_FORMATS[suffix])
     done, data = cv2.imencode(suffix, pixels, [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else [])
     assert done
     return data.tobytes()
@@ -102,7 +128,7 @@ def test_colour_comes_back_as_it_was(tmp_path: Path, suffix: str, shape: tuple[i
     assert image.alpha is None
 
 
-@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(WRITERS))
 def test_gray_stays_gray(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"picture{suffix}"
     pixels = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (32, 1))
@@ -219,35 +245,22 @@ def test_pictures_are_turned_upright(save: Callable[..., Path], kind: str, orien
     assert image.alpha is None or image.alpha.shape == upright.shape[:2]
 
 
-def test_cmyk_is_refused(save: Callable[..., Path]) -> None:
-    jpeg = bytearray(encoded(".jpg", random_frame(16, 16, 3)))
-    jpeg[jpeg.index(b"\xff\xc0") + 9] = 4  # components
-    files = {"cmyk.jpg": bytes(jpeg), "cmyk.tif": tiff([(random_frame(8, 8, 4), {262: 5})])}
-    for name, content in files.items():
-        with pytest.raises(SourceError, match="CMYK pictures are not supported: convert it to RGB"):
-            qf.read_image(save(name, content))
-
-
-def test_cmyk_jpeg_written_by_pillow(save: Callable[..., Path]) -> None:
-    pillow = pytest.importorskip("PIL.Image", reason="writes a real CMYK JPEG")
-    for options in ({}, {"progressive": True}):
-        data = BytesIO()
-        pillow.fromarray(random_frame(16, 16, 3)).convert("CMYK").save(data, "JPEG", **options)
-        with pytest.raises(SourceError, match="CMYK"):
-            qf.read_image(save("cmyk.jpg", data.getvalue()))
+def test_cmyk_without_a_profile_is_refused(save: Callable[..., Path]) -> None:
+    inks = PIL.Image.fromarray(random_frame(16, 16, 3)).convert("CMYK")
+    for name, options in (("a.jpg", {}), ("a.jpg", {"progressive": True}), ("a.tif", {})):
+        file = BytesIO()
+        inks.save(file, "TIFF" if name == "a.tif" else "JPEG", **options)
+        with pytest.raises(SourceError, match=f"{name}: CMYK without a colour profile: convert it to RGB"):
+            qf.read_image(save(name, file.getvalue()))
 
 
 def test_animations_and_pages_are_refused(save: Callable[..., Path]) -> None:
-    pixels = random_frame(8, 8, 3)
-    data = encoded(".png", pixels)
-    files = {
-        "a.png": data[:33] + chunk(b"acTL", struct.pack(">II", 2, 0)) + data[33:],
-        "a.webp": webp(pixels, (b"ANIM", bytes(6)), flags=2),
-        "a.tif": tiff([(pixels, {}), (pixels, {})]),
-    }
-    for name, content in files.items():
-        with pytest.raises(SourceError, match=f"{name}: holds several pictures"):
-            qf.read_image(save(name, content))
+    pages = [PIL.Image.fromarray(random_frame(16, 16, 3, seed=seed)) for seed in range(3)]
+    for suffix in (".png", ".webp", ".tif", ".gif", ".avif"):
+        file = BytesIO()
+        pages[0].save(file, PIL.Image.registered_extensions()[suffix], save_all=True, append_images=pages[1:])
+        with pytest.raises(SourceError, match=f"a{suffix}: holds several images: save them one by one"):
+            qf.read_image(save(f"a{suffix}", file.getvalue()))
 
 
 def test_a_thumbnail_is_no_second_random_frame(save: Callable[..., Path]) -> None:
@@ -271,24 +284,24 @@ def test_unusual_names(tmp_path: Path, name: str) -> None:
     ("content", "says"),
     [
         (b"", "the file is empty"),
-        (b"\0", "not a picture, or a damaged one"),
-        (b"This is text.\n" * 100, "not a picture, or a damaged one"),
-        (b"%PDF-1.7\n", "not a picture, or a damaged one"),
-        (b"\xff\xd8", "not a picture"),
-        (b"\xff\xd8\xff\xc0", "not a picture"),
-        (b"\x89PNG\r\n\x1a\n", "not a picture"),
-        (b"II*\0\x08\0\0\0\x01\0", "not a picture"),
-        (b"II*\0\x08\0\0\0\0\0\x08\0\0\0", "not a picture"),  # its directory follows itself
-        (b"RIFF\xff\xff\xff\xffWEBP", "not a picture"),
-        (b"RIFF\x10\0\0\0WEBPVP8X\xff\xff\xff\xff", "not a picture"),
-        (b"BM" + bytes(60), "not a picture"),
+        (b"\0", "not an image, or a damaged one"),
+        (b"This is text.\n" * 100, "not an image, or a damaged one"),
+        (b"%PDF-1.7\n", "not an image, or a damaged one"),
+        (b"\xff\xd8", "(not an image|a damaged image)"),
+        (b"\xff\xd8\xff\xc0", "(not an image|a damaged image)"),
+        (b"\x89PNG\r\n\x1a\n", "(not an image|a damaged image)"),
+        (b"II*\0\x08\0\0\0\x01\0", "(not an image|a damaged image)"),
+        (b"II*\0\x08\0\0\0\0\0\x08\0\0\0", "(not an image|a damaged image)"),  # its directory follows itself
+        (b"RIFF\xff\xff\xff\xffWEBP", "(not an image|a damaged image)"),
+        (b"RIFF\x10\0\0\0WEBPVP8X\xff\xff\xff\xff", "(not an image|a damaged image)"),
+        (b"BM" + bytes(60), "(not an image|a damaged image)"),
     ],
 )
 def test_what_is_no_picture_is_one_line(save: Callable[..., Path], content: bytes, says: str) -> None:
     path = save("broken.png", content)
     with pytest.raises(SourceError) as caught:
         qf.read_image(path)
-    assert str(caught.value).startswith(f"{path}: {says}")
+    assert re.match(f"{re.escape(str(path))}: {says}", str(caught.value))
     assert "\n" not in str(caught.value)
 
 
@@ -303,7 +316,7 @@ def test_missing_files_folders_and_no_paths(tmp_path: Path) -> None:
 def test_truncated_files_are_refused(save: Callable[..., Path], suffix: str, share: float) -> None:
     """None is read in part: half a picture must not pass for a whole one."""
     data = encoded(suffix, cv2.GaussianBlur(random_frame(120, 160, 3), (0, 0), 3))
-    with pytest.raises(SourceError, match="not a picture"):
+    with pytest.raises(SourceError, match=r"not an image|a damaged image"):
         qf.read_image(save(f"cut{suffix}", data[: int(len(data) * share)]))
 
 
@@ -340,14 +353,14 @@ def encoded_once() -> dict[str, bytes]:
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".bmp"])
 def test_alpha_is_not_dropped_silently(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"picture{suffix}"
-    with pytest.raises(OutputError, match=r"cannot hold the picture's transparency: write \.png or \.webp"):
+    with pytest.raises(OutputError, match=r"cannot hold the image's transparency: write \.png or \.webp"):
         qf.write_image(path, qf.Image(random_frame(4, 4, 3), random_frame(4, 4)))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["picture.gif", "picture.txt", "picture", "picture.", ".png"])
 def test_unknown_formats(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match=r"unknown picture format .*use one of \.bmp"):
+    with pytest.raises(OutputError, match=r"unknown image format .*use one of \.bmp"):
         qf.write_image(tmp_path / name, qf.Image(random_frame(4, 4, 3)))
 
 
@@ -372,7 +385,7 @@ def test_a_picture_too_large_for_its_format(tmp_path: Path) -> None:
     wide = np.zeros((1, 20_000, 3), np.uint8)
     qf.write_image(tmp_path / "wide.png", qf.Image(wide))
     assert qf.read_image(tmp_path / "wide.png").pixels.shape == wide.shape
-    with pytest.raises(OutputError, match=r"wide\.webp: OpenCV cannot write this picture"):  # its limit is 16383
+    with pytest.raises(OutputError, match=r"wide\.webp: Pillow cannot write this image"):  # its limit is 16383
         qf.write_image(tmp_path / "wide.webp", qf.Image(wide))
 
 

@@ -12,7 +12,7 @@ import quietframe
 from support.process import run_python
 
 FRAMEWORKS = {"tensorflow", "keras", "jax", "torch"}
-HEAVY = {"numpy", "cv2", "ai_edge_litert", "onnxruntime", "rich"}
+HEAVY = {"numpy", "cv2", "PIL", "ai_edge_litert", "onnxruntime", "rich"}
 
 RUN_A_MODEL = """
 import numpy as np
@@ -57,6 +57,17 @@ def test_help_imports_nothing_heavy() -> None:
     modules = modules_after("from quietframe.cli import main; main(['--help'])")
     assert {"click", "quietframe"} <= modules
     assert not modules & (HEAVY | FRAMEWORKS)
+
+
+def test_a_video_imports_no_pillow(tmp_path: Path, denoiser_file: Path) -> None:
+    code = """
+import sys
+from quietframe.cli import main
+main(["denoise", {source!r}, "-o", {out!r}, "-m", {model!r}])
+"""
+    clip, model = str(tmp_path / "a.mp4"), str(denoiser_file)
+    assert "PIL" not in modules_after(code.format(source="test:?size=64x48&frames=3", out=clip, model=model))
+    assert "PIL" not in modules_after(code.format(source=clip, out=str(tmp_path / "b.mp4"), model=model))
 
 
 def test_the_public_names_are_these() -> None:

@@ -21,7 +21,7 @@ SCENE = "test:?size=64x48&fps=12.5&frames=20&sigma=0"
 
 
 def picture(path: Path, shape: tuple[int, ...] = (6, 8, 3)) -> Path:
-    """Write a picture of random pixels."""
+    """Write an image of random pixels."""
     return write_image(path, random_frame(*shape, seed=len(str(path))))
 
 
@@ -119,7 +119,7 @@ def test_results_of_a_folder_do_not_go_into_it(tmp_path: Path, out: str) -> None
     [
         *(("in/a.png", name, "needs a file name") for name in ("b", "b.xyz", "b.mp4")),
         ("in/a.png", "file/b.png", "is a file"),
-        *(("in", name, "several pictures need a folder") for name in ("b.png", "b.mp4")),
+        *(("in", name, "several images need a folder") for name in ("b.png", "b.mp4")),
         ("in", "file", "is a file, expected a folder"),
     ],
 )

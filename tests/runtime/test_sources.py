@@ -70,7 +70,7 @@ def test_a_picture_is_known_by_its_content(tmp_path: Path, suffix: str) -> None:
 def test_a_folder_gives_all_pictures_below_it_sorted(tmp_path: Path) -> None:
     for index, name in enumerate(["b.png", "a/z.JPG", "a/deep/er/x.bmp", "c.webp"]):
         write_image(tmp_path / "shots" / name, index)
-    (tmp_path / "shots/notes.txt").write_text("not a picture")
+    (tmp_path / "shots/notes.txt").write_text("not an image")
     write_image(tmp_path / "shots/.hidden.png")
     write_image(tmp_path / "shots/.cache/x.png")
     with open_source(tmp_path / "shots") as source:
@@ -136,7 +136,7 @@ def test_a_video_that_is_cut_short_gives_what_is_there_and_says_so(tmp_path: Pat
 def test_a_video_cut_before_its_index_is_refused(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", fourcc="mp4v")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(SourceError, match=r"a\.mp4: not a picture or video"):
+    with pytest.raises(SourceError, match=r"a\.mp4: not an image or video"):
         open_source(path)
 
 
@@ -149,9 +149,9 @@ def test_a_video_cut_before_its_index_is_refused(tmp_path: Path) -> None:
         ("a.txt", "grüße\n".encode() * 2000, "a text file"),
         # FFmpeg would follow a playlist to the network
         ("a.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n", "a text file"),
-        ("a.mkv", bytes(range(256)) * 40, "not a picture or video"),
-        ("a.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(3000), "not a picture or video"),
-        ("a.png", b"hello there\n" * 500, "not a picture"),
+        ("a.mkv", bytes(range(256)) * 40, "not an image or video"),
+        ("a.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(3000), "not an image or video"),
+        ("a.png", b"hello there\n" * 500, "not an image"),
     ],
 )
 def test_files_that_are_something_else_are_refused(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -221,14 +221,14 @@ def test_the_scene_refuses_settings_it_does_not_know(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", ["nothing.png", "no/such/folder/", "", "front door", "x" * 5000, "a\0b"])
 def test_a_name_that_fits_nothing_says_what_would(spec: str) -> None:
-    with pytest.raises(SourceError, match=r"expected a picture|cannot be read"):
+    with pytest.raises(SourceError, match=r"expected an image|cannot be read"):
         open_source(spec)
 
 
 def test_an_empty_folder_and_an_empty_glob_say_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     for spec in (str(tmp_path), f"{tmp_path}/*.png", f"{tmp_path}/*"):
-        with pytest.raises(SourceError, match=r"no pictures there \(\.bmp"):
+        with pytest.raises(SourceError, match=r"no images there \(\.avif"):
             open_source(spec)
 
 

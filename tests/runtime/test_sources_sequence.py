@@ -49,5 +49,5 @@ def test_the_frame_rate_comes_first(shots, spec):
 
 
 def test_pictures_that_are_not_there(tmp_path):
-    with pytest.raises(SourceError, match=r"no such folder or pictures: expected sequence:25:shots/\*\.png"):
+    with pytest.raises(SourceError, match=r"no such folder or images: expected sequence:25:shots/\*\.png"):
         open_source(f"sequence:25:{tmp_path}/nowhere")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from quietframe.pipeline import Result
 
 
-@click.command(short_help="Denoise a picture, folder, video or camera.")
+@click.command(short_help="Denoise an image, folder, video or camera.")
 @click.argument("source")
 @click.option(
     "-o", "--out", "outs", multiple=True, metavar="OUT", help="Where to write; more than once: to all of them."
@@ -42,8 +42,21 @@ if TYPE_CHECKING:
     "--sigma", "sigma_255", type=float, metavar="S255", help="Noise level in 8-bit levels, instead of estimating it."
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the physical cores.")
-@click.option("--to-8bit", is_flag=True, help="Reduce pictures of 16 bits a channel to 8.")
+@click.option("--to-8bit", is_flag=True, help="Reduce images of 16 bits a channel to 8.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--skip-existing", is_flag=True, help="Leave out images whose result exists, to go on with a folder.")
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(["bmp", "jpg", "png", "tif", "webp"]),
+    help="Write a folder's images in this format.  [default: their own, or png]",
+)
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=95, show_default=True, metavar="N", help="Quality of JPEG images."
+)
+@click.option(
+    "--strip-metadata", is_flag=True, help="Write images without colour profile, EXIF, XMP, resolution and comments."
+)
 @click.option("--show", is_flag=True, help="Show the result in a window; q closes it.")
 @click.option(
     "--serve",
@@ -91,13 +104,13 @@ def denoise(
     as_json: bool,
     **settings: Any,
 ) -> int:
-    """Denoise SOURCE: a picture, a folder, a glob in quotes, a video, a camera (0, /dev/video0), a stream or test:.
+    """Denoise SOURCE: an image, a folder, a glob in quotes, a video, a camera (0, /dev/video0), a stream or test:.
 
     Without -o, photo.jpg goes to photo.denoised.jpg, clip.mp4 to clip.denoised.mp4 and the folder shots to
-    shots-denoised; others need -o, --show or --serve. Names, transparency and grayscale of pictures are preserved.
+    shots-denoised; others need -o, --show or --serve. Images keep their names, transparency, grayscale and metadata.
     Videos keep their size, frame rate and frame count: .mp4 is small, .avi larger and better, .mkv lossless (of a
-    camera or stream like .avi); sound is not kept. shots/%06d.png takes numbered pictures, null nothing. Ctrl-C leaves
-    the pictures that are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
+    camera or stream like .avi); sound is not kept. shots/%06d.png takes numbered images, null nothing. Ctrl-C leaves
+    the images that are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
     """
     from quietframe.cli.terminal import Display, json_line, say
     from quietframe.descriptors import suppress_native_output
@@ -122,7 +135,9 @@ def denoise(
             moving_only = {"live": live, "every-frame": every_frame, "fps": config.fps, "serve": serve}
             for name, value in (moving_only | {"json-stats": config.stats_file}).items():
                 if value:
-                    raise UsageError(f"--{name} is for videos, cameras and streams: these are pictures")
+                    raise UsageError(f"--{name} is for videos, cameras and streams: these are images")
+        elif config.skip_existing:
+            raise UsageError("--skip-existing is for images: this is one recording")
         if not outs and not config.show and not serve and default_output(opened) is None:
             raise OutputError("no place for the result: say where to write it (-o OUT), or --show or --serve it")
         sinks: list[str | Sink] = [*outs]

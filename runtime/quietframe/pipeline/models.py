@@ -98,7 +98,7 @@ class Models:
             return
         self._warned = True
         log.warning(
-            "%s works at %dx%d: a picture of %dx%d comes back at its size, but without finer detail than that (the "
+            "%s works at %dx%d: an image of %dx%d comes back at its size, but without finer detail than that (the "
             "model camera keeps it)",
             *(denoiser.card.name, *seen_wh, width, height),
         )

@@ -14,6 +14,7 @@ from typing import Any
 from quietframe.card import ModelCard
 from quietframe.controls import Controls, Settings
 from quietframe.errors import OutputError, UsageError
+from quietframe.images import WRITERS
 from quietframe.pipeline.loop import Loop, OnFrame
 from quietframe.pipeline.models import AUTO, Models
 from quietframe.pipeline.stats import stats_file
@@ -35,8 +36,10 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "sigma_255": (Real, 0, math.inf),
     "threads": (Integral, 1, math.inf),
     "timeout_s": (Real, 0.001, 86400),
+    "quality": (Integral, 1, 100),
 }
-_FLAGS = ("drop_frames", "to_8bit", "overwrite", "show")
+_IMAGE_FORMATS = " ".join(sorted(suffix[1:] for suffix in WRITERS))
+_FLAGS = ("drop_frames", "to_8bit", "overwrite", "show", "skip_existing", "strip_metadata")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class PipelineConfig:
             pipeline opens.
         to_8bit, timeout_s: as of `open_source`, for a source that the pipeline opens.
         overwrite: replace files that exist. The source's own files never are.
+        skip_existing, image_format, quality, strip_metadata: as of `open_sink`.
         show: show the result in a window as well.
         stats_file: write counts, latencies and times there, a JSON line each second.
 
@@ -74,11 +78,15 @@ class PipelineConfig:
     overwrite: bool = False
     show: bool = False
     stats_file: str | Path | None = None
+    skip_existing: bool = False
+    image_format: str | None = None
+    quality: int = 95
+    strip_metadata: bool = False
 
     def __post_init__(self) -> None:
         for name, (kind, low, high) in _RANGES.items():
             value: Any = getattr(self, name)
-            if value is None and name not in ("strength", "timeout_s"):
+            if value is None and name not in ("strength", "timeout_s", "quality"):
                 continue
             is_number = isinstance(value, kind) and not isinstance(value, bool)
             if not is_number or not low <= value <= high or value == math.inf:
@@ -89,6 +97,10 @@ class PipelineConfig:
             value = getattr(self, name)
             if not isinstance(value, bool) and not (value is None and name == "drop_frames"):
                 raise UsageError(f"Expected {name} to be True or False. Received: {value!r}")
+        if self.image_format is not None and f".{self.image_format}" not in WRITERS:
+            raise UsageError(f"Expected image_format to be one of {_IMAGE_FORMATS}. Received: {self.image_format!r}")
+        if self.skip_existing and self.overwrite:
+            raise UsageError("skip_existing and overwrite exclude each other")
 
 
 @dataclass(frozen=True)
@@ -189,7 +201,17 @@ class Pipeline:
                 drop = source.real_time or config.show or watched
             drop = drop and source.moving
             models, controls = self._open_models(source, offer_all=watched)
-            sink = open_sink(sinks, source, overwrite=config.overwrite, show=config.show, live=drop)
+            sink = open_sink(
+                sinks,
+                source,
+                overwrite=config.overwrite,
+                show=config.show,
+                live=drop,
+                skip_existing=config.skip_existing,
+                image_format=config.image_format,
+                quality=config.quality,
+                strip_metadata=config.strip_metadata,
+            )
             loop = self._loop = Loop(source, models, sink, controls, every_frame=not drop, on_frame=on_frame)
             loop.stopped = self._stopped
             self.total = None if drop else min(filter(None, (config.max_frames, source.frame_count)), default=None)
@@ -233,7 +255,7 @@ class Pipeline:
     def _sinks_for(self, source: Source) -> Sequence[str | Path | Sink]:
         if self._sinks is not None or self.config.show:
             return self._sinks or ()
-        place = default_output(source)
+        place = default_output(source, self.config.image_format)
         if place is None:
             raise OutputError("no place for the result: name a sink, or show it")
         return [place]

@@ -125,7 +125,7 @@ def stats_file(
         return
     check_targets([Path(path)], [], overwrite=overwrite)
     try:
-        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  closed below
+        file = Path(path).open("w" if overwrite else "x", encoding="utf-8")  # noqa: SIM115  closed below
     except OSError as exc:
         raise OutputError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
     next_s = time.monotonic()

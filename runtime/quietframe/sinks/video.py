@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import OutputError
+from quietframe.images import move_into_place
 from quietframe.sinks.base import Sink, check_folder, check_targets, make_folder, part_path
 from quietframe.sources import Frame, Source
 
@@ -59,6 +60,7 @@ class VideoSink(Sink):
         check_folder(out.parent)
         if source.size_wh is not None:
             self._check_size(source.size_wh)
+        self._overwrite = overwrite
         self._fps = fps
         self._live = live
         self._first_ns = 0
@@ -118,7 +120,7 @@ class VideoSink(Sink):
         if _count_packets(self._part) < self._count:
             raise self._full()
         try:
-            self._part.replace(self.path)
+            move_into_place(self._part, self.path, overwrite=self._overwrite)
         except OSError as exc:
             raise OutputError(f"{self.path}: cannot be written ({exc.strerror or exc})") from exc
 

@@ -9,8 +9,8 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.camera import CameraSource, is_camera
+from quietframe.sources.images import ImageSource, is_images
 from quietframe.sources.picamera import PicameraSource, is_picamera
-from quietframe.sources.pictures import PictureSource, is_pictures
 from quietframe.sources.scene import SceneSource, is_scene
 from quietframe.sources.sequence import SequenceSource, is_sequence
 from quietframe.sources.stdin import StdinSource, is_stdin
@@ -19,8 +19,8 @@ from quietframe.sources.video import VideoSource, is_file
 __all__ = ["Frame", "Source", "open_source"]
 
 ACCEPTED = (
-    "a picture, a folder, a glob in quotes, a video file, a camera (0, /dev/video0, picam:0), an address (rtsp://, "
-    "http://), - for standard input, sequence:25:shots for pictures as a video, or test: for a drawn scene"
+    "an image, a folder, a glob in quotes, a video file, a camera (0, /dev/video0, picam:0), an address (rtsp://, "
+    "http://), - for standard input, sequence:25:shots for images as a video, or test: for a drawn scene"
 )
 _MOST_TIMEOUT_S = 86400.0
 
@@ -29,13 +29,12 @@ def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 1
     """Open whatever gives frames. docs/sources.md names all settings.
 
     Args:
-        spec: a picture, a folder of pictures (with all below it), a glob (`"shots/*.png"`), a video file, a camera
+        spec: an image, a folder of images (with all below it), a glob (`"shots/*.png"`), a video file, a camera
             (`"0"` or `"/dev/video0"`, `"/dev/video0?size=1280x720&fps=30&format=MJPG"`; a Raspberry Pi's as
             `"picam:0"`), a stream (`"rtsp://…"`, or `"http://…"` of JPEGs or of what FFmpeg knows), `"-"` for JPEGs or
-            raw frames on standard input, pictures as a video (`"sequence:25:shots/*.png"`), or `"test:"`, a drawn
-            moving scene. A picture is known by its content,
-            whatever its name.
-        to_8bit: reduce pictures of 16 bits a channel to 8 in place of refusing them.
+            raw frames on standard input, images as a video (`"sequence:25:shots/*.png"`), or `"test:"`, a drawn
+            moving scene. An image is known by its content, whatever its name.
+        to_8bit: reduce images of 16 bits a channel to 8 in place of refusing them.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
 
     Returns a source to iterate over once, inside a `with` statement. A stream's has its first frame by then.
@@ -70,6 +69,6 @@ _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, Options], Source]], ..
     (is_stdin, StdinSource),
     (is_camera, CameraSource),
     (is_picamera, PicameraSource),
-    (is_pictures, PictureSource),
+    (is_images, ImageSource),
     (is_file, VideoSource),  # whatever other file there is
 )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.images import Pixels
+from quietframe.metadata import Metadata
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,12 +22,13 @@ class Frame(Pixels):
 
     Attributes:
         pixels: (H, W, 3) uint8 BGR, or (H, W) uint8 gray.
-        index: its place in the source, from 0; pictures that could not be read leave no gap.
+        index: its place in the source, from 0; images that could not be read leave no gap.
         captured_ns: `time.monotonic_ns()` when it was there.
-        name: of a picture, its path relative to the folder or glob that was opened; "" for moving sources.
-        alpha: (H, W) uint8 opacity, where a picture has it.
+        name: of an image, its path relative to the folder or glob that was opened; "" for moving sources.
+        alpha: (H, W) uint8 opacity, where an image has it.
         clean: the frame without noise, where it is known (`test:`).
         time_s: its time in a recording, in seconds, where the recording tells.
+        metadata: what else an image file holds, for a sink to keep.
     """
 
     pixels: NDArray[np.uint8]
@@ -36,6 +38,7 @@ class Frame(Pixels):
     alpha: NDArray[np.uint8] | None = None
     clean: NDArray[np.uint8] | None = None
     time_s: float | None = None
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Options:
     """What a caller may ask of a source; each kind heeds what concerns it.
 
     Attributes:
-        to_8bit: reduce pictures of 16 bits a channel to 8 in place of refusing them.
+        to_8bit: reduce images of 16 bits a channel to 8 in place of refusing them.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
     """
 
@@ -55,12 +58,12 @@ class Source(ABC):
     """Gives frames until it ends. Use it in a `with` statement and iterate over it once.
 
     Attributes:
-        moving: the frames follow each other in time (a video, a camera); else they are separate pictures.
+        moving: the frames follow each other in time (a video, a camera); else they are separate images.
         endless: it goes on until it is stopped.
         real_time: its frames come when they happen (a camera, a stream); else they are read as soon as one asks.
         path: the file or folder that it reads, if it is one.
         files: the files that it reads, as far as they are known.
-        names: of pictures, the `Frame.name` of each, in order.
+        names: of images, the `Frame.name` of each, in order.
         fps: frames per second, where known.
         size_wh: (width, height) of every frame, where it is one size.
         frame_count: how many frames there should be, where known.

@@ -38,7 +38,7 @@ class VideoSource(Source):
         _check_content(self.path)
         self._capture = open_capture(spec)
         if not self._capture.isOpened():
-            raise SourceError(f"{spec}: not a picture or video that OpenCV can read, or a damaged one")
+            raise SourceError(f"{spec}: not an image or video that OpenCV can read, or a damaged one")
         self.fps = positive(self._capture.get(cv2.CAP_PROP_FPS))
         count = positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count = round(count) if count else None
@@ -85,7 +85,7 @@ def _check_content(path: Path) -> None:
     if not head:
         raise SourceError(f"{path}: the file is empty")
     if b"\x00" not in head and _is_text(head):
-        raise SourceError(f"{path}: a text file, expected a picture or a video")
+        raise SourceError(f"{path}: a text file, expected an image or a video")
 
 
 def _is_text(head: bytes) -> bool:

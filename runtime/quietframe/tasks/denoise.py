@@ -41,7 +41,8 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
     result is the same, and memory no longer grows with the frame. Only a model whose card states its halo can do that.
 
     A gray frame goes through a color model as three equal planes, and its noise level is passed as 1.4 times what it
-    is: the model expects other noise in each color, of which brightness would have less.
+    is: the model expects other noise in each color, of which brightness would have less. A color frame of three equal
+    planes, as an infrared camera's is, stays gray to the last level.
 
     The settings are attributes, too, and are validated whenever they are set. The frame that is given is never changed.
     For `with`, `close`, `batch`, threads and pickling see `ModelTask`.
@@ -116,6 +117,8 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         clean = planes[0] if len(planes) == 1 else cv2.merge(planes)
         if clean.ndim > bgr.ndim:
             clean = cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
+        elif _has_equal_planes(bgr):
+            clean = cv2.cvtColor(cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         share = min(self.strength, 1.0)
         return from_bgr(_blend(bgr, clean, share * self.luma_strength, share * self.chroma_strength), alpha, self.color)
 
@@ -258,6 +261,13 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         if self._sigma is None:
             raise UsageError(f"{self.card.name} is not noise-conditioned: leave sigma_255 (--sigma) out")
         return self._sigma
+
+
+def _has_equal_planes(bgr: NDArray[np.uint8]) -> bool:
+    """Whether a color frame is gray. A few of its pixels show of nearly every other frame that it is not."""
+    if bgr.ndim == 2:
+        return False
+    return all((part == part[:, :, :1]).all() for part in (bgr[::16, ::16], bgr))
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:

@@ -1,38 +1,35 @@
-"""Pictures: a file, a folder with all below it, or a glob."""
+"""Images: a file, a folder with all below it, or a glob."""
 
 from __future__ import annotations
 
 import glob
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator
 from pathlib import Path
 
-from quietframe.errors import SourceError
-from quietframe.images import IMAGE_SUFFIXES, read_image
+from quietframe.errors import MissingExtraError, SourceError
+from quietframe.images import IMAGE_SUFFIXES, is_image, read_image
 from quietframe.sources.base import Frame, Options, Source
 
-# First bytes of the formats that are read; WebP is distinguished from other RIFF files below.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 
-
-def is_pictures(spec: str) -> bool:
-    """A folder, a glob, or a file that is a picture by its content or at least by its name."""
+def is_images(spec: str) -> bool:
+    """A folder, a glob, or a file that is an image by its content or at least by its name."""
     path = Path(spec)
     if not spec:  # which pathlib takes for the current folder
         return False
     if path.is_dir() or _is_glob(spec):
         return True
-    return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _holds_picture(path))
+    return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _holds_image(path))
 
 
-class PictureSource(Source):
-    """Reads pictures one by one, sorted by path; in a folder or glob one that cannot be read is passed over.
+class ImageSource(Source):
+    """Reads images one by one, sorted by path; in a folder or glob one that cannot be read is passed over.
 
     Hidden files and files with other suffixes than `IMAGE_SUFFIXES` are left out of folders and globs.
 
     Raises:
-        SourceError: a folder or glob without a picture; while iterating, a single file that cannot be read.
+        SourceError: a folder or glob without an image; while iterating, a single file that cannot be read.
     """
 
     moving = False
@@ -51,13 +48,19 @@ class PictureSource(Source):
         if not files and self.failures:
             raise SourceError(self.failures[0])
         if not files:
-            raise SourceError(f"{spec}: no pictures there ({' '.join(sorted(IMAGE_SUFFIXES))})")
+            raise SourceError(f"{spec}: no images there ({' '.join(sorted(IMAGE_SUFFIXES))})")
         self.files = files
         self.names = [file.relative_to(root).as_posix() for file in files]
         self.frame_count = len(files)
+        self._skipped: Container[str] = ()
+
+    def skip(self, names: Collection[str]) -> None:
+        """Leave images out of the iteration, before it begins."""
+        self._skipped = names
+        self.frame_count = len(self.files) - len(names)
 
     def _below(self, folder: Path) -> list[Path]:
-        """All pictures in a folder and below, sorted; symbolic links to folders are not followed."""
+        """All images in a folder and below, sorted; symbolic links to folders are not followed."""
         found = []
 
         def note(exc: OSError) -> None:
@@ -71,27 +74,23 @@ class PictureSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         for file, name in zip(self.files, self.names, strict=True):
+            if name in self._skipped:
+                continue
             try:
                 image = read_image(file, to_8bit=self._to_8bit)
-            except SourceError as exc:
+            except (SourceError, MissingExtraError) as exc:
                 if self._single:
                     raise
                 self.failures.append(str(exc))
                 continue
-            yield Frame(image.pixels, index, time.monotonic_ns(), name=name, alpha=image.alpha)
+            now_ns = time.monotonic_ns()
+            yield Frame(image.pixels, index, now_ns, name=name, alpha=image.alpha, metadata=image.metadata)
             index += 1
 
 
-def _holds_picture(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError:
-        return False
+def _holds_image(path: Path) -> bool:
     # A stream of JPEGs (.mjpeg) begins as a JPEG does.
-    if path.suffix.lower() in (".mjpeg", ".mjpg"):
-        return False
-    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+    return path.suffix.lower() not in (".mjpeg", ".mjpg") and is_image(path)
 
 
 def _is_glob(spec: str) -> bool:
@@ -99,7 +98,7 @@ def _is_glob(spec: str) -> bool:
 
 
 def _glob(pattern: str) -> tuple[Path, list[Path]]:
-    """The pictures that a pattern matches, sorted, and the folder that their names are relative to."""
+    """The images that a pattern matches, sorted, and the folder that their names are relative to."""
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     matches = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207  Path.glob enters hidden folders

@@ -1,0 +1,138 @@
+"""Image files: those of images, and the frames of a moving source as numbered images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.errors import OutputError
+from quietframe.images import WRITERS, Image, write_image
+from quietframe.metadata import Metadata
+from quietframe.sinks.base import Sink, check_folder, check_targets, make_folder
+from quietframe.sources import Frame, Source
+from quietframe.sources.images import ImageSource
+
+_KNOWN = " ".join(sorted(WRITERS))
+_NUMBER = re.compile(r"%(0\d)?d")
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How images are written.
+
+    Attributes:
+        overwrite: replace files that exist.
+        skip_existing: leave out images whose file exists.
+        format: the suffix of files that are not named one by one, without its dot; None: that of the source.
+        quality: of JPEGs, in [1, 100].
+        strip_metadata: write the pixels alone.
+    """
+
+    overwrite: bool = False
+    skip_existing: bool = False
+    format: str | None = None
+    quality: int = 95
+    strip_metadata: bool = False
+
+    def write(self, path: Path, image: Image) -> None:
+        """Write an image, and make its folder. Raises OutputError."""
+        make_folder(path.parent)
+        if self.strip_metadata and image.metadata:
+            image = Image(image.pixels, image.alpha, Metadata(subsampling=image.metadata.subsampling))
+        write_image(path, image, quality=self.quality, overwrite=self.overwrite)
+
+    def rename(self, path: Path) -> Path:
+        """Return a path with the suffix of the format to write: .png if its own cannot be written."""
+        if self.format:
+            return path.with_suffix(f".{self.format}")
+        return path if path.suffix.lower() in WRITERS else path.with_suffix(".png")
+
+
+class ImageSink(Sink):
+    """Writes each image to a file of its own: whole, or not at all. Images that are done stay.
+
+    A single image goes to `out`, or into it under the same name if it is a folder; those of a folder or glob go
+    below the folder `out` under their own names. Folders that are missing are made. With `skip_existing` the source
+    leaves out what is done already.
+
+    Raises:
+        OutputError: a file exists (without `overwrite`), a source would be replaced, two images would share a name,
+            or a place takes no file.
+    """
+
+    def __init__(self, out: Path, source: Source, options: ImageOptions) -> None:
+        super().__init__()
+        self.path = out
+        self._options = options
+        targets = _targets(out, source, options)
+        if options.skip_existing and isinstance(source, ImageSource):
+            source.skip({name for name, target in targets.items() if target.exists()})
+            targets = {name: target for name, target in targets.items() if not target.exists()}
+        check_targets(targets.values(), source.files, overwrite=options.overwrite)
+        for folder in {target.parent for target in targets.values()}:
+            check_folder(folder)
+        self._targets = targets
+
+    def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
+        """See `Sink`."""
+        self._options.write(self._targets[frame.name], Image(pixels, frame.alpha, frame.metadata))
+
+
+class NumberedSink(Sink):
+    """Writes each frame to an image of its own, numbered from 0 without gaps; those that are done stay.
+
+    Raises:
+        OutputError: not an image's name, a place that takes no file, or an image that is there already (without
+            `overwrite`): the first one beforehand, others when their turn comes.
+    """
+
+    def __init__(self, out: Path, options: ImageOptions) -> None:
+        super().__init__()
+        if len(_NUMBER.findall(out.name)) != 1 or out.name.count("%") != 1:
+            raise OutputError(f"{out}: expected one place for the number, as in %06d")
+        if out.suffix.lower() not in WRITERS:
+            raise OutputError(f"{out}: an image needs a file name with one of {_KNOWN}")
+        self.path: Path = out
+        self._options = options
+        self._count = 0
+        check_targets([self._target()], [], overwrite=options.overwrite)
+        check_folder(out.parent)
+
+    def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
+        """See `Sink`."""
+        self._options.write(self._target(), Image(pixels))
+        self._count += 1
+
+    def _target(self) -> Path:
+        return self.path.with_name(self.path.name % self._count)
+
+
+def is_numbered(out: str) -> bool:
+    """A name with a place for the number, as in `shots/%06d.png`."""
+    return _NUMBER.search(Path(out).name) is not None
+
+
+def _targets(out: Path, source: Source, options: ImageOptions) -> Mapping[str, Path]:
+    """Where the image of each name goes."""
+    single = source.path is not None and source.path.is_file()
+    if single and not out.is_dir():
+        if out.suffix.lower() not in WRITERS:
+            raise OutputError(f"{out}: an image needs a file name with one of {_KNOWN}, or an existing folder")
+        if options.format and out != options.rename(out):
+            raise OutputError(f"{out}: is another format than --format {options.format}: leave that out")
+        return {source.names[0]: out}
+    if not single and out.suffix.lower() in {*WRITERS, ".mp4", ".mkv", ".avi"} and not out.is_dir():
+        raise OutputError(f"{out}: several images need a folder to go to")
+    if source.path is not None and source.path.is_dir() and source.path.resolve() in (out / "x").resolve().parents:
+        raise OutputError(f"{out}: lies inside the folder that is read: write to another place")
+    targets = {name: options.rename(out / name) for name in source.names}
+    names: dict[Path, str] = {}
+    for name, target in targets.items():
+        if (other := names.setdefault(target, name)) != name:
+            raise OutputError(f"{target}: {other} and {name} would both go there: denoise them one by one, with -o")
+    return targets
