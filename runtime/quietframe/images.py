@@ -43,7 +43,7 @@ MAX_PIXELS = 178_956_970
 
 _READERS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
 _PLUGINS = ("Tiff", "WebP", "Jpeg2K", "Avif")  # those of them that Pillow does not import by itself
-_VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\1", b"\0\0\0\1", b"OggS", b"FLV")
+_VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\0\1", b"OggS", b"FLV")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"})
 _BITS_PER_SAMPLE, _SUBFILE, _DNG_VERSION = 258, 254, 50706  # TIFF tags
 _MAX_PAGES = 16  # enough to see whether there is more than one
@@ -267,7 +267,8 @@ def _begins_as_video(head: bytes) -> bool:
     """Whether a file begins as MP4 or MOV, Matroska, AVI, MPEG or bare H.264: nothing that Pillow needs to see."""
     if head[4:8] == b"ftyp":
         return head[8:12] not in _HEIF_BRANDS | {b"avif", b"avis"}
-    return head.startswith(_VIDEO_STARTS) or head[8:12] == b"AVI "
+    is_mpeg = head[:3] == b"\0\0\1" and head[3:4] != b"\0"  # an icon goes on with a zero
+    return is_mpeg or head.startswith(_VIDEO_STARTS) or head[8:12] == b"AVI "
 
 
 def _format_name(file: BinaryIO) -> str | None:

@@ -70,7 +70,7 @@ def read_metadata(image: PillowImage, exif: bytes | None) -> Metadata:
     elif not exif and len(image.getexif()):  # a PNG's that ImageMagick wrote as a text
         exif = image.getexif().tobytes()
     xmp = info.get("xmp")  # from which the orientation was taken
-    dpi = info.get("dpi") if image.format != "TIFF" or _X_RESOLUTION in image.getexif() else None
+    dpi = info.get("dpi") if _X_RESOLUTION in getattr(image, "tag_v2", (_X_RESOLUTION,)) else None
     subsampling = None
     if image.format in ("JPEG", "MPO"):
         from PIL.JpegImagePlugin import get_sampling
