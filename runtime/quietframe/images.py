@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import os
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import FrameError, MissingExtraError, OutputError, SourceError
-from quietframe.metadata import Metadata, read_metadata, save_options
+from quietframe.decoding import decode
+from quietframe.errors import FrameError, OutputError, SourceError
+from quietframe.metadata import Metadata, save_options
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
-    from PIL.ImageFile import ImageFile
 
 WRITERS: Mapping[str, str] = {
     ".bmp": "BMP",
@@ -38,18 +36,6 @@ WRITERS: Mapping[str, str] = {
 IMAGE_SUFFIXES = frozenset({*WRITERS, ".avif", ".heic", ".heif", ".gif", ".jp2", ".j2k", ".pgm", ".ppm"})
 """File names that a folder is searched for, in lower case. What a file holds is recognized by its content."""
 
-MAX_PIXELS = 178_956_970
-"""The most pixels of an image that is read, which is Pillow's limit: a few bytes may claim more than memory holds."""
-
-_READERS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
-_PLUGINS = ("Tiff", "WebP", "Jpeg2K", "Avif")  # those of them that Pillow does not import by itself
-_VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\0\1", b"OggS", b"FLV")
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"})
-_BITS_PER_SAMPLE, _SUBFILE, _DNG_VERSION = 258, 254, 50706  # TIFF tags
-_MAX_PAGES = 16  # enough to see whether there is more than one
-_FILLERS = b"\x00\x55\xaa\xf8"
-_KINDS = {"F": "float32 values", "I": "int32 values", "LAB": "LAB colours", "HSV": "HSV colours"}
-_MODES = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}  # gray, with alpha
 _WHOLE = {"PNG": {"compress_level": 1, "compress_type": 3}, "WEBP": {"lossless": True, "exact": True, "method": 1}}
 
 
@@ -97,8 +83,8 @@ def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
 
     Raises:
         SourceError: missing, empty, truncated, no image, of a kind that is not read, 16-bit without `to_8bit`, CMYK
-            without a profile, of more than `MAX_PIXELS`, or more than one image (animations, pages).
-        MissingExtraError: HEIC, and the extra `heif` is not installed.
+            without a profile, HEIC without the extra `heif`, of more than `decoding.MAX_PIXELS`, or more than one image
+            (animations, pages).
     """
     try:
         data = Path(path).read_bytes()
@@ -107,32 +93,7 @@ def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
         raise SourceError(f"{path}: cannot be read ({reason})") from exc
     if not data:
         raise SourceError(f"{path}: the file is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's are about what is kept, refused or read anyway
-        try:
-            with _open(data, str(path)) as image:
-                return _decode(image, data, str(path), to_8bit=to_8bit)
-        except (SourceError, MissingExtraError):
-            raise
-        except Exception as exc:
-            raise SourceError(f"{path}: a damaged image ({' '.join(str(exc).split()) or type(exc).__name__})") from exc
-
-
-def is_image(path: Path) -> bool:
-    """Whether Pillow recognizes a file's content as an image, one of a kind that is not read included.
-
-    What begins as a container of videos does is not even shown to Pillow.
-    """
-    try:
-        with path.open("rb") as file:
-            if _begins_as_video(file.read(16)):
-                return False
-            file.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return bool(_format_name(file))
-    except OSError:
-        return False
+    return Image(*decode(data, str(path), to_8bit=to_8bit))
 
 
 def write_image(path: str | Path, image: Image, *, quality: int = 95, overwrite: bool = True) -> None:
@@ -216,204 +177,6 @@ def move_into_place(part: Path, path: Path, *, overwrite: bool) -> None:
         part.replace(path)
     except FileExistsError as exc:
         raise OutputError(f"{path}: exists already: pass --overwrite to replace it") from exc
-
-
-def _open(data: bytes, name: str) -> ImageFile:
-    """Open an image of a kind that is read. Raises SourceError, MissingExtraError, or what Pillow raises."""
-    import PIL.Image
-
-    file = BytesIO(data)
-    try:
-        image = _open_heif(file) if _is_heif(file) else _open_pillow(file)
-    except PIL.Image.DecompressionBombError as exc:
-        raise SourceError(f"{name}: more than the limit of {MAX_PIXELS:,} pixels: scale it down first") from exc
-    except PIL.UnidentifiedImageError as exc:
-        other = _format_name(file)
-        if other and other not in _READERS:
-            raise SourceError(f"{name}: {other} images are not supported: convert it to PNG or TIFF first") from exc
-        if data[:2] in (b"II", b"MM") and (found := cv2.imdecode(np.frombuffer(data, np.uint8), -1)) is not None:
-            raise SourceError(f"{name}: holds {found.dtype} values, expected 8 bits a channel") from exc
-        raise SourceError(f"{name}: not an image, or a damaged one") from exc
-    if image.width * image.height > MAX_PIXELS:
-        raise SourceError(f"{name}: more than the limit of {MAX_PIXELS:,} pixels: scale it down first")
-    return image
-
-
-def _open_pillow(file: BinaryIO) -> ImageFile:
-    import PIL.Image
-
-    for name in _PLUGINS:
-        importlib.import_module(f"PIL.{name}ImagePlugin")
-    return PIL.Image.open(file, formats=_READERS)
-
-
-def _open_heif(file: BinaryIO) -> ImageFile:
-    try:
-        from pillow_heif import HeifImageFile  # without registering it: Pillow may have other users here
-    except ImportError as exc:
-        raise MissingExtraError("pillow-heif, which reads HEIC images,", "heif") from exc
-    image: ImageFile = HeifImageFile(file)  # type: ignore[no-untyped-call]
-    return image
-
-
-def _is_heif(file: BinaryIO) -> bool:
-    """Whether a file is HEIC: of the containers that AVIF shares, one that does not name AVIF."""
-    head = file.read(64)
-    file.seek(0)
-    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head and b"avis" not in head
-
-
-def _begins_as_video(head: bytes) -> bool:
-    """Whether a file begins as MP4 or MOV, Matroska, AVI, MPEG or bare H.264: nothing that Pillow needs to see."""
-    if head[4:8] == b"ftyp":
-        return head[8:12] not in _HEIF_BRANDS | {b"avif", b"avis"}
-    is_mpeg = head[:3] == b"\0\0\1" and head[3:4] != b"\0"  # an icon goes on with a zero
-    return is_mpeg or head.startswith(_VIDEO_STARTS) or head[8:12] == b"AVI "
-
-
-def _format_name(file: BinaryIO) -> str | None:
-    """Pillow's name for what a file holds, kinds included that are not read; None for what is no image."""
-    import PIL.Image
-
-    file.seek(0)
-    if _is_heif(file):
-        return "HEIF"
-    try:
-        with PIL.Image.open(file) as image:
-            return image.format if image.format not in ("MPEG", "FLI") else None
-    except PIL.Image.DecompressionBombError:
-        return "too large"
-    except Exception:  # noqa: BLE001  no more is asked than whether Pillow knows it
-        return None
-
-
-def _decode(image: ImageFile, data: bytes, name: str, *, to_8bit: bool) -> Image:
-    """Decode an opened image. Raises SourceError, or what Pillow raises of a damaged one."""
-    from PIL import ImageOps
-
-    _refuse_others(image, name)
-    deep = _is_deep(image, data)
-    if deep and not to_8bit:
-        raise SourceError(f"{name}: 16 bits a channel; pass --to-8bit to reduce it to 8")
-    clear = image.info.get("transparency")
-    if image.mode == "L" and str(image.tile[0].args) in ("L;2", "L;4"):  # Pillow scales pixels to 8 bits alone
-        image.info["transparency"] = clear * (85 if image.tile[0].args == "L;2" else 17) if clear is not None else None
-    image = _load(image, data)
-    exif = image.info.get("exif")  # as stored: what turns the image writes it anew, and moves it
-    stored = _reduced(data, clear, name) if deep else image
-    if deep and image.format != "TIFF":  # OpenCV turns a TIFF, as Pillow does, and leaves others to its caller
-        stored.info = image.info
-    ImageOps.exif_transpose(stored, in_place=True)
-    metadata = read_metadata(image, exif)
-    if stored.mode == "CMYK":
-        stored, metadata = _from_inks(stored, metadata, name)
-    if stored.mode in _KINDS:
-        raise SourceError(f"{name}: holds {_KINDS[stored.mode]}, expected gray or RGB of 8 bits a channel")
-    return _as_image(stored, metadata)
-
-
-def _refuse_others(image: ImageFile, name: str) -> None:
-    """Raise SourceError for several images in a file, and for a raw photograph's preview."""
-    tags = getattr(image, "tag_v2", {})
-    if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1:
-        raise SourceError(f"{name}: a camera's raw file: develop it to a 16-bit TIFF or a JPEG first")
-    # A JPEG's further images are previews, depth maps and the like; so are reduced pages of a TIFF.
-    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-    if frames > 1 and image.format == "TIFF":
-        pages: Any = image
-        others = 0
-        for page in range(1, min(frames, _MAX_PAGES)):
-            pages.seek(page)
-            others += not pages.tag_v2.get(_SUBFILE, 0) & 1
-        pages.seek(0)
-        frames = 1 + others
-    if frames > 1:
-        raise SourceError(f"{name}: holds several images: save them one by one, or as a video")
-
-
-def _is_deep(image: ImageFile, data: bytes) -> bool:
-    """Whether the file holds more than 8 bits a channel, which Pillow would cut off in colour."""
-    if image.format == "JPEG2000":
-        at = data.find(b"\xff\x4f\xff\x51") + 42  # the depth of the first component (ITU-T T.800, A.5.1)
-        return data[at] & 0x7F > 7
-    if image.format == "PPM":
-        return image.mode == "I" or any(isinstance(t.args, tuple) and t.args[-1] not in range(256) for t in image.tile)
-    depths = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-    return image.mode.startswith("I;16") or (
-        image.format in ("PNG", "TIFF")
-        and image.mode not in ("F", "I")
-        and (";16" in str(image.tile) or max(depths) > 8)
-    )
-
-
-def _load(image: ImageFile, data: bytes) -> ImageFile:
-    """Decode the pixels. A baseline JPEG whose end marker alone is missing is whole.
-
-    That nothing else is missing shows when what follows, whatever it is, changes no pixel.
-    """
-    try:
-        image.load()
-    except OSError:
-        if image.format not in ("JPEG", "MPO") or image.info.get("progressive"):
-            raise
-        body = data[:-1] if data.endswith(b"\xff") else data
-        ends = (bytes([filler]) * 64 + b"\xff\xd9" for filler in _FILLERS)
-        first, *others = (_open_pillow(BytesIO(body + end)) for end in ends)
-        if any(other.tobytes() != first.tobytes() for other in others):
-            raise OSError("the file ends within the image") from None
-        return first
-    return image
-
-
-def _reduced(data: bytes, alpha_level: Any, name: str) -> PillowImage:
-    """Decode 16 bits a channel and reduce them to 8: Pillow would drop the lower half of each value.
-
-    alpha_level: the value, gray or RGB, that stands for transparent pixels, if one does.
-    """
-    deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if deep is None or deep.dtype != np.uint16:
-        raise SourceError(f"{name}: more than 8 bits a channel in a form that is not read: convert it to 8 bits first")
-    pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if alpha_level is not None and (pixels.ndim == 2 or pixels.shape[2] == 3):
-        level = np.array(alpha_level)[..., ::-1] if pixels.ndim == 3 else alpha_level
-        is_clear = (deep == level).all(axis=-1) if pixels.ndim == 3 else deep == level
-        pixels = np.dstack([pixels, np.where(is_clear, 0, 255).astype(np.uint8)])
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if channels == 2:
-        return _as_pillow(Image(pixels[:, :, 0], pixels[:, :, 1]))
-    return _as_pillow(Image(pixels) if channels in (1, 3) else Image(pixels[:, :, :3], pixels[:, :, 3]))
-
-
-def _from_inks(image: PillowImage, metadata: Metadata, name: str) -> tuple[PillowImage, Metadata]:
-    """Convert printing inks to sRGB by the profile that says what they look like."""
-    from PIL import ImageCms
-
-    if not metadata.icc:
-        raise SourceError(f"{name}: CMYK without a colour profile: convert it to RGB first")
-    screen = ImageCms.createProfile("sRGB")
-    try:
-        converted = ImageCms.profileToProfile(image, BytesIO(metadata.icc), screen, outputMode="RGB")
-    except ImageCms.PyCMSError as exc:
-        raise SourceError(f"{name}: CMYK with a colour profile that cannot be used: convert it to RGB first") from exc
-    assert converted is not None
-    return converted, replace(metadata, icc=ImageCms.ImageCmsProfile(screen).tobytes())
-
-
-def _as_image(image: PillowImage, metadata: Metadata) -> Image:
-    """The pixels of a decoded image that Pillow can convert to gray or RGB, with or without alpha."""
-    has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or image.info.get("transparency") is not None
-    is_gray = image.mode in ("1", "L", "LA", "La")
-    if image.mode in ("P", "PA") and not metadata.icc:
-        palette = np.reshape(image.getpalette() or [0, 0, 1], (-1, 3))
-        is_gray = bool((palette == palette[:, :1]).all())
-    mode = _MODES[is_gray, has_alpha]
-    pixels = np.array(image if image.mode == mode else image.convert(mode))
-    if mode == "L":
-        return Image(pixels, metadata=metadata)
-    if mode == "LA":
-        return Image(pixels[:, :, 0].copy(), pixels[:, :, 1].copy(), metadata)
-    alpha = pixels[:, :, 3].copy() if has_alpha else None
-    return Image(cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGR if has_alpha else cv2.COLOR_RGB2BGR), alpha, metadata)
 
 
 def _as_pillow(image: Image) -> PillowImage:

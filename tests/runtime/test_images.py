@@ -195,7 +195,7 @@ def test_16_bits_are_reduced_on_request_alone(save: Callable[..., Path], suffix:
 
 def test_floating_point_tiff(save: Callable[..., Path]) -> None:
     path = save("float.tif", encoded(".tif", np.ones((4, 4, 3), np.float32)))
-    with pytest.raises(SourceError, match="holds float32 values, expected 8 bits"):
+    with pytest.raises(SourceError, match="not an image of 8 or 16 bits a channel"):
         qf.read_image(path, to_8bit=True)
 
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Collection, Container, Iterator
 from pathlib import Path
 
-from quietframe.errors import MissingExtraError, SourceError
-from quietframe.images import IMAGE_SUFFIXES, is_image, read_image
+from quietframe.decoding import is_image
+from quietframe.errors import SourceError
+from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe.sources.base import Frame, Options, Source
 
 
@@ -78,7 +79,7 @@ class ImageSource(Source):
                 continue
             try:
                 image = read_image(file, to_8bit=self._to_8bit)
-            except (SourceError, MissingExtraError) as exc:
+            except SourceError as exc:
                 if self._single:
                     raise
                 self.failures.append(str(exc))
