@@ -144,6 +144,8 @@ def _decode(image: ImageFile, data: bytes, name: str, *, to_8bit: bool) -> Decod
 
     _refuse_others(image, name)
     deep = _is_deep(image, data)
+    if deep and image.mode == "CMYK":
+        raise SourceError(f"{name}: CMYK of 16 bits a channel: convert it to RGB first")
     if deep and not to_8bit:
         raise SourceError(f"{name}: 16 bits a channel; pass --to-8bit to reduce it to 8")
     clear = image.info.get("transparency")

@@ -135,7 +135,8 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95, overwrite:
         _as_pillow(image).save(file, pillow_format, **options)
     except Exception as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
-        raise OutputError(f"{path}: Pillow cannot write this image ({reason})") from exc
+        remedy = ": try another format, or --strip-metadata" if image.metadata else ""
+        raise OutputError(f"{path}: Pillow cannot write this image ({reason}){remedy}") from exc
     write_whole(path, file.getbuffer(), overwrite=overwrite)
 
 

@@ -373,6 +373,22 @@ def test_inks_are_converted_by_their_profile(save: Callable[[bytes], Path]) -> N
         qf.read_image(save(saved(inks, "TIFF", icc_profile=b"no profile")))
 
 
+def test_inks_of_16_bits_are_refused(save: Callable[[bytes], Path]) -> None:
+    data = bytearray(saved(PIL.Image.new("CMYK", (8, 8)), "TIFF", compression="raw"))
+    at = data.index(struct.pack("<4H", *[8] * 4))
+    data[at : at + 8] = struct.pack("<4H", *[16] * 4)
+    with pytest.raises(SourceError, match="CMYK of 16 bits a channel: convert it to RGB"):
+        qf.read_image(save(bytes(data) + bytes(1000)), to_8bit=True)
+
+
+def test_what_a_format_cannot_hold_is_one_line(tmp_path: Path) -> None:
+    image = qf.Image(SMOOTH, metadata=Metadata(exif=exif_of(Make="x" * 70_000)))
+    with pytest.raises(OutputError, match=r"a\.jpg: Pillow cannot .*EXIF.*try another format, or --strip-metadata"):
+        qf.write_image(tmp_path / "a.jpg", image)
+    assert files_below(tmp_path) == []
+    qf.write_image(tmp_path / "a.png", image)
+
+
 def test_a_preview_of_a_raw_file_is_not_taken_for_it(save: Callable[[bytes], Path]) -> None:
     for tags in ({50706: b"\1\4\0\0"}, {254: 1}):
         with pytest.raises(SourceError, match="a camera's raw file"):
