@@ -255,7 +255,11 @@ def _from_inks(image: PillowImage, metadata: Metadata, name: str) -> tuple[Pillo
 
 def _as_arrays(image: PillowImage, metadata: Metadata) -> Decoded:
     """The pixels of a decoded image that Pillow can convert to gray or RGB, with or without alpha."""
-    has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or image.info.get("transparency") is not None
+    clear = image.info.get("transparency")
+    if image.mode == "1" and clear is not None:  # which Pillow 11 gives as 1, and 13 as 255
+        gray = np.array(image.convert("L"))
+        return gray, np.where(gray == (255 if clear else 0), 0, 255).astype(np.uint8), metadata
+    has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or clear is not None
     is_gray = image.mode in ("1", "L", "LA", "La")
     if image.mode in ("P", "PA") and not metadata.icc:
         palette = np.reshape(image.getpalette() or [0, 0, 1], (-1, 3))
