@@ -183,6 +183,8 @@ def move_into_place(part: Path, path: Path, *, overwrite: bool) -> None:
 def _as_pillow(image: Image) -> PillowImage:
     import PIL.Image
 
+    if image.pixels.ndim == 3 and image.alpha is None:  # without a copy in another order
+        return PIL.Image.frombytes("RGB", image.pixels.shape[1::-1], np.ascontiguousarray(image.pixels), "raw", "BGR")
     pixels = image.pixels if image.pixels.ndim == 2 else cv2.cvtColor(image.pixels, cv2.COLOR_BGR2RGB)
     return PIL.Image.fromarray(pixels if image.alpha is None else np.dstack([pixels, image.alpha]))
 
