@@ -61,7 +61,7 @@ def test_tiles_are_those_of_the_whole_frame(
     if target.endswith("int8"):
         expected, found, step = whole(frame) / 255, cut(frame) / 255, 1 / 255
     else:
-        expected, found, step = raw_result(whole, frame), raw_result(cut, frame), 1e-5
+        expected, found, step = raw_result(whole, frame), raw_result(cut, frame), 5e-5  # float32 in another order
     assert np.abs(expected - frame / 255).max() > 0.01, "the model does something"
     assert np.abs(found - expected).max() <= step + 1e-9
 

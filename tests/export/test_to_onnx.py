@@ -36,8 +36,8 @@ def test_names_and_free_axes(fp32: bytes) -> None:
 
 def test_batch_normalization_is_folded(fp32: bytes) -> None:
     types = [operation.type for operation in onnx_operations(fp32)]
-    assert types.count("Conv") == 14
-    assert types.count("Mul") == 3  # the gate, the gains, and the scale of what is removed
+    assert types.count("Conv") == 13
+    assert types.count("Mul") == 3  # the gains, and the two parts of the unit of what is removed
     assert not {"BatchNormalization", "Sub"} & set(types)
 
 

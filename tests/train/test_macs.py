@@ -33,7 +33,7 @@ def test_the_camera_model_by_hand():
     eighth = 9 * 32 * 48 + 9 * 48 * 48 + 48 * 4 * 32
     model = built("camera-nano")
     assert macs_per_pixel(model) == half / 4 + quarter / 16 + eighth / 64
-    once = 16 + 16 + 16  # the layers of its mean
+    once = 16 + 16  # the layers of its mean
     assert count_macs(model, (32, 48)) == 32 * 48 * (half / 4 + quarter / 16 + eighth / 64) + once
 
 
