@@ -96,8 +96,11 @@ def refusals() -> Iterator[tuple[str, bytes]]:
         return file.getvalue()
 
     deep = PIL.Image.fromarray(np.full((16, 16), 40000, np.uint16))
+    ten_bits = BytesIO()
+    pillow_heif.encode("RGB;16", (16, 16), bytes(16 * 16 * 6), ten_bits)
     more = {"save_all": True, "append_images": [pixels.rotate(90)]}
     yield "16-bit PNG, TIFF, PGM", saved(deep, "PNG")
+    yield "HEIC and AVIF of 10 or 12 bits", ten_bits.getvalue()
     yield "floating point TIFF", saved(pixels.convert("F"), "TIFF")
     yield "CMYK JPEG or TIFF without a profile", saved(pixels.convert("CMYK"), "JPEG")
     for name, words in (("GIF", "animated GIF"), ("PNG", "animated PNG"), ("WEBP", "animated WebP")):
@@ -117,7 +120,7 @@ def tables() -> str:
         image = read(sample(name))
         reader = "pillow-heif (extra `heif`)" if name == "HEIF" else "Pillow"
         lines.append(f"| {words} | {suffixes} | {reader} | {kept(image.metadata)} |")
-    lines += ["", "| written | pixels | transparency | what is kept |", "|---|---|---|---|"]
+    lines += ["", "| written | pixels | bits a channel | transparency | what is kept |", "|---|---|---|---|---|"]
     smooth = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
     alpha = np.full((64, 64), 100, np.uint8)
     for suffix in (".jpg", ".png", ".tif", ".webp", ".bmp"):
@@ -131,7 +134,12 @@ def tables() -> str:
                 clear = "kept"
             except QuietFrameError:
                 clear = "refused"
-        lines.append(f"| {suffix} | {exact} | {clear} | {kept(image.metadata)} |")
+            try:
+                qf.write_image(path, qf.Image(smooth.astype(np.uint16)))
+                bits = "8, 16"
+            except QuietFrameError:
+                bits = "8"
+        lines.append(f"| {suffix} | {exact} | {bits} | {clear} | {kept(image.metadata)} |")
     lines += ["", "| refused | what is said |", "|---|---|"]
     for words, data in refusals():
         try:

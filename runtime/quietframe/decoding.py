@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageFile import ImageFile
 
-Decoded = tuple[NDArray[np.uint8], NDArray[np.uint8] | None, Metadata]
-"""Pixels, (H, W, 3) BGR or (H, W) gray; (H, W) alpha where the file has it; what stands beside them."""
+Decoded = tuple[NDArray[Any], NDArray[Any] | None, Metadata]
+"""Pixels, (H, W, 3) BGR or (H, W) gray; (H, W) alpha where the file has it; what stands beside them.
+
+uint8, or uint16 of a file of more than 8 bits a channel whose depth is to be kept.
+"""
 
 MAX_PIXELS = 178_956_970
 """The most pixels of an image that is read, which is Pillow's limit: a few bytes may claim more than memory holds."""
@@ -30,14 +33,14 @@ _READERS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVI
 _PLUGINS = ("Tiff", "WebP", "Jpeg2K", "Avif")  # those of them that Pillow does not import by itself
 _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\0\1", b"OggS", b"FLV")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"})
-_BITS_PER_SAMPLE, _SUBFILE, _DNG_VERSION = 258, 254, 50706  # TIFF tags
+_BITS_PER_SAMPLE, _SUBFILE, _ORIENTATION, _DNG_VERSION = 258, 254, 274, 50706  # TIFF tags
 _MAX_PAGES = 16  # enough to see whether there is more than one
 _FILLERS = b"\x00\x55\xaa\xf8"
 _KINDS = {"F": "float32 values", "I": "int32 values", "LAB": "LAB colours", "HSV": "HSV colours"}
 _MODES = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}  # gray, with alpha
 
 
-def decode(data: bytes, name: str, *, to_8bit: bool) -> Decoded:
+def decode(data: bytes, name: str, *, to_8bit: bool, keep_16bit: bool) -> Decoded:
     """Decode an image file, turned upright. Raises SourceError as `read_image` does.
 
     name: of the file, for messages.
@@ -46,7 +49,7 @@ def decode(data: bytes, name: str, *, to_8bit: bool) -> Decoded:
         warnings.simplefilter("ignore")  # Pillow's are about what is kept, refused or read anyway
         try:
             with _open(data, name) as image:
-                return _decode(image, data, name, to_8bit=to_8bit)
+                return _decode(image, data, name, to_8bit=to_8bit, keep_16bit=keep_16bit)
         except SourceError:
             raise
         except Exception as exc:
@@ -138,24 +141,34 @@ def _format_name(file: BinaryIO) -> str | None:
         return None
 
 
-def _decode(image: ImageFile, data: bytes, name: str, *, to_8bit: bool) -> Decoded:
+def _decode(image: ImageFile, data: bytes, name: str, *, to_8bit: bool, keep_16bit: bool) -> Decoded:
     """Decode an opened image. Raises SourceError, or what Pillow raises of a damaged one."""
     from PIL import ImageOps
 
     _refuse_others(image, name)
-    deep = _is_deep(image, data)
-    if deep and image.mode == "CMYK":
+    is_deep = _is_deep(image, data)
+    as_8bit = image.format in ("AVIF", "HEIF")  # of which Pillow gives 8 bits, rounded, whatever they hold
+    if is_deep and image.mode == "CMYK":
         raise SourceError(f"{name}: CMYK of 16 bits a channel: convert it to RGB first")
-    if deep and not to_8bit:
-        raise SourceError(f"{name}: 16 bits a channel; pass --to-8bit to reduce it to 8")
+    if is_deep and not to_8bit and (as_8bit or not keep_16bit):
+        remedy = "" if as_8bit else ", or denoise it with a model file of floats, which keeps them"
+        raise SourceError(f"{name}: more than 8 bits a channel; pass --to-8bit to reduce them to 8{remedy}")
     clear = image.info.get("transparency")
     if image.mode == "L" and str(image.tile[0].args) in ("L;2", "L;4"):  # Pillow scales pixels to 8 bits alone
         image.info["transparency"] = clear * (85 if image.tile[0].args == "L;2" else 17) if clear is not None else None
     image = _load(image, data)
     exif = image.info.get("exif")  # as stored: what turns the image writes it anew, and moves it
-    stored = _reduced(data, clear, name) if deep else image
-    if deep and image.format != "TIFF":  # OpenCV turns a TIFF, as Pillow does, and leaves others to its caller
-        stored.info = image.info
+    stored: PillowImage = image
+    if is_deep and not as_8bit:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        pixels: NDArray[Any]
+        alpha: NDArray[Any] | None
+        pixels, alpha = _decode_deep(data, clear, name)
+        if image.format != "TIFF":  # OpenCV turns a TIFF, and leaves others to its caller
+            pixels, alpha = _turned(pixels, orientation), None if alpha is None else _turned(alpha, orientation)
+        if to_8bit:
+            pixels, alpha = reduced(pixels), None if alpha is None else reduced(alpha)
+        return pixels, alpha, read_metadata(image, exif)
     ImageOps.exif_transpose(stored, in_place=True)
     metadata = read_metadata(image, exif)
     if stored.mode == "CMYK":
@@ -191,6 +204,11 @@ def _is_deep(image: ImageFile, data: bytes) -> bool:
         return data[at] & 0x7F > 7
     if image.format == "PPM":
         return image.mode == "I" or any(isinstance(t.args, tuple) and t.args[-1] not in range(256) for t in image.tile)
+    if image.format == "AVIF":
+        at = data.find(b"av1C") + 6  # AV1 in ISOBMFF, 2.3.3: two bytes, then the tier and whether there are more bits
+        return bool(data[at] & 0x40)
+    if image.format == "HEIF":
+        return bool(image.info.get("bit_depth", 8) > 8)
     depths = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
     return image.mode.startswith("I;16") or (
         image.format in ("PNG", "TIFF")
@@ -218,24 +236,34 @@ def _load(image: ImageFile, data: bytes) -> ImageFile:
     return image
 
 
-def _reduced(data: bytes, alpha_level: Any, name: str) -> PillowImage:
-    """Decode 16 bits a channel and reduce them to 8: Pillow would drop the lower half of each value.
+def _decode_deep(data: bytes, alpha_level: Any, name: str) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
+    """Decode 16 bits a channel, as stored: Pillow would drop the lower half of each value of a color image.
 
-    alpha_level: the value, gray or RGB, that stands for transparent pixels, if one does.
+    alpha_level: the value, gray or RGB, that stands for transparent pixels, if one does. Returns pixels and alpha.
     """
-    import PIL.Image
-
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if deep is None or deep.dtype != np.uint16:
         raise SourceError(f"{name}: more than 8 bits a channel in a form that is not read: convert it to 8 bits first")
-    pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if alpha_level is not None and (pixels.ndim == 2 or pixels.shape[2] == 3):
-        level = np.array(alpha_level)[..., ::-1] if pixels.ndim == 3 else alpha_level
-        is_clear = (deep == level).all(axis=-1) if pixels.ndim == 3 else deep == level
-        pixels = np.dstack([pixels, np.where(is_clear, 0, 255).astype(np.uint8)])
-    if pixels.ndim == 3 and pixels.shape[2] > 2:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return PIL.Image.fromarray(pixels)
+    if deep.ndim == 3 and deep.shape[2] in (2, 4):
+        color = deep[:, :, 0] if deep.shape[2] == 2 else deep[:, :, :3]
+        return np.ascontiguousarray(color), deep[:, :, -1].copy()
+    if alpha_level is None:
+        return deep, None
+    is_clear = (deep == np.array(alpha_level)[..., ::-1]).all(axis=-1) if deep.ndim == 3 else deep == alpha_level
+    return deep, np.where(is_clear, 0, 65535).astype(np.uint16)
+
+
+def reduced(deep: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Reduce 16 bits to 8, rounded, so that white stays white. Any shape."""
+    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an array upright by an EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    rows, columns = (-1 if orientation in (3, 4, 7, 8) else 1), (-1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
 def _from_inks(image: PillowImage, metadata: Metadata, name: str) -> tuple[PillowImage, Metadata]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.decoding import decode
+from quietframe.deep import encode_deep
 from quietframe.errors import FrameError, OutputError, SourceError
 from quietframe.metadata import Metadata, save_options
 
@@ -42,11 +43,11 @@ _WHOLE = {"PNG": {"compress_level": 1, "compress_type": 3}, "WEBP": {"lossless":
 class Pixels:
     """What an image and a frame share: they stand for their pixels in NumPy, and are equal only to themselves."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
 
     @property
-    def bgr(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8: the pixels; gray ones repeated for each color."""
+    def bgr(self) -> NDArray[Any]:
+        """(H, W, 3): the pixels; gray ones repeated for each color."""
         return cv2.cvtColor(self.pixels, cv2.COLOR_GRAY2BGR) if self.pixels.ndim == 2 else self.pixels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -64,27 +65,28 @@ class Image(Pixels):
     """An image as read from a file. Equal only to itself; `np.asarray(image)` gives its pixels.
 
     Attributes:
-        pixels: (H, W, 3) uint8 BGR, or (H, W) uint8 gray.
-        alpha: (H, W) uint8 opacity where the file has it.
+        pixels: (H, W, 3) BGR, or (H, W) gray; uint8, or uint16 of 16 bits a channel.
+        alpha: (H, W) opacity where the file has it, of the same type.
         metadata: what else the file holds, for `write_image` to keep.
     """
 
-    pixels: NDArray[np.uint8]
-    alpha: NDArray[np.uint8] | None = None
+    pixels: NDArray[Any]
+    alpha: NDArray[Any] | None = None
     metadata: Metadata | None = None
 
 
-def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
+def read_image(path: str | Path, *, to_8bit: bool = False, keep_16bit: bool = False) -> Image:
     """Read an image file, turned upright as its EXIF orientation says. docs/formats.md names the formats.
 
     Args:
         path: the file.
-        to_8bit: reduce 16 bits a channel to 8 (by 257, so that white stays white) in place of refusing.
+        to_8bit: reduce more than 8 bits a channel to 8 (16 by 257, so that white stays white) in place of refusing.
+        keep_16bit: without `to_8bit`, return the 16 bits a channel of a PNG, TIFF, PPM or JPEG 2000 as uint16.
 
     Raises:
-        SourceError: missing, empty, truncated, no image, of a kind that is not read, 16-bit without `to_8bit`, CMYK
-            without a profile, HEIC without the extra `heif`, of more than `decoding.MAX_PIXELS`, or more than one image
-            (animations, pages).
+        SourceError: missing, empty, truncated, no image, of a kind that is not read, more than 8 bits a channel without
+            either of these, CMYK without a profile, HEIC without the extra `heif`, of more than `decoding.MAX_PIXELS`,
+            or more than one image (animations, pages).
     """
     try:
         data = Path(path).read_bytes()
@@ -93,14 +95,14 @@ def read_image(path: str | Path, *, to_8bit: bool = False) -> Image:
         raise SourceError(f"{path}: cannot be read ({reason})") from exc
     if not data:
         raise SourceError(f"{path}: the file is empty")
-    return Image(*decode(data, str(path), to_8bit=to_8bit))
+    return Image(*decode(data, str(path), to_8bit=to_8bit, keep_16bit=keep_16bit))
 
 
 def write_image(path: str | Path, image: Image, *, quality: int = 95, overwrite: bool = True) -> None:
     """Write an image in the format that the file name says, with its alpha and its metadata.
 
     The file appears whole or not at all: it is written beside and moved into place. PNG, TIFF, WebP and BMP are
-    lossless. What a format has no place for is left out, but never the alpha.
+    lossless; PNG and TIFF hold uint16 pixels. What a format has no place for is left out, but never the alpha.
 
     Args:
         path: the file.
@@ -109,22 +111,26 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95, overwrite:
         overwrite: replace a file that exists.
 
     Raises:
-        OutputError: unknown format, a format that cannot hold the alpha, a file that exists (without `overwrite`), or
-            a folder or disk that takes no file.
-        FrameError: the pixels or the alpha are not 8-bit images of one size.
+        OutputError: unknown format, a format that cannot hold the alpha or 16 bits, a file that exists (without
+            `overwrite`), or a folder or disk that takes no file.
+        FrameError: the pixels or the alpha are not images of one size and type.
     """
     path = Path(path)
     pillow_format = WRITERS.get(path.suffix.lower())
-    check_frame(image.pixels)
+    check_frame(image.pixels, deep=True)
+    is_deep = image.pixels.dtype == np.uint16
     if image.alpha is not None:
-        check_frame(image.alpha)
-        if image.alpha.shape != image.pixels.shape[:2]:
-            raise FrameError(f"Expected alpha of shape {image.pixels.shape[:2]}. Received: {image.alpha.shape}")
+        check_frame(image.alpha, deep=is_deep)
+        if image.alpha.shape != image.pixels.shape[:2] or image.alpha.dtype != image.pixels.dtype:
+            expected, alpha = f"{image.pixels.dtype} of shape {image.pixels.shape[:2]}", image.alpha
+            raise FrameError(f"Expected alpha: {expected}. Received: {alpha.dtype} of shape {alpha.shape}")
         if pillow_format in ("JPEG", "BMP"):
             raise OutputError(f"{path}: {path.suffix} cannot hold the image's transparency: write .png or .webp")
     if pillow_format is None:
         known = " ".join(sorted(WRITERS))
         raise OutputError(f"{path}: unknown image format {path.suffix or '(none)'!r}: use one of {known}")
+    if is_deep and pillow_format not in ("PNG", "TIFF"):
+        raise OutputError(f"{path}: {path.suffix} cannot hold 16 bits a channel: write .png or .tif, or pass --to-8bit")
     kept = image.metadata or Metadata()
     options: dict[str, Any] = dict(_WHOLE.get(pillow_format, {}))
     if pillow_format == "JPEG":
@@ -132,7 +138,10 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95, overwrite:
     file = BytesIO()
     try:
         options |= save_options(kept, pillow_format, gray=image.pixels.ndim == 2)
-        _as_pillow(image).save(file, pillow_format, **options)
+        if is_deep:
+            file.write(encode_deep(image.pixels, image.alpha, pillow_format, options))
+        else:
+            _as_pillow(image).save(file, pillow_format, **options)
     except Exception as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
         remedy = ": try another format, or --strip-metadata" if image.metadata else ""
@@ -189,15 +198,16 @@ def _as_pillow(image: Image) -> PillowImage:
     return PIL.Image.fromarray(pixels if image.alpha is None else np.dstack([pixels, image.alpha]))
 
 
-def check_frame(frame: NDArray[np.uint8], *, alpha: bool = False) -> None:
+def check_frame(frame: NDArray[Any], *, alpha: bool = False, deep: bool = False) -> None:
     """Raise FrameError unless `frame` is (H, W, 3) uint8 BGR or (H, W) uint8 gray with at least one pixel.
 
-    alpha: also allow (H, W, 4).
+    alpha: also allow (H, W, 4). deep: also allow uint16.
     """
     shape, dtype = getattr(frame, "shape", None), getattr(frame, "dtype", None)
-    expected = f"Expected a uint8 array of shape (H, W, 3){', (H, W, 4)' if alpha else ''} or (H, W). Received:"
+    types, shapes = "uint8 or uint16" if deep else "uint8", "(H, W, 3), (H, W, 4)" if alpha else "(H, W, 3)"
+    expected = f"Expected a {types} array of shape {shapes} or (H, W). Received:"
     if shape is None or dtype is None:
         raise FrameError(f"{expected} {type(frame).__name__}")
     is_frame = len(shape) == 2 or (len(shape) == 3 and (shape[2] == 3 or (alpha and shape[2] == 4)))
-    if dtype != np.uint8 or not is_frame or 0 in shape:
+    if dtype not in ((np.uint8, np.uint16) if deep else (np.uint8,)) or not is_frame or 0 in shape:
         raise FrameError(f"{expected} {dtype} of shape {shape}")

@@ -185,7 +185,7 @@ def test_16_bits_are_reduced_on_request_alone(save: Callable[..., Path], suffix:
     deep = np.random.default_rng(5).integers(0, 65536, shape).astype(np.uint16)
     deep.flat[:2] = 65535, 0
     path = save(f"deep{suffix}", encoded(suffix, deep))
-    with pytest.raises(SourceError, match="16 bits a channel; pass --to-8bit"):
+    with pytest.raises(SourceError, match="more than 8 bits a channel; pass --to-8bit"):
         qf.read_image(path)
     image = qf.read_image(path, to_8bit=True)
     expected = np.rint(deep / 257).astype(np.uint8)

@@ -51,16 +51,18 @@ class Weights(NamedTuple):
     biases: tuple[NDArray[np.float32], ...]
 
 
-def estimate_noise(frame: NDArray[np.uint8]) -> float:
+def estimate_noise(frame: NDArray[Any]) -> float:
     """The noise level of a frame: standard deviation in 8-bit levels.
 
     A small network reads it from `read_noise`. It has learned on photographs with white noise, and with that of a
     simulated sensor, demosaiced and compressed, which spreads over neighbouring pixels (docs/camera-models.md).
 
-    frame: (H, W, 3) BGR or (H, W) gray, uint8. Returns a value in [0, 75]; 0 for frames below 3×3.
-    Raises FrameError if the array is not a frame.
+    frame: (H, W, 3) BGR or (H, W) gray, uint8 or uint16. Returns a value in [0, 75], for uint16 too; 0 for frames below
+    3×3. Raises FrameError if the array is not a frame.
     """
-    check_frame(frame)
+    check_frame(frame, deep=True)
+    if frame.dtype == np.uint16:
+        frame = cv2.convertScaleAbs(frame, alpha=1 / 257)
     if min(frame.shape[:2]) < _SMALLEST:
         return 0.0
     values = to_features(read_noise(frame))

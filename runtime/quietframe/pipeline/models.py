@@ -58,6 +58,11 @@ class Models:
         self._deadline: Deadline | None = None
         self._warned = False
 
+    @property
+    def keep_16bit(self) -> bool:
+        """Whether all models that are loaded keep 16 bits a channel."""
+        return all(denoiser.keeps_16bit for denoiser in self._loaded.values())
+
     def prepare(self, settings: Settings, size_wh: tuple[int, int]) -> None:
         """Load (for `auto`, measure) and run the first model once, so that the first frame finds it warm."""
         blank = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)

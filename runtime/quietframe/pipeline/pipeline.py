@@ -201,6 +201,7 @@ class Pipeline:
                 drop = source.real_time or config.show or watched
             drop = drop and source.moving
             models, controls = self._open_models(source, offer_all=watched)
+            source.keep_16bit = not source.moving and models.keep_16bit
             sink = open_sink(
                 sinks,
                 source,

@@ -39,7 +39,7 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
-        """Take the result for a frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray. Raises OutputError."""
+        """Take the result for a frame, of its shape and type: (H, W, 3) BGR or (H, W) gray. Raises OutputError."""
 
     def tick(self, now_ns: int) -> None:  # noqa: B027  to do nothing is an answer
         """A live source's time goes on, with or without frames: `time.monotonic_ns()`. Raises OutputError."""

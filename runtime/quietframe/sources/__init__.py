@@ -34,7 +34,8 @@ def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 1
             `"picam:0"`), a stream (`"rtsp://…"`, or `"http://…"` of JPEGs or of what FFmpeg knows), `"-"` for JPEGs or
             raw frames on standard input, images as a video (`"sequence:25:shots/*.png"`), or `"test:"`, a drawn
             moving scene. An image is known by its content, whatever its name.
-        to_8bit: reduce images of 16 bits a channel to 8 in place of refusing them.
+        to_8bit: reduce images of more than 8 bits a channel to 8. Otherwise they are refused, or kept as they are where
+            the source's `keep_16bit` is set.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
 
     Returns a source to iterate over once, inside a `with` statement. A stream's has its first frame by then.

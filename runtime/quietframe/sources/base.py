@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +21,21 @@ class Frame(Pixels):
     """One frame of a video or stream, or one image. Equal only to itself; `np.asarray(frame)` gives its pixels.
 
     Attributes:
-        pixels: (H, W, 3) uint8 BGR, or (H, W) uint8 gray.
+        pixels: (H, W, 3) BGR, or (H, W) gray; uint8, of an image that is to keep its 16 bits a channel uint16.
         index: its place in the source, from 0; images that could not be read leave no gap.
         captured_ns: `time.monotonic_ns()` when it was there.
         name: of an image, its path relative to the folder or glob that was opened; "" for moving sources.
-        alpha: (H, W) uint8 opacity, where an image has it.
+        alpha: (H, W) opacity, where an image has it, of the same type.
         clean: the frame without noise, where it is known (`test:`).
         time_s: its time in a recording, in seconds, where the recording tells.
         metadata: what else an image file holds, for a sink to keep.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     index: int
     captured_ns: int
     name: str = ""
-    alpha: NDArray[np.uint8] | None = None
+    alpha: NDArray[Any] | None = None
     clean: NDArray[np.uint8] | None = None
     time_s: float | None = None
     metadata: Metadata | None = None
@@ -46,7 +46,7 @@ class Options:
     """What a caller may ask of a source; each kind heeds what concerns it.
 
     Attributes:
-        to_8bit: reduce images of 16 bits a channel to 8 in place of refusing them.
+        to_8bit: reduce images of more than 8 bits a channel to 8.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
     """
 
@@ -71,6 +71,7 @@ class Source(ABC):
         damaged: frames that came broken and were left out.
         reconnects: how often a stream that broke was open again.
         trouble: while a stream is broken, what is wrong, in a line without its password; else None.
+        keep_16bit: give images of 16 bits a channel as they are, unless they are to be reduced; else they are refused.
     """
 
     moving = True
@@ -88,6 +89,7 @@ class Source(ABC):
         self.damaged = 0
         self.reconnects = 0
         self.trouble: str | None = None
+        self.keep_16bit = False
         self._cancelled = threading.Event()
 
     @abstractmethod

@@ -78,7 +78,7 @@ class ImageSource(Source):
             if name in self._skipped:
                 continue
             try:
-                image = read_image(file, to_8bit=self._to_8bit)
+                image = read_image(file, to_8bit=self._to_8bit, keep_16bit=self.keep_16bit)
             except SourceError as exc:
                 if self._single:
                     raise

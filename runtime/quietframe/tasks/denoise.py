@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import repeat
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,10 +20,19 @@ from quietframe.images import check_frame
 from quietframe.noise.estimate import estimate_noise
 from quietframe.tasks.base import Color, ModelTask
 from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place, shrink
-from quietframe.tasks.tensors import decode_image, encode_image, encode_levels, from_bgr, level_tensor, to_bgr
+from quietframe.tasks.tensors import (
+    CV_DEPTHS,
+    decode_image,
+    encode_image,
+    encode_levels,
+    from_bgr,
+    level_tensor,
+    to_bgr,
+)
 
 Inputs = Mapping[str, NDArray[Any]]
 Level = float | NDArray[np.float32]
+Sample = TypeVar("Sample", np.uint8, np.uint16)
 
 _GRAY_FACTOR = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR, as in JPEG
@@ -43,6 +52,8 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
     A gray frame goes through a color model as three equal planes, and its noise level is passed as 1.4 times what it
     is: the model expects other noise in each color, of which brightness would have less. A color frame of three equal
     planes, as an infrared camera's is, stays gray to the last level.
+
+    A file that computes in floats takes uint16 frames, of 16 bits a channel, too, and keeps them (`keeps_16bit`).
 
     The settings are attributes, too, and are validated whenever they are set. The frame that is given is never changed.
     For `with`, `close`, `batch`, threads and pickling see `ModelTask`.
@@ -96,10 +107,11 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         self.chroma_strength = 1.0 if chroma_strength is None else chroma_strength
         self.tile_pixels = tile_pixels
 
-    def __call__(self, frame: NDArray[np.uint8], *, sigma_255: Level | None = None) -> NDArray[np.uint8]:
+    def __call__(self, frame: NDArray[Sample], *, sigma_255: Level | None = None) -> NDArray[Sample]:
         """Denoise one frame.
 
-        frame: (H, W, 3) uint8 in the order of `color`, (H, W, 4) with an alpha that is kept, or (H, W) gray; any size.
+        frame: (H, W, 3) in the order of `color`, (H, W, 4) with an alpha that is kept, or (H, W) gray; any size; uint8,
+        with `keeps_16bit` uint16 too.
         sigma_255: this frame's noise level in 8-bit levels, in [0, 255], to override the denoiser's own or the
         estimate; beyond the model's range it is clipped. A model whose card states a map takes one level for each
         pixel, too: (H, W) float32, or (ceil(H / s), ceil(W / s)) at the map's stride s; where it also takes the map's
@@ -107,13 +119,14 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         Returns the frame's shape and dtype. Raises FrameError if the array is not a frame, and UsageError for levels
         that the model does not take.
         """
-        bgr, alpha = to_bgr(frame, self.color)
+        bgr, alpha = self._checked(frame)
         sigma = self._level(bgr, sigma_255)
         placement = self.placement(bgr.shape[0], bgr.shape[1])
         planes = []
         for plane in self._planes(bgr):
             results = (self.engine.run(inputs) for inputs in self._encode(plane, sigma, placement))
-            planes.append(placement.join(self._decode(result, placement.part_hw) for result in results))
+            parts = (self._decode(result, placement.part_hw, bgr.dtype) for result in results)
+            planes.append(placement.join(parts))
         clean = planes[0] if len(planes) == 1 else cv2.merge(planes)
         if clean.ndim > bgr.ndim:
             clean = cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
@@ -122,22 +135,22 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         share = min(self.strength, 1.0)
         return from_bgr(_blend(bgr, clean, share * self.luma_strength, share * self.chroma_strength), alpha, self.color)
 
-    def prepare(self, frame: NDArray[np.uint8], *, sigma_255: Level | None = None) -> Iterator[Inputs]:
+    def prepare(self, frame: NDArray[Any], *, sigma_255: Level | None = None) -> Iterator[Inputs]:
         """Prepare what the engine is to run for a frame: the inputs of one or more runs, each made when asked for.
 
         The frame is checked and its noise level estimated once, however many runs there are. Arguments and errors as of
         a call.
         """
-        bgr, _ = to_bgr(frame, self.color)
+        bgr, _ = self._checked(frame)
         sigma, placement = self._level(bgr, sigma_255), self.placement(bgr.shape[0], bgr.shape[1])
         return (inputs for plane in self._planes(bgr) for inputs in self._encode(plane, sigma, placement))
 
-    def level_255(self, frame: NDArray[np.uint8]) -> float | None:
+    def level_255(self, frame: NDArray[Any]) -> float | None:
         """Return the noise level of a frame in 8-bit levels, as set or else estimated; None: not noise-conditioned.
 
         Raises FrameError if the array is not a frame.
         """
-        return estimate_noise(to_bgr(frame, self.color)[0]) if self.estimates else self.sigma_255
+        return estimate_noise(self._checked(frame)[0]) if self.estimates else self.sigma_255
 
     @property
     def is_conditioned(self) -> bool:
@@ -148,6 +161,12 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
     def estimates(self) -> bool:
         """Whether the noise level is estimated: the model is noise-conditioned, and `sigma_255` is None."""
         return self._sigma is not None and self.sigma_255 is None
+
+    @property
+    def keeps_16bit(self) -> bool:
+        """Whether it takes uint16 frames and keeps their 16 bits: the file takes and gives floats."""
+        tensors = self.engine.inputs[self._image_in.name], self.engine.outputs[self._image_out.name]
+        return not any(info.is_integer for info in tensors)
 
     @property
     def sees_wh(self) -> tuple[int, int] | None:
@@ -171,7 +190,11 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         """How frames of that size meet the model: whole, resized or in tiles."""
         return place(height, width, self.card.spatial, self.tile_pixels)
 
-    def _planes(self, frame: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    def _checked(self, frame: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The frame's colors and alpha. Raises FrameError."""
+        return to_bgr(frame, self.color, deep=self.keeps_16bit)
+
+    def _planes(self, frame: NDArray[Any]) -> Iterator[NDArray[Any]]:
         """The frame in the model's colors: a gray model takes a color frame's channels one by one."""
         if self._image_in.colour != "GRAY":
             yield frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
@@ -180,16 +203,16 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         else:
             yield from (cv2.extractChannel(frame, channel) for channel in range(3))
 
-    def _decode(self, result: Inputs, part_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    def _decode(self, result: Inputs, part_hw: tuple[int, int], dtype: Any) -> NDArray[Any]:
         name = self._image_out.name
-        part = decode_image(result[name], self._image_out, self.engine.outputs[name])
+        part = decode_image(result[name], self._image_out, self.engine.outputs[name], dtype)
         if part.shape[:2] != part_hw:
             raise ModelLoadError(
                 f"{self.card.name}: the model made {part.shape[:2]} pixels of {part_hw}: a denoiser keeps the size"
             )
         return part
 
-    def _encode(self, plane: NDArray[np.uint8], sigma: Level | None, placement: Placement) -> Iterator[Inputs]:
+    def _encode(self, plane: NDArray[Any], sigma: Level | None, placement: Placement) -> Iterator[Inputs]:
         """The engine's inputs for each part of a plane, each made when asked for."""
         image, info = self._image_in, self.engine.inputs[self._image_in.name]
         for part, level in zip(placement.cut(plane), self._levels(sigma, placement), strict=False):
@@ -204,7 +227,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
             return ({name: encode_levels(part, self._sigma, info)} for part in placement.cut(sigma, self._sigma.stride))
         return repeat({name: level_tensor(sigma, self._sigma, info, placement.part_hw)})
 
-    def _level(self, frame: NDArray[np.uint8], given_255: Level | None) -> Level | None:
+    def _level(self, frame: NDArray[Any], given_255: Level | None) -> Level | None:
         """The level to pass to the model, in the units of its card and within its range; None if it takes none.
 
         given_255: for this frame alone, a number or a map; None: the one that is set, or an estimate.
@@ -226,7 +249,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         sigma = level_255 * max(1.0, self.strength) / 255
         return np.clip(sigma, low, high) if isinstance(sigma, np.ndarray) else min(max(sigma, low), high)
 
-    def _map(self, levels_255: NDArray[Any], frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _map(self, levels_255: NDArray[Any], frame: NDArray[Any]) -> NDArray[np.float32]:
         """One level for each block of pixels, from one for each block or each pixel."""
         if self._sigma is None or self._sigma.layout == "N111":
             raise UsageError(
@@ -263,7 +286,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         return self._sigma
 
 
-def _has_equal_planes(bgr: NDArray[np.uint8]) -> bool:
+def _has_equal_planes(bgr: NDArray[Any]) -> bool:
     """Whether a color frame is gray. A few of its pixels show of nearly every other frame that it is not."""
     if bgr.ndim == 2:
         return False
@@ -284,7 +307,7 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     return number
 
 
-def _blend(frame: NDArray[np.uint8], clean: NDArray[np.uint8], luma: float, chroma: float) -> NDArray[np.uint8]:
+def _blend(frame: NDArray[Any], clean: NDArray[Any], luma: float, chroma: float) -> NDArray[Any]:
     """The frame, moved towards the clean one by a share of what they differ by in brightness, and in colour.
 
     Its parts are those of the difference, so that 1 and 1 give the clean frame, and 0 and 0 the frame.
@@ -299,7 +322,7 @@ def _blend(frame: NDArray[np.uint8], clean: NDArray[np.uint8], luma: float, chro
         bright = cv2.cvtColor(cv2.transform(removed, _LUMA), cv2.COLOR_GRAY2BGR)
         # Halves are common: a bit more than one rounds alike in equal channels, however each was computed.
         change = cv2.addWeighted(removed, chroma, bright, luma - chroma, 1e-3)
-        cv2.add(band, change, dst=result[top : top + rows], dtype=cv2.CV_8U)
+        cv2.add(band, change, dst=result[top : top + rows], dtype=CV_DEPTHS[result.dtype])
     return result
 
 

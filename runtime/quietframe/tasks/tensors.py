@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,37 +14,40 @@ from quietframe.card import TensorSpec
 from quietframe.engines import TensorInfo
 from quietframe.images import check_frame
 
+CV_DEPTHS: Mapping[Any, int] = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
+"""OpenCV's names of the types of images."""
+
 _TO_BGR = {("rgb", 3): cv2.COLOR_RGB2BGR, ("bgr", 4): cv2.COLOR_BGRA2BGR, ("rgb", 4): cv2.COLOR_RGBA2BGR}
 _FROM_BGR = {("rgb", 3): cv2.COLOR_BGR2RGB, ("bgr", 4): cv2.COLOR_BGR2BGRA, ("rgb", 4): cv2.COLOR_BGR2RGBA}
 
 
-def to_bgr(frame: NDArray[np.uint8], color: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+def to_bgr(frame: NDArray[Any], color: str, *, deep: bool = False) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Split a frame into what models see and its opacity.
 
-    frame: (H, W, 3) or (H, W, 4) uint8 in the order of `color`, `bgr` or `rgb`, or (H, W) uint8 gray.
-    Returns (H, W, 3) uint8 BGR or (H, W) gray, the frame itself where it already is that; and the alpha, (H, W) uint8,
-    or None. Raises FrameError if the array is not a frame.
+    frame: (H, W, 3) or (H, W, 4) in the order of `color`, `bgr` or `rgb`, or (H, W) gray; uint8, with `deep` or uint16.
+    Returns (H, W, 3) BGR or (H, W) gray, the frame itself where it already is that; and the alpha, (H, W), or None.
+    Raises FrameError if the array is not a frame.
     """
-    check_frame(frame, alpha=True)
+    check_frame(frame, alpha=True, deep=deep)
     channels = frame.shape[2] if frame.ndim == 3 else 1
     code = _TO_BGR.get((color, channels))
     bgr = frame if code is None else cv2.cvtColor(frame, code)
     return bgr, cv2.extractChannel(frame, 3) if channels == 4 else None
 
 
-def from_bgr(bgr: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, color: str) -> NDArray[np.uint8]:
+def from_bgr(bgr: NDArray[Any], alpha: NDArray[Any] | None, color: str) -> NDArray[Any]:
     """Bring a frame back to the caller's channels: the inverse of `to_bgr`."""
     code = _FROM_BGR.get((color, 3 if alpha is None else 4)) if bgr.ndim == 3 else None
     frame = bgr if code is None else cv2.cvtColor(bgr, code)
     return frame if alpha is None else cv2.insertChannel(alpha, frame, 3)
 
 
-def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -> NDArray[Any]:
-    """Turn an 8-bit image into the tensor that a model takes.
+def encode_image(frame: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDArray[Any]:
+    """Turn an image into the tensor that a model takes.
 
-    frame: (H, W, 3) uint8 BGR for a colour model, (H, W) uint8 for a gray one. Returns a tensor of batch size 1
-    in the layout, colour order, value range and dtype of `spec` and `info`; the frame itself, without a copy,
-    where that already fits.
+    frame: (H, W, 3) BGR for a colour model, (H, W) for a gray one; uint8, for a tensor of floats uint16 too. Returns a
+    tensor of batch size 1 in the layout, colour order, value range and dtype of `spec` and `info`; the frame itself,
+    without a copy, where that already fits.
     """
     if spec.colour == "RGB":
         frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
@@ -51,7 +55,7 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
     if info.is_integer:
         tensor = _recoded(frame, _encoding(low, high, info)).view(info.dtype)
     else:
-        tensor = np.multiply(frame, (high - low) / 255, dtype=np.float32)
+        tensor = np.multiply(frame, (high - low) / np.iinfo(frame.dtype).max, dtype=np.float32)
         if low:
             tensor += np.float32(low)
         tensor = tensor.astype(info.dtype, copy=False)
@@ -61,11 +65,11 @@ def encode_image(frame: NDArray[np.uint8], spec: TensorSpec, info: TensorInfo) -
     return tensor[None, :, :, None] if tensor.ndim == 2 else tensor[None]
 
 
-def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDArray[np.uint8]:
-    """Turn a model's image back into 8 bits, rounded and clipped: the inverse of `encode_image`.
+def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo, dtype: Any = np.uint8) -> NDArray[Any]:
+    """Turn a model's image back into integers, rounded and clipped: the inverse of `encode_image`.
 
-    tensor: of batch size 1. Returns (H, W, 3) uint8 BGR or (H, W) uint8 gray: a part of the tensor itself, without a
-    copy, where that already fits.
+    tensor: of batch size 1. dtype: uint8, of a tensor of floats uint16 too. Returns (H, W, 3) BGR or (H, W) gray: a
+    part of the tensor itself, without a copy, where that already fits.
     """
     image = tensor[0]
     if spec.layout == "NCHW":
@@ -73,14 +77,13 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> ND
     if image.shape[-1] == 1:
         image = image[:, :, 0]
     low, high = spec.value_range
-    scale = 255 / (high - low)
     if info.is_integer:
         if info.dtype.itemsize == 1:
             image = _recoded(image.view(np.uint8), _decoding(low, high, info))
         else:
-            image = _to_8bit(dequantize(image, info), scale, low)
+            image = _to_integers(dequantize(image, info), low, high, dtype)
     else:
-        image = _to_8bit(image.astype(np.float32, copy=False), scale, low)
+        image = _to_integers(image.astype(np.float32, copy=False), low, high, dtype)
     if spec.colour == "RGB":
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return image
@@ -128,7 +131,7 @@ def _encoding(low: float, high: float, info: TensorInfo) -> NDArray[Any] | None:
 def _decoding(low: float, high: float, info: TensorInfo) -> NDArray[Any] | None:
     """The 8-bit level of each one-byte integer, seen as uint8, for `_recoded`."""
     codes = np.arange(256).astype(np.uint8).view(info.dtype)
-    return _unless_same(_to_8bit(dequantize(codes, info), 255 / (high - low), low))
+    return _unless_same(_to_integers(dequantize(codes, info), low, high))
 
 
 def _unless_same(table: NDArray[Any]) -> NDArray[Any] | None:
@@ -145,8 +148,9 @@ def _recoded(image: NDArray[np.uint8], table: NDArray[Any] | None) -> NDArray[An
     return cv2.LUT(image, table.view(np.uint8))  # ten times as fast as NumPy's indexing
 
 
-def _to_8bit(values: NDArray[np.float32], scale: float, low: float) -> NDArray[np.uint8]:
+def _to_integers(values: NDArray[np.float32], low: float, high: float, dtype: Any = np.uint8) -> NDArray[Any]:
     flat = values.reshape(values.shape[0], -1)
+    scale = np.iinfo(dtype).max / (high - low)
     # OpenCV rounds and saturates in one pass; NumPy takes four.
-    result = cv2.addWeighted(flat, scale, flat, 0.0, -low * scale, dtype=cv2.CV_8U)
+    result = cv2.addWeighted(flat, scale, flat, 0.0, -low * scale, dtype=CV_DEPTHS[np.dtype(dtype)])
     return result.reshape(values.shape)
