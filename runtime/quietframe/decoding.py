@@ -168,9 +168,9 @@ def _decode(image: ImageFile, data: bytes, name: str, *, to_8bit: bool, keep_16b
             pixels, alpha = _turned(pixels, orientation), None if alpha is None else _turned(alpha, orientation)
         if to_8bit:
             pixels, alpha = reduced(pixels), None if alpha is None else reduced(alpha)
-        return pixels, alpha, read_metadata(image, exif)
+        return pixels, alpha, read_metadata(image, data, exif)
     ImageOps.exif_transpose(stored, in_place=True)
-    metadata = read_metadata(image, exif)
+    metadata = read_metadata(image, data, exif)
     if stored.mode == "CMYK":
         stored, metadata = _from_inks(stored, metadata, name)
     if stored.mode in _KINDS:

@@ -6,7 +6,7 @@ Pillow writes a file of one pixel with all that stands beside the pixels; these 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_PNG_SIGNATURE = 8  # bytes
+from quietframe.metadata import split_png
+
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 _SHORT, _LONG = 3, 4  # TIFF's types
 _TIFF_SIZES = {256: "width", 257: "height", 278: "height", 273: "offset", 279: "bytes"}
@@ -46,18 +47,9 @@ def _encode_png(pixels: NDArray[np.uint16], beside: bytes) -> bytes:
     if not done:
         raise ValueError("OpenCV cannot write it")
     data = encoded.tobytes()
-    kept = [chunk for name, chunk in _chunks(beside) if name not in (b"IHDR", b"IDAT", b"IEND")]
-    after_header = _PNG_SIGNATURE + 25
+    kept = [chunk for name, chunk in split_png(beside) if name not in ("IHDR", "IDAT", "IEND")]
+    after_header = 8 + 25  # bytes of the signature and of the header's chunk
     return b"".join([data[:after_header], *kept, data[after_header:]])
-
-
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The name of each chunk, and the whole of it."""
-    at = _PNG_SIGNATURE
-    while at < len(png):
-        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
-        yield png[at + 4 : at + 8], png[at:end]
-        at = end
 
 
 def _encode_tiff(pixels: NDArray[np.uint16], beside: bytes) -> bytes:

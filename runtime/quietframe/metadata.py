@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _EXIF = b"Exif\0\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
+_COLOR_CHUNKS = ("sRGB", "gAMA", "cHRM", "cICP", "mDCV", "cLLI")  # of PNG, beside its profile
 _XMP_TEXT = "XML:com.adobe.xmp"
 _ORIENTATION, _DESCRIPTION, _X_RESOLUTION, _IPTC = 274, 270, 282, 34377
 # TIFF tags of the stored pixels (TIFF 6.0 and its supplements), and those that have a field of their own below.
@@ -52,11 +54,12 @@ class Metadata:
         return f"<Metadata {', '.join(f.name for f in fields(self) if getattr(self, f.name))}>"
 
 
-def read_metadata(image: PillowImage, exif: bytes | None) -> Metadata:
-    """Read what Pillow knows of an image that was loaded and turned upright.
+def read_metadata(image: PillowImage, data: bytes, exif: bytes | None) -> Metadata:
+    """Read what stands beside the pixels of an image that was loaded and turned upright.
 
     Args:
         image: it.
+        data: the file.
         exif: its EXIF block as stored: what turns an image writes it anew, and moves what makers' notes point at.
     """
     info = image.info
@@ -85,7 +88,7 @@ def read_metadata(image: PillowImage, exif: bytes | None) -> Metadata:
         dpi_xy=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
         comments=tuple(comment if isinstance(comment, bytes) else comment.encode() for comment in comments if comment),
         texts=texts,
-        png_chunks=_png_chunks(info) if image.format == "PNG" else {},
+        png_chunks=_color_chunks(data) if image.format == "PNG" else {},
         subsampling=subsampling if subsampling in (0, 1, 2) else None,
     )
 
@@ -180,16 +183,19 @@ def _png_info(kept: Metadata) -> Any:
     return chunks
 
 
-def _png_chunks(info: Mapping[Any, Any]) -> dict[str, bytes]:
-    """The chunks that say what colours mean, rebuilt from what Pillow read (PNG, section 11.3.2)."""
-    chunks = {}
-    if "srgb" in info:
-        chunks["sRGB"] = bytes([info["srgb"]])
-    if "gamma" in info:
-        chunks["gAMA"] = struct.pack(">I", round(info["gamma"] * 100000))
-    if len(info.get("chromaticity", ())) == 8:
-        chunks["cHRM"] = struct.pack(">8I", *(round(value * 100000) for value in info["chromaticity"]))
-    return chunks
+def _color_chunks(png: bytes) -> dict[str, bytes]:
+    """The chunks that say what colours mean: all of them come before the pixels (PNG, third edition, 5.6)."""
+    found = takewhile(lambda chunk: chunk[0] != "IDAT", split_png(png))
+    return {name: chunk[8:-4] for name, chunk in found if name in _COLOR_CHUNKS}
+
+
+def split_png(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Split a PNG file into its chunks: the name of each, and the whole of it."""
+    at = len(b"\x89PNG\r\n\x1a\n")
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8].decode("latin-1"), data[at:end]
+        at = end
 
 
 def _segment(marker: int, content: bytes) -> bytes:
