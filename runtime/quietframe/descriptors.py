@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 STDOUT, STDERR = 1, 2
 
@@ -30,12 +31,13 @@ def suppress_native_output() -> Iterator[None]:
     """Suppress native output on stderr: that of OpenCV, FFmpeg, libpng and LiteRT. Python's `sys.stderr` still works.
 
     Each library has a switch of its own or none, so the file descriptor itself goes to /dev/null. Nothing is suppressed
-    if OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL is set.
+    if OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL is set, or if standard error is closed.
     """
-    if "OPENCV_LOG_LEVEL" in os.environ or "OPENCV_FFMPEG_LOGLEVEL" in os.environ:
+    python_stderr: TextIO | None = sys.stderr
+    if python_stderr is None or "OPENCV_LOG_LEVEL" in os.environ or "OPENCV_FFMPEG_LOGLEVEL" in os.environ:
         yield
         return
-    python_stderr, encoding = sys.stderr, sys.stderr.encoding
+    encoding = python_stderr.encoding
     python_stderr.flush()
     with open(os.devnull, "wb") as null, diverted(STDERR, null.fileno()) as kept:  # noqa: PTH123
         if python_stderr is not sys.__stderr__:  # someone captures it, and it is not our descriptor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from quietframe.log import log
 from support.process import run_python
@@ -19,7 +18,7 @@ denoise(np.zeros((4, 4, 3), np.uint8))
 """
 
 
-def test_what_the_engine_prints_and_which_model_was_opened_are_logged(blur_file: Path) -> None:
+def test_what_the_engine_prints_and_which_model_was_opened_are_logged(blur_file):
     """In a process of its own: LiteRT prints its line once."""
     done = run_python("-c", USE, blur_file)
     assert done.stdout.splitlines() == [
@@ -30,11 +29,11 @@ def test_what_the_engine_prints_and_which_model_was_opened_are_logged(blur_file:
     assert done.stderr == ""
 
 
-def test_without_a_handler_nothing_is_printed() -> None:
+def test_without_a_handler_nothing_is_printed():
     code = "from quietframe.log import log; log.warning('a warning'); log.error('an error')"
     done = run_python("-c", code)
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_the_logger_has_the_projects_name() -> None:
+def test_the_logger_has_the_projects_name():
     assert log is logging.getLogger("quietframe")

@@ -37,13 +37,13 @@ def printable(text: str) -> str:
     )
 
 
-def json_line(record: Mapping[str, Any]) -> str:
-    """Return a record as JSON on one line: in UTF-8, or in ASCII where a file name has bytes that are not UTF-8."""
-    text = json.dumps(record, ensure_ascii=False)
+def json_line(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON, on one line without `indent`: in UTF-8, or in ASCII where a file name is not UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(record)
+        return json.dumps(value, indent=indent)
     return text
 
 
@@ -114,7 +114,7 @@ class Display(logging.Handler):
 
     def tick(self) -> None:
         """Show the present state."""
-        if self._progress is None and not sys.stderr.isatty():
+        if self._progress is None and not (sys.stderr and sys.stderr.isatty()):
             return
         total, record = self._pipeline.total, self._pipeline.record()
         if self._progress is None:

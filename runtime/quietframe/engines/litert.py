@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -180,16 +181,18 @@ def _native_output_logged() -> Iterator[None]:
     LiteRT 2.3 writes it from C++ and has no switch for it, neither in Python nor in the environment. So the file
     descriptor is redirected meanwhile, and all other lines are passed on.
     """
-    aside, entrance = os.pipe()
-    os.set_blocking(entrance, False)  # a full pipe must not block LiteRT
-    with _redirecting, os.fdopen(aside, "rb") as lines:
+    if sys.stderr is None:  # closed
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)  # a child of another thread may hold the other end for as long as it runs
+    os.set_blocking(writing, False)  # a full pipe must not block LiteRT
+    with _redirecting, os.fdopen(reading, "rb", buffering=0) as pipe:
         try:
-            with os.fdopen(entrance, "wb"), ExitStack() as stack:
-                with suppress(OSError):  # standard error is closed: nothing can appear on it
-                    stack.enter_context(diverted(STDERR, entrance))
+            with os.fdopen(writing, "wb"), diverted(STDERR, writing):
                 yield
         finally:
-            for line in lines:
+            for line in (pipe.read() or b"").splitlines(keepends=True):
                 if line.startswith(b"INFO: "):
                     log.debug("LiteRT: %s", line.removeprefix(b"INFO: ").decode(errors="replace").strip())
                 else:
