@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from support.images import write_image
-
-Cli = Callable[..., Any]
 
 
 def bands(path: Path, brightest: int, size: int = 28) -> Path:
@@ -25,7 +20,7 @@ def bands(path: Path, brightest: int, size: int = 28) -> Path:
     return write_image(path, image)
 
 
-def test_a_picture_gives_one_line(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+def test_a_picture_gives_one_line(tmp_path, cli, classifier_file):
     result = cli("classify", bands(tmp_path / "a digit.png", 2), "-m", classifier_file)
     assert (result.code, result.error_lines) == (0, [])
     (line,) = result.out.splitlines()
@@ -34,7 +29,7 @@ def test_a_picture_gives_one_line(tmp_path: Path, cli: Cli, classifier_file: Pat
     assert 0.9 < float(score) <= 1
 
 
-def test_json_has_all_scores(tmp_path: Path, cli: Cli, classifier_file: Path, tiny_models: ModuleType) -> None:
+def test_json_has_all_scores(tmp_path, cli, classifier_file, tiny_models):
     bands(tmp_path / "d/1.png", 0, size=90)
     bands(tmp_path / "d/x/2.png", 3)
     result = cli("classify", tmp_path / "d", "-m", classifier_file, "--json", "--threads", 1)
@@ -46,7 +41,7 @@ def test_json_has_all_scores(tmp_path: Path, cli: Cli, classifier_file: Path, ti
         assert sum(record["scores"].values()) == pytest.approx(1, abs=1e-3)
 
 
-def test_denoise_comes_first(tmp_path: Path, cli: Cli, classifier_file: Path, make_model: Callable[..., Path]) -> None:
+def test_denoise_comes_first(tmp_path, cli, classifier_file, make_model):
     # This denoiser makes everything white, so that no band is brighter than another.
     white = make_model("white", dtype="uint8", offset_255=255)
     picture = bands(tmp_path / "a.png", 2)
@@ -56,14 +51,12 @@ def test_denoise_comes_first(tmp_path: Path, cli: Cli, classifier_file: Path, ma
     assert max(whitened["scores"].values()) - min(whitened["scores"].values()) < 0.01
 
 
-def test_a_model_that_denoises_and_classifies(tmp_path: Path, cli: Cli, denoise_classifier_file: Path) -> None:
+def test_a_model_that_denoises_and_classifies(tmp_path, cli, denoise_classifier_file):
     result = cli("classify", bands(tmp_path / "a.png", 1), "-m", denoise_classifier_file)
     assert result.code == 0 and result.out.startswith("a.png\tsecond\t")
 
 
-def test_a_fixed_size_denoiser_hands_its_own_size_on(
-    tmp_path: Path, cli: Cli, classifier_file: Path, make_model: Callable[..., Path]
-) -> None:
+def test_a_fixed_size_denoiser_hands_its_own_size_on(tmp_path, cli, classifier_file, make_model):
     """A large picture goes to the denoiser's size once: there and back and there again would blur it."""
     denoiser = make_model("digits", colour="GRAY", size_hw=(28, 28), offset_255=10)
     small = cv2.imread(str(bands(tmp_path / "small.png", 1)), cv2.IMREAD_GRAYSCALE)
@@ -77,9 +70,7 @@ def test_a_fixed_size_denoiser_hands_its_own_size_on(
     assert small_scores == large_scores
 
 
-def test_a_denoiser_smaller_than_the_classifier_is_said_once(
-    tmp_path: Path, cli: Cli, classifier_file: Path, make_model: Callable[..., Path]
-) -> None:
+def test_a_denoiser_smaller_than_the_classifier_is_said_once(tmp_path, cli, classifier_file, make_model):
     for index in range(4):
         bands(tmp_path / f"d/{index}.png", index)
     result = cli("classify", tmp_path / "d", "-m", classifier_file, "--denoise", make_model(size_hw=(8, 28)))
@@ -87,7 +78,7 @@ def test_a_denoiser_smaller_than_the_classifier_is_said_once(
     assert "tiny-denoise works at 28x8: tiny-classify, which takes 28x28" in result.error_lines[0]
 
 
-def test_names_that_would_break_the_line_are_escaped(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+def test_names_that_would_break_the_line_are_escaped(tmp_path, cli, classifier_file):
     names = ["a\tb.png", "new\nline.png", "\x1b[31mred.png", "相 机.png", os.fsdecode(b"caf\xe9.png")]
     data = bands(tmp_path / "source.png", 2).read_bytes()
     (tmp_path / "d").mkdir()
@@ -100,12 +91,12 @@ def test_names_that_would_break_the_line_are_escaped(tmp_path: Path, cli: Cli, c
     assert sorted(json.loads(line)["name"] for line in records) == sorted(names)
 
 
-def test_frames_of_a_video_are_numbered(cli: Cli, classifier_file: Path) -> None:
+def test_frames_of_a_video_are_numbered(cli, classifier_file):
     result = cli("classify", "test:?size=64x48&frames=3", "-m", classifier_file)
     assert [line.split("\t")[0] for line in result.out.splitlines()] == ["0", "1", "2"]
 
 
-def test_16_bits_are_reduced_on_request(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+def test_16_bits_are_reduced_on_request(tmp_path, cli, classifier_file):
     gray = cv2.imread(str(bands(tmp_path / "a.png", 2)), cv2.IMREAD_GRAYSCALE)
     deep = write_image(tmp_path / "deep.png", gray.astype(np.uint16) * 257)
     refused = cli("classify", deep, "-m", classifier_file)
@@ -113,7 +104,7 @@ def test_16_bits_are_reduced_on_request(tmp_path: Path, cli: Cli, classifier_fil
     assert cli("classify", deep, "-m", classifier_file, "--to-8bit").out.split("\t")[1] == "third"
 
 
-def test_a_broken_picture_is_named_and_the_rest_is_done(tmp_path: Path, cli: Cli, classifier_file: Path) -> None:
+def test_a_broken_picture_is_named_and_the_rest_is_done(tmp_path, cli, classifier_file):
     for index in range(4):
         bands(tmp_path / f"d/{index}.png", index)
     (tmp_path / "d/2.png").write_bytes((tmp_path / "d/2.png").read_bytes()[:50])
@@ -123,9 +114,7 @@ def test_a_broken_picture_is_named_and_the_rest_is_done(tmp_path: Path, cli: Cli
     assert len(result.error_lines) == 1 and "2.png" in result.error_lines[0]
 
 
-def test_a_model_without_a_card(
-    tmp_path: Path, cli: Cli, make_model: Callable[..., Path], tiny_models: ModuleType
-) -> None:
+def test_a_model_without_a_card(tmp_path, cli, make_model, tiny_models):
     picture = bands(tmp_path / "a.png", 2)
     bare = make_model("bare", task="classify", colour="GRAY", carries_card=False)
     refused = cli("classify", picture, "-m", bare)
@@ -135,7 +124,7 @@ def test_a_model_without_a_card(
     assert cli("classify", picture, "-m", bare, "--card", card).out.split("\t")[1] == "third"
 
 
-def test_bad_input_is_one_line(tmp_path: Path, cli: Cli, classifier_file: Path, denoiser_file: Path) -> None:
+def test_bad_input_is_one_line(tmp_path, cli, classifier_file, denoiser_file):
     picture = bands(tmp_path / "a.png", 2)
     (tmp_path / "text.png").write_text("hello there")
     (tmp_path / "text.tflite").write_text("hello there")

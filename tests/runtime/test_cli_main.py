@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+import sys
 from importlib.metadata import entry_points, version
 
 import pytest
 
 from support.process import run_python
-
-Cli = Callable[..., tuple[int, str, str]]
 
 OWN_COMMANDS = ["denoise", "classify", "models", "info", "doctor", "demo"]
 EXTRA_OF = {"train": "train", "export": "export", "bench": "bench"}
@@ -44,7 +42,7 @@ def assert_one_line(text: str) -> None:
     assert text.endswith("\n")
 
 
-def test_help_lists_the_commands_of_every_room(cli: Cli) -> None:
+def test_help_lists_the_commands_of_every_room(cli):
     code, out, err = cli("--help")
     assert (code, err) == (0, "")
     for name in [*OWN_COMMANDS, *EXTRA_OF]:
@@ -52,13 +50,13 @@ def test_help_lists_the_commands_of_every_room(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("name", [*OWN_COMMANDS, *EXTRA_OF])
-def test_every_command_has_help(name: str, cli: Cli) -> None:
+def test_every_command_has_help(name, cli):
     code, out, err = cli(name, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: quietframe {name} ")
 
 
-def test_help_without_the_extras_shows_their_commands_and_the_install() -> None:
+def test_help_without_the_extras_shows_their_commands_and_the_install():
     done = without_extras("--help")
     assert (done.returncode, done.stderr) == (0, "")
     for name, extra in EXTRA_OF.items():
@@ -74,7 +72,7 @@ def test_help_without_the_extras_shows_their_commands_and_the_install() -> None:
         ("bench", ["speed", "camera-nano"]),
     ],
 )
-def test_a_command_whose_extra_is_missing_has_help_and_names_the_install(name: str, args: list[str]) -> None:
+def test_a_command_whose_extra_is_missing_has_help_and_names_the_install(name, args):
     done = without_extras(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: quietframe {name} ")
@@ -84,7 +82,7 @@ def test_a_command_whose_extra_is_missing_has_help_and_names_the_install(name: s
     assert f"is not installed: pip install 'quietframe[{EXTRA_OF[name]}]'" in done.stderr
 
 
-def test_the_other_rooms_are_found_by_entry_points() -> None:
+def test_the_other_rooms_are_found_by_entry_points():
     assert {point.name for point in entry_points(group="quietframe.commands")} == set(EXTRA_OF)
 
 
@@ -96,20 +94,27 @@ def test_the_other_rooms_are_found_by_entry_points() -> None:
         (("info", "no\nsuch\nmodel.tflite"), ["no such model.tflite"]),  # one line even if its message is not
     ],
 )
-def test_a_mistake_is_one_line(cli: Cli, args: tuple[str, ...], says: list[str]) -> None:
+def test_a_mistake_is_one_line(cli, args, says):
     code, out, err = cli(*args)
     assert (code, out) == (2, "")
     assert_one_line(err)
     assert all(words in err for words in says)
 
 
-def test_the_version(cli: Cli) -> None:
+def test_the_version(cli):
     code, out, _ = cli("--version")
     assert code == 0
     assert version("quietframe") in out
 
 
-def test_python_dash_m() -> None:
+def test_python_dash_m():
     done = run_python("-m", "quietframe", "nope", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert_one_line(done.stderr)
+
+
+@pytest.mark.parametrize("command", ["models", "classify test:?frames=1", "denoise test:?frames=2 -o null"])
+def test_a_closed_standard_error_is_no_obstacle(command):
+    code = "import sys; from quietframe.cli import main; main(sys.argv[1:])"
+    shell = ["/bin/sh", "-c", 'exec "$0" -c "$@" 2>&-', sys.executable, code, *command.split()]
+    assert subprocess.run(shell, stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +13,12 @@ from quietframe.cli import terminal
 from quietframe.metrics import headline
 from quietframe.tasks.base import open_model
 from quietframe.zoo import ALIASES
+from support.process import run_python
 
 BUILT_IN = builtin_models()
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-def test_models_json(cli: Run) -> None:
+def test_models_json(cli):
     code, out, _ = cli("models", "--json")
     records = {record["name"]: record for record in json.loads(out)}
     assert code == 0
@@ -37,7 +35,7 @@ def test_models_json(cli: Run) -> None:
         assert record["precision"] == card.precision
 
 
-def test_models_table(cli: Run) -> None:
+def test_models_table(cli):
     code, out, _ = cli("models")
     assert code == 0
     table, _, data = out.partition("Short names: ")
@@ -53,7 +51,7 @@ def test_models_table(cli: Run) -> None:
         assert f"{alias} is {name}" in data
 
 
-def test_names_stay_whole_at_80_columns(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_stay_whole_at_80_columns(cli, monkeypatch):
     monkeypatch.setattr(terminal, "PIPE_WIDTH", 80)
     _, out, _ = cli("models")
     lines = out.partition("Short names: ")[0].splitlines()
@@ -63,7 +61,7 @@ def test_names_stay_whole_at_80_columns(cli: Run, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_info_of_a_built_in_model_tells_the_terms(cli: Run) -> None:
+def test_info_of_a_built_in_model_tells_the_terms(cli):
     code, out, _ = cli("info", "camera-nano")
     _, card = open_model("camera-nano")
     assert code == 0
@@ -73,42 +71,40 @@ def test_info_of_a_built_in_model_tells_the_terms(cli: Run) -> None:
     assert card.license in flowing
 
 
-def test_info_tells_the_whole_card(cli: Run, make_model: Callable[..., Path]) -> None:
-    changes = {
-        "metrics": (Metric("some-set", "psnr_db", 28.75, "sigma 25"),),
-        "limits": "only for tests",
-        "created_with": {"tool": "1.2"},
-        "source_sha256": "ab" * 32,
-        "extra": {"later_field": [1, 2]},
-    }
-    path = make_model(sigma=True, dtype="uint8", multiple=4, card_changes=changes)
-    code, out, _ = cli("info", str(path))
+LONG = f"one of: {'a' * 60}; {'b' * 60}; c"
+WHOLE_CARD = {
+    "metrics": (Metric("some-set", "psnr_db", 28.75, "sigma 25"),),
+    "limits": "only for tests",
+    "created_with": {"tool": "1.2"},
+    "source_sha256": "ab" * 32,
+    "extra": {"later_field": [1, 2]},
+}
+INFO: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {"sigma": True, "dtype": "uint8", "multiple": 4, "card_changes": WHOLE_CARD},
+        """tiny-denoise;measured on some-set;PSNR dB;28.75;only for tests;tool 1.2;later_field;multiples of 4;
+        an input of the model;uint8;image BGR NHWC 0 to 1;sigma N111""".replace("\n        ", "").split(";"),
+    ),
+    ({"sigma": True, "level_map": True, "multiple": 4}, ["1 × any × any × 1", "sigma NHWC 0 to 0.2941 1/4 size"]),
+    (
+        {"name": "odd[name]", "size_hw": (32, 48), "fit": "tile"},
+        ["48x32 colour; others are cut into tiles", "odd[name].tf"],
+    ),
+    ({"size_hw": (32, 48)}, ["48x32 colour; others are resized and back, so that larger ones lose their finer detail"]),
+    ({"task": "classify", "colour": "GRAY"}, ["28x28 gray; others are resized\n"]),
+    ({"card_changes": {"noise": LONG}}, [f"trained on noise   one of: {'a' * 60};\n{'':19}{'b' * 60};\n{'':19}c\n"]),
+    ({"carries_card": False}, ["--card FILE", "denoised", "float32"]),
+]
+
+
+@pytest.mark.parametrize(("model", "says"), INFO, ids=[says[0] for _, says in INFO])
+def test_info_tells_what_a_card_says(cli, make_model, model, says):
+    code, out, _ = cli("info", str(make_model(**model)))
     assert code == 0
-    for text in (
-        "tiny-denoise",
-        "measured on some-set",
-        "PSNR dB",
-        "28.75",
-        "only for tests",
-        "tool 1.2",
-        "ab" * 32,
-        "later_field",
-        "multiples of 4",
-        "an input of the model",
-        "uint8",
-        "image BGR NHWC 0 to 1",
-        "sigma N111",
-    ):
-        assert text in out
+    assert [text for text in says if text not in out] == []
 
 
-def test_info_tells_how_small_a_map_is(cli: Run, make_model: Callable[..., Path]) -> None:
-    _, out, _ = cli("info", str(make_model(sigma=True, level_map=True, multiple=4)))
-    assert "1 × any × any × 1" in out
-    assert "sigma NHWC 0 to 0.2941 1/4 size" in out
-
-
-def test_info_json_is_the_card_and_the_tensors(cli: Run, classifier_file: Path) -> None:
+def test_info_json_is_the_card_and_the_tensors(cli, classifier_file):
     code, out, _ = cli("info", str(classifier_file), "--json")
     record = json.loads(out)
     assert code == 0
@@ -120,69 +116,37 @@ def test_info_json_is_the_card_and_the_tensors(cli: Run, classifier_file: Path) 
     assert record["outputs"][0]["dtype"] == "float32"
 
 
-def test_info_of_a_fixed_size_and_brackets_in_a_name(cli: Run, make_model: Callable[..., Path]) -> None:
-    path = make_model("odd[name]", size_hw=(32, 48), fit="tile")
-    code, out, _ = cli("info", str(path))
-    assert code == 0
-    assert "48x32 colour; others are cut into tiles" in out
-    assert "odd[name].tflite" in out
+def test_info_takes_the_card_from_the_file_beside_it_or_from_an_option(cli, make_model, tmp_path):
+    card = open_model(make_model("other"))[1].to_json()
+    model, bare = make_model("mine", carries_card=False), make_model("bare", carries_card=False)
+    model.with_suffix(".card.json").write_text(card, encoding="utf-8")
+    for arguments, expected in [
+        ((model,), card),
+        ((bare, "--card", tmp_path / "mine.card.json"), card),
+        ((bare,), "null"),
+    ]:
+        code, out, _ = cli("info", *map(str, arguments), "--json")
+        assert (code, json.loads(out)["card"]) == (0, json.loads(expected))
 
 
-def test_info_says_that_a_fixed_size_costs_detail(
-    cli: Run, make_model: Callable[..., Path], classifier_file: Path
-) -> None:
-    _, out, _ = cli("info", str(make_model(size_hw=(32, 48))))
-    assert "48x32 colour; others are resized and back, so that larger ones lose their finer detail" in out
-    _, out, _ = cli("info", str(classifier_file))
-    assert "28x28 gray; others are resized\n" in out
-
-
-def test_info_writes_a_long_noise_part_by_part(cli: Run, make_model: Callable[..., Path]) -> None:
-    noise = f"one of: {'a' * 60}; {'b' * 60}; c"
-    _, out, _ = cli("info", str(make_model(card_changes={"noise": noise})))
-    start = out.splitlines().index(f"trained on noise   one of: {'a' * 60};")
-    assert out.splitlines()[start + 1 : start + 3] == [f"{'':19}{'b' * 60};", f"{'':19}c"]
-
-
-def test_info_of_a_file_without_a_card(cli: Run, make_model: Callable[..., Path]) -> None:
-    path = make_model(carries_card=False)
-    code, out, _ = cli("info", str(path))
-    assert code == 0
-    assert "--card FILE" in out
-    assert "denoised" in out
-    assert "float32" in out
-    code, out, _ = cli("info", str(path), "--json")
-    assert code == 0
-    assert json.loads(out)["card"] is None
-
-
-def test_info_of_a_file_whose_card_lies_beside_it(cli: Run, make_model: Callable[..., Path]) -> None:
-    card = open_model(make_model("other"))[1]
-    model = make_model("mine", carries_card=False)
-    model.with_suffix(".card.json").write_text(card.to_json(), encoding="utf-8")
-    code, out, _ = cli("info", str(model), "--json")
-    assert (code, json.loads(out)["card"]) == (0, json.loads(card.to_json()))
-
-
-def test_info_with_a_card_of_its_own(
-    cli: Run, make_model: Callable[..., Path], blur_file: Path, tmp_path: Path
-) -> None:
-    card_file = tmp_path / "card.json"
-    card_file.write_text(open_model(blur_file)[1].to_json(), encoding="utf-8")
-    bare = make_model("bare", blur=True, carries_card=False)
-    code, out, _ = cli("info", str(bare), "--card", str(card_file))
-    assert code == 0
-    assert "tiny-denoise" in out
-
-
-def test_info_with_a_card_that_does_not_fit(
-    cli: Run, make_model: Callable[..., Path], classifier_file: Path, tmp_path: Path
-) -> None:
+def test_info_with_a_card_that_does_not_fit(cli, make_model, classifier_file, tmp_path):
     card_file = tmp_path / "card.json"
     card_file.write_text(open_model(classifier_file)[1].to_json(), encoding="utf-8")
-    code, out, err = cli("info", str(make_model(carries_card=False)), "--card", str(card_file))
+    model = make_model(carries_card=False)
+    code, out, err = cli("info", str(model), "--card", str(card_file))
     assert (code, out) == (2, "")
+    assert err.startswith(f"quietframe: error: {model}: input 'image' has shape ")
     assert err.count("\n") == 1
+
+
+def test_info_of_a_name_that_is_not_utf8(blur_file):
+    odd = blur_file.rename(blur_file.with_name(os.fsdecode(b"caf\xe9.tflite")))
+    done = [
+        run_python("-m", "quietframe", "info", odd, *options, PYTHONIOENCODING="utf-8:strict")
+        for options in ([], ["--json"])
+    ]
+    assert r"caf\udce9.tflite" in done[0].stdout
+    assert json.loads(done[1].stdout)["file"] == str(odd)
 
 
 @pytest.mark.parametrize(
@@ -192,13 +156,13 @@ def test_info_with_a_card_that_does_not_fit(
         ("nowhere.tflite", "no such model file"),
     ],
 )
-def test_info_of_an_unknown_model(model: str, message: str, cli: Run) -> None:
+def test_info_of_an_unknown_model(model, message, cli):
     code, out, err = cli("info", model)
     assert (code, out) == (2, "")
     assert message in err
 
 
-def test_info_of_a_text_file(cli: Run, tmp_path: Path) -> None:
+def test_info_of_a_text_file(cli, tmp_path):
     path = tmp_path / "notes.tflite"
     path.write_text("not a model at all", encoding="utf-8")
     code, out, err = cli("info", str(path))

@@ -1,7 +1,7 @@
 """The command line: a thin layer over the Python API.
 
-A module with a command imports only click and `quietframe.errors` at its top, so that `quietframe --help` is
-quick; what the command needs is imported when it runs.
+A module with a command imports neither NumPy nor OpenCV at its top, so that `quietframe --help` is quick; what the
+command needs is imported when it runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from quietframe import __version__
+from quietframe.cli.terminal import say
 from quietframe.errors import MissingExtraError, QuietFrameError
 
 EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -87,24 +88,14 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         code = cli.main(args=args, prog_name="quietframe", standalone_mode=False)
     except click.Abort:
-        _say("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
-    except click.ClickException as exc:
+        say("interrupted")
+        code = EXIT_INTERRUPTED
+    except (click.ClickException, QuietFrameError) as exc:
+        text = " ".join((exc.format_message() if isinstance(exc, click.ClickException) else str(exc)).split())
         hint = f" (see {exc.ctx.command_path} --help)" if isinstance(exc, click.UsageError) and exc.ctx else ""
-        _say(f"error: {_one_line(exc.format_message())}{hint}")
-        sys.exit(EXIT_USER_ERROR)
-    except QuietFrameError as exc:
-        _say(f"error: {_one_line(str(exc))}")
-        sys.exit(EXIT_USER_ERROR)
+        say(f"error: {text}{hint}")
+        code = EXIT_USER_ERROR
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
-        sys.exit(EXIT_FAILED)
+        code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else EXIT_DONE)
-
-
-def _say(text: str) -> None:
-    click.echo(f"quietframe: {text}", err=True)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

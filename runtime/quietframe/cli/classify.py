@@ -1,4 +1,4 @@
-"""`quietframe classify`: a label and a score for each picture."""
+"""`quietframe classify`: a label and a score for each image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from quietframe.tasks import Classifier, Denoiser
 
 
-@click.command(short_help="Say what is in a picture or in many.")
+@click.command(short_help="Classify images.")
 @click.argument("source")
 @click.option("-m", "--model", default="digits", show_default=True, help="A built-in model's name, or a model file.")
 @click.option("--denoise", "denoise_with", metavar="M2", help="Denoise with this model first.")
 @click.option("--card", metavar="FILE", help="The classifier's card, for a model file without one.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the physical cores.")
-@click.option("--to-8bit", is_flag=True, help="Reduce pictures of 16 bits a channel to 8.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each picture, with all scores.")
+@click.option("--to-8bit", is_flag=True, help="Reduce images of 16 bits a channel to 8.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each image, with all scores.")
 def classify(
     source: str,
     model: str,
@@ -31,9 +31,9 @@ def classify(
     to_8bit: bool,
     as_json: bool,
 ) -> int:
-    """Classify SOURCE: a picture, a folder, a glob in quotes, a video, a camera (0, /dev/video0) or test:.
+    """Classify SOURCE: an image, a folder, a glob in quotes, a video, a camera (0, /dev/video0) or test:.
 
-    Prints a line for each picture: its name (below a folder or glob, with the sub-folders; of a video's frames, their
+    Prints a line for each image: its name (below a folder or glob, with the sub-folders; of a video's frames, their
     number), the label and the score, with tabs between. A model that denoises and classifies needs no --denoise.
     """
     from quietframe.sources import open_source
@@ -43,7 +43,7 @@ def classify(
         classifier = Classifier(model, threads=threads, card=card)
         denoiser = Denoiser(denoise_with, threads=threads) if denoise_with is not None else None
         if denoiser:
-            _warn_of_small_pictures(denoiser, classifier)
+            _warn_of_small_images(denoiser, classifier)
         for frame in opened:
             # Straight from the denoiser's size to the classifier's: by way of the frame's own it would blur.
             pixels = denoiser(denoiser.fit(frame.pixels)) if denoiser else frame.pixels
@@ -59,7 +59,7 @@ def classify(
     return EXIT_FAILED if opened.failures else EXIT_DONE
 
 
-def _warn_of_small_pictures(denoiser: Denoiser, classifier: Classifier) -> None:
+def _warn_of_small_images(denoiser: Denoiser, classifier: Classifier) -> None:
     """Say it where the denoiser's size is below what the classifier looks at."""
     seen, size_hw = denoiser.sees_wh, classifier.card.spatial.size_hw
     if seen is not None and size_hw is not None and (seen[0] < size_hw[1] or seen[1] < size_hw[0]):

@@ -1,4 +1,4 @@
-"""`quietframe demo`: what QuietFrame does, shown on pictures that come with it."""
+"""`quietframe demo`: what QuietFrame does, shown on images that come with it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from quietframe.cli.terminal import print_table, say
+from quietframe.descriptors import suppress_native_output
+
 
 @click.command(short_help="See it work: a photograph, a clip, digits.")
 @click.option(
-    *("-o", "--output", "folder"),
+    *("-o", "--out", "folder"),
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
@@ -18,9 +21,7 @@ import click
 @click.option("--overwrite", is_flag=True, help="Replace these files if they exist.")
 def demo(folder: Path, overwrite: bool) -> None:
     """Denoise a bundled photograph, a clip and digits, and measure it. Needs no camera and no network."""
-    from quietframe.cli.terminal import print_table, say
     from quietframe.demo import run_demo
-    from quietframe.descriptors import suppress_native_output
 
     with suppress_native_output():
         result = run_demo(folder, overwrite=overwrite)

@@ -1,13 +1,15 @@
-"""`quietframe doctor`: what this machine is, what is installed, what is missing and what mends it."""
+"""`quietframe doctor`: what this machine is, what is installed, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli.terminal import json_line, print_table
+from quietframe.descriptors import suppress_native_output
 
 if TYPE_CHECKING:
     from quietframe.doctor import Machine
@@ -17,18 +19,13 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: versions, machine, cameras, findings, works.")
 def doctor(as_json: bool) -> int:
     """Check this machine and the installation; exit 1 if QuietFrame cannot run."""
-    from dataclasses import asdict
-
-    from quietframe.descriptors import suppress_native_output
     from quietframe.doctor import examine
 
     with suppress_native_output():
         report = examine()
     if as_json:
-        click.echo(json.dumps(asdict(report) | {"works": report.works}, indent=1, ensure_ascii=False))
+        click.echo(json_line(asdict(report) | {"works": report.works}, indent=1))
     else:
-        from quietframe.cli.terminal import print_table
-
         click.echo(f"QuietFrame {report.versions['quietframe']}\n{_describe(report.machine)}")
         rows = [(finding.topic, finding.status, finding.found, finding.remedy) for finding in report.findings]
         print_table(("", "", "found", "what to do"), rows)

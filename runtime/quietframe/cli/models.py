@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli.terminal import json_line, print_table, printable, say
+from quietframe.descriptors import suppress_native_output
 from quietframe.errors import QuietFrameError
 
 if TYPE_CHECKING:
@@ -19,15 +21,12 @@ if TYPE_CHECKING:
 _LONG = 100
 """Characters of a fact that still fit on one line."""
 
-_HOW_TO_GIVE_A_CARD = "none: write one (docs/model-card.md) and state it with --card FILE"
-
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with an object for each model.")
 def models(as_json: bool) -> int:
     """List the built-in models."""
-    from quietframe.cli.terminal import say
-    from quietframe.descriptors import suppress_native_output
+    from quietframe.metrics import headline
     from quietframe.tasks.base import open_model
     from quietframe.zoo import ALIASES, builtin_models
 
@@ -40,31 +39,58 @@ def models(as_json: bool) -> int:
             say(str(exc))
             broken += 1
             continue
-        short = [alias for alias, target in ALIASES.items() if target == name]
-        records.append({"name": name, "short_names": short, **_summary(path, card)})
+        records.append(
+            {
+                "name": name,
+                "short_names": [alias for alias, target in ALIASES.items() if target == name],
+                "file": str(path),
+                "task": card.task,
+                "precision": card.precision,
+                "file_bytes": path.stat().st_size,
+                "parameters": card.parameters,
+                "data": asdict(card.data),
+                "license": card.license,
+                "images": _size(card),
+                "measured": headline(card.metrics),
+                "metrics": [asdict(metric) for metric in card.metrics],
+            }
+        )
     if as_json:
-        click.echo(json.dumps(records, indent=1, ensure_ascii=False))
+        click.echo(json_line(records, indent=1))
     elif records:
         _print_models(records)
     return EXIT_FAILED if broken or not records else EXIT_DONE
 
 
-@click.command(short_help="Show what a model file says of itself.")
+def _print_models(records: list[dict[str, Any]]) -> None:
+    columns = ("name", "task", ">size kB", "images", "measured")
+    rows = []
+    by_data: dict[str, list[str]] = {}
+    for record in records:
+        size = f"{record['file_bytes'] / 1000:,.1f}"
+        rows.append((record["name"], record["task"], size, record["images"].partition(";")[0], record["measured"]))
+        by_data.setdefault(f"{record['data']['name']}: {record['data']['terms']}", []).append(record["name"])
+    print_table(columns, rows)
+    aliases = [f"{alias} is {record['name']}" for record in records for alias in record["short_names"]]
+    click.echo(f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data:")
+    for data, names in by_data.items():
+        click.echo(f"\n{', '.join(names)}:\n  {data}")
+
+
+@click.command(short_help="Show a model's metadata.")
 @click.argument("model")
-@click.option("--card", type=click.Path(path_type=Path), help="A card in a JSON file, in place of the one inside.")
+@click.option("--card", type=click.Path(path_type=Path), help="A card in a JSON file, to override the one inside.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")
 def info(model: str, card: Path | None, as_json: bool) -> None:
-    """Show what MODEL, a built-in name or a .tflite or .onnx file, says of itself."""
-    from quietframe.descriptors import suppress_native_output
+    """Show the metadata of MODEL, a built-in name or a .tflite or .onnx file."""
     from quietframe.tasks.base import card_beside, open_engine, open_model
     from quietframe.zoo import find_model
 
     path = find_model(model)
     with suppress_native_output():
         engine = open_engine(path, threads=1)
-    if card is None and engine.card_json is None:
-        card = card_beside(path)
-    found = None if card is None and engine.card_json is None else open_model(engine, card=card)[1]
+        has_card = bool(card or engine.card_json is not None or card_beside(path))
+        found = open_model(path, threads=1, card=card)[1] if has_card else None
     if as_json:
         record = {
             "file": str(path),
@@ -73,55 +99,18 @@ def info(model: str, card: Path | None, as_json: bool) -> None:
             "inputs": [_tensor_record(tensor) for tensor in engine.inputs.values()],
             "outputs": [_tensor_record(tensor) for tensor in engine.outputs.values()],
         }
-        click.echo(json.dumps(record, indent=1, ensure_ascii=False))
+        click.echo(json_line(record, indent=1))
         return
-    _print_facts([("file", str(path)), ("size", f"{path.stat().st_size / 1000:,.1f} kB")])
-    _print_facts(_card_facts(found) if found else [("card", _HOW_TO_GIVE_A_CARD)])
+    facts = [("file", printable(str(path))), ("size", f"{path.stat().st_size / 1000:,.1f} kB")]
+    facts += (
+        _card_facts(found) if found else [("card", "none: write one (docs/model-card.md), pass it with --card FILE")]
+    )
+    for name, value in facts:
+        text = value if len(value) <= _LONG else value.replace("; ", f";\n{'':<19}")  # goes on below, part by part
+        click.echo(f"{name:<18} {text}")
     if found:
         _print_metrics(found)
     _print_tensors(engine, found)
-
-
-def _summary(path: Path, card: ModelCard) -> dict[str, Any]:
-    from quietframe.metrics import headline
-
-    return {
-        "file": str(path),
-        "task": card.task,
-        "precision": card.precision,
-        "file_bytes": path.stat().st_size,
-        "parameters": card.parameters,
-        "data": {"name": card.data.name, "terms": card.data.terms},
-        "license": card.license,
-        "pictures": _size(card),
-        "measured": headline(card.metrics),
-        "metrics": [asdict(metric) for metric in card.metrics],
-    }
-
-
-def _print_models(records: list[dict[str, Any]]) -> None:
-    from quietframe.cli.terminal import print_table
-
-    print_table(
-        ("name", "task", ">size kB", "images", "measured"),
-        [
-            (
-                record["name"],
-                record["task"],
-                f"{record['file_bytes'] / 1000:,.1f}",
-                record["pictures"].partition(";")[0],
-                record["measured"],
-            )
-            for record in records
-        ],
-    )
-    aliases = [f"{alias} is {record['name']}" for record in records for alias in record["short_names"]]
-    click.echo(f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data:")
-    by_data: dict[str, list[str]] = {}
-    for record in records:
-        by_data.setdefault(f"{record['data']['name']}: {record['data']['terms']}", []).append(record["name"])
-    for data, names in by_data.items():
-        click.echo(f"\n{', '.join(names)}:\n  {data}")
 
 
 def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
@@ -133,7 +122,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("precision", card.precision),
         ("parameters", f"{card.parameters:,}"),
         ("work", f"{card.macs_per_pixel:,.0f} multiply-adds per pixel"),
-        ("pictures", _size(card)),
+        ("images", _size(card)),
         ("noise level", "an input of the model" if card.conditioning == "sigma" else "not used"),
         ("trained on noise", card.noise),
         ("trained on data", card.data.name),
@@ -150,7 +139,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
 
 
 def _size(card: ModelCard) -> str:
-    """Which pictures a model takes, and what happens to others."""
+    """Which images a model takes, and what happens to others."""
     image, spatial = card.tensor("image", "inputs"), card.spatial
     colour = "gray" if image and image.colour == "GRAY" else "colour"
     if spatial.kind == "fixed" and spatial.size_hw:
@@ -164,15 +153,7 @@ def _size(card: ModelCard) -> str:
     return f"any size, {colour}{padded}"
 
 
-def _print_facts(facts: list[tuple[str, str]]) -> None:
-    """A line for each fact; a long one goes on below, part by part."""
-    for name, value in facts:
-        text = value if len(value) <= _LONG else value.replace("; ", f";\n{'':<19}")
-        click.echo(f"{name:<18} {text}")
-
-
 def _print_metrics(card: ModelCard) -> None:
-    from quietframe.cli.terminal import print_table
     from quietframe.metrics import by_set, metric_table
 
     for name, metrics in by_set(card.metrics).items():
@@ -182,18 +163,13 @@ def _print_metrics(card: ModelCard) -> None:
 
 
 def _print_tensors(engine: Engine, card: ModelCard | None) -> None:
-    from quietframe.cli.terminal import print_table
-
     rows = []
-    for side, tensors, specs in (
-        ("input", engine.inputs, card.inputs if card else ()),
-        ("output", engine.outputs, card.outputs if card else ()),
-    ):
-        by_name = {spec.name: spec for spec in specs}
-        for tensor in (tensor.declared for tensor in tensors.values()):
+    for side in ("inputs", "outputs"):
+        specs = {spec.name: spec for spec in getattr(card, side, ())}
+        for tensor in (tensor.declared for tensor in getattr(engine, side).values()):
+            shape = " × ".join("any" if size is None else str(size) for size in tensor.shape)
             quantized = f"{tensor.scale:.6g} · (q − {tensor.zero_point})" if tensor.scale else ""
-            meaning = _meaning(by_name.get(tensor.name))
-            rows.append((side, tensor.name, _shape(tensor), tensor.dtype.name, quantized, meaning))
+            rows.append((side[:-1], tensor.name, shape, tensor.dtype.name, quantized, _meaning(specs.get(tensor.name))))
     click.echo()
     print_table(("", "tensor", "shape", "type", "real value", "carries"), rows)
 
@@ -202,20 +178,9 @@ def _meaning(spec: TensorSpec | None) -> str:
     if spec is None:
         return ""
     low, high = spec.value_range
-    words = [spec.role, *([spec.colour] if spec.colour else []), spec.layout, f"{low:g} to {high:.4g}"]
-    return " ".join([*words, *([f"1/{spec.stride} size"] if spec.stride > 1 else [])])
-
-
-def _shape(tensor: TensorInfo) -> str:
-    return " × ".join("any" if size is None else str(size) for size in tensor.shape)
+    stride = f"1/{spec.stride} size" if spec.stride > 1 else ""
+    return " ".join(filter(None, (spec.role, spec.colour, spec.layout, f"{low:g} to {high:.4g}", stride)))
 
 
 def _tensor_record(tensor: TensorInfo) -> dict[str, Any]:
-    tensor = tensor.declared
-    return {
-        "name": tensor.name,
-        "shape": list(tensor.shape),
-        "dtype": tensor.dtype.name,
-        "scale": tensor.scale,
-        "zero_point": tensor.zero_point,
-    }
+    return asdict(tensor.declared) | {"dtype": tensor.declared.dtype.name}
