@@ -27,24 +27,22 @@ BASE_PACKAGES = {
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
+    "flatbuffers": "flatbuffers",
 }
 """Modules that no image can be denoised without, and the packages that bring them."""
 
 EXTRAS = {
     "onnx": ("onnxruntime",),
-    "heif": ("pillow_heif",),
+    "heif": ("pillow-heif",),
     "serve": ("starlette", "uvicorn", "websockets"),
-    "train": ("tensorflow", "keras", "matplotlib"),
+    "train": ("tensorflow", "keras", "matplotlib", "av"),
     "export": ("onnx", "tf2onnx"),
-    "bench": ("psutil", "msgspec", "jinja2", "matplotlib"),
+    "bench": ("av", "jinja2", "msgspec", "onnx", "psutil", "matplotlib", "scipy"),
 }
 """The optional packages, by the extra that installs them."""
 
-OPENCV_PACKAGES = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
+OPENCV_PACKAGES = tuple(
+    f"opencv-{kind}" for kind in ("python", "python-headless", "contrib-python", "contrib-python-headless")
 )
 INT8_FEATURES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 """Processor features that multiply and add 8-bit integers in one instruction."""
@@ -62,7 +60,7 @@ class Finding:
         topic: what was looked at.
         status: `ok`; `note`: QuietFrame runs, but not everything in it, or slower; `wrong`: QuietFrame does not run.
         found: what is there.
-        remedy: the command or step that mends it; empty where nothing is to be mended.
+        remedy: the command or step that fixes it; empty where nothing is to be fixed.
     """
 
     topic: str
@@ -127,15 +125,12 @@ def examine() -> Report:
     )
     cameras = tuple(find_cameras())
     packages = _base_packages()
-    findings = [
-        _python(),
-        *packages,
-        _opencv(),
-        *(_models_and_speed() if all(package.status == "ok" for package in packages) else []),
-        _processor(machine),
-        *_extras(),
-        _cameras(cameras),
-    ]
+    findings = [_python(), *packages, _opencv()]
+    if all(package.status == "ok" for package in packages):
+        findings.append(_models())
+        if findings[-1].status == "ok":
+            findings += map(_real_time, SIZES_WH)
+    findings += [_processor(machine), *map(_extra, EXTRAS), _cameras(cameras)]
     return Report(_versions(), machine, cameras, tuple(findings))
 
 
@@ -169,12 +164,10 @@ def _ask_camera(path: Path) -> Camera | None:
 
 
 def _versions() -> dict[str, str]:
-    names = [*BASE_PACKAGES.values(), "click", "rich", *(name for names in EXTRAS.values() for name in names)]
-    found = {"quietframe": __version__, "python": platform.python_version()}
-    for name in dict.fromkeys([*names, *OPENCV_PACKAGES]):
-        if (installed := _version(name)) is not None:
-            found[name] = installed
-    return found
+    extras = (name for names in EXTRAS.values() for name in names)
+    names = dict.fromkeys([*BASE_PACKAGES.values(), "click", "rich", *extras, *OPENCV_PACKAGES])
+    found = {name: installed for name in names if (installed := _version(name)) is not None}
+    return {"quietframe": __version__, "python": platform.python_version()} | found
 
 
 def _version(package: str) -> str | None:
@@ -212,41 +205,29 @@ def _opencv() -> Finding:
     if len(installed) > 1:
         remedy = f"pip uninstall -y {' '.join(names)} && pip install opencv-python-headless"
         return Finding("OpenCV", "note", f"{' and '.join(installed)} overwrite each other's files", remedy)
-    if not installed:
-        return Finding("OpenCV", "ok", "installed without metadata, as a system package is")
-    return Finding("OpenCV", "ok", installed[0])
+    return Finding("OpenCV", "ok", installed[0] if installed else "installed without metadata, as a system package is")
 
 
 def _models() -> Finding:
     """Run each built-in model on a small frame: shows that models, engine and packages fit together."""
-    try:
-        from quietframe.zoo import builtin_models
-
-        names = list(builtin_models())
-        if not names:
-            return Finding("built-in models", "wrong", "none", "pip install --force-reinstall quietframe")
-        _run(names)
-    except QuietFrameError as exc:
-        return Finding("built-in models", "wrong", str(exc), "pip install --force-reinstall quietframe")
-    return Finding("built-in models", "ok", f"{', '.join(names)}: each ran")
-
-
-def _run(names: Sequence[str]) -> None:
     import numpy as np
 
     from quietframe.tasks import Classifier, Denoiser
     from quietframe.tasks.base import open_model
+    from quietframe.zoo import builtin_models
 
-    frame_bgr = np.full((32, 32, 3), 128, np.uint8)
-    for name in names:
-        engine, card = open_model(name)
-        task = Denoiser if "denoise" in card.task else Classifier
-        task(engine, card=card)(frame_bgr)
-
-
-def _models_and_speed() -> list[Finding]:
-    models = _models()
-    return [models, *(_real_time(size_wh) for size_wh in SIZES_WH)] if models.status == "ok" else [models]
+    frame_bgr, reinstall = np.full((32, 32, 3), 128, np.uint8), "pip install --force-reinstall quietframe"
+    names = list(builtin_models())
+    try:
+        for name in names:
+            engine, card = open_model(name)
+            task = Denoiser if "denoise" in card.task else Classifier
+            task(engine, card=card)(frame_bgr)
+    except QuietFrameError as exc:
+        return Finding("built-in models", "wrong", str(exc), reinstall)
+    if not names:
+        return Finding("built-in models", "wrong", "none", reinstall)
+    return Finding("built-in models", "ok", f"{', '.join(names)}: each ran")
 
 
 def _real_time(size_wh: tuple[int, int]) -> Finding:
@@ -278,17 +259,11 @@ def _processor(machine: Machine) -> Finding:
     )
 
 
-def _extras() -> list[Finding]:
-    findings = []
-    for extra, packages in EXTRAS.items():
-        absent = [package for package in packages if _version(package) is None]
-        present = ", ".join(f"{package} {_version(package)}" for package in packages if package not in absent)
-        if absent:
-            remedy = f"pip install 'quietframe[{extra}]'"
-            findings.append(Finding(f"extra: {extra}", "note", f"without {', '.join(absent)}", remedy))
-        else:
-            findings.append(Finding(f"extra: {extra}", "ok", present))
-    return findings
+def _extra(extra: str) -> Finding:
+    versions = {package: _version(package) for package in EXTRAS[extra]}
+    if absent := [package for package, installed in versions.items() if installed is None]:
+        return Finding(f"extra: {extra}", "note", f"without {', '.join(absent)}", f"pip install 'quietframe[{extra}]'")
+    return Finding(f"extra: {extra}", "ok", ", ".join(f"{name} {installed}" for name, installed in versions.items()))
 
 
 def _cameras(cameras: Sequence[Camera]) -> Finding:

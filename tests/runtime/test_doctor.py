@@ -3,11 +3,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import requires, version
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,50 +20,43 @@ def report() -> Report:
     return examine()
 
 
-def doctor(*args: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`quietframe doctor` in a fresh Python, with `path` first on its search path."""
-    first = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
-    return run_python("-m", "quietframe", "doctor", *args, check=False, **({"PYTHONPATH": first} if path else {}))
-
-
-def finding(record: dict[str, Any], topic: str) -> dict[str, str]:
-    (found,) = [entry for entry in record["findings"] if entry["topic"] == topic]
-    return found
-
-
-def test_what_is_not_right_comes_with_a_remedy(report: Report) -> None:
+def test_what_is_not_right_comes_with_a_remedy(report):
     for found in report.findings:
         assert found.found
         assert bool(found.remedy) == (found.status != "ok"), found
 
 
-def test_versions_are_those_that_are_installed(report: Report) -> None:
+def test_versions_are_those_that_are_installed(report):
     assert report.versions["quietframe"] == __version__
     assert report.versions["numpy"] == version("numpy")
     assert report.versions["ai-edge-litert"] == version("ai-edge-litert")
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
-def test_an_extra_that_is_missing_names_its_install(extra: str, report: Report) -> None:
-    (found,) = [found for found in report.findings if found.topic == f"extra: {extra}"]
-    absent = []
-    for package in EXTRAS[extra]:
-        try:
-            version(package)
-        except PackageNotFoundError:
-            absent.append(package)
-    assert found.status == ("note" if absent else "ok")
-    assert found.remedy == (f"pip install 'quietframe[{extra}]'" if absent else "")
-    assert all(package in found.found for package in absent or EXTRAS[extra])
+def test_an_extra_that_is_missing_names_its_install(report):
+    for extra, packages in EXTRAS.items():
+        (found,) = [found for found in report.findings if found.topic == f"extra: {extra}"]
+        absent = [package for package in packages if package not in report.versions]
+        assert found.status == ("note" if absent else "ok")
+        assert found.remedy == (f"pip install 'quietframe[{extra}]'" if absent else "")
+        assert all(package in found.found for package in absent or packages)
 
 
-def test_the_built_in_models_are_run(report: Report) -> None:
+def test_extras_are_those_of_the_package():
+    """An extra's requirements include those of the extras that it brings."""
+    known = {package for packages in EXTRAS.values() for package in packages}
+    for extra, packages in EXTRAS.items():
+        of_extra = [line for line in requires("quietframe") or () if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+        named = {re.split("[^a-z0-9-]", line)[0] for line in of_extra} - {"quietframe"}
+        assert set(packages) <= named <= known
+
+
+def test_the_built_in_models_are_run(report):
     (found,) = [found for found in report.findings if found.topic == "built-in models"]
     assert found.status == "ok", found
     assert all(name in found.found for name in builtin_models())
 
 
-def test_the_machine(report: Report) -> None:
+def test_the_machine(report):
     machine = report.machine
     assert 1 <= machine.physical_cores <= machine.logical_cores
     assert (machine.physical_cores, machine.logical_cores) == (physical_cores(), logical_cores())
@@ -78,33 +69,29 @@ def test_the_machine(report: Report) -> None:
     assert memory_mb("NoSuchEntry") is None
 
 
-def test_json_agrees_with_the_exit_code(report: Report) -> None:
-    done = doctor("--json")
-    record = json.loads(done.stdout)
+def test_the_command_prints_all_that_was_found(report, monkeypatch, cli):
+    monkeypatch.setattr("quietframe.doctor.examine", lambda: report)
+    code, out, _ = cli("doctor", "--json")
+    record = json.loads(out)
     assert set(record) == {"versions", "machine", "cameras", "findings", "works"}
-    assert record["works"] is report.works
-    assert done.returncode == (0 if record["works"] else 1)
+    assert (record["works"], code) == (report.works, 0 if report.works else 1)
     assert [entry["topic"] for entry in record["findings"]] == [found.topic for found in report.findings]
+    _, out, _ = cli("doctor")
+    assert f"QuietFrame {__version__}" in out
+    assert all(found.topic in out and found.remedy in out for found in report.findings)
 
 
-def test_the_text_names_every_topic(report: Report) -> None:
-    done = doctor()
-    assert f"QuietFrame {__version__}" in done.stdout
-    for found in report.findings:
-        assert found.topic in done.stdout
-        if not found.topic.startswith("real time"):  # which is measured anew
-            assert found.remedy in done.stdout
-
-
-def test_two_opencv_packages_are_seen(tmp_path: Path, report: Report) -> None:
+def test_two_opencv_packages_are_seen(tmp_path, report, monkeypatch):
     other = "opencv-python" if "opencv-python-headless" in report.versions else "opencv-python-headless"
     folder = tmp_path / f"{other.replace('-', '_')}-4.9.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {other}\nVersion: 4.9.0\n", encoding="utf-8")
-    found = finding(json.loads(doctor("--json", path=tmp_path).stdout), "OpenCV")
-    assert found["status"] == "note"
-    assert f"{other} 4.9.0" in found["found"]
-    assert found["remedy"].startswith("pip uninstall -y opencv-python opencv-python-headless")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("quietframe.doctor.SIZES_WH", ())
+    (found,) = [found for found in examine().findings if found.topic == "OpenCV"]
+    assert found.status == "note"
+    assert f"{other} 4.9.0" in found.found
+    assert found.remedy.startswith("pip uninstall -y opencv-python opencv-python-headless")
 
 
 @pytest.mark.parametrize(
@@ -114,19 +101,20 @@ def test_two_opencv_packages_are_seen(tmp_path: Path, report: Report) -> None:
         ("ai_edge_litert", "ai-edge-litert", "OSError('not for this machine')"),
     ],
 )
-def test_a_package_that_does_not_load_is_wrong(module: str, package: str, error: str, tmp_path: Path) -> None:
+def test_a_package_that_does_not_load_is_wrong(module, package, error, tmp_path):
     (tmp_path / f"{module}.py").write_text(f"raise {error}\n", encoding="utf-8")
-    done = doctor("--json", path=tmp_path)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    done = run_python("-m", "quietframe", "doctor", "--json", check=False, PYTHONPATH=path)
     record = json.loads(done.stdout)
     assert (done.returncode, record["works"]) == (1, False)
     assert "Traceback" not in done.stderr
-    found = finding(record, package)
+    (found,) = [entry for entry in record["findings"] if entry["topic"] == package]
     assert found["status"] == "wrong"
     assert error.split("'")[1] in found["found"]
     assert package in found["remedy"]
 
 
-def test_cameras_are_asked_in_order_of_their_numbers(tmp_path: Path) -> None:
+def test_cameras_are_asked_in_order_of_their_numbers(tmp_path):
     for name in ("video10", "video2", "video-codec", "video", "null"):
         (tmp_path / name).touch()
     cameras = find_cameras(tmp_path)
@@ -135,7 +123,7 @@ def test_cameras_are_asked_in_order_of_their_numbers(tmp_path: Path) -> None:
     assert find_cameras(tmp_path / "missing") == []
 
 
-def test_which_model_holds_video_rate_is_measured(report: Report) -> None:
+def test_which_model_holds_video_rate_is_measured(report):
     found = [found for found in report.findings if found.topic.startswith("real time, ")]
     assert [entry.topic.split()[-1] for entry in found] == ["640x480", "1280x720"]
     for entry in found:
