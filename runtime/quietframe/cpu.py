@@ -15,30 +15,30 @@ _FEATURES = (
 
 def physical_cores() -> int:
     """Physical cores that this process may use: hyper-threads of one core count once, at least 1."""
-    try:
-        allowed = os.sched_getaffinity(0)
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
     cores = set()
-    for cpu in allowed:
+    for cpu in _allowed_cpus():
         try:
             cores.add(Path(_TOPOLOGY.format(cpu)).read_text(encoding="ascii"))
         except OSError:
             cores.add(str(cpu))
-    return max(1, len(cores))
+    return len(cores)
 
 
 def logical_cores() -> int:
     """Logical processors that this process may use, hyper-threads counted, at least 1."""
+    return len(_allowed_cpus())
+
+
+def _allowed_cpus() -> set[int]:
     try:
-        return max(1, len(os.sched_getaffinity(0)))
+        return os.sched_getaffinity(0)
     except AttributeError:  # not Linux
-        return os.cpu_count() or 1
+        return set(range(os.cpu_count() or 1))
 
 
 def cpu_model() -> str | None:
     """The processor's name, or the board's where Linux has none for it, as on ARM; None where neither is known."""
-    if name := _cpu_info().get("model name"):
+    if name := _proc_fields("cpuinfo").get("model name"):
         return name
     try:
         return Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0\n ") or None
@@ -48,37 +48,38 @@ def cpu_model() -> str | None:
 
 def cpu_features() -> tuple[str, ...]:
     """The processor's vector and 8-bit arithmetic features, by Linux's names for them."""
-    info = _cpu_info()
+    info = _proc_fields("cpuinfo")
     found = (info.get("flags") or info.get("Features") or "").split()
     return tuple(feature for feature in _FEATURES if feature in found)
 
 
 def memory_mb(entry: str) -> int | None:
     """An entry of /proc/meminfo, such as `MemTotal`, in 10⁶ bytes; None where there is no such entry."""
-    return _megabytes(Path("/proc/meminfo"), entry)
+    return _megabytes("meminfo", entry)
+
+
+def rss_mb() -> int | None:
+    """The memory that this process holds, in 10⁶ bytes; None where the system does not report it."""
+    return _megabytes("self/status", "VmRSS")
 
 
 def peak_rss_mb() -> int | None:
-    """The greatest memory that this process has held, in 10⁶ bytes; None where the system does not tell.
+    """The greatest memory that this process has held, in 10⁶ bytes; None where the system does not report it.
 
     Not from getrusage: its peak outlives exec, so it can be the parent's.
     """
-    return _megabytes(Path("/proc/self/status"), "VmHWM")
+    return _megabytes("self/status", "VmHWM")
 
 
-def _megabytes(file: Path, entry: str) -> int | None:
+def _megabytes(file: str, entry: str) -> int | None:
+    kilobytes = _proc_fields(file).get(entry)
+    return None if kilobytes is None else round(int(kilobytes.split()[0]) * 1024 / 1e6)
+
+
+def _proc_fields(file: str) -> dict[str, str]:
+    """The fields of a file in /proc, of its first block where it has several; none where there is no such file."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    found = (line.split() for line in lines)
-    return next((round(int(words[1]) * 1024 / 1e6) for words in found if words[0] == f"{entry}:"), None)
-
-
-def _cpu_info() -> dict[str, str]:
-    """The first processor's fields of /proc/cpuinfo."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = Path("/proc", file).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
     lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
