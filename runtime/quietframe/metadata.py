@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _EXIF = b"Exif\0\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
-_COLOR_CHUNKS = ("sRGB", "gAMA", "cHRM", "cICP", "mDCV", "cLLI")  # of PNG, beside its profile
+_COLOR_CHUNKS = ("sRGB", "gAMA", "cHRM", "cICP")  # of PNG, beside its profile: those that Pillow writes
 _XMP_TEXT = "XML:com.adobe.xmp"
 _ORIENTATION, _DESCRIPTION, _X_RESOLUTION, _IPTC = 274, 270, 282, 34377
 # TIFF tags of the stored pixels (TIFF 6.0 and its supplements), and those that have a field of their own below.
