@@ -1,13 +1,13 @@
 """The demonstration: a real photograph, a moving clip and forty digits, made noisy, then cleaned and measured.
 
-Everything comes with the package: pictures, models and noise (seeded, so that every run shows the same).
+Everything comes with the package: images, models and noise (seeded, so that every run shows the same).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from quietframe.assets import digits, photo_bgr
 from quietframe.cpu import peak_rss_mb
-from quietframe.demo_picture import DigitResult, compose, side_by_side
+from quietframe.demo_image import DigitResult, compose, side_by_side
 from quietframe.errors import OutputError
 from quietframe.images import Image, write_image
 from quietframe.noise import add_shot_read, to_uint8
-from quietframe.quality import psnr_db
+from quietframe.quality import mean_psnr_db, psnr_db
 from quietframe.sinks import Sink, open_sink
 from quietframe.sinks.base import NullSink, check_targets, make_folder
 from quietframe.sources import Frame, Source
@@ -35,6 +35,7 @@ DIGIT_NOISE_MEAN, DIGIT_NOISE_SIGMA = 0.5, 0.5
 
 _SEED = 20
 _PHOTO_RUNS = 20
+_CLIP_FRAMES = 60
 _WARM_UP_RUNS = 3
 _DIGITS_SHOWN = 12
 
@@ -85,31 +86,17 @@ class Demo:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class Stopwatch:
-    """Calls functions and keeps the time that each call took, in `samples_ms`."""
-
-    samples_ms: list[float] = field(default_factory=list)
-
-    def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What `function(*args)` gives."""
-        start = time.perf_counter_ns()
-        result = function(*args)
-        self.samples_ms.append((time.perf_counter_ns() - start) / 1e6)
-        return result
-
-
 class PanSource(Source):
     """A clip made from the photograph: a 480×360 window on an ellipse over it, with new noise in every frame.
 
-    Each frame carries its noisy picture and the clean one.
+    Each frame carries its noisy pixels and the clean ones.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.size_wh = (480, 360)
         self.fps = 30.0
-        self.frame_count = 60
+        self.frame_count = _CLIP_FRAMES
         self._photo = photo_bgr()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -126,7 +113,7 @@ class PanSource(Source):
 
 
 def run_demo(folder: Path, *, overwrite: bool = False) -> Demo:
-    """Clean a photograph, a clip and digits with the built-in models; write a picture and a video of it.
+    """Clean a photograph, a clip and digits with the built-in models; write an image and a video of it.
 
     Args:
         folder: where `before-after.png` and `clip.mp4` go; it is made if it is not there.
@@ -136,8 +123,8 @@ def run_demo(folder: Path, *, overwrite: bool = False) -> Demo:
         OutputError: the folder cannot be written, or the files exist and `overwrite` is not set.
         ModelLoadError: a built-in model is missing or damaged.
     """
-    picture_path, clip_path = folder / "before-after.png", folder / "clip.mp4"
-    check_targets((picture_path, clip_path), (), overwrite=overwrite)
+    image_path, clip_path = folder / "before-after.png", folder / "clip.mp4"
+    check_targets((image_path, clip_path), (), overwrite=overwrite)
     make_folder(folder)
     denoise, clean_digit, classify = Denoiser("camera"), Denoiser("digit-denoiser"), Classifier("digits")
 
@@ -152,8 +139,8 @@ def run_demo(folder: Path, *, overwrite: bool = False) -> Demo:
     digit_rows, results = _read_digits(clean_digit, classify)
 
     captions = (f"noisy {photo_row.before}", f"denoised {photo_row.after}")
-    write_image(picture_path, Image(compose(photo_bgr(), noisy, clean, captions, results[:_DIGITS_SHOWN])))
-    files = tuple(path for path in (picture_path, clip_path) if path.exists())
+    write_image(image_path, Image(compose(photo_bgr(), noisy, clean, captions, results[:_DIGITS_SHOWN])))
+    files = tuple(path for path in (image_path, clip_path) if path.exists())
     return Demo((photo_row, clip_row, *digit_rows), files, tuple(notes))
 
 
@@ -162,70 +149,76 @@ def _photo(denoise: Denoiser) -> tuple[Row, NDArray[np.uint8], NDArray[np.uint8]
     noisy = add_shot_read(photo, SHOT_255, READ_255, np.random.default_rng(_SEED))
     for _ in range(_WARM_UP_RUNS):
         denoise(noisy)
-    watch = Stopwatch()
+    samples_ms: list[float] = []
     for _ in range(_PHOTO_RUNS):
-        clean = watch(denoise, noisy)
+        clean = _timed(samples_ms, denoise, noisy)
     name = f"photograph, {photo.shape[1]}x{photo.shape[0]}"
-    return _row(name, denoise, _db(psnr_db(photo, noisy)), _db(psnr_db(photo, clean)), watch), noisy, clean
+    return _row(name, denoise, _mean_db([photo], [noisy]), _mean_db([photo], [clean]), samples_ms), noisy, clean
 
 
 def _clip(denoise: Denoiser, sink: Sink) -> Row:
     """Denoise the clip; each clean frame goes to the sink beside its noisy self."""
     source = PanSource()
-    assert source.size_wh is not None
-    before, after, watch = [], [], Stopwatch()
+    before, after = [], []
+    samples_ms: list[float] = []
     for frame in source:
         assert frame.clean is not None
         if frame.index == 0:
             denoise(frame.pixels)  # the first frame of a size is slower
-        clean = watch(denoise, frame.pixels)
+        clean = _timed(samples_ms, denoise, frame.pixels)
         before.append(psnr_db(frame.clean, frame.pixels))
         after.append(psnr_db(frame.clean, clean))
         sink.write(frame, side_by_side(frame.pixels, clean))
-    width, height = source.size_wh
-    name = f"clip, {width}x{height}, {source.frame_count} frames"
-    return _row(name, denoise, _db(float(np.mean(before))), _db(float(np.mean(after))), watch)
+    name = f"clip, {frame.pixels.shape[1]}x{frame.pixels.shape[0]}, {source.frame_count} frames"
+    return _row(name, denoise, f"{np.mean(before):.2f} dB", f"{np.mean(after):.2f} dB", samples_ms)
 
 
 def _read_digits(denoise: Denoiser, classify: Classifier) -> tuple[list[Row], list[DigitResult]]:
     """Denoise the digits, and read them with and without."""
     images, labels = digits()
-    count = len(images)
-    rng = np.random.default_rng(_SEED)
-    noise = rng.normal(DIGIT_NOISE_MEAN, DIGIT_NOISE_SIGMA, images.shape)
+    noise = np.random.default_rng(_SEED).normal(DIGIT_NOISE_MEAN, DIGIT_NOISE_SIGMA, images.shape)
     noisy = to_uint8(images + 255 * noise)
-    denoise(noisy[0])
-    classify(noisy[0])
-    denoising, classifying, results = Stopwatch(), Stopwatch(), []
-    for image, label in zip(noisy, labels, strict=True):
-        clean = denoising(denoise, image)
-        answers = [classifying(classify, picture).label for picture in (image, clean)]
-        results.append(DigitResult(str(label), image, clean, answers[0], answers[1]))
-    before = np.mean([psnr_db(image, result.noisy) for image, result in zip(images, results, strict=True)])
-    after = np.mean([psnr_db(image, result.clean) for image, result in zip(images, results, strict=True)])
+    classify(denoise(noisy[0]))
+    denoising_ms: list[float] = []
+    reading_ms: list[float] = []
+    results = []
+    for image, label in zip(noisy, map(str, labels), strict=True):
+        clean = _timed(denoising_ms, denoise, image)
+        reads = [_timed(reading_ms, classify, each).label for each in (image, clean)]
+        results.append(DigitResult(label, image, clean, *reads))
+    before, after = _mean_db(images, noisy), _mean_db(images, [result.clean for result in results])
     right_before = sum(result.read_noisy == result.label for result in results)
     right_after = sum(result.read_clean == result.label for result in results)
     right_without = sum(classify(image).label == str(label) for image, label in zip(images, labels, strict=True))
+    count = len(images)
     read = (f"{right_before} of {count} right", f"{right_after} of {count} right")
     rows = [
-        _row(f"{count} digits, denoised", denoise, _db(float(before)), _db(float(after)), denoising),
-        _row(f"{count} digits, read ({right_without} right without noise)", classify, *read, classifying),
+        _row(f"{count} digits, denoised", denoise, before, after, denoising_ms),
+        _row(f"{count} digits, read ({right_without} right without noise)", classify, *read, reading_ms),
     ]
     return rows, results
 
 
-def _row(what: str, task: Denoiser | Classifier, before: str, after: str, watch: Stopwatch) -> Row:
+def _timed(samples_ms: list[float], task: Callable[..., Any], frame: NDArray[np.uint8]) -> Any:
+    """Call a task and note the time that it took."""
+    start_ns = time.perf_counter_ns()
+    result = task(frame)
+    samples_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+    return result
+
+
+def _row(what: str, task: Denoiser | Classifier, before: str, after: str, samples_ms: Sequence[float]) -> Row:
     name = task.card.name
     return Row(
         what=what,
         model=f"{name} {task.card.precision}",
         before=before,
         after=after,
-        samples_ms=tuple(watch.samples_ms),
+        samples_ms=tuple(samples_ms),
         model_bytes=find_model(name).stat().st_size,
         peak_rss_mb=peak_rss_mb(),
     )
 
 
-def _db(value: float) -> str:
-    return f"{value:.2f} dB"
+def _mean_db(references: Iterable[NDArray[np.uint8]], images: Iterable[NDArray[np.uint8]]) -> str:
+    return f"{mean_psnr_db(zip(references, images, strict=True)):.2f} dB"
