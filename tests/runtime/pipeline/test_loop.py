@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from quietframe import Denoiser, open_source
 from quietframe.controls import Controls, Settings
-from quietframe.cpu import logical_cores
 from quietframe.errors import OutputError, SourceError
-from quietframe.pipeline.models import AUTO, measure_ms
 from quietframe.sinks import Guarded
 from support.live import Camera, Noted
 
@@ -149,55 +144,6 @@ def test_controls_act_at_the_next_frame(live, make_model):
     assert resumed - paused <= 1
     assert set(sink.added[resumed + 2 :]) == {0}
     assert len(sink.added) > resumed + 5
-
-
-@contextmanager
-def busy_machine():
-    """Twice as many processes as processors, each of which takes all that it gets."""
-    command = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(command) for _ in range(2 * logical_cores())]
-    try:
-        yield
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()
-
-
-@pytest.mark.long
-def test_on_a_busy_machine_a_faster_model_takes_over_and_gives_way_again(live, caplog):
-    """Real work, the real clock, and real load from outside."""
-
-    class Thorough(Denoiser):
-        def __call__(self, frame, *, sigma_255=None):
-            return [super(Thorough, self).__call__(frame, sigma_255=sigma_255) for _ in range(5)][-1]
-
-    models = {"quick": Denoiser("camera-nano"), "thorough": Thorough("camera-nano")}
-    side = 320
-    times_ms = [measure_ms(models["thorough"], np.zeros((side, side, 3), np.uint8)) for _ in range(3)]
-    caplog.set_level("INFO", "quietframe")
-    sink = Noted()
-    loop = live(Camera(fps := 1000 / (2 * min(times_ms)), side=side), sink, models, model=AUTO, fps=fps)
-
-    def load():
-        time.sleep(2)
-        with busy_machine():
-            wait_for(lambda: len(caplog.messages) >= 2, 20)
-        wait_for(lambda: len(caplog.messages) >= 3, 40)
-        sink.wants_more = False
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    loop.run()
-    thread.join()
-    print(*caplog.messages, sep="\n")
-    assert [message.partition(":")[0] for message in caplog.messages[:3]] == ["thorough", "quick", "thorough"]
-
-
-def wait_for(condition, seconds):
-    end_s = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end_s:
-        time.sleep(0.05)
 
 
 def test_one_sink_that_fails_stops_no_other(live, caplog):

@@ -143,7 +143,7 @@ class Browser:
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 15) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
     """Until it is true. Fails after `timeout_s`."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
