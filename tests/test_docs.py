@@ -47,7 +47,7 @@ def test_the_readme_is_a_landing_page():
 
 
 @pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path):
+def test_links_lead_somewhere(page):
     for target in _LINK.findall(page.read_text(encoding="utf-8")):
         if target.startswith("https://"):
             continue
@@ -68,7 +68,7 @@ def test_no_cell_of_the_measurements_holds_more_than_one_number():
     ("cell", "count"),
     [("1.8 / 3.2", 2), ("33.52 to 34", 2), ("`camera-nano` int8", 0), ("+1.62", 1), ("1,020", 1), ("640×480", 0)],
 )
-def test_numbers_are_counted(cell: str, count: int):
+def test_numbers_are_counted(cell, count):
     assert len(numbers(cell)) == count
 
 
@@ -80,7 +80,7 @@ def test_the_files_that_the_architecture_names_are_there():
 
 
 @pytest.mark.parametrize("page", [page for page in RESEARCH if page.name != "index.md"], ids=lambda page: page.name)
-def test_notes_open_with_a_summary_of_ten_lines(page: Path):
+def test_notes_open_with_a_summary_of_ten_lines(page):
     head = page.read_text(encoding="utf-8").partition("\n## ")[0]
     assert "**Summary.**" in head
     assert re.findall(r"^(\d+)\. ", head, re.MULTILINE) == [str(number) for number in range(1, 11)]

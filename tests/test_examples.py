@@ -93,7 +93,7 @@ def test_every_script_is_short_and_tested():
         assert len(script.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
-def test_an_image(scene: tuple[Path, np.ndarray], tmp_path: Path):
+def test_an_image(scene, tmp_path):
     noisy, clean = scene
     out = run("image.py", noisy, tmp_path / "clean.png")
     assert out.startswith("noise level: 2")  # of 25 in the scene
@@ -101,7 +101,7 @@ def test_an_image(scene: tuple[Path, np.ndarray], tmp_path: Path):
     assert psnr_db(clean, result) > psnr_db(clean, cv2.imread(str(noisy))) + 5
 
 
-def test_a_video(tmp_path: Path):
+def test_a_video(tmp_path):
     run("video.py", SCENE, tmp_path / "clean.mp4")
     with open_source(tmp_path / "clean.mp4") as source:
         frames = [frame.pixels for frame in source]
@@ -135,7 +135,7 @@ def test_a_camera_in_a_browser():
         process.communicate()
 
 
-def test_picamera2_with_a_stand_in(tmp_path: Path):
+def test_picamera2_with_a_stand_in(tmp_path):
     (tmp_path / "picamera2.py").write_text(STAND_IN, encoding="utf-8")
     name, before, after, seconds = run("picamera2_callback.py", "1", path=tmp_path, cwd=tmp_path).split()
     assert (name, before, seconds) == ("clean.mp4:", "20", "1")
@@ -143,12 +143,12 @@ def test_picamera2_with_a_stand_in(tmp_path: Path):
 
 
 @needs("picamera2")
-def test_picamera2_on_a_raspberry_pi(tmp_path: Path):
+def test_picamera2_on_a_raspberry_pi(tmp_path):
     run("picamera2_callback.py", "1", cwd=tmp_path)
     assert (tmp_path / "clean.mp4").stat().st_size > 0
 
 
-def test_an_own_sink(scene: tuple[Path, np.ndarray], tmp_path: Path):
+def test_an_own_sink(scene, tmp_path):
     clean, rng = scene[1], np.random.default_rng(0)
     (tmp_path / "shots").mkdir()
     for index, still in enumerate([clean] * 4 + [clean[:, ::-1]] * 3):
@@ -160,7 +160,7 @@ def test_an_own_sink(scene: tuple[Path, np.ndarray], tmp_path: Path):
 
 @needs("onnx")
 @needs("onnxruntime")
-def test_an_own_onnx_model(scene: tuple[Path, np.ndarray], tmp_path: Path):
+def test_an_own_onnx_model(scene, tmp_path):
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

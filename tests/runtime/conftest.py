@@ -19,8 +19,6 @@ from support.stream_servers import gstreamer, served, server
 
 __all__ = ["gstreamer", "served", "server"]
 
-ENGINE_SUFFIXES = [".tflite", ".onnx"]
-
 
 def needs_onnx() -> None:
     """Skip the test where ONNX models can be neither written nor run."""
@@ -28,7 +26,7 @@ def needs_onnx() -> None:
     pytest.importorskip("onnxruntime", reason="running ONNX models needs onnxruntime")
 
 
-@pytest.fixture(params=ENGINE_SUFFIXES)
+@pytest.fixture(params=[".tflite", ".onnx"])
 def suffix(request: pytest.FixtureRequest) -> str:
     """Each engine's file suffix in turn: a test that asks for it runs once per engine."""
     if request.param == ".onnx":
@@ -90,14 +88,6 @@ def denoise_classifier_file(make_model: Callable[..., Path]) -> Path:
 def rng() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(7)
-
-
-@pytest.fixture
-def frame_bgr(rng: np.random.Generator) -> np.ndarray:
-    """(48, 64, 3) uint8: a smooth picture with some noise."""
-    y, x = np.mgrid[0:48, 0:64]
-    smooth = np.stack([x * 3, y * 4, 255 - x * 2 - y], axis=2)
-    return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture

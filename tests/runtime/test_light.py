@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,33 +32,31 @@ def modules_after(code: str, path: Path | None = None) -> set[str]:
 
 
 @pytest.mark.parametrize(("suffix", "engine"), [(".tflite", "ai_edge_litert"), (".onnx", "onnxruntime")])
-def test_running_a_model_imports_its_engine_alone_and_no_training_framework(
-    make_model: Callable[..., Path], suffix: str, engine: str
-) -> None:
+def test_running_a_model_imports_its_engine_alone_and_no_training_framework(make_model, suffix, engine):
     modules = modules_after(RUN_A_MODEL.format(model=str(make_model(suffix=suffix, sigma=True))))
     assert {"quietframe", "numpy", "cv2"} <= modules
     assert modules & {"ai_edge_litert", "onnxruntime"} == {engine}
     assert not modules & (FRAMEWORKS | {"quietframe_train", "quietframe_export", "quietframe_bench"})
 
 
-def test_the_check_above_sees_a_framework(denoiser_file: Path, tmp_path: Path) -> None:
+def test_the_check_above_sees_a_framework(denoiser_file, tmp_path):
     for framework in FRAMEWORKS:
         (tmp_path / f"{framework}.py").write_text("", encoding="utf-8")
     code = RUN_A_MODEL.format(model=str(denoiser_file)) + "import " + ", ".join(FRAMEWORKS)
     assert modules_after(code, tmp_path) & FRAMEWORKS == FRAMEWORKS
 
 
-def test_importing_quietframe_imports_nothing_heavy() -> None:
+def test_importing_quietframe_imports_nothing_heavy():
     assert not modules_after("import quietframe") & (HEAVY | FRAMEWORKS)
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy():
     modules = modules_after("from quietframe.cli import main; main(['--help'])")
     assert {"click", "quietframe"} <= modules
     assert not modules & (HEAVY | FRAMEWORKS)
 
 
-def test_a_video_imports_no_pillow(tmp_path: Path, denoiser_file: Path) -> None:
+def test_a_video_imports_no_pillow(tmp_path, denoiser_file):
     code = """
 import sys
 from quietframe.cli import main
@@ -70,45 +67,17 @@ main(["denoise", {source!r}, "-o", {out!r}, "-m", {model!r}])
     assert "PIL" not in modules_after(code.format(source=clip, out=str(tmp_path / "b.mp4"), model=model))
 
 
-def test_the_public_names_are_these() -> None:
-    assert quietframe.__all__ == [
-        "Classification",
-        "Classifier",
-        "DenoiseClassification",
-        "DenoiseClassifier",
-        "Denoiser",
-        "Frame",
-        "FrameError",
-        "Image",
-        "MissingExtraError",
-        "ModelCard",
-        "ModelLoadError",
-        "NoiseTracker",
-        "OutputError",
-        "Pipeline",
-        "PipelineConfig",
-        "QuietFrameError",
-        "Sink",
-        "Source",
-        "SourceError",
-        "UsageError",
-        "builtin_models",
-        "estimate_noise",
-        "models",
-        "open_sink",
-        "open_source",
-        "psnr",
-        "read_image",
-        "write_image",
-    ]
+def test_the_public_names_are_these():
+    assert " ".join(quietframe.__all__) == (
+        "Classification Classifier DenoiseClassification DenoiseClassifier Denoiser Frame FrameError Image "
+        "MissingExtraError ModelCard ModelLoadError NoiseTracker OutputError Pipeline PipelineConfig QuietFrameError "
+        "Sink Source SourceError UsageError builtin_models estimate_noise models open_sink open_source psnr read_image "
+        "write_image"
+    )
 
 
-@pytest.mark.parametrize("name", quietframe.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
-    assert getattr(quietframe, name).__doc__
-    assert name in dir(quietframe)
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_every_public_name_is_there_and_documented():
+    assert all(getattr(quietframe, name).__doc__ for name in quietframe.__all__)
+    assert set(quietframe.__all__) <= set(dir(quietframe))
     with pytest.raises(AttributeError, match="no attribute 'Denoizer'"):
         _ = quietframe.Denoizer

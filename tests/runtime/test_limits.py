@@ -53,14 +53,14 @@ def run(*args: object) -> tuple[float, float]:
     return wall_s, float(done.stdout)
 
 
-def test_a_picture_is_written_within_1500_ms(photo: Path, tmp_path: Path) -> None:
+def test_a_picture_is_written_within_1500_ms(photo, tmp_path):
     run("denoise", photo, "-o", tmp_path / "first.png")  # compiles the bytecode, as an installed package has it
     wall_s = [run("denoise", photo, "-o", tmp_path / f"{index}.png")[0] for index in range(3)]
     print(f"640x480 picture to the written file: {statistics.median(wall_s):.2f} s")
     assert statistics.median(wall_s) <= 1.5
 
 
-def test_a_video_takes_at_most_250_mb(tmp_path: Path) -> None:
+def test_a_video_takes_at_most_250_mb(tmp_path):
     video = tmp_path / "noisy.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 30, SIZE_WH)
     photo = cv2.resize(photo_bgr(), (700, 520))
@@ -72,7 +72,7 @@ def test_a_video_takes_at_most_250_mb(tmp_path: Path) -> None:
     assert peak_mb <= 250
 
 
-def test_a_picture_of_50_megapixels_takes_at_most_1200_mb(tmp_path: Path) -> None:
+def test_a_picture_of_50_megapixels_takes_at_most_1200_mb(tmp_path):
     """It and the result take 300 MB of that. Seen whole, it would take 5,000 MB."""
     noisy = add_gaussian(photo_bgr(), 20, np.random.default_rng(0))
     path = tmp_path / "large.jpg"

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON and back, and the errors that name the field."""
+"""Dataclasses as JSON and back, and the errors that name the field. Objects without a kind: test_card.py."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ FULL = Drawing(
 
 
 @pytest.mark.parametrize("drawing", [Drawing("plain"), FULL], ids=lambda drawing: drawing.name)
-def test_what_is_read_is_what_was_written(drawing: Drawing) -> None:
+def test_what_is_read_is_what_was_written(drawing):
     assert from_record(json.loads(json.dumps(to_record(drawing))), Drawing, KINDS) == drawing
 
 
-def test_a_whole_number_is_a_number_and_fields_with_defaults_may_be_missing() -> None:
+def test_a_whole_number_is_a_number_and_fields_with_defaults_may_be_missing():
     found = from_record({"kind": "Drawing", "name": "n", "shapes": [{"kind": "Square", "side": 2}]}, Drawing, KINDS)
     assert found == Drawing("n", shapes=(Square(2.0),))
     assert isinstance(found.shapes[0].side, float)  # type: ignore[union-attr]
@@ -64,50 +64,17 @@ def test_a_whole_number_is_a_number_and_fields_with_defaults_may_be_missing() ->
     [
         ({"name": 3}, "d.name: expected a text, received 3"),
         ({"filled": 1}, "d.filled: expected true or false, received 1"),
-        ({"at": [1]}, r"d.at: expected 2 items, received \[1\]"),
-        ({"at": [1.5, 2]}, r"d.at\[0\]: expected a whole number, received 1.5"),
-        ({"at": [True, 2]}, r"d.at\[0\]: expected a whole number, received True"),
-        ({"at": 7}, "d.at: expected a list, received 7"),
-        ({"colour": "green"}, "d.colour: expected 'red' or 'blue', received 'green'"),
         ({"frame": {"kind": "Circle"}}, r"d.frame: expected Square, received Circle\(radius=1\)"),
         ({"frame": 3}, "d.frame: expected an object with a kind, received 3"),
         ({"shapes": [{"kind": "Circle"}, {"kind": "Cube"}]}, r"d.shapes\[1\]: kind 'Cube' is not known"),
         ({"shapes": [{"kind": ["Circle"]}]}, r"d.shapes\[0\]: kind \['Circle'\] is not known"),
         ({"shapes": [{"kind": "Drawing", "name": "x"}]}, r"d.shapes\[0\]: expected Square or Circle, received Drawing"),
-        ({"shapes": [{"kind": "Square", "side": float("nan")}]}, r"d.shapes\[0\].side: expected a finite number"),
-        ({"shapes": [{"kind": "Square", "side": 10**400}]}, r"d.shapes\[0\].side: expected a finite number"),
         ({"options": []}, r"d.options: expected an object, received \[\]"),
         ({"file": 3}, "d.file: expected a path, received 3"),
         ({"weight": 3}, "d: field 'weight' is not known"),
         ({"shapes": [{"kind": "Square"}]}, r"d.shapes\[0\]: field 'side' is missing"),
     ],
 )
-def test_errors_begin_with_the_path_of_the_field(change: dict[str, Any], message: str) -> None:
+def test_errors_begin_with_the_path_of_the_field(change, message):
     with pytest.raises(RecordError, match=f"^{message}"):
         from_record({"kind": "Drawing", "name": "n"} | change, Drawing, KINDS, "d")
-
-
-@dataclass(frozen=True)
-class Wall:
-    frame: Square
-    paints: tuple[Circle, ...] = ()
-
-
-def test_objects_without_a_kind_are_what_their_fields_say_and_may_hold_more() -> None:
-    record = {"frame": {"side": 2, "later": 1}, "paints": [{"radius": 3}, {}], "later": {}}
-    assert from_record(record, Wall, None) == Wall(Square(2.0), (Circle(3), Circle()))
-
-
-@pytest.mark.parametrize(
-    ("record", "message"),
-    [
-        ({}, "field 'frame' is missing"),
-        ({"frame": {}}, "frame: field 'side' is missing"),
-        ({"frame": {"side": "2"}}, "frame.side: expected a finite number, received '2'"),
-        ({"frame": 3}, "frame: expected an object, received 3"),
-        ([], r"expected an object, received \[\]"),
-    ],
-)
-def test_errors_of_objects_without_a_kind(record: Any, message: str) -> None:
-    with pytest.raises(RecordError, match=f"^{message}"):
-        from_record(record, Wall, None)

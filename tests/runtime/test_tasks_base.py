@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from quietframe.errors import FrameError, UsageError
 from quietframe.tasks.base import ModelTask
 from support.images import random_frame
 from support.process import run_python
-
-MakeModel = Callable[..., Path]
 
 
 @pytest.fixture(params=["denoiser", "classifier", "denoise_classifier"])
@@ -36,7 +33,7 @@ def comparable(result: Any) -> Any:
     return result.tolist() if isinstance(result, np.ndarray) else (result.label, result.scores, str(vars(result)))
 
 
-def test_a_batch_gives_what_its_frames_give_one_by_one(task: Any) -> None:
+def test_a_batch_gives_what_its_frames_give_one_by_one(task):
     frames = [random_frame(12, 16, 3), random_frame(9, 30), random_frame(28, 28, 4)]
     assert [comparable(result) for result in task.batch(frames)] == [comparable(task(frame)) for frame in frames]
     assert len(task.batch(iter(frames))) == 3
@@ -46,12 +43,12 @@ def test_a_batch_gives_what_its_frames_give_one_by_one(task: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (8, 8, 4), (8, 8)])
-def test_a_frame_is_no_batch(task: Any, shape: tuple[int, ...]) -> None:
+def test_a_frame_is_no_batch(task, shape):
     with pytest.raises(FrameError, match=r"Expected several frames\. Received: one of shape \(8, 8"):
         task.batch(random_frame(*shape))
 
 
-def test_a_closed_model_says_so(task: Any) -> None:
+def test_a_closed_model_says_so(task):
     frame = random_frame(28, 28, 3)
     with task as entered:
         assert entered is task
@@ -63,7 +60,7 @@ def test_a_closed_model_says_so(task: Any) -> None:
     task.close()
 
 
-def test_closing_frees_the_engine(blur_file: Path) -> None:
+def test_closing_frees_the_engine(blur_file):
     denoise = qf.Denoiser(blur_file)
     engine = weakref.ref(denoise.engine)
     denoise(random_frame(8, 8, 3))
@@ -71,7 +68,7 @@ def test_closing_frees_the_engine(blur_file: Path) -> None:
     assert engine() is None
 
 
-def test_repr_says_what_the_model_is_and_how_it_is_set(make_model: MakeModel, classifier_file: Path) -> None:
+def test_repr_says_what_the_model_is_and_how_it_is_set(make_model, classifier_file):
     denoise = qf.Denoiser(make_model(size_hw=(8, 12), sigma=True), strength=0.5)
     denoise.sigma_255 = 20
     assert repr(denoise) == (
@@ -83,7 +80,7 @@ def test_repr_says_what_the_model_is_and_how_it_is_set(make_model: MakeModel, cl
 
 
 @pytest.mark.parametrize("copied", [lambda task: pickle.loads(pickle.dumps(task)), copy.copy, copy.deepcopy])
-def test_a_pickled_task_gives_the_same(task: Any, copied: Callable[[Any], Any]) -> None:
+def test_a_pickled_task_gives_the_same(task, copied):
     frame = random_frame(28, 28, 3)
     again = copied(task)
     assert again.engine is not task.engine
@@ -91,9 +88,7 @@ def test_a_pickled_task_gives_the_same(task: Any, copied: Callable[[Any], Any]) 
     assert comparable(again(frame)) == comparable(task(frame))
 
 
-def test_pickling_keeps_settings_cards_and_paths(
-    make_model: MakeModel, tiny_models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pickling_keeps_settings_cards_and_paths(make_model, tiny_models, tmp_path, monkeypatch):
     """A relative path and a card beside the worker's reach: both must hold in another folder."""
     make_model("mine", blur=True, carries_card=False)
     (tmp_path / "stated.json").write_text(tiny_models.TinyModel(blur=True).card().to_json(), encoding="utf-8")
@@ -108,14 +103,14 @@ def test_pickling_keeps_settings_cards_and_paths(
     assert again.card == denoise.card
 
 
-def test_a_built_in_model_is_pickled_by_its_name() -> None:
+def test_a_built_in_model_is_pickled_by_its_name():
     """Another machine has it in another folder."""
     pickled = pickle.dumps(qf.Denoiser("camera"))
     assert b"camera" in pickled
     assert str(Path(qf.__file__).parent).encode() not in pickled
 
 
-def test_another_process_can_use_what_was_pickled(denoiser_file: Path, tmp_path: Path) -> None:
+def test_another_process_can_use_what_was_pickled(denoiser_file, tmp_path):
     (tmp_path / "task.pickle").write_bytes(pickle.dumps(qf.Denoiser(denoiser_file, sigma_255=7)))
     code = """
 import pickle, sys, numpy as np
@@ -125,19 +120,19 @@ print(denoise(np.zeros((4, 4, 3), np.uint8)).max())
     assert run_python("-c", code, tmp_path / "task.pickle").stdout == "7\n"
 
 
-def test_an_open_engine_cannot_be_pickled(denoiser_file: Path) -> None:
+def test_an_open_engine_cannot_be_pickled(denoiser_file):
     denoise = qf.Denoiser(qf.Denoiser(denoiser_file).engine)
     with pytest.raises(UsageError, match="was made from an open engine: make it from a name or a path to pickle it"):
         pickle.dumps(denoise)
 
 
-def test_a_task_alone_does_nothing(denoiser_file: Path) -> None:
+def test_a_task_alone_does_nothing(denoiser_file):
     alone: ModelTask[Any] = ModelTask(denoiser_file, threads=1, card=None, color="bgr")
     with pytest.raises(NotImplementedError):
         alone(random_frame(4, 4, 3))
 
 
-def test_models_gives_the_cards_of_the_built_in_models() -> None:
+def test_models_gives_the_cards_of_the_built_in_models():
     cards = qf.models()
     assert list(cards) == list(qf.builtin_models())
     assert cards["camera-nano"] == qf.Denoiser("camera-nano").card

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,6 @@ import pytest
 import quietframe as qf
 from quietframe.card import Spatial
 from quietframe.errors import FrameError, ModelLoadError, UsageError
-
-MakeModel = Callable[..., Path]
 
 
 def bright_band(index: int, size_hw: tuple[int, int] = (28, 28)) -> np.ndarray:
@@ -29,7 +25,7 @@ KINDS += [(".onnx", dtype) for dtype in ("float32", "uint8")]
 
 @pytest.mark.parametrize(("suffix", "dtype"), KINDS)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
-def test_the_brightest_band_wins(make_model: MakeModel, tiny_models: Any, suffix: str, dtype: str, layout: str) -> None:
+def test_the_brightest_band_wins(make_model, tiny_models, suffix, dtype, layout):
     classify = qf.Classifier(make_model(task="classify", suffix=suffix, dtype=dtype, colour="GRAY", layout=layout))
     # Known weights: the score is the softmax of ten times the mean brightness of each band.
     logits = np.array([220, 20, 20, 20]) / 25.5
@@ -43,7 +39,7 @@ def test_the_brightest_band_wins(make_model: MakeModel, tiny_models: Any, suffix
 
 
 @pytest.mark.parametrize("size_hw", [(28, 28), (56, 56), (280, 100), (16, 16), (4, 4), (400, 4)])
-def test_any_size_is_resized(classifier_file: Path, tiny_models: Any, size_hw: tuple[int, int]) -> None:
+def test_any_size_is_resized(classifier_file, tiny_models, size_hw):
     classify = qf.Classifier(classifier_file)
     for index, label in enumerate(tiny_models.LABELS):
         image = bright_band(index, size_hw)
@@ -52,12 +48,12 @@ def test_any_size_is_resized(classifier_file: Path, tiny_models: Any, size_hw: t
         assert np.array_equal(image, kept)
 
 
-def test_one_pixel_is_a_picture(classifier_file: Path) -> None:
+def test_one_pixel_is_a_picture(classifier_file):
     result = qf.Classifier(classifier_file)(np.full((1, 1), 90, np.uint8))
     assert list(result.scores.values()) == pytest.approx([0.25] * 4, abs=1e-5)
 
 
-def test_colour_through_a_gray_model(classifier_file: Path) -> None:
+def test_colour_through_a_gray_model(classifier_file):
     classify = qf.Classifier(classifier_file)
     gray = bright_band(2)
     colour = np.dstack([gray, gray, gray])
@@ -66,12 +62,12 @@ def test_colour_through_a_gray_model(classifier_file: Path) -> None:
 
 
 @pytest.mark.parametrize("image", [None, "digit.png", np.zeros((28, 28)), np.zeros((28, 28, 1), np.uint8), [[0]]])
-def test_what_is_no_picture_is_said(classifier_file: Path, image: Any) -> None:
+def test_what_is_no_picture_is_said(classifier_file, image):
     with pytest.raises(FrameError, match="Expected a uint8 array of shape"):
         qf.Classifier(classifier_file)(image)
 
 
-def test_models_of_another_task(blur_file: Path, classifier_file: Path) -> None:
+def test_models_of_another_task(blur_file, classifier_file):
     with pytest.raises(ModelLoadError, match="tiny-denoise: this model does denoise, not classify"):
         qf.Classifier(blur_file)
     with pytest.raises(ModelLoadError, match="this model does classify, not denoise"):
@@ -86,13 +82,13 @@ def test_models_of_another_task(blur_file: Path, classifier_file: Path) -> None:
         ({"spatial": Spatial("fixed", size_hw=(32, 32), fit="resize")}, r"is not the card's NHWC \[1, 32, 32, 1\]"),
     ],
 )
-def test_cards_that_do_not_fit(classifier_file: Path, tiny_models: Any, changes: dict[str, Any], says: str) -> None:
+def test_cards_that_do_not_fit(classifier_file, tiny_models, changes, says):
     card = tiny_models.TinyModel(task="classify", colour="GRAY").card()
     with pytest.raises((ModelLoadError, UsageError), match=says):
         qf.Classifier(classifier_file, card=replace(card, **changes))
 
 
-def test_scores_of_another_number(make_model: MakeModel) -> None:
+def test_scores_of_another_number(make_model):
     """A file may leave its number of scores open; then the run tells."""
 
     class Engine:
@@ -109,7 +105,7 @@ def test_scores_of_another_number(make_model: MakeModel) -> None:
         classify(bright_band(0))
 
 
-def test_one_file_serves_both_tasks(denoise_classifier_file: Path, tiny_models: Any) -> None:
+def test_one_file_serves_both_tasks(denoise_classifier_file, tiny_models):
     image = bright_band(3)
     both = qf.DenoiseClassifier(denoise_classifier_file)(image)
     alone = qf.Classifier(denoise_classifier_file)(image)
@@ -120,11 +116,11 @@ def test_one_file_serves_both_tasks(denoise_classifier_file: Path, tiny_models: 
     assert not np.array_equal(both.image, image)
 
 
-def test_the_clean_picture_has_the_models_size(denoise_classifier_file: Path) -> None:
+def test_the_clean_picture_has_the_models_size(denoise_classifier_file):
     assert qf.DenoiseClassifier(denoise_classifier_file)(bright_band(0, (100, 60))).image.shape == (28, 28)
 
 
-def test_rgb_and_alpha(denoise_classifier_file: Path) -> None:
+def test_rgb_and_alpha(denoise_classifier_file):
     bgr = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
     rgb = np.ascontiguousarray(bgr[..., ::-1])
     expected = qf.DenoiseClassifier(denoise_classifier_file)(bgr)

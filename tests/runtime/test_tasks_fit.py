@@ -53,12 +53,12 @@ def differing(height: int, width: int, spatial: Spatial, tile_pixels: int, sees:
 @example(height=400, width=400, spatial=Spatial("any", multiple=16, halo=1), factor=1)
 @example(height=1, width=400, spatial=Spatial("any", multiple=16, halo=40), factor=1)
 @settings(deadline=None, max_examples=300)
-def test_tiles_give_what_the_whole_frame_gives(height: int, width: int, spatial: Spatial, factor: float) -> None:
+def test_tiles_give_what_the_whole_frame_gives(height, width, spatial, factor):
     tile_pixels = int(least_tile_pixels(spatial) * factor)  # type: ignore[operator]
     assert differing(height, width, spatial, tile_pixels, sees=spatial) == 0
 
 
-def test_tiles_that_overlap_too_little_do_not() -> None:
+def test_tiles_that_overlap_too_little_do_not():
     """The test above can fail, by one pixel of halo."""
     stated = Spatial("any", multiple=4, halo=18)
     for seen, differs in ((18, False), (19, True)):
@@ -68,7 +68,7 @@ def test_tiles_that_overlap_too_little_do_not() -> None:
 
 @given(height=lengths, width=lengths, spatial=spatials, factor=st.floats(1, 8))
 @settings(deadline=None, max_examples=300)
-def test_tiles_are_of_one_size_that_the_model_takes(height: int, width: int, spatial: Spatial, factor: float) -> None:
+def test_tiles_are_of_one_size_that_the_model_takes(height, width, spatial, factor):
     tile_pixels = int(least_tile_pixels(spatial) * factor)  # type: ignore[operator]
     placement = place(height, width, spatial, tile_pixels)
     parts = list(placement.cut(random_plane(height, width)))
@@ -81,7 +81,7 @@ def test_tiles_are_of_one_size_that_the_model_takes(height: int, width: int, spa
 
 @given(height=lengths, width=lengths, spatial=spatials)
 @settings(deadline=None)
-def test_frames_that_fit_are_not_cut(height: int, width: int, spatial: Spatial) -> None:
+def test_frames_that_fit_are_not_cut(height, width, spatial):
     padded_h, padded_w = place(height, width, spatial).part_hw
     least = least_tile_pixels(spatial) or 0
     assume(padded_h * padded_w > least)
@@ -101,7 +101,7 @@ def test_frames_that_fit_are_not_cut(height: int, width: int, spatial: Spatial) 
         ((2592, 1944), 16, 87, 1, 1.01),
     ],
 )
-def test_the_work_of_tiles(size_wh: tuple[int, int], multiple: int, halo: int, tiles: int, most_work: float) -> None:
+def test_the_work_of_tiles(size_wh, multiple, halo, tiles, most_work):
     """At the default: 4K video goes in halves."""
     width, height = size_wh
     placement = place(height, width, Spatial("any", multiple=multiple, halo=halo), TILE_PIXELS)
@@ -110,7 +110,7 @@ def test_the_work_of_tiles(size_wh: tuple[int, int], multiple: int, halo: int, t
 
 
 @pytest.mark.parametrize("spatial", [Spatial("any", multiple=2, halo=3), Spatial("fixed", (20, 30), "tile", halo=3)])
-def test_parts_are_cut_and_joined_one_by_one(spatial: Spatial) -> None:
+def test_parts_are_cut_and_joined_one_by_one(spatial):
     placement = place(90, 110, spatial, 400)
     parts: list[weakref.ref[np.ndarray]] = []
     alive = []
