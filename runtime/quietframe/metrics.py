@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from quietframe.card import Metric
 
-
-@dataclass(frozen=True)
-class _Style:
-    """How the values of a measure are written.
-
-    Attributes:
-        title: the measure's name and unit.
-        digits: a format of the value times `factor`.
-    """
-
-    title: str
-    digits: str
-    factor: float = 1.0
-
-    def write(self, value: float) -> str:
-        """Format a value without its unit."""
-        return format(value * self.factor, self.digits)
-
-
-_STYLES: Mapping[str, _Style] = {
-    "accuracy": _Style("accuracy %", ".2f", factor=100),
-    "psnr_db": _Style("PSNR dB", ".2f"),
-    "ssim": _Style("SSIM", ".4f"),
-    "mse": _Style("MSE", ".5f"),
-    "rmse": _Style("RMSE", ".4f"),
-    "bce": _Style("BCE", ".4f"),
+_STYLES: Mapping[str, tuple[str, str, float]] = {
+    "accuracy": ("accuracy %", ".2f", 100),
+    "psnr_db": ("PSNR dB", ".2f", 1),
+    "ssim": ("SSIM", ".4f", 1),
+    "mse": ("MSE", ".5f", 1),
+    "rmse": ("RMSE", ".4f", 1),
+    "bce": ("BCE", ".4f", 1),
 }
+"""A measure's name and unit, and the format of its value times a factor."""
+
 _IN_HEADLINE = ("accuracy", "psnr_db")
 
 
@@ -52,13 +34,13 @@ def metric_table(metrics: Sequence[Metric]) -> tuple[Sequence[str], Sequence[Seq
     compared = {one.measure for one in metrics if one.drop is not None}
     columns = ["noise"]
     for measure in measures:
-        title = f">{_style(measure).title}"
+        title = f">{_title(measure)}"
         columns += [title, f"{title} lost"] if measure in compared else [title]
     rows = []
     for noise in dict.fromkeys(one.noise for one in metrics):
         row = [noise or "all"]
         for measure in measures:
-            cells = _cells(found.get((noise, measure)), _style(measure))
+            cells = _cells(found.get((noise, measure)))
             row += cells if measure in compared else cells[:1]
         rows.append(row)
     return columns, rows
@@ -74,15 +56,23 @@ def headline(metrics: Sequence[Metric]) -> str:
     return ""
 
 
-def _style(measure: str) -> _Style:
-    return _STYLES.get(measure, _Style(measure, "g"))
+def _title(measure: str) -> str:
+    return _STYLES[measure][0] if measure in _STYLES else measure
 
 
-def _cells(metric: Metric | None, style: _Style) -> tuple[str, str]:
+def _write(measure: str, value: float) -> str:
+    """Format a value without its unit."""
+    _, digits, factor = _STYLES.get(measure, ("", "g", 1))
+    return format(value * factor, digits)
+
+
+def _cells(metric: Metric | None) -> tuple[str, str]:
     if metric is None:
         return "", ""
-    before = "" if metric.noisy is None else f"{style.write(metric.noisy)} → "
-    return f"{before}{style.write(metric.value)}", "" if metric.drop is None else style.write(metric.drop)
+    before, value, drop = (
+        "" if number is None else _write(metric.measure, number) for number in (metric.noisy, metric.value, metric.drop)
+    )
+    return f"{before} → {value}" if before else value, drop
 
 
 def _say(measure: str, metrics: Sequence[Metric]) -> str:
@@ -91,9 +81,8 @@ def _say(measure: str, metrics: Sequence[Metric]) -> str:
     found = [one for one in found if one.noise] or found
     if not found:
         return ""
-    style = _style(measure)
-    title, unit = style.title.rsplit(" ", 1)
+    title, unit = _title(measure).rsplit(" ", 1)
     if len(found) <= 2:
-        return f"{title} {', '.join(f'{style.write(one.value)} {unit} {one.noise}'.rstrip() for one in found)}"
-    values = sorted(one.value for one in found)
-    return f"{title} {style.write(values[0])} to {style.write(values[-1])} {unit}, {len(values)} noises"
+        return f"{title} {', '.join(f'{_write(measure, one.value)} {unit} {one.noise}'.rstrip() for one in found)}"
+    low, high = (_write(measure, pick(one.value for one in found)) for pick in (min, max))
+    return f"{title} {low} to {high} {unit}, {len(found)} noises"
