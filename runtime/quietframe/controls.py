@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any
 
 from quietframe.errors import UsageError
 
@@ -58,12 +59,11 @@ class Controls:
             raise UsageError(f"Expected model to be one of {', '.join(self.models)}. Received: {model!r}")
         if paused is not None and not isinstance(paused, bool):
             raise UsageError(f"Expected paused to be true or false. Received: {paused!r}")
+        given: dict[str, Any] = {
+            "strength": None if strength is None else float(strength),
+            "model": model,
+            "paused": paused,
+        }
         with self._lock:
-            now = self._settings
-            self._settings = replace(
-                now,
-                strength=now.strength if strength is None else float(strength),
-                model=now.model if model is None else model,
-                paused=now.paused if paused is None else paused,
-            )
+            self._settings = replace(self._settings, **{key: new for key, new in given.items() if new is not None})
             return self._settings
