@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.deep import to_8_bits
 from quietframe.errors import SourceError
 from quietframe.metadata import Metadata, read_metadata
 
@@ -167,7 +168,7 @@ def _decode(image: ImageFile, data: bytes, name: str, *, to_8bit: bool, keep_16b
         if image.format != "TIFF":  # OpenCV turns a TIFF, and leaves others to its caller
             pixels, alpha = _turned(pixels, orientation), None if alpha is None else _turned(alpha, orientation)
         if to_8bit:
-            pixels, alpha = reduced(pixels), None if alpha is None else reduced(alpha)
+            pixels, alpha = to_8_bits(pixels), None if alpha is None else to_8_bits(alpha)
         return pixels, alpha, read_metadata(image, data, exif)
     ImageOps.exif_transpose(stored, in_place=True)
     metadata = read_metadata(image, data, exif)
@@ -251,11 +252,6 @@ def _decode_deep(data: bytes, alpha_level: Any, name: str) -> tuple[NDArray[np.u
         return deep, None
     is_clear = (deep == np.array(alpha_level)[..., ::-1]).all(axis=-1) if deep.ndim == 3 else deep == alpha_level
     return deep, np.where(is_clear, 0, 65535).astype(np.uint16)
-
-
-def reduced(deep: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Reduce 16 bits to 8, rounded, so that white stays white. Any shape."""
-    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -1,7 +1,4 @@
-"""Write PNG and TIFF files of 16 bits a channel, which Pillow does of gray alone.
-
-Pillow writes a file of one pixel with all that stands beside the pixels; these take its pixel's place.
-"""
+"""16 bits a channel: reduced to 8, and written as PNG and TIFF, which Pillow does of gray alone."""
 
 from __future__ import annotations
 
@@ -22,10 +19,17 @@ _TIFF_SIZES = {256: "width", 257: "height", 278: "height", 273: "offset", 279: "
 _BITS_PER_SAMPLE = 258
 
 
+def to_8_bits(deep: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Reduce 16 bits to 8, rounded, so that white stays white. Any image."""
+    return cv2.convertScaleAbs(deep, alpha=1 / 257)
+
+
 def encode_deep(
     pixels: NDArray[np.uint16], alpha: NDArray[np.uint16] | None, pillow_format: str, options: Mapping[str, Any]
 ) -> bytes:
     """Encode 16 bits a channel as `PNG` or `TIFF`, losslessly.
+
+    Pillow writes a file of one pixel with all that stands beside the pixels, and the image takes that pixel's place.
 
     pixels: (H, W, 3) BGR or (H, W) gray. alpha: (H, W). options: what Pillow's `save` takes.
     """

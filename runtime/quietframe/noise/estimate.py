@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.deep import to_8_bits
 from quietframe.images import check_frame
 from quietframe.noise.synthesis import MAX_SIGMA_255
 
@@ -62,7 +63,7 @@ def estimate_noise(frame: NDArray[Any]) -> float:
     """
     check_frame(frame, deep=True)
     if frame.dtype == np.uint16:
-        frame = cv2.convertScaleAbs(frame, alpha=1 / 257)
+        frame = to_8_bits(frame)
     if min(frame.shape[:2]) < _SMALLEST:
         return 0.0
     values = to_features(read_noise(frame))
