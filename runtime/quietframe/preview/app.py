@@ -186,7 +186,7 @@ class App:
         if now_s - self._stats_s >= _STATS_AGE_S:
             self._latest_stats, self._stats_s = self._stats(), now_s
         settings = {"settings": asdict(self._controls.settings), "models": self._controls.models}
-        return {**self._latest_stats, **settings, "most_strength": MAX_STRENGTH, "clients": self._clients}
+        return {**self._latest_stats, **settings, "max_strength": MAX_STRENGTH, "clients": self._clients}
 
 
 class _Stay(StreamingResponse):

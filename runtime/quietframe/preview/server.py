@@ -173,8 +173,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family)
-    except socket.gaierror as exc:
-        raise OutputError(f"{place}: no such address ({exc.strerror})") from exc
+    except (socket.gaierror, UnicodeError) as exc:  # UnicodeError: no name of a host looks like that
+        raise OutputError(f"{place}: no such address ({getattr(exc, 'strerror', exc)})") from exc
     except OSError as exc:
         reasons = {
             errno.EADDRINUSE: "the port is in use: choose another",

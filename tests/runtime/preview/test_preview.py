@@ -6,12 +6,13 @@ import json
 import os
 import re
 import socket
+import struct
 import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -36,27 +37,31 @@ def same(frame: Frame, settings: Settings) -> np.ndarray:
     return frame.pixels
 
 
+@contextmanager
+def running(**options: Any) -> Iterator[Loop]:
+    with Loop(numbered_frames(), blend, **options) as loop:
+        wait_for(lambda: loop.processed)
+        yield loop
+
+
 @pytest.fixture
 def loop(serve: None) -> Iterator[Loop]:
-    with Loop(numbered_frames(), blend) as running:
-        wait_for(lambda: running.processed)
-        yield running
+    with running() as loop:
+        yield loop
 
 
 @pytest.fixture(scope="module")
 def standing(serve: None) -> Iterator[Loop]:
     """One for all tests that change nothing."""
-    with Loop(numbered_frames(), blend) as running:
-        wait_for(lambda: running.processed)
-        yield running
+    with running() as loop:
+        yield loop
 
 
 @pytest.fixture(scope="module")
 def locked(serve: None) -> Iterator[Loop]:
     """One for all, with a token."""
-    with Loop(numbered_frames(), blend, token=TOKEN) as running:
-        wait_for(lambda: running.processed)
-        yield running
+    with running(token=TOKEN) as loop:
+        yield loop
 
 
 def port_of(loop: Loop) -> int:
@@ -81,6 +86,10 @@ def post(loop: Loop, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     status, _, answer = ask(loop, "/controls", "POST", data, **({"Content_Type": "application/json"} | headers))
     return status, json.loads(answer)
+
+
+def clients(loop: Loop) -> int:
+    return int(json.loads(ask(loop, "/stats.json")[2])["clients"])
 
 
 def watch(loop: Loop, query: str = "", **options: Any) -> Any:
@@ -109,18 +118,22 @@ def refused(loop: Loop, query: str = "", **options: Any) -> int:
     return int(caught.value.response.status_code)
 
 
-def next_picture(client: Any, timeout_s: float = 10) -> tuple[int, np.ndarray, np.ndarray]:
-    """The next picture's index, before and after; the state meanwhile is left out."""
+def decoded(data: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def next_images(client: Any, timeout_s: float = 10, *, answer: bool = True) -> tuple[int, np.ndarray, np.ndarray]:
+    """The next frame's index, before and after, answered as a page does; the state meanwhile is left out."""
     while isinstance(message := client.recv(timeout_s), str):
         pass
-    index, length = int.from_bytes(message[:4], "big"), int.from_bytes(message[4:8], "big")
-    before, after = (cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_UNCHANGED)
-                     for part in (message[8 : 8 + length], message[8 + length :]))  # fmt: skip
-    return index, before, after
+    if answer:
+        client.send("shown")
+    index, length = struct.unpack(">II", message[:8])
+    return index, decoded(message[8 : 8 + length]), decoded(message[8 + length :])
 
 
 def next_state(client: Any, timeout_s: float = 10) -> dict[str, Any]:
-    """The next state; pictures on the way are answered."""
+    """The next state; frames on the way are answered."""
     while not isinstance(message := client.recv(timeout_s), str):
         client.send("shown")
     return dict(json.loads(message))
@@ -174,54 +187,49 @@ def begin(preview: Preview) -> None:
         ("[::1]", "http://[::1]:8080/"),
     ],
 )
-def test_the_loopback_needs_no_token(address: str, url: str) -> None:
+def test_the_loopback_needs_no_token(address, url):
     assert Preview(address).url == url
 
 
 @pytest.mark.parametrize("address", ["192.168.7.9:8080", "camera.example", "[2001:db8::5]:80", "0.0.0.0:0", "[::]"])
-def test_every_other_address_has_a_token_of_its_own(address: str) -> None:
+def test_every_other_address_has_a_token_of_its_own(address):
     tokens = {parse_qs(urlsplit(Preview(address).url).query)["token"][0] for _ in range(3)}
     assert len(tokens) == 3
     assert all(len(token) >= 20 for token in tokens)
-
-
-def test_the_link_of_all_addresses_names_one_that_can_be_opened() -> None:
-    assert urlsplit(Preview("0.0.0.0:8080").url).hostname not in (None, "0.0.0.0")
+    assert urlsplit(Preview(address).url).hostname not in (None, "0.0.0.0", "::"), "a link that can be opened"
 
 
 @pytest.mark.parametrize(
     "address",
     ["", "host:port", "host:", "host:70000", "::1", "[::1", "a b:80", "host/path", "me@host", "1:2:3", "h?x", "-1"],
 )
-def test_an_address_that_cannot_be_understood_is_refused(address: str) -> None:
+def test_an_address_that_cannot_be_understood_is_refused(address):
     with pytest.raises(UsageError, match=r"Expected an address as in 127\.0\.0\.1:8080") as caught:
         Preview(address)
     assert repr(address) in str(caught.value)
 
 
 @pytest.mark.parametrize("token", ["", "short", "with blanks in it", "ümlaut-token", "a;b;c;d;e;f", "line\nbreak-12"])
-def test_a_token_that_fits_into_no_link_is_refused(token: str) -> None:
+def test_a_token_that_fits_into_no_link_is_refused(token):
     with pytest.raises(UsageError, match="token of at least 8 letters"):
         Preview("127.0.0.1:0", token=token)
 
 
-def test_a_port_in_use_is_one_line(standing: Loop) -> None:
-    with pytest.raises(OutputError, match=rf"^127\.0\.0\.1:{port_of(standing)}: the port is in use: choose another$"):
-        begin(Preview(f"127.0.0.1:{port_of(standing)}"))
-
-
-@pytest.mark.parametrize(
-    ("address", "reason"),
-    [("192.0.2.1:0", "not an address of this machine"), ("nowhere.invalid:0", "no such address")],
-)
-def test_an_address_of_another_machine_is_one_line(serve: None, address: str, reason: str) -> None:
-    with pytest.raises(OutputError, match=reason) as caught:
-        begin(Preview(address))
-    assert "\n" not in str(caught.value)
+def test_an_address_that_cannot_be_bound_is_one_line(standing):
+    taken = f"127.0.0.1:{port_of(standing)}"
+    for address, reason in [
+        (taken, f"^{re.escape(taken)}: the port is in use: choose another$"),
+        ("192.0.2.1:0", "not an address of this machine"),
+        ("nowhere.invalid:0", "no such address"),
+        ("a..b:0", "no such address"),
+    ]:
+        with pytest.raises(OutputError, match=reason) as caught:
+            begin(Preview(address))
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("package", ["uvicorn", "starlette", "websockets"])
-def test_a_missing_extra_is_named(serve: None, package: str) -> None:
+def test_a_missing_extra_is_named(serve, package):
     code = f"import sys; sys.modules[{package!r}] = None; from quietframe.controls import *; "
     code += "from quietframe.preview import Preview; Preview('127.0.0.1:0').begin(dict, Controls(Settings(), []))"
     done = run_python("-c", code, check=False)
@@ -229,13 +237,13 @@ def test_a_missing_extra_is_named(serve: None, package: str) -> None:
     assert "is not installed: pip install 'quietframe[serve]'" in done.stderr
 
 
-def test_without_a_start_nothing_of_the_server_is_imported() -> None:
+def test_without_a_start_nothing_of_the_server_is_imported():
     code = "import sys; from quietframe.preview import Preview; print(*sys.modules)"
     done = run_python("-c", code)
     assert not {"starlette", "uvicorn", "websockets", "anyio", "h11"} & set(done.stdout.split())
 
 
-def test_the_page_is_part_of_the_package() -> None:
+def test_the_page_is_part_of_the_package():
     folder = files("quietframe.preview").joinpath("page")
     text = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in
             ("index.html", "preview.css", "preview.js", "icon.svg")}  # fmt: skip
@@ -249,24 +257,17 @@ def test_the_page_is_part_of_the_package() -> None:
 # ---- What it costs the loop
 
 
-def test_writing_costs_microseconds_and_encodes_nothing(loop: Loop) -> None:
+def test_writing_costs_microseconds_and_encodes_nothing(loop):
     frame = Frame(np.zeros((1080, 1920, 3), np.uint8), 0, 0)
     preview = Preview("127.0.0.1:0")
-    start_s = time.perf_counter()
+    start_s = time.thread_time()
     for _ in range(2000):
         preview.write(frame, frame.pixels)
-    assert (time.perf_counter() - start_s) / 2000 < 100e-6
-    assert pictures_made(loop) == set()
+    assert (time.thread_time() - start_s) / 2000 < 100e-6
+    assert not {"after_jpeg", "message", "png_pair"} & vars(loop.preview._pictures.newest).keys()
 
 
-def pictures_made(loop: Loop) -> set[str]:
-    """The forms that the newest pair was encoded in."""
-    return set(vars(loop.preview._pictures.newest)) & {"after_jpeg", "message", "png_pair"}
-
-
-def test_every_frame_is_encoded_once_for_all_and_never_in_the_loop_s_thread(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_frame_is_encoded_once_for_all_and_never_in_the_loop_s_thread(loop, monkeypatch):
     seen: list[tuple[str, np.ndarray]] = []  # the arrays are kept: no other one can take their place in memory
     threads = set()
     encode = server._encode
@@ -280,17 +281,16 @@ def test_every_frame_is_encoded_once_for_all_and_never_in_the_loop_s_thread(
     stream = Stream(loop)
     stream.head()
     with ExitStack() as stack:
-        clients = [stack.enter_context(watch(loop)) for _ in range(3)]
+        pages = [stack.enter_context(watch(loop)) for _ in range(3)]
         for _ in range(10):
             stream.part()
-            for client in clients:
-                next_picture(client)
-                client.send("shown")
+            for client in pages:
+                next_images(client)
     stream.close()
     assert len(seen) >= 20
     assert len({(suffix, id(pixels)) for suffix, pixels in seen}) == len(seen)
     assert threads == {"preview-encoder_0"}
-    wait_for(lambda: json.loads(ask(loop, "/stats.json")[2])["clients"] == 0)
+    wait_for(lambda: clients(loop) == 0)
     time.sleep(0.1)
     count = len(seen)
     time.sleep(0.3)
@@ -300,44 +300,39 @@ def test_every_frame_is_encoded_once_for_all_and_never_in_the_loop_s_thread(
 # ---- Pictures
 
 
-def test_both_halves_belong_to_the_same_frame(serve: None) -> None:
+def test_both_halves_belong_to_the_same_frame(serve):
     with Loop(numbered_frames(), same, period_s=0.002) as loop, watch(loop) as client:
         indices = []
         for _ in range(40):
-            index, before, after = next_picture(client)
-            client.send("shown")
+            index, before, after = next_images(client)
             assert np.all(before == 255 * (index % 2))
             assert np.all(after == before)
             indices.append(index)
     assert indices == sorted(set(indices))
 
 
-def test_no_more_than_thirty_pictures_a_second(serve: None) -> None:
+def test_no_more_than_thirty_pictures_a_second(serve):
     with Loop(numbered_frames(), same, period_s=0.002) as loop, watch(loop) as client:
-        next_picture(client)
-        client.send("shown")
+        next_images(client)
         start_s, count = time.monotonic(), 0
         while time.monotonic() < start_s + 1:
-            next_picture(client)
-            client.send("shown")
+            next_images(client)
             count += 1
-        assert 10 < count <= 32
+            assert count <= 32
 
 
-def test_a_page_that_does_not_answer_gets_two_pictures_and_then_the_newest(loop: Loop) -> None:
+def test_a_page_that_does_not_answer_gets_two_pictures_and_then_the_newest(loop):
     with watch(loop) as slow, watch(loop) as quick:
-        first = [next_picture(slow)[0] for _ in range(2)]
+        first = [next_images(slow, answer=False)[0] for _ in range(2)]
         start = loop.processed
         quick_indices = []
-        while loop.processed < start + 30:
-            quick_indices.append(next_picture(quick)[0])
-            quick.send("shown")
+        while loop.processed < start + 30 or len(quick_indices) < 10:  # each would fail if it waited for the slow page
+            quick_indices.append(next_images(quick)[0])
         with pytest.raises(TimeoutError):
-            next_picture(slow, 0.2)
+            next_images(slow, 0.2)
         newest = loop.processed
         slow.send("shown")
-        index = next_picture(slow)[0]
-    assert len(quick_indices) > 10, "one slow page slows the others"
+        index = next_images(slow)[0]
     assert index >= newest - 1 > first[1] + 20, "an old picture waited for the slow page"
 
 
@@ -346,7 +341,7 @@ def test_a_page_that_does_not_answer_gets_two_pictures_and_then_the_newest(loop:
     [(["shown"] * 5, 1008), (["bring"], 1008), ([b"shown"], 1008), ([b"\x00" * 9], 1008), (["x" * 100_000], 1009)],
     ids=["too often", "unknown", "bytes", "zeros", "too large"],
 )
-def test_a_page_that_talks_out_of_turn_is_shown_the_door(loop: Loop, words: list[str | bytes], code: int) -> None:
+def test_a_page_that_talks_out_of_turn_is_shown_the_door(loop, words, code):
     from websockets.exceptions import ConnectionClosed
 
     loop.controls.change(paused=True)
@@ -357,7 +352,7 @@ def test_a_page_that_talks_out_of_turn_is_shown_the_door(loop: Loop, words: list
         assert closing_code(client) == code
 
 
-def test_motion_jpeg_for_other_programs(standing: Loop) -> None:
+def test_motion_jpeg_for_other_programs(standing):
     stream = Stream(standing)
     head = stream.head()
     assert b" 200 " in head
@@ -365,12 +360,12 @@ def test_motion_jpeg_for_other_programs(standing: Loop) -> None:
     parts = [stream.part() for _ in range(8)]
     stream.close()
     assert [index for index, _ in parts] == sorted({index for index, _ in parts})
-    pixels = cv2.imdecode(np.frombuffer(parts[-1][1], np.uint8), cv2.IMREAD_COLOR)
+    pixels = decoded(parts[-1][1])
     assert pixels.shape == (48, 64, 3)
     assert np.all(np.abs(pixels.astype(int) - 63) <= 2), "it is the clean picture"
 
 
-def test_opencv_plays_the_stream(standing: Loop) -> None:
+def test_opencv_plays_the_stream(standing):
     capture = cv2.VideoCapture(f"{standing.preview.url}stream.mjpg", cv2.CAP_FFMPEG)
     try:
         shapes = {capture.read()[1].shape for _ in range(5)}
@@ -379,20 +374,19 @@ def test_opencv_plays_the_stream(standing: Loop) -> None:
     assert shapes == {(48, 64, 3)}
 
 
-def test_a_program_that_reads_slowly_gets_fewer_pictures_not_old_ones(serve: None) -> None:
+def test_a_program_that_reads_slowly_gets_fewer_pictures_not_old_ones(serve):
     with Loop(numbered_frames((640, 480), noisy=True), same) as loop:
         stream = Stream(loop, receive_buffer=32 * 1024)
         stream.head()
-        time.sleep(2)
+        wait_for(lambda: loop.processed > 60)
         newest = loop.processed - 1
         indices = [stream.part()[0] for _ in range(12)]
         stream.close()
-    assert newest > 20
     old = [index for index in indices if index < newest - 1]
     assert len(old) <= 4, f"{indices} at {newest}: that much lay waiting"
 
 
-def test_the_stream_s_head_is_there_without_its_body(standing: Loop) -> None:
+def test_the_stream_s_head_is_there_without_its_body(standing):
     connection = http.client.HTTPConnection("127.0.0.1", port_of(standing), timeout=10)
     connection.request("HEAD", "/stream.mjpg")
     answer = connection.getresponse()
@@ -403,14 +397,14 @@ def test_the_stream_s_head_is_there_without_its_body(standing: Loop) -> None:
     connection.close()
 
 
-def test_snapshot_jpg_is_the_clean_picture(standing: Loop) -> None:
+def test_snapshot_jpg_is_the_clean_picture(standing):
     status, headers, body = ask(standing, "/snapshot.jpg")
     assert (status, headers["Content-Type"]) == (200, "image/jpeg")
-    assert np.all(np.abs(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR).astype(int) - 63) <= 2)
+    assert np.all(np.abs(decoded(body).astype(int) - 63) <= 2)
 
 
 @pytest.mark.parametrize("shape", [(40, 50, 3), (8, 10)])
-def test_a_snapshot_holds_both_pictures_of_one_frame_without_loss(serve: None, shape: tuple[int, ...]) -> None:
+def test_a_snapshot_holds_both_pictures_of_one_frame_without_loss(serve, shape):
     rng = np.random.default_rng(1)
     given: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -428,33 +422,30 @@ def test_a_snapshot_holds_both_pictures_of_one_frame_without_loss(serve: None, s
     assert found
     assert archive.namelist() == [f"frame-{found[1]}-before.png", f"frame-{found[1]}-after.png"]
     for name, pixels in zip(archive.namelist(), given[int(found[1])], strict=True):
-        decoded = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
-        assert np.array_equal(decoded, pixels)
+        assert np.array_equal(decoded(archive.read(name)), pixels)
 
 
-@pytest.mark.parametrize("path", ["/snapshot.jpg", "/snapshot.zip"])
-def test_before_the_first_frame_there_is_no_snapshot(serve: None, path: str) -> None:
+def test_before_the_first_frame_there_is_no_snapshot(serve):
     with Loop(iter(()), same) as loop:
-        status, _, body = ask(loop, path)
-    assert status == 503
-    assert json.loads(body) == {"error": "no frame has come yet"}
+        answers = [ask(loop, path) for path in ("/snapshot.jpg", "/snapshot.zip")]
+    assert [(status, json.loads(body)["error"]) for status, _, body in answers] == [(503, "no frame has come yet")] * 2
 
 
 # ---- Figures and controls
 
 
-def test_stats_are_the_loop_s_with_the_settings(serve: None) -> None:
+def test_stats_are_the_loop_s_with_the_settings(serve):
     more = {"fps": 29.9, "temperature_c": None, "what_is_new": [1, "ü"]}
     with Loop(numbered_frames(), blend, more_stats=lambda: more) as loop:
         stats = json.loads(ask(loop, "/stats.json")[2])
     assert more.items() <= stats.items()
     assert stats["settings"] == {"strength": 1.0, "model": "camera-nano", "paused": False}
     assert stats["models"] == ["camera-nano", "none"]
-    assert stats["most_strength"] == 2
+    assert stats["max_strength"] == 2
     assert stats["clients"] == 0
 
 
-def test_the_loop_is_asked_twice_a_second_at_most(serve: None) -> None:
+def test_the_loop_is_asked_twice_a_second_at_most(serve):
     asked: list[float] = []
 
     def stats() -> dict[str, Any]:
@@ -468,62 +459,51 @@ def test_the_loop_is_asked_twice_a_second_at_most(serve: None) -> None:
     assert asked
 
 
-def test_the_state_comes_by_itself_and_at_once_when_something_changes(loop: Loop) -> None:
+def test_the_state_comes_by_itself_and_at_once_when_something_changes(loop, monkeypatch):
     with watch(loop) as client:
-        assert next_state(client)["settings"]["strength"] == 1
+        next_state(client)
         start_s = time.monotonic()
+        next_state(client)
+        assert time.monotonic() - start_s > 0.5
+        monkeypatch.setattr("quietframe.preview.app._STATE_PERIOD_S", 100)
         assert next_state(client)["settings"]["strength"] == 1
-        assert 0.5 < time.monotonic() - start_s < 3
         post(loop, {"strength": 1.5})
-        start_s = time.monotonic()
         assert next_state(client)["settings"]["strength"] == 1.5
-        assert time.monotonic() - start_s < 0.5
 
 
-def test_a_change_shows_in_the_next_frames(loop: Loop) -> None:
+def test_a_change_shows_in_the_next_frames(loop):
     with watch(loop) as client:
         for strength in (2.0, 0.0, 1.5):
             assert post(loop, {"strength": strength})[0] == 200
             for _ in range(4):  # two were on their way
-                after = next_picture(client)[2]
-                client.send("shown")
+                after = next_images(client)[2]
             assert np.all(np.abs(after.astype(int) - 63 * strength) <= 2)
-
-
-def test_several_changes_in_one(loop: Loop) -> None:
-    status, answer = post(loop, {"strength": 2, "model": "none", "paused": True})
-    assert (status, answer) == (200, {"strength": 2.0, "model": "none", "paused": True})
-    assert loop.controls.settings == Settings(2.0, "none", True)
+    everything = {"strength": 2.0, "model": "none", "paused": True}
+    assert post(loop, everything) == (200, everything)
+    assert loop.controls.settings == Settings(**everything)
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         ({"strength": 2.1}, r"Expected strength in \[0, 2\]"),
-        ({"strength": -0.1}, r"Expected strength in \[0, 2\]"),
         ({"strength": "2"}, "Expected strength to be a number"),
-        ({"strength": True}, "Expected strength to be a number"),
         ({"strength": None}, "Expected a JSON object with any of"),
         (b'{"strength": NaN}', "Expected strength in"),
-        (b'{"strength": Infinity}', "Expected strength in"),
-        (b'{"strength": 1e999}', "Expected strength in"),
         (b'{"strength": %s}' % (b"9" * 900), "Expected strength in"),
         ({"model": "../../etc/passwd"}, "Expected model to be one of"),
         ({"model": ["camera-nano"]}, "Expected model to be one of"),
-        ({"model": {}}, "Expected model to be one of"),
         ({"paused": 1}, "Expected paused to be true or false"),
         ({"strength": 2, "paused": "yes"}, "Expected paused"),
         ({"strength": 2, "frames": 9}, "Expected a JSON object with any of strength, model, paused"),
         ({}, "Expected a JSON object"),
         ([], "Expected a JSON object"),
-        ("strength", "Expected a JSON object"),
         (b"", "Expected a JSON object"),
-        (b"strength=2", "Expected a JSON object"),
         (b"\xff\xfe", "Expected a JSON object"),
         (b"[" * 1024, "Expected a JSON object"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_line_and_changes_nothing(standing: Loop, body: Any, reason: str) -> None:
+def test_bad_input_is_one_line_and_changes_nothing(standing, body, reason):
     before = standing.controls.settings
     status, answer = post(standing, body)
     assert status == 400
@@ -533,7 +513,7 @@ def test_bad_input_is_one_line_and_changes_nothing(standing: Loop, body: Any, re
     assert standing.controls.settings == before
 
 
-def test_a_body_has_a_bound_with_its_length_stated_and_without(standing: Loop) -> None:
+def test_a_body_has_a_bound_with_its_length_stated_and_without(standing):
     body = b'{"strength": 2, "model": "' + b"x" * 2000 + b'"}'
     assert post(standing, body)[0] == 413
     connection = http.client.HTTPConnection("127.0.0.1", port_of(standing), timeout=10)
@@ -544,12 +524,12 @@ def test_a_body_has_a_bound_with_its_length_stated_and_without(standing: Loop) -
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_only_json_is_taken_as_no_foreign_form_can_send_it(standing: Loop, content_type: str) -> None:
+def test_only_json_is_taken_as_no_foreign_form_can_send_it(standing, content_type):
     assert post(standing, {"strength": 2}, Content_Type=content_type)[0] == 415
     assert standing.controls.settings.strength == 1
 
 
-def test_changes_have_a_greatest_rate(loop: Loop) -> None:
+def test_changes_have_a_greatest_rate(loop):
     start_s = time.monotonic()
     answers = [post(loop, {"strength": 1 + number / 100}) for number in range(31)]
     if time.monotonic() - start_s > 1:
@@ -562,7 +542,7 @@ def test_changes_have_a_greatest_rate(loop: Loop) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_controls_are_changed_by_post_alone(standing: Loop, method: str) -> None:
+def test_controls_are_changed_by_post_alone(standing, method):
     status, _, body = ask(standing, "/controls", method, b'{"strength": 2}', Content_Type="application/json")
     assert status == 405
     assert json.loads(body)["error"]
@@ -577,21 +557,21 @@ def test_controls_are_changed_by_post_alone(standing: Loop, method: str) -> None
     "host",
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8080", "10.1.2.3", "", "[::1", "a@localhost@b"],
 )
-def test_another_host_name_is_refused_everywhere(standing: Loop, path: str, host: str) -> None:
+def test_another_host_name_is_refused_everywhere(standing, path, host):
     status, _, body = ask(standing, path, "POST" if path == "/controls" else "GET", Host=host)
     assert status in (400, 403)  # 400: not even HTTP
     if status == 403:
         assert "not a name or address of this machine" in json.loads(body)["error"]
 
 
-def test_this_machine_s_own_names_are_let_in(standing: Loop) -> None:
+def test_this_machine_s_own_names_are_let_in(standing):
     name = socket.gethostname()
     local = f"{name.partition('.')[0]}.local:1"
     for host in ("localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", name, local):
         assert ask(standing, "/stats.json", Host=host)[0] == 200, host
 
 
-def test_the_address_that_was_asked_for_is_let_in(serve: None) -> None:
+def test_the_address_that_was_asked_for_is_let_in(serve):
     with Loop(numbered_frames(), blend, address="0.0.0.0:0", token=TOKEN) as loop:
         assert ask(loop, "/healthz", Host="127.0.0.1")[0] == 200
         connection = http.client.HTTPConnection("127.0.0.2", port_of(loop), timeout=10)  # so it says itself in Host
@@ -604,7 +584,7 @@ def test_the_address_that_was_asked_for_is_let_in(serve: None) -> None:
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://localhost:1", "ftp://{host}", "http://{host}.evil.example"]
 )
-def test_a_foreign_page_can_neither_change_nor_watch(standing: Loop, origin: str) -> None:
+def test_a_foreign_page_can_neither_change_nor_watch(standing, origin):
     origin = origin.format(host=f"127.0.0.1:{port_of(standing)}")
     assert post(standing, {"strength": 2}, Origin=origin) == (403, {"error": "asked for by a page of another site"})
     assert standing.controls.settings.strength == 1
@@ -612,7 +592,7 @@ def test_a_foreign_page_can_neither_change_nor_watch(standing: Loop, origin: str
     assert refused(standing, additional_headers={"Host": "evil.example"}) in (400, 403)
 
 
-def test_its_own_page_can(loop: Loop) -> None:
+def test_its_own_page_can(loop):
     origin = f"http://127.0.0.1:{port_of(loop)}"
     assert post(loop, {"strength": 2}, Origin=origin)[0] == 200
     with watch(loop, origin=origin) as client:
@@ -621,14 +601,14 @@ def test_its_own_page_can(loop: Loop) -> None:
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=wrong-token", f"?token={TOKEN}x", "?token=%C3%BC%00", "?x=1"])
 @pytest.mark.parametrize("path", [*PATHS[:-1], "/stream.mjpg", "/controls", "/nothing"])
-def test_without_the_token_nothing_is_given(locked: Loop, path: str, query: str) -> None:
+def test_without_the_token_nothing_is_given(locked, path, query):
     status, headers, body = ask(locked, path + query, "POST" if path == "/controls" else "GET")
     assert status == 401
     assert "open the link" in json.loads(body)["error"]
     assert "Set-Cookie" not in headers
 
 
-def test_without_the_token_no_websocket_opens_and_health_is_given_to_all(locked: Loop) -> None:
+def test_without_the_token_no_websocket_opens_and_health_is_given_to_all(locked):
     for query in ("", "?token=wrong"):
         assert refused(locked, query) == 401
         assert refused(locked, query, additional_headers={"Cookie": f"quietframe-{port_of(locked)}=wrong"}) == 401
@@ -636,7 +616,7 @@ def test_without_the_token_no_websocket_opens_and_health_is_given_to_all(locked:
     assert (status, json.loads(body)) == (200, {"ok": True})
 
 
-def test_the_link_is_answered_with_a_cookie_that_opens_everything(locked: Loop) -> None:
+def test_the_link_is_answered_with_a_cookie_that_opens_everything(locked):
     parts = urlsplit(locked.preview.url)
     assert parts.query == f"token={TOKEN}"
     status, headers, _ = ask(locked, f"{parts.path}?{parts.query}")
@@ -649,37 +629,26 @@ def test_the_link_is_answered_with_a_cookie_that_opens_everything(locked: Loop) 
         assert "Set-Cookie" not in headers
     assert post(locked, {"strength": 2}, Cookie=cookie)[0] == 200
     with watch(locked, additional_headers={"Cookie": f"other=1; {cookie}"}) as client:
-        next_picture(client)
+        next_images(client)
     with watch(locked, f"?token={TOKEN}") as client:
-        next_picture(client)
+        next_images(client)
 
 
-def test_the_cookie_of_another_preview_on_this_machine_opens_nothing(locked: Loop) -> None:
+def test_a_cookie_is_of_one_preview_and_a_link_serves_other_sites(locked):
     assert ask(locked, "/", Cookie=f"quietframe-{port_of(locked) + 1}={TOKEN}")[0] == 401
-
-
-def test_other_sites_show_the_picture_by_a_link_with_the_token_alone(locked: Loop) -> None:
     cookie = f"quietframe-{port_of(locked)}={TOKEN}"
-    policies = [
-        ask(locked, path, Cookie=cookie)[1]["Cross-Origin-Resource-Policy"]
-        for path in ("/snapshot.jpg", f"/snapshot.jpg?token={TOKEN}")
-    ]
-    assert policies == ["same-origin", "cross-origin"]
+    for path, policy in [("/snapshot.jpg", "same-origin"), (f"/snapshot.jpg?token={TOKEN}", "cross-origin")]:
+        assert ask(locked, path, Cookie=cookie)[1]["Cross-Origin-Resource-Policy"] == policy
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing", "/controls"])
-def test_every_answer_carries_the_security_headers(standing: Loop, locked: Loop, path: str) -> None:
-    answers = [ask(standing, path), ask(locked, path), ask(standing, path, Host="evil.example")]
-    for _, headers, _ in answers:
+def test_every_answer_carries_the_security_headers(standing, locked, path):
+    for _, headers, _ in (ask(standing, path), ask(locked, path), ask(standing, path, Host="evil.example")):
         policy = headers["Content-Security-Policy"]
-        assert "default-src 'self'" in policy
-        assert "frame-ancestors 'none'" in policy
-        assert "unsafe" not in policy
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Cache-Control"] == "no-store"
-        assert headers["Referrer-Policy"] == "same-origin"
-        assert "Access-Control-Allow-Origin" not in headers
-        assert "Server" not in headers
+        assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        expected = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
+        assert {name: headers[name] for name in expected} == expected
+        assert "Access-Control-Allow-Origin" not in headers and "Server" not in headers
 
 
 @pytest.mark.parametrize(
@@ -689,7 +658,7 @@ def test_every_answer_carries_the_security_headers(standing: Loop, locked: Loop,
         "//etc/passwd", "/preview.css/../server.py", "/..%2fserver.py", "/snapshot.zip/etc/passwd", "/\x00",
     ],
 )  # fmt: skip
-def test_no_file_of_the_device_can_be_reached(standing: Loop, path: str) -> None:
+def test_no_file_of_the_device_can_be_reached(standing, path):
     with socket.create_connection(("127.0.0.1", port_of(standing)), timeout=10) as raw:
         raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
@@ -701,7 +670,7 @@ def test_no_file_of_the_device_can_be_reached(standing: Loop, path: str) -> None
 # ---- Limits
 
 
-def test_eight_clients_and_no_more(loop: Loop) -> None:
+def test_eight_clients_and_no_more(loop):
     stream = Stream(loop)
     stream.head()
     with ExitStack() as stack:
@@ -712,23 +681,23 @@ def test_eight_clients_and_no_more(loop: Loop) -> None:
         assert json.loads(body) == {"error": "8 clients watch already: close one"}
         assert ask(loop, "/stats.json")[0] == 200
         pages.pop().close()
-        wait_for(lambda: json.loads(ask(loop, "/stats.json")[2])["clients"] == 7)
-        next_picture(stack.enter_context(watch(loop)))
+        wait_for(lambda: clients(loop) == 7)
+        next_images(stack.enter_context(watch(loop)))
     stream.close()
 
 
-def test_whoever_leaves_gives_the_place_back_though_no_frame_comes(loop: Loop) -> None:
+def test_whoever_leaves_gives_the_place_back_though_no_frame_comes(loop):
     stream = Stream(loop)
     stream.head()
     with watch(loop) as page:
-        next_picture(page)
+        next_images(page)
         loop.trouble = "the camera is gone"
         stream.close()
         page.socket.shutdown(socket.SHUT_RDWR)  # without a word
-        wait_for(lambda: json.loads(ask(loop, "/stats.json")[2])["clients"] == 0)
+        wait_for(lambda: clients(loop) == 0)
 
 
-def test_a_request_that_breaks_off_harms_nobody(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_that_breaks_off_harms_nobody(loop, caplog):
     port = port_of(loop)
     for text in (
         "POST /controls HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{",
@@ -747,13 +716,13 @@ def test_a_request_that_breaks_off_harms_nobody(loop: Loop, caplog: pytest.LogCa
 # ---- The end
 
 
-def test_closing_sends_all_away_and_gives_the_port_back(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_sends_all_away_and_gives_the_port_back(loop, caplog):
     port = port_of(loop)
     stream = Stream(loop)
     stream.head()
     stream.part()
     with watch(loop) as page, watch(loop):
-        next_picture(page)
+        next_images(page)
         start_s = time.monotonic()
         loop.preview.close()
         assert time.monotonic() - start_s < 3
@@ -769,40 +738,25 @@ def test_closing_sends_all_away_and_gives_the_port_back(loop: Loop, caplog: pyte
 
 
 @pytest.mark.parametrize("end", [Preview.close, Preview.discard])
-def test_ending_what_was_never_started_or_has_ended_does_nothing(serve: None, end: Callable[[Preview], None]) -> None:
+def test_ending_what_was_never_started_or_has_ended_does_nothing(serve, end):
     end(Preview("127.0.0.1:0"))
     begin(preview := Preview("127.0.0.1:0"))
     end(preview)
     end(preview)
 
 
-def test_a_loop_that_writes_on_after_the_end_is_not_harmed(loop: Loop) -> None:
+def test_a_loop_that_writes_on_after_the_end_is_not_harmed(loop):
     with watch(loop) as client:
-        next_picture(client)
+        next_images(client)
         loop.preview.close()
         count = loop.processed
         wait_for(lambda: loop.processed > count + 5)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have a niceness of their own on Linux alone")
-def test_the_encoder_gives_way_to_the_model(loop: Loop) -> None:
+def test_the_encoder_gives_way_to_the_model(loop):
     ask(loop, "/snapshot.jpg")
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     (encoder,) = loop.preview._pictures._encoder._threads
     assert encoder.native_id is not None
     assert os.getpriority(os.PRIO_PROCESS, encoder.native_id) > own
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have a niceness of their own on Linux alone")
-def test_the_encoder_gives_way_in_a_program_that_is_nice_already() -> None:
-    found = []
-
-    def encode() -> None:
-        os.nice(15)
-        server._be_nice()
-        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-
-    thread = threading.Thread(target=encode)
-    thread.start()
-    thread.join()
-    assert found[0] > 15

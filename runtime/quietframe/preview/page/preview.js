@@ -177,12 +177,12 @@ const pause = find("pause");
 let wanted = {};  // changes that are not sent yet
 let sending = false;
 
-function showControls({ settings, models, most_strength }) {
+function showControls({ settings, models, max_strength }) {
   if (sending || Object.keys(wanted).length) return;
-  if (strength.max !== String(most_strength)) {
-    strength.max = most_strength;
-    strength.parentElement.style.setProperty("--most", most_strength);
-    find("most").textContent = `${most_strength}×`;
+  if (strength.max !== String(max_strength)) {
+    strength.max = max_strength;
+    strength.parentElement.style.setProperty("--most", max_strength);
+    find("most").textContent = `${max_strength}×`;
   }
   strength.value = settings.strength;
   showStrength(settings.strength);
