@@ -5,11 +5,13 @@ import pytest
 
 from quietframe.card import DataTerms
 from quietframe.errors import SourceError, UsageError
-from quietframe_train.data.digits import load_digits
+from quietframe_train.recipes import RECIPES
+
+DIGITS = RECIPES["digit-classifier"]  # a tenth of the training images validates
 
 
-def load(path, **options):
-    return load_digits(path, **({"validation_share": 0.1, "seed": 1} | options))
+def load(path, *, seed=1, **options):
+    return DIGITS.data.load(path, DIGITS, seed=seed, **options)
 
 
 def saved(path, mnist_npz, **changes):
@@ -24,6 +26,9 @@ def test_validation_comes_out_of_the_training_images_and_nothing_is_lost(mnist_n
     with np.load(mnist_npz) as file:
         known, test = file["x_train"], file["x_test"]
     assert (len(splits.training), len(splits.validation), len(splits.test)) == (576, 64, 100)
+    assert splits.terms is None, "those of MNIST are MNIST's alone"
+    scaled = splits.training.scaled()
+    assert (scaled.dtype, scaled.min(), scaled.max()) == (np.float32, 0, 1)
     assert np.array_equal(splits.test.images[..., 0], test)
     together = np.concatenate([splits.training.images, splits.validation.images])
     assert sorted(image.tobytes() for image in together) == sorted(image.tobytes() for image in known)
@@ -54,16 +59,6 @@ def test_limit_counts_the_images_for_validation_too(mnist_npz, limit, sizes):
 def test_a_limit_of_one_leaves_nothing_to_validate(mnist_npz):
     with pytest.raises(UsageError, match="limit is 1, at least 2"):
         load(mnist_npz, limit=1)
-
-
-def test_scaled_goes_from_0_to_1(mnist_npz):
-    scaled = load(mnist_npz).training.scaled()
-    assert scaled.dtype == np.float32
-    assert (scaled.min(), scaled.max()) == (0.0, 1.0)
-
-
-def test_only_mnist_itself_has_mnists_terms(mnist_npz):
-    assert load(mnist_npz).terms is None
 
 
 def test_real_mnist_is_known_by_its_content(real_data, tmp_path):

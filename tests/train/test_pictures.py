@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from quietframe.card import Spatial
 from quietframe.errors import SourceError
 from quietframe.tasks.fit import place
-from quietframe_train.data.pictures import PictureData, _deal, load_pictures
+from quietframe_train.data.pictures import PictureData, _deal
 from quietframe_train.recipes import RECIPES
 
 SIDE = 24
 DATA = PictureData(side=SIDE, folds=4, validation_share=0.1)
 PARTS = ("training", "validation", "test")
+
+
+def load_pictures(folder, data, *, classify=False, **options):
+    return data.load(folder, RECIPES["image-classifier" if classify else "color-unet"], **options)
 
 
 def noise_picture(seed, height=24, width=24, channels=3, dtype=np.uint8):

@@ -1,12 +1,11 @@
-"""Keras and its backend, imported without their chatter."""
+"""Import Keras and its backend without their chatter."""
 
 from __future__ import annotations
 
 import logging
 import os
-import tempfile
 
-from quietframe.descriptors import STDERR, diverted
+from quietframe.descriptors import suppress_native_output
 from quietframe.errors import UsageError
 
 
@@ -18,8 +17,7 @@ def load_backend() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
-        # TensorFlow writes to standard error when imported, whatever TF_CPP_MIN_LOG_LEVEL says.
-        with tempfile.TemporaryFile() as chatter, diverted(STDERR, chatter.fileno()):
+        with suppress_native_output():  # TensorFlow's, whatever TF_CPP_MIN_LOG_LEVEL says
             import keras
     except (ImportError, ValueError) as exc:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, Chroma, Format, Frame, deliver_noisy, jpeg
-from quietframe_train.sensor import photograph, random_processing, random_sensor, shrink
+from quietframe_train.sensor import photograph, random_processing, random_sensor
 
 LEVEL_STRIDE = 4
 """How many times smaller than the frame the map of noise levels is that camera models take."""
@@ -32,11 +32,9 @@ _MAX_MOTION = 2.0  # pixels from frame to frame of a clip
 
 
 class NoisyPatches(NamedTuple):
-    """Patches to train on.
+    """Patches to train on: (N, patch, patch, 3) uint8 BGR, and (N,) float32, the noise level that the model is given.
 
-    Attributes:
-        clean, noisy: (N, patch, patch, 3) uint8 BGR; `clean` is what a camera without noise and codec would give.
-        sigma_255: (N,) float32, the noise level that the model is given, in 8-bit levels.
+    `clean` is what a camera without noise and codec would give.
     """
 
     clean: NDArray[np.uint8]
@@ -45,12 +43,9 @@ class NoisyPatches(NamedTuple):
 
 
 class NoisyFrame(NamedTuple):
-    """One frame of a camera.
+    """One frame of a camera, (side, side, 3) uint8 BGR, and the deviation of the noise that is left in `noisy`.
 
-    Attributes:
-        clean, noisy: (side, side, 3) uint8 BGR, as in `NoisyPatches`.
-        sigma_255: the deviation of the noise that is left in `noisy`, in 8-bit levels, areas without an image left
-            out; of white noise that clipping cut, what it was before.
+    Areas without an image are left out of it; of white noise that clipping cut, it is what it was before.
     """
 
     clean: Frame
@@ -110,10 +105,7 @@ class CameraNoise:
     any_level_share: float = 0.03
 
     def draw(self, photos: Sequence[Frame], count: int, patch: int, rng: np.random.Generator) -> NoisyPatches:
-        """Draw patches from random photographs, a few from each frame that a camera delivers.
-
-        photos: (H, W, 3) uint8 BGR each, at least as large as a frame. count: of patches. patch: their side in pixels.
-        """
+        """Draw `count` patches, `patch` pixels a side, from random photographs: a few from each frame of a camera."""
         side = max(_SIDE, patch + _MARGIN)
         each = max(1, side**2 // (2 * patch**2))
         clean = np.empty((count, patch, patch, 3), np.uint8)
@@ -196,7 +188,8 @@ class CameraNoise:
         scene = self._view(photo, seen, _between(self.softness, rng), rng)
         clean, frames = photograph(scene, random_sensor(rng), random_processing(rng), rng, frames=count)
         if factor > 1:
-            clean, *frames = shrink([clean, *frames], side + 4)
+            size = (side + 4, side + 4)
+            clean, *frames = (cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in (clean, *frames))
         clean, *frames = (frame[2 : 2 + side, 2 : 2 + side] for frame in (clean, *frames))  # off the mosaic's borders
         return clean, frames
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 
 from quietframe.errors import SourceError
+from quietframe.images import write_whole
 from quietframe_train.recipe import Phase
 from quietframe_train.run_folder import HISTORY
 
@@ -25,18 +27,18 @@ _WORDS = {"phase": str, "epoch": int}  # columns that are no numbers with a poin
 
 
 def weights_path(folder: Path, phase: str) -> Path:
-    """Where a finished phase leaves its weights."""
+    """Return where a finished phase leaves its weights."""
     return folder / f"{phase}.weights.h5"
 
 
 def state_path(folder: Path, phase: str) -> Path:
-    """Where a phase in training keeps weights, optimizer (with its step count and moving averages) and metrics."""
-    return folder / f"{phase}-state.weights.h5"
+    """Return where a phase in training keeps weights, optimizer (with step count and moving averages) and metrics."""
+    return weights_path(folder, f"{phase}-state")
 
 
-def _best_path(folder: Path, phase: str) -> Path:
-    """Where the weights of a phase's best epoch so far are, if it restores them."""
-    return folder / f"{phase}-best.weights.h5"
+def best_path(folder: Path, phase: str) -> Path:
+    """Return where a phase keeps the weights of its best epoch so far, if it restores them."""
+    return weights_path(folder, f"{phase}-best")
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -61,7 +63,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.rows.append(row | {SECONDS: round(time.monotonic() - self.started, 3)})
         write_history(self.folder, self.rows)
         if stop and stop.restore_best and epochs_since_best(self.rows, name, stop.monitor) == 0:
-            save_weights(self.model, _best_path(self.folder, name))
+            save_weights(self.model, best_path(self.folder, name))
         save_weights(self.model, state_path(self.folder, name))
         self.model.stop_training = should_stop(self.rows, self.phase)
 
@@ -86,44 +88,33 @@ def resume(model: keras.Model, folder: Path, phase: str, rows: list[Row], steps_
     if len(of_phase) < epochs:
         raise SourceError(f"{folder}: {HISTORY} has {len(of_phase)} epochs, {state.name} is after {epochs}")
     rows[:] = [row for row in rows if row["phase"] != phase] + of_phase[:epochs]
-    _set_draws(model, steps)
+    for variable in model.non_trainable_variables:
+        if variable.path.endswith("seed_generator_state"):  # dropout's: Keras counts its draws, and saves no count
+            seed = int(keras.ops.convert_to_numpy(variable)[0])
+            variable.assign(np.array([seed, steps], variable.dtype))
     return epochs
 
 
-def _set_draws(model: keras.Model, steps: int) -> None:
-    """Bring what dropout draws from to where it is after so many steps of a phase.
-
-    Keras counts the draws, and saves no count.
-    """
-    for variable in model.non_trainable_variables:
-        if variable.path.endswith("seed_generator_state"):
-            value = np.asarray(keras.ops.convert_to_numpy(variable))
-            variable.assign(np.array([value[0], steps], value.dtype))
-
-
 def should_stop(rows: list[Row], phase: Phase) -> bool:
-    """Whether a phase with this history stops early."""
+    """Return whether a phase with this history stops early."""
     stop = phase.early_stopping
     begun = any(row["phase"] == phase.name for row in rows)
     return bool(stop and begun and epochs_since_best(rows, phase.name, stop.monitor) >= stop.patience)
 
 
 def epochs_since_best(rows: list[Row], phase: str, monitor: str) -> int:
-    """How many epochs ago `monitor` was at its lowest; 0: in the last one."""
+    """Return how many epochs ago `monitor` was at its lowest; 0: in the last one."""
     values = [row[monitor] for row in rows if row["phase"] == phase]
     return len(values) - 1 - values.index(min(values))
 
 
 def write_history(folder: Path, rows: list[Row]) -> None:
     """Write the rows as CSV, whole or not at all; a value that a row does not have stays empty."""
-    path = folder / HISTORY
-    part = path.with_suffix(".part")
-    columns = dict.fromkeys(key for row in rows for key in row)
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / HISTORY, text.getvalue().encode())
 
 
 def read_history(folder: Path) -> list[Row]:
@@ -146,14 +137,3 @@ def save_weights(model: keras.Model, path: Path) -> None:
     part = path.with_name(f"part-{path.name}")
     model.save_weights(part)
     part.replace(path)
-
-
-def load_best(model: keras.Model, folder: Path, phase: str) -> None:
-    """Give a model the weights of a phase's best epoch."""
-    model.load_weights(_best_path(folder, phase))
-
-
-def remove_state(folder: Path, phase: str) -> None:
-    """Remove what only a resume needs."""
-    for path in (state_path(folder, phase), _best_path(folder, phase)):
-        path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quietframe.cli import EXIT_DONE, ExtraCommand
+from quietframe.cli.terminal import json_line, print_table, say
 
 if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
@@ -52,31 +53,39 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
     Digit recipes download MNIST unless --data names a file; the others take a folder of images, and
     image-classifier one with a sub-folder for each class.
     """
+    from quietframe_train.recipes import find_recipe
+
     if list_recipes:
         _print_recipes(as_json=as_json)
         return EXIT_DONE
     if recipe is None:
         raise click.UsageError("Missing argument 'RECIPE': quietframe train --list shows them.")
-    return _train(recipe, options, as_json=as_json)
+    chosen = find_recipe(recipe)  # before the seconds that Keras takes to load
 
-
-def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     import logging
     import sys
 
+    from quietframe_train.backend import load_backend
     from quietframe_train.signals import Signals
 
-    handler = logging.StreamHandler(sys.stderr)
+    handler, log = logging.StreamHandler(sys.stderr), logging.getLogger("quietframe_train")
     handler.setFormatter(logging.Formatter("quietframe: %(message)s"))
-    log = logging.getLogger("quietframe_train")
     level = log.level
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
         with Signals() as signals:
-            run = _run(recipe, options)
+            load_backend()
+
+            from rich.console import Console
+
+            from quietframe_train.progress import shown_progress
+            from quietframe_train.training import train as train_recipe
+
+            with shown_progress(Console(stderr=True)) as callback:
+                run = train_recipe(chosen, callbacks=[callback], **options)
     except KeyboardInterrupt:
-        click.echo(f"quietframe: interrupted: {_kept(recipe, options['out'])}", err=True)
+        say(f"interrupted: {_kept(recipe, options['out'])}")
         return signals.exit_code
     finally:
         log.removeHandler(handler)
@@ -85,26 +94,8 @@ def _train(recipe: str, options: dict[str, Any], *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _run(recipe: str, options: dict[str, Any]) -> Run:
-    from quietframe_train.recipes import find_recipe
-
-    chosen = find_recipe(recipe)  # before the seconds that Keras takes to load
-
-    from quietframe_train.backend import load_backend
-
-    load_backend()
-
-    from rich.console import Console
-
-    from quietframe_train.progress import shown_progress
-    from quietframe_train.training import train as train_recipe
-
-    with shown_progress(Console(stderr=True)) as callback:
-        return train_recipe(chosen, callbacks=[callback], **options)
-
-
 def _kept(recipe: str, out: Path | None) -> str:
-    """What an interrupted training left behind, and how to go on."""
+    """Say what an interrupted training left behind, and how to go on."""
     from quietframe_train.recipes import find_recipe
     from quietframe_train.run_folder import HISTORY, RECIPE, load_run
 
@@ -120,43 +111,30 @@ def _kept(recipe: str, out: Path | None) -> str:
 def _print_recipes(*, as_json: bool) -> None:
     from quietframe_train.recipes import RECIPES
 
-    rows = [
-        {
-            "name": recipe.name,
-            "task": recipe.task,
-            "data": recipe.data.source(recipe.task),
-            "epochs": recipe.epochs,
-            "summary": recipe.summary,
-        }
-        for recipe in RECIPES.values()
-    ]
     if as_json:
-        _print_json(rows)
+        names = ("name", "task", "data", "epochs", "summary")
+        rows = [(one.name, one.task, one.data.source(one.task), one.epochs, one.summary) for one in RECIPES.values()]
+        click.echo(json_line([dict(zip(names, row, strict=True)) for row in rows], indent=1))
         return
-    from quietframe.cli.terminal import print_table
-
     print_table(
         ("recipe", "data", ">epochs", "summary"),
-        [[str(row[key]) for key in ("name", "data", "epochs", "summary")] for row in rows],
+        [(one.name, one.data.source(one.task), str(one.epochs), one.summary) for one in RECIPES.values()],
     )
 
 
 def _print_run(run: Run, *, as_json: bool) -> None:
     if as_json:
         record = {"recipe": run.recipe.name, "folder": str(run.folder), "seed": run.seed, "epochs": run.epochs}
-        _print_json(record | {"metrics": dict(run.metrics)})
+        click.echo(json_line(record | {"metrics": run.metrics}, indent=1))
         return
     import statistics
 
-    from quietframe.cli.terminal import print_table
     from quietframe.metrics import by_set, metric_table
 
     metrics = run.metrics
-    seconds = metrics["training_seconds"]
-    took = "" if seconds is None else f" in {seconds:.0f} s"
     click.echo(
         f"{run.model_path}: {metrics['parameters']:,} parameters, {metrics['macs_per_pixel']:,.0f} MAC/pixel, "
-        f"{metrics['epochs_run']} epochs{took}"
+        f"{metrics['epochs_run']} epochs in {metrics['training_seconds']:.0f} s"
     )
     for name, measured in by_set(run.measured).items():
         arrow = ", noisy → denoised" if any(metric.noisy is not None for metric in measured) else ""
@@ -165,13 +143,5 @@ def _print_run(run: Run, *, as_json: bool) -> None:
     for found in metrics.get("cross_validation", []):
         values = found["values"]
         mean, spread = statistics.fmean(values), statistics.stdev(values)
-        click.echo(
-            f"{found['measure']}, {found['noise']}, of {len(values)} folds: "
-            f"{mean:.4f} ± {spread:.4f} (standard deviation)"
-        )
-
-
-def _print_json(record: Any) -> None:
-    import json
-
-    click.echo(json.dumps(record, ensure_ascii=False, indent=1))
+        of_folds = f"{found['measure']}, {found['noise']}, of {len(values)} folds"
+        click.echo(f"{of_folds}: {mean:.4f} ± {spread:.4f} (standard deviation)")

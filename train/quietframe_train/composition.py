@@ -14,7 +14,7 @@ from quietframe_train.run_folder import Run, load_run
 
 
 def find_parts(recipe: Recipe, folder: Path) -> list[Run | None]:
-    """The finished trainings of a recipe's parts, beside the run folder of the whole; None for those missing.
+    """Find the finished trainings of a recipe's parts, beside the run folder of the whole; None for those missing.
 
     Raises SourceError for a part that has begun and is not done, and for a folder of its name that holds another
     training or none.
@@ -33,10 +33,7 @@ def find_parts(recipe: Recipe, folder: Path) -> list[Run | None]:
 
 
 def compose(recipe: Recipe, parts: Sequence[Run]) -> keras.Model:
-    """The whole with the weights of its parts.
-
-    Raises SourceError if a part is of another architecture, or its model cannot be read.
-    """
+    """Build the whole with the weights of its parts. Raises SourceError for a part that is not of it, or damaged."""
     model = BUILDERS[recipe.model.builder](**recipe.model.options)
     for name, part in zip(recipe.parts, parts, strict=True):
         try:

@@ -2,74 +2,63 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@runtime_checkable
-class Corruption(Protocol):
-    """A noise model with its parameters. What `apply` takes depends on the data: images are float, frames 8-bit."""
-
-    def describe(self) -> str:
-        """One line for the model card."""
-        ...
-
-
-@runtime_checkable
-class ImageCorruption(Corruption, Protocol):
+class ImageCorruption(ABC):
     """A noise model for images of one size, as digits and resized images are."""
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """A short name for figures, such as `normal0.5`: it tells the noises of all recipes apart."""
-        ...
 
+    @abstractmethod
     def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """clean: (N, height, width, channels) float32 in [0, 1]. Returns the same shape, with new noise."""
-        ...
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for the model card."""
 
 
 @dataclass(frozen=True)
-class NoNoise:
+class NoNoise(ImageCorruption):
     """Images stay clean."""
 
     key = "clean"
 
     def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """See `ImageCorruption`. Returns `clean`."""
         return clean
 
     def describe(self) -> str:
-        """One line for the model card."""
         return "none (clean images)"
 
 
 @dataclass(frozen=True)
-class UniformNoise:
+class UniformNoise(ImageCorruption):
     """Add noise drawn evenly from [0, high) to images in [0, 1] and clip the sum to [0, 1]."""
 
     high: float
 
     @property
     def key(self) -> str:
-        """See `ImageCorruption`."""
         return f"uniform{self.high:g}"
 
     def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """See `ImageCorruption`."""
         noisy: NDArray[np.float32] = clean + np.float32(self.high) * rng.random(clean.shape, dtype=np.float32)
         return np.minimum(noisy, 1)
 
     def describe(self) -> str:
-        """One line for the model card."""
         return f"additive, uniform in [0, {self.high:g}), on [0, 1], clipped"
 
 
 @dataclass(frozen=True)
-class NormalNoise:
+class NormalNoise(ImageCorruption):
     """Add N(mean, sigma²) to images in [0, 1].
 
     Attributes:
@@ -87,13 +76,11 @@ class NormalNoise:
 
     @property
     def key(self) -> str:
-        """See `ImageCorruption`."""
         mean = f"mean{self.mean:g}" if self.mean else ""
         sigma = f"{'' if self.lowest_sigma is None else f'{self.lowest_sigma:g}to'}{self.sigma:g}"
         return f"{'gray' if self.shared else 'normal'}{sigma}{mean}{'' if self.clip else 'unclipped'}"
 
     def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """See `ImageCorruption`."""
         shape = (*clean.shape[:-1], 1) if self.shared else clean.shape
         noisy: NDArray[np.float32] = rng.standard_normal(shape, dtype=np.float32)
         if self.lowest_sigma is None:
@@ -104,7 +91,6 @@ class NormalNoise:
         return np.clip(noisy, 0, 1) if self.clip else noisy
 
     def describe(self) -> str:
-        """One line for the model card."""
         kind = "additive, gray" if self.shared else "additive"
         clip = "clipped" if self.clip else "not clipped (8-bit pictures hold only [0, 1])"
         sigma = f"{'' if self.lowest_sigma is None else f'{self.lowest_sigma:g} to '}{self.sigma:g}"
@@ -112,24 +98,17 @@ class NormalNoise:
 
 
 @dataclass(frozen=True)
-class MixedNoise:
-    """Each image gets one of several noises, drawn evenly.
-
-    Attributes:
-        parts: the noises.
-        name: what `key` says.
-    """
+class MixedNoise(ImageCorruption):
+    """Each image gets one of several noises, drawn evenly."""
 
     parts: tuple[ImageCorruption, ...]
     name: str = "mixed"
 
     @property
     def key(self) -> str:
-        """See `ImageCorruption`."""
         return self.name
 
     def apply(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """See `ImageCorruption`."""
         noisy = np.empty_like(clean)
         which = rng.integers(len(self.parts), size=len(clean))
         for index, part in enumerate(self.parts):
@@ -137,5 +116,4 @@ class MixedNoise:
         return noisy
 
     def describe(self) -> str:
-        """One line for the model card."""
         return "one of: " + "; ".join(part.describe() for part in self.parts)

@@ -42,8 +42,7 @@ def measure_images(model: keras.Model, recipe: Recipe, test: ImageSet, name: str
     for noise in recipe.measured_with:
         check_interrupted()
         noisy = noisy_images(test, noise)
-        results = predict(model, noisy)
-        denoised, scores = split_outputs(recipe, results)
+        denoised, scores = split_outputs(recipe, predict(model, noisy))
         before = None if denoised is None else fidelity(test, np.clip(noisy, 0, 1))
         metrics += measure_results(test, name, noise.key, denoised, scores, before)
     return metrics
@@ -59,13 +58,8 @@ def measure_results(
 ) -> list[Metric]:
     """Measure a model's results under one noise.
 
-    Args:
-        test: the clean images.
-        name: of the set.
-        noise: its key.
-        denoised: as float images in [0, 1]; None if the model does not denoise.
-        scores: (images, classes); None if it does not classify.
-        before: the `fidelity` of the noisy images, where it was measured.
+    test: the clean images. name: of the set. noise: its key. denoised: float images in [0, 1], and scores: (images,
+    classes); None where the model gives none. before: the `fidelity` of the noisy images, where it was measured.
     """
     metrics = []
     if denoised is not None:
@@ -79,21 +73,21 @@ def measure_results(
 def split_outputs(
     recipe: Recipe, results: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """(denoised images, scores) of a model's outputs; None for what its task does not give."""
+    """Split a model's outputs into denoised images and scores; None for what its task does not give."""
     if recipe.task == "denoise+classify":
         return results[0], results[1]
     return (results[0], None) if recipe.task == "denoise" else (None, results[0])
 
 
 def predict(model: keras.Model, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Each output of a model for (N, height, width, channels) float32 images."""
+    """Predict each output of a model for (N, height, width, channels) float32 images."""
     batch = max(1, _BATCH_PIXELS // (images.shape[1] * images.shape[2]))
     results: Any = model.predict(images, batch_size=batch, verbose=0)
     return results if isinstance(results, list) else [results]
 
 
 def noisy_images(images: ImageSet, noise: ImageCorruption) -> NDArray[np.float32]:
-    """The images with noise, the same at every call, in steps of 1/255 as a device meets them.
+    """Add noise to images, the same at every call, in steps of 1/255 as a device meets them.
 
     Noise that is not clipped cannot be met in 8 bits: it stays as it is.
     """
@@ -104,7 +98,7 @@ def noisy_images(images: ImageSet, noise: ImageCorruption) -> NDArray[np.float32
 
 
 def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], sigma_255: float) -> NDArray[np.uint8]:
-    """One frame of any size through a camera model, padded by reflection to the multiple that it needs.
+    """Denoise a frame of any size with a camera model, padded by reflection to the multiple that it needs.
 
     noisy: (H, W, 3) uint8 BGR. sigma_255: noise level in 8-bit levels. Returns the same shape and dtype.
     """
@@ -120,15 +114,16 @@ def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], 
 
 
 def fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
-    """Of float images in [0, 1] against the clean ones."""
+    """Measure float images in [0, 1] against the clean ones."""
     clean = test.scaled()
     pairs = list(zip(test.images, to_uint8(255 * images), strict=True))
     squared = np.mean((images - clean) ** 2, axis=(1, 2, 3))
+    inside = np.clip(images, np.float32(1e-7), np.float32(1 - 1e-7))  # as in Keras' binary cross-entropy
     return {
         "psnr_db": mean_psnr_db(pairs),
         "ssim": float(np.mean([ssim(*pair) for pair in pairs])),
         "mse": float(np.mean(squared)),
-        "bce": _cross_entropy(clean, images),
+        "bce": float(-np.mean(clean * np.log(inside) + (1 - clean) * np.log1p(-inside))),
         "rmse": float(np.mean(np.sqrt(squared))),
     }
 
@@ -147,15 +142,11 @@ def measure_photos(
     clean = [middle(photo, _PHOTO_SIDE) for photo in photos]
     for number, (form, sigma_255) in enumerate(itertools.product(FORMATS.values(), sigmas_255)):
         check_interrupted()
-        rngs = (np.random.default_rng((NOISE_SEED, number, index)) for index in range(len(clean)))
-        noisy = [deliver_noisy(frame, sigma_255, form, rng) for frame, rng in zip(clean, rngs, strict=True)]
+        noisy = [
+            deliver_noisy(frame, sigma_255, form, np.random.default_rng((NOISE_SEED, number, index)))
+            for index, frame in enumerate(clean)
+        ]
         denoised = [denoise_photo(model, recipe, frame, estimate_noise(frame)) for frame in noisy]
         after, before = (mean_psnr_db(zip(clean, frames, strict=True)) for frames in (denoised, noisy))
         metrics.append(Metric(name, "psnr_db", after, f"{form.name}, sigma {sigma_255:g}", before))
     return metrics
-
-
-def _cross_entropy(clean: NDArray[np.float32], images: NDArray[Any]) -> float:
-    """Mean over pixels, as Keras' binary cross-entropy: values are kept 1e-7 away from 0 and 1."""
-    inside = np.clip(images, np.float32(1e-7), np.float32(1 - 1e-7))
-    return float(-np.mean(clean * np.log(inside) + (1 - clean) * np.log1p(-inside)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from quietframe.images import write_whole
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe.quality import psnr_db
+from quietframe_train.camera_noise import middle
 from quietframe_train.data.images import ImageSet
 from quietframe_train.evaluate import NOISE_SEED, denoise_photo, noisy_images, predict, split_outputs
 from quietframe_train.recipe import Recipe
@@ -58,30 +60,28 @@ def denoised_figure(model: keras.Model, recipe: Recipe, test: ImageSet, classes:
     """Draw clean, noisy and denoised images; below those of a model that also classifies, what it took them for."""
     columns, cell = (_COLUMNS, 0.8) if test.images.shape[1] <= _SMALL else (_COLUMNS // 2, 1.6)
     few = test.chosen(slice(columns))
-    rows: list[tuple[str, NDArray[np.uint8]]] = [("clean", few.images)]
-    taken: dict[int, NDArray[np.int64]] = {}  # by row, what a model that also classifies took the images for
+    rows: dict[str, NDArray[np.uint8]] = {"clean": few.images}
+    taken: dict[str, NDArray[np.int64]] = {}
     for noise in recipe.measured_with:
         noisy = noisy_images(few, noise)
         denoised, scores = split_outputs(recipe, predict(model, noisy))
-        assert denoised is not None
-        rows += [(noise.key, to_uint8(255 * noisy)), ("denoised", to_uint8(255 * denoised))]
+        after = f"{noise.key}\ndenoised"
+        rows |= {noise.key: to_uint8(255 * noisy), after: to_uint8(255 * np.asarray(denoised))}
         if scores is not None:
-            taken[len(rows) - 1] = scores.argmax(axis=1)
+            taken[after] = scores.argmax(axis=1)
     figure = Figure(figsize=(cell * columns + 1.3, cell * len(rows) + 0.4), dpi=110, layout="constrained")
     figure.suptitle(f"{recipe.name}: images of the test set", fontsize=11)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes_row, (label, images) in zip(grid, rows, strict=True):
-        for axes, image in zip(axes_row, [*images, *[None] * (columns - len(images))], strict=True):
-            _show(axes, None if image is None else image[:, :, ::-1])
-        axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
-    for row, predicted in taken.items():
-        for axes, label, index in zip(grid[row], predicted, few.labels, strict=False):
-            axes.set_xlabel(classes[label], fontsize=9, labelpad=1, color=GRAY if label == index else RED)
+    padding = [None] * (columns - len(few))
+    grid = _grid(figure, len(rows), columns, [image for images in rows.values() for image in (*images, *padding)])
+    for cells, label in zip(grid, rows, strict=True):
+        cells[0].set_ylabel(label.rpartition("\n")[2], rotation=0, ha="right", va="center", fontsize=9)
+        for axes, found, true in zip(cells, taken.get(label, ()), few.labels, strict=False):
+            axes.set_xlabel(classes[found], fontsize=9, labelpad=1, color=GRAY if found == true else RED)
     return figure
 
 
 def classified_figure(model: keras.Model, recipe: Recipe, test: ImageSet, classes: Sequence[str]) -> Figure:
-    """Draw three rows from the start of the test set, then the first mistakes in it."""
+    """Draw three rows from the start of the test set, then the first mistakes in it, in red."""
     predicted = predict(model, test.scaled())[0].argmax(axis=1)
     mistakes = np.flatnonzero(predicted != test.labels)[: 2 * _COLUMNS]
     blocks = [("the first of the test set", np.arange(min(3 * _COLUMNS, len(test))))]
@@ -92,45 +92,37 @@ def classified_figure(model: keras.Model, recipe: Recipe, test: ImageSet, classe
     parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, height, (title, indices) in zip(parts, heights, blocks, strict=True):
         part.suptitle(title, fontsize=10)
-        cells = part.subplots(height, _COLUMNS, squeeze=False).ravel()
-        for axes, index in zip(cells, [*indices, *[None] * (len(cells) - len(indices))], strict=True):
-            _show(axes, None if index is None else test.images[index][:, :, ::-1])
-            if index is None:
-                continue
-            right = predicted[index] == test.labels[index]
-            taken, true = classes[predicted[index]], classes[test.labels[index]]
-            text = taken if right else f"{true} → {taken}"
-            axes.set_title(text, fontsize=9, color=GRAY if right else RED, pad=2)
-            axes.spines[:].set(visible=not right, color=RED, linewidth=2)
+        grid = _grid(part, height, _COLUMNS, test.images[indices])
+        for axes, found, true in zip(grid.ravel(), predicted[indices], test.labels[indices], strict=False):
+            text = classes[found] if found == true else f"{classes[true]} → {classes[found]}"
+            axes.set_title(text, fontsize=9, color=GRAY if found == true else RED, pad=2)
+            axes.spines[:].set(visible=found != true, color=RED, linewidth=2)
     return figure
 
 
 def photos_figure(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> Figure:
     """Draw the middles of photographs clean, noisy and denoised."""
-    shown = [_middle(photo) for photo in photos[:_PHOTO_COUNT]]
-    figure = Figure(figsize=(2.1 * len(shown) + 0.6, 6.9), dpi=110, layout="constrained")
+    clean = [middle(photo, _PHOTO_SIDE) for photo in photos[:_PHOTO_COUNT]]
+    rngs = [np.random.default_rng((NOISE_SEED, column)) for column in range(len(clean))]
+    noisy = [add_gaussian(photo, _PHOTO_SIGMA_255, rng) for photo, rng in zip(clean, rngs, strict=True)]
+    denoised = [denoise_photo(model, recipe, photo, _PHOTO_SIGMA_255) for photo in noisy]
+    figure = Figure(figsize=(2.1 * len(clean) + 0.6, 6.9), dpi=110, layout="constrained")
     figure.suptitle(f"{recipe.name}: validation photographs, noise of σ {_PHOTO_SIGMA_255:g} (of 255)", fontsize=11)
-    grid = figure.subplots(3, len(shown), squeeze=False)
-    for column, clean in enumerate(shown):
-        noisy = add_gaussian(clean, _PHOTO_SIGMA_255, np.random.default_rng((NOISE_SEED, column)))
-        denoised = denoise_photo(model, recipe, noisy, _PHOTO_SIGMA_255)
-        for row, (label, image) in enumerate((("clean", clean), ("noisy", noisy), ("denoised", denoised))):
-            axes = grid[row, column]
-            _show(axes, image[:, :, ::-1])
-            if row:
-                axes.set_title(f"{psnr_db(clean, image):.1f} dB", fontsize=9, color=GRAY, pad=2)
-            if column == 0:
-                axes.set_ylabel(label, fontsize=10)
+    grid = _grid(figure, 3, len(clean), [*clean, *noisy, *denoised])
+    for cells, label, images in zip(grid, ("clean", "noisy", "denoised"), (clean, noisy, denoised), strict=True):
+        cells[0].set_ylabel(label, fontsize=10)
+        for axes, reference, image in zip(cells, clean, images, strict=True):
+            if image is not reference:
+                axes.set_title(f"{psnr_db(reference, image):.1f} dB", fontsize=9, color=GRAY, pad=2)
     return figure
 
 
-def _middle(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    top, left = (max(0, side - _PHOTO_SIDE) // 2 for side in photo.shape[:2])
-    return photo[top : top + _PHOTO_SIDE, left : left + _PHOTO_SIDE]
-
-
-def _show(axes: Any, image: NDArray[np.uint8] | None) -> None:
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    if image is not None:
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+def _grid(figure: Any, rows: int, columns: int, images: Iterable[NDArray[np.uint8] | None]) -> NDArray[Any]:
+    """Fill the cells of a grid with images, row by row; return their axes."""
+    grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False)
+    for axes, image in zip_longest(grid.ravel(), images):
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        if image is not None:
+            axes.imshow(image[:, :, ::-1], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    return grid

@@ -8,73 +8,42 @@ import keras
 from keras import ops
 
 
+class _Blocks(keras.layers.Layer):
+    def __init__(self, block: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.block = block
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"block": self.block}
+
+
 @keras.saving.register_keras_serializable("quietframe")
-class PixelUnshuffle(keras.layers.Layer):
+class PixelUnshuffle(_Blocks):
     """Move each block of `block` × `block` pixels into channels.
 
     A later network then works at 1/block of the size and loses nothing (Shi et al. 2016, inverted; FFDNet).
-
-    Args:
-        block: side of the block, at least 2.
 
     Input shape: (batch, height, width, channels), height and width multiples of `block`.
     Output shape: (batch, height / block, width / block, channels · block²).
     """
 
-    def __init__(self, block: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.block = block
-
     def call(self, inputs: Any) -> Any:
         return ops.space_to_depth(inputs, self.block)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        batch, height, width, channels = input_shape
-        assert channels is not None
-        b = self.block
-        return batch, height and height // b, width and width // b, channels * b * b
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"block": self.block}
-
 
 @keras.saving.register_keras_serializable("quietframe")
-class PixelShuffle(keras.layers.Layer):
-    """The inverse of `PixelUnshuffle`: channels back into blocks of pixels (Shi et al. 2016).
-
-    Args:
-        block: side of the block, at least 2.
-
-    Input shape: (batch, height, width, channels), channels a multiple of `block`².
-    Output shape: (batch, height · block, width · block, channels / block²).
-    """
-
-    def __init__(self, block: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.block = block
+class PixelShuffle(_Blocks):
+    """Move channels back into blocks of pixels: the inverse of `PixelUnshuffle` (Shi et al. 2016)."""
 
     def call(self, inputs: Any) -> Any:
         return ops.depth_to_space(inputs, self.block)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        batch, height, width, channels = input_shape
-        assert channels is not None
-        b = self.block
-        return batch, height and height * b, width and width * b, channels // (b * b)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"block": self.block}
-
 
 @keras.saving.register_keras_serializable("quietframe")
 class RangeLimit(keras.regularizers.Regularizer):
-    """An activity regularizer against outliers: the mean square of what lies beyond ±`limit`, times `weight`.
+    """Regularize an activity against outliers: the mean square of what lies beyond ±`limit`, times `weight`.
 
     An 8-bit tensor has 256 steps for all of its range, and a few far values make them wide for all others.
-
-    Args:
-        limit: values up to this magnitude cost nothing.
-        weight: of the rest, in the loss.
     """
 
     def __init__(self, limit: float = 6.0, weight: float = 0.02) -> None:
@@ -90,16 +59,11 @@ class RangeLimit(keras.regularizers.Regularizer):
 
 @keras.saving.register_keras_serializable("quietframe")
 class FakeQuantization(keras.layers.Layer):
-    """Round to the steps of an 8-bit tensor while training; give values as they are otherwise.
+    """Round to the 255 steps of an 8-bit tensor from -limit to limit while training; change nothing otherwise.
 
     What follows learns to lean on what is large beside a step, and what comes before to make it so: in a few epochs at
     the end there is no way left to that (pseudo-quantization noise, Défossez et al. 2021, has the same aim). The
-    gradient passes as if nothing were rounded.
-
-    Args:
-        limit: the 255 steps reach from -limit to limit; values beyond are not clipped: see `RangeLimit`.
-
-    Output shape: the input's.
+    gradient passes as if nothing were rounded. Values beyond the limit are not clipped: see `RangeLimit`.
     """
 
     def __init__(self, limit: float, **kwargs: Any) -> None:
@@ -113,16 +77,13 @@ class FakeQuantization(keras.layers.Layer):
         values = ops.cast(inputs, "float32")
         return inputs + ops.cast(ops.stop_gradient(ops.round(values / step) * step - values), inputs.dtype)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"limit": self.limit}
 
 
 @keras.saving.register_keras_serializable("quietframe")
 class SplitLuma(keras.constraints.Constraint):
-    """A kernel constraint: half of the filters see luma alone, the others chroma alone.
+    """Constrain a kernel: half of its filters see luma alone, the others chroma alone.
 
     A filter that mixes luma and chroma keeps or removes both together, and cameras leave other noise in each. Of
     those of luma, three quarters ignore an even brightness: 8 bits that also carry how bright a pixel is have few steps

@@ -14,7 +14,7 @@ _SCALE = 0.01  # to the size that errors have: `RangeLimit` adds to it
 
 
 def mae_and_means(y_true: Any, y_pred: Any) -> Any:
-    """The mean absolute error of the pixels, plus that of means over 16×16 pixels.
+    """Calculate the mean absolute error of the pixels, plus that of means over 16×16 pixels.
 
     The means are what one sees on flat areas, a colour that is off by a level or blotches; in a mean over single pixels
     they are next to nothing.
@@ -26,7 +26,7 @@ def mae_and_means(y_true: Any, y_pred: Any) -> Any:
 
 
 def log_mse_and_means(y_true: Any, y_pred: Any) -> Any:
-    """The logarithm of the mean squared error, in which that of means over 16×16 pixels counts eightfold.
+    """Calculate the logarithm of the mean squared error, in which that of means over 16×16 pixels counts eightfold.
 
     PSNR itself, so that a tenth less error is worth the same at every noise level (PSNRLoss of Chen et al. 2022,
     NAFNet). For a model that is nearly done: a new one looks at nothing but the frames with the least noise.
@@ -46,8 +46,5 @@ def _errors(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return error, ops.mean(blocks, axis=(2, 4))
 
 
-LOSSES: Mapping[str, Callable[[Any, Any], Any]] = {
-    "mae_and_means": mae_and_means,
-    "log_mse_and_means": log_mse_and_means,
-}
+LOSSES: Mapping[str, Callable[[Any, Any], Any]] = {loss.__name__: loss for loss in (mae_and_means, log_mse_and_means)}
 """By the names that recipes use; other names are Keras' own."""

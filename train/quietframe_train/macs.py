@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a Keras model, counted from its layers' shapes.
+"""Count the multiply-accumulates of a Keras model from its layers' shapes.
 
 Only products of weights with data count: convolutions and dense layers. Additions, activations and what the
 exporter folds away (batch normalization) are none.
@@ -6,8 +6,8 @@ exporter folds away (batch normalization) are none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any, TypeAlias
 
 import keras
@@ -22,14 +22,10 @@ _SIDE = 64  # a multiple of what every camera model needs
 
 
 def count_macs(model: keras.Model, size_hw: tuple[int, int] | None = None) -> int:
-    """Multiply-accumulates for one image.
+    """Count the multiply-accumulates for one image.
 
-    Args:
-        model: functional or sequential, built.
-        size_hw: height and width for an image input that leaves them open; a map of noise levels (`sigma`) is smaller.
-
-    Raises:
-        UsageError: not a graph of layers, sizes left open, or a layer with weights that cannot be counted.
+    size_hw: height and width for an image input that leaves them open; a map of noise levels (`sigma`) is smaller.
+    Raises UsageError: not a graph of layers, sizes left open, or a layer with weights that cannot be counted.
     """
     if not model.built or not getattr(model, "inputs", None):
         raise UsageError(f"{model.name}: only built functional and sequential models can be counted")
@@ -37,7 +33,7 @@ def count_macs(model: keras.Model, size_hw: tuple[int, int] | None = None) -> in
 
 
 def macs_per_pixel(model: keras.Model) -> float:
-    """Multiply-accumulates for each pixel of the (first) image input.
+    """Count the multiply-accumulates for each pixel of the (first) image input.
 
     A model of one size: all of them by its pixels. A fully convolutional one: those that a further pixel adds,
     so that what is done once a frame, such as the noise level's layers, is left out.
@@ -61,8 +57,10 @@ def _count(model: keras.Model, shapes: list[Shape]) -> int:
         sources = [tensor.shape[1:] for tensor in keras.tree.flatten(args[0])]
         if isinstance(layer, keras.Model):
             total += _count(layer, [(1, *shape) for shape in sources])
-        else:
-            total += _macs(layer, sources[0], outputs)
+        elif rule := _RULES.get(type(layer)):
+            total += rule(layer, sources[0], outputs.shape[1:])
+        elif getattr(layer, "weights", None):
+            raise UsageError(f"layer {layer.name!r} ({type(layer).__name__}): its MACs cannot be counted")
         return outputs
 
     graph = keras.Model(model.inputs, model.outputs)  # of a sequential model, too
@@ -72,7 +70,6 @@ def _count(model: keras.Model, shapes: list[Shape]) -> int:
 
 
 def _closed(shape: tuple[int | None, ...], size_hw: tuple[int, int] | None, name: str) -> Shape:
-    """The shape for one image, with open heights and widths filled in."""
     filled = [1, *shape[1:]]
     if size_hw is not None and len(filled) == 4:
         stride = LEVEL_STRIDE if name == "sigma" else 1
@@ -82,47 +79,16 @@ def _closed(shape: tuple[int | None, ...], size_hw: tuple[int, int] | None, name
     return tuple(side for side in filled if side is not None)
 
 
-def _dense(layer: Any, source: Shape, target: Shape) -> int:
-    return math.prod(source) * layer.units
-
-
-def _conv(layer: Any, source: Shape, target: Shape) -> int:
-    return math.prod(target) * math.prod(layer.kernel_size) * source[-1] // layer.groups
-
-
-def _conv_transpose(layer: Any, source: Shape, target: Shape) -> int:
-    return math.prod(source) * math.prod(layer.kernel_size) * target[-1]
-
-
-def _depthwise(layer: Any, source: Shape, target: Shape) -> int:
-    return math.prod(target) * math.prod(layer.kernel_size)
-
-
-def _separable(layer: Any, source: Shape, target: Shape) -> int:
-    inner = source[-1] * layer.depth_multiplier
-    return math.prod(target[:-1]) * inner * (math.prod(layer.kernel_size) + target[-1])
-
-
-def _none(layer: Any, source: Shape, target: Shape) -> int:
-    return 0
-
-
 _RULES: Mapping[type, Callable[[Any, Shape, Shape], int]] = {
-    layers.Dense: _dense,
-    layers.Conv2D: _conv,
-    layers.Conv2DTranspose: _conv_transpose,
-    layers.DepthwiseConv2D: _depthwise,
-    layers.SeparableConv2D: _separable,
-    layers.BatchNormalization: _none,
-    layers.LayerNormalization: _none,
-    layers.PReLU: _none,
+    layers.Dense: lambda layer, source, target: prod(source) * layer.units,
+    layers.Conv2D: lambda layer, source, target: prod(target) * prod(layer.kernel_size) * source[-1] // layer.groups,
+    layers.Conv2DTranspose: lambda layer, source, target: prod(source) * prod(layer.kernel_size) * target[-1],
+    layers.DepthwiseConv2D: lambda layer, source, target: prod(target) * prod(layer.kernel_size),
+    layers.SeparableConv2D: lambda layer, source, target: (
+        prod(target[:-1]) * source[-1] * layer.depth_multiplier * (prod(layer.kernel_size) + target[-1])
+    ),
+    layers.BatchNormalization: lambda *_: 0,
+    layers.LayerNormalization: lambda *_: 0,
+    layers.PReLU: lambda *_: 0,
 }
-
-
-def _macs(layer: Any, source: Shape, outputs: Any) -> int:
-    rule = _RULES.get(type(layer))
-    if rule is None:
-        if getattr(layer, "weights", None):
-            raise UsageError(f"layer {layer.name!r} ({type(layer).__name__}): its MACs cannot be counted")
-        return 0
-    return rule(layer, source, outputs.shape[1:])
+"""From a layer and the shapes of its input and output, without the batch axis."""

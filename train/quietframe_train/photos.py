@@ -6,7 +6,6 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,21 +22,30 @@ from quietframe_train.signals import check_interrupted
 _MANIFEST, _LICENCE = "manifest.csv", "licence"
 
 
-@dataclass(frozen=True)
 class PhotoSet(Splits):
-    """Photographs in memory: (H, W, 3) uint8 BGR each, of many sizes. See `Splits`."""
-
-    training: Sequence[NDArray[np.uint8]]
-    validation: Sequence[NDArray[np.uint8]]
-    unreadable: Sequence[str] = ()
-    terms: DataTerms | None = None
-    test: Sequence[NDArray[np.uint8]] = ()
-    classes: tuple[str, ...] = ()
+    """Parts that are a list of photographs each, (H, W, 3) uint8 BGR, of many sizes; there is no test set."""
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        """See `Splits`."""
         yield from self.training
         yield from self.validation
+
+
+def image_files(folder: Path, what: str) -> list[Path]:
+    """List the image files below a folder. Raises SourceError if there is no such folder of `what`."""
+    if not folder.is_dir():
+        wrong = "is a file, expected a folder" if folder.exists() else "no such folder"
+        raise SourceError(f"{folder}: {wrong} of {what}")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def read_each(paths: Sequence[Path], unreadable: list[str]) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+    """Read images as 8-bit BGR; those that cannot be read are skipped, with a line in `unreadable`."""
+    for path in paths:
+        check_interrupted()
+        try:
+            yield path, read_image(path, to_8bit=True).bgr
+        except SourceError as exc:
+            unreadable.append(str(exc))
 
 
 def load_photos(
@@ -62,27 +70,14 @@ def load_photos(
         smallest: images with a side below this, in pixels, are skipped and named.
 
     Returns the photographs, with the data's terms where a `manifest.csv` of the folder has a column `licence`.
-
-    Raises:
-        SourceError: no such folder, or fewer than two readable images in it.
+    Raises SourceError: no such folder, or fewer than two readable images in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise SourceError(f"{folder}: no such folder of photographs")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    photos: list[tuple[str, NDArray[np.uint8]]] = []
-    unreadable: list[str] = []
-    for path in paths[:limit]:
-        check_interrupted()
-        try:
-            photo = read_image(path, to_8bit=True).bgr
-        except SourceError as exc:
-            unreadable.append(str(exc))
-            continue
+    folder, photos, unreadable = Path(folder), list[tuple[str, NDArray[np.uint8]]](), list[str]()
+    for path, photo in read_each(image_files(folder, "photographs")[:limit], unreadable):
         if min(photo.shape[:2]) < smallest:
             unreadable.append(f"{path}: {photo.shape[1]}x{photo.shape[0]} is smaller than {smallest} pixels")
-            continue
-        photos.append((hashlib.sha256(path.read_bytes()).hexdigest(), photo))
+        else:
+            photos.append((hashlib.sha256(path.read_bytes()).hexdigest(), photo))
     digests = sorted({digest for digest, _ in photos})
     if len(digests) < 2:
         raise SourceError(
@@ -91,16 +86,13 @@ def load_photos(
     held_out = _listed(validation_list) & set(digests)
     if not held_out or len(held_out) == len(digests):
         held_out = set(digests[: max(1, round(validation_share * len(digests)))])
-    return PhotoSet(
-        training=[photo for digest, photo in photos if digest not in held_out],
-        validation=[photo for digest, photo in photos if digest in held_out],
-        unreadable=unreadable,
-        terms=_licences(folder),
-    )
+    training = [photo for digest, photo in photos if digest not in held_out]
+    validation = [photo for digest, photo in photos if digest in held_out]
+    return PhotoSet(training, validation, (), terms=_licences(folder), unreadable=unreadable)
 
 
 def _listed(name: str | None) -> set[str]:
-    """The file hashes of a list in this package; lines that begin with # say what it is."""
+    """Read the file hashes of a list in this package; lines that begin with # say what it is."""
     if name is None:
         return set()
     lines = resources.files("quietframe_train.data").joinpath(name).read_text(encoding="ascii").splitlines()
@@ -108,7 +100,7 @@ def _listed(name: str | None) -> set[str]:
 
 
 def _licences(folder: Path) -> DataTerms | None:
-    """How many files have which licence, by the folder's manifest; None without one."""
+    """Count how many files have which licence, by the folder's manifest; None without one."""
     try:
         with (folder / _MANIFEST).open(newline="", encoding="utf-8") as file:
             counts = Counter(row[_LICENCE] for row in csv.DictReader(file))
@@ -124,7 +116,7 @@ def read_photos(folder: str | Path) -> Sequence[NDArray[np.uint8]]:
 
 
 def smallest_side(photos: Sequence[NDArray[np.uint8]]) -> int:
-    """The smallest height or width of all photographs, in pixels."""
+    """Find the smallest height or width of all photographs, in pixels."""
     return min(min(photo.shape[:2]) for photo in photos)
 
 

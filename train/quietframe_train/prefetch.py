@@ -7,11 +7,12 @@ do.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -43,26 +44,20 @@ def prefetched(batches: Batches, epochs: range, workers: int) -> Iterator[Iterat
         with blocked():  # a training that is interrupted ends the processes that this may start
             return pool.submit(draw, *place)
 
-    places = ((epoch, step) for epoch in epochs for step in range(len(batches)))
+    def drawn() -> Iterator[Batch]:
+        places = itertools.product(epochs, range(len(batches)))
+        try:
+            waiting = deque(map(submit, itertools.islice(places, _AHEAD * workers)))
+            while waiting:
+                waiting.extend(map(submit, itertools.islice(places, 1)))
+                yield waiting.popleft().result()
+        except BrokenProcessPool as exc:
+            raise QuietFrameError(f"a process that draws batches ended early ({exc})") from exc
+
     try:
-        yield _drawn(submit, places, _AHEAD * workers)
+        yield drawn()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _drawn(
-    submit: Callable[[tuple[int, int]], Future[Batch]], places: Iterator[tuple[int, int]], ahead: int
-) -> Iterator[Batch]:
-    waiting: deque[Future[Batch]] = deque()
-    try:
-        for place in places:
-            waiting.append(submit(place))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as exc:
-        raise QuietFrameError(f"a process that draws batches ended early ({exc})") from exc
 
 
 _of_process: list[Batches] = []  # in a process that draws: what it draws from

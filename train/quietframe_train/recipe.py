@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from quietframe.card import Task
 from quietframe.errors import UsageError
-from quietframe_train.corruption import Corruption, ImageCorruption
+from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.corruption import ImageCorruption
 from quietframe_train.data.base import Data
 
 
@@ -69,13 +70,9 @@ class Phase:
 
     Attributes:
         name: of its weights' file, `NAME.weights.h5`, and in the history.
-        epochs: passes over the data; for photographs, of `steps_per_epoch` steps each.
         batch: images in a step.
         loss: one of `quietframe_train.losses.LOSSES` or of Keras, by name.
-        steps_per_epoch: None: as many as the data gives.
-        optimizer: see `OptimizerConfig`.
-        schedule: of the learning rate: `Constant` or `WarmupCosine`.
-        early_stopping: None: never.
+        steps_per_epoch: of photographs; None: as many as the data gives.
         data: override the recipe's data settings, such as the patch; the split stays the recipe's.
         frozen_norms: batch normalization uses what it has seen in earlier phases, as it does in use, and does not
             train. A batch's own mean and deviation are a noise on every feature, which helps a model to find its way
@@ -95,7 +92,7 @@ class Phase:
 
     @property
     def key(self) -> int:
-        """A number for the name: seeds of two phases differ, and one phase's do not depend on those before."""
+        """Number the phase by its name: seeds of two differ, and one's do not depend on those before."""
         return zlib.crc32(self.name.encode())
 
 
@@ -106,8 +103,6 @@ class Recipe:
     Attributes:
         name: of the recipe and of the model it makes.
         summary: one line for `quietframe train --list`.
-        task: what the model does.
-        model: the architecture and its arguments.
         data: the kind of data, with its settings.
         noise: what is added to clean images in training.
         source: the write-up or paper that the recipe follows.
@@ -123,7 +118,7 @@ class Recipe:
     task: Task
     model: ModelConfig
     data: Data[Any]
-    noise: Corruption
+    noise: ImageCorruption | CameraNoise
     source: str
     phases: tuple[Phase, ...] = ()
     test_noises: tuple[ImageCorruption, ...] = ()
@@ -138,14 +133,15 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """The epochs of all phases."""
+        """Count the epochs of all phases."""
         return sum(phase.epochs for phase in self.phases)
 
     def with_epochs(self, first: int) -> Recipe:
         """Override the first phase's number of epochs; those of the others change in proportion."""
         share = first / self.phases[0].epochs
-        scaled = (replace(phase, epochs=max(1, round(share * phase.epochs))) for phase in self.phases)
-        return replace(self, phases=tuple(scaled))
+        return replace(
+            self, phases=tuple(replace(phase, epochs=max(1, round(share * phase.epochs))) for phase in self.phases)
+        )
 
     def with_phases(self, **changes: Any) -> Recipe:
         """Override fields of every phase, as in `with_phases(steps_per_epoch=10)`."""
@@ -155,11 +151,10 @@ class Recipe:
         """Leave out the phases before the one of that name. Raises UsageError if there is none."""
         names = [phase.name for phase in self.phases]
         if name not in names:
-            known = f"it has {', '.join(names)}" if names else "it has none"
-            raise UsageError(f"{self.name}: no phase {name!r}: {known}")
+            raise UsageError(f"{self.name}: no phase {name!r}: it has {', '.join(names) or 'none'}")
         return replace(self, phases=self.phases[names.index(name) :])
 
     @property
     def measured_with(self) -> tuple[ImageCorruption, ...]:
-        """The noises that test images are measured with; none for camera models, which have levels of their own."""
+        """List the noises that test images are measured with; none for cameras, which have levels of their own."""
         return self.test_noises or ((self.noise,) if isinstance(self.noise, ImageCorruption) else ())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from quietframe.errors import UsageError
 from quietframe_train.augmentation import Augmentation
@@ -33,26 +34,44 @@ DIGIT_NOISES: tuple[ImageCorruption, ...] = (UNIFORM, UNCLIPPED, CLIPPED, *LATEN
 
 _DIGITS_ONLY = "28x28 handwritten digits, white on black, only"
 
-_BOTTLENECK = Recipe(
-    name="bottleneck-autoencoder",
-    summary="844k-parameter MNIST denoiser: strided convolutions, a dense bottleneck of 128, and back",
-    task="denoise",
-    model=ModelConfig("bottleneck_autoencoder"),
-    data=DigitData(),
-    noise=BOTTLENECK,
-    phases=(
-        Phase(
-            "main",
-            epochs=20,
-            batch=128,
-            loss="binary_crossentropy",
-            optimizer=OptimizerConfig(learning_rate=2e-4),
-            early_stopping=EarlyStopping(),
-        ),
-    ),
-    limits=_DIGITS_ONLY,
-    source="published convolutional autoencoder with a dense bottleneck, on MNIST; it reports a test BCE of 0.0939, "
+
+def _main(epochs: int, batch: int, loss: str, **options: Any) -> tuple[Phase, ...]:
+    return (Phase("main", epochs, batch, loss, **options),)
+
+
+def _averaged(learning_rate: float, ema_momentum: float, warmup_steps: int) -> dict[str, Any]:
+    """Return the options of a phase that ends with a moving average of its weights."""
+    return {
+        "optimizer": OptimizerConfig(learning_rate=learning_rate, clipnorm=1.0, ema_momentum=ema_momentum),
+        "schedule": WarmupCosine(warmup_steps, final_rate=1e-5),
+    }
+
+
+def _digits(name: str, summary: str, builder: str, noise: ImageCorruption, source: str, **others: Any) -> Recipe:
+    """Make a recipe for digits; `others` may override what they share."""
+    shared: dict[str, Any] = {
+        "task": "denoise",
+        "model": ModelConfig(builder),
+        "data": DigitData(),
+        "limits": _DIGITS_ONLY,
+    }
+    return Recipe(name=name, summary=summary, noise=noise, source=source, **(shared | others))
+
+
+_BOTTLENECK = _digits(
+    "bottleneck-autoencoder",
+    "844k-parameter MNIST denoiser: strided convolutions, a dense bottleneck of 128, and back",
+    "bottleneck_autoencoder",
+    BOTTLENECK,
+    "published convolutional autoencoder with a dense bottleneck, on MNIST; it reports a test BCE of 0.0939, "
     "in a log that goes on from an earlier training",
+    phases=_main(
+        20,
+        128,
+        "binary_crossentropy",
+        optimizer=OptimizerConfig(learning_rate=2e-4),
+        early_stopping=EarlyStopping(),
+    ),
 )
 
 _COLOR = Recipe(
@@ -62,39 +81,34 @@ _COLOR = Recipe(
     model=ModelConfig("color_autoencoder"),
     data=PictureData(),
     noise=NormalNoise(mean=0, sigma=0.4, shared=True),
-    phases=(Phase("main", epochs=50, batch=32, loss="mse"),),
+    phases=_main(50, 32, "mse"),
     dtype_policy="mixed_bfloat16",
     limits="pictures like those it was trained on, brought to 256x256",
     source="published 256x256 colour denoising autoencoder (convolutions, two poolings)",
 )
 
-
-def _camera_phases() -> tuple[Phase, ...]:
-    """Train on patches, then fine-tune on larger ones with frozen batch norm; 1,000 steps an epoch."""
-    main = Phase(
-        "main",
-        epochs=80,
-        batch=16,
-        loss="mae_and_means",
-        steps_per_epoch=1000,
-        optimizer=OptimizerConfig(
-            name="muon", learning_rate=1e-2, clipnorm=1.0, ema_momentum=0.999, adam_layers=("level", "residual")
-        ),
-        schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
-    )
-    finetune = replace(
-        main,
-        name="finetune",
-        epochs=50,
-        batch=4,
-        loss="log_mse_and_means",
-        data=PhotoData(patch=128),
-        optimizer=replace(main.optimizer, learning_rate=5e-3),
-        frozen_norms=True,
-    )
-    return main, finetune
-
-
+# On patches, then fine-tuned on larger ones with frozen batch norm.
+_CAMERA_MAIN = Phase(
+    "main",
+    epochs=80,
+    batch=16,
+    loss="mae_and_means",
+    steps_per_epoch=1000,
+    optimizer=OptimizerConfig(
+        name="muon", learning_rate=1e-2, clipnorm=1.0, ema_momentum=0.999, adam_layers=("level", "residual")
+    ),
+    schedule=WarmupCosine(warmup_steps=500, final_rate=1e-5),
+)
+_CAMERA_FINETUNE = replace(
+    _CAMERA_MAIN,
+    name="finetune",
+    epochs=50,
+    batch=4,
+    loss="log_mse_and_means",
+    data=PhotoData(patch=128),
+    optimizer=replace(_CAMERA_MAIN.optimizer, learning_rate=5e-3),
+    frozen_norms=True,
+)
 _CAMERA = Recipe(
     name="camera-small",
     summary="305k-parameter colour camera denoiser, noise-conditioned, any frame size",
@@ -105,78 +119,61 @@ _CAMERA = Recipe(
     ),
     data=PhotoData(),
     noise=CameraNoise(),
-    phases=_camera_phases(),
+    phases=(_CAMERA_MAIN, _CAMERA_FINETUNE),
     limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
 )
 
 _ALL: tuple[Recipe, ...] = (
-    Recipe(
-        name="dense-autoencoder",
-        summary="101k-parameter MNIST denoiser, 784-64-784",
-        task="denoise",
-        model=ModelConfig("dense_autoencoder"),
+    _digits(
+        "dense-autoencoder",
+        "101k-parameter MNIST denoiser, 784-64-784",
+        "dense_autoencoder",
+        UNIFORM,
+        "published dense denoising autoencoder in front of an MNIST classifier",
         data=DigitData(validation_share=0.2),
-        noise=UNIFORM,
-        phases=(
-            Phase(
-                "main",
-                epochs=100,
-                batch=512,
-                loss="binary_crossentropy",
-                early_stopping=EarlyStopping(restore_best=False),
-            ),
-        ),
-        limits=_DIGITS_ONLY,
-        source="published dense denoising autoencoder in front of an MNIST classifier",
+        phases=_main(100, 512, "binary_crossentropy", early_stopping=EarlyStopping(restore_best=False)),
     ),
-    Recipe(
-        name="digit-classifier",
-        summary="269k-parameter MNIST classifier, 784-256-256-10, trained on clean digits",
+    _digits(
+        "digit-classifier",
+        "269k-parameter MNIST classifier, 784-256-256-10, trained on clean digits",
+        "dense_classifier",
+        NoNoise(),
+        "published dense MNIST classifier that is fed by a denoising autoencoder",
         task="classify",
-        model=ModelConfig("dense_classifier"),
-        data=DigitData(),
-        noise=NoNoise(),
-        phases=(Phase("main", epochs=5, batch=512, loss="sparse_categorical_crossentropy"),),
+        phases=_main(5, 512, "sparse_categorical_crossentropy"),
         test_noises=(NoNoise(), UNIFORM),
         limits=f"{_DIGITS_ONLY}; denoise first",
-        source="published dense MNIST classifier that is fed by a denoising autoencoder",
     ),
-    Recipe(
-        name="denoise-and-classify",
-        summary="dense-autoencoder and digit-classifier as one model with two outputs; composed, not trained",
+    _digits(
+        "denoise-and-classify",
+        "dense-autoencoder and digit-classifier as one model with two outputs; composed, not trained",
+        "denoise_and_classify",
+        UNIFORM,
+        "published dense denoising autoencoder and classifier, one behind the other",
         task="denoise+classify",
-        model=ModelConfig("denoise_and_classify"),
-        data=DigitData(),
-        noise=UNIFORM,
         parts=("dense-autoencoder", "digit-classifier"),
-        limits=_DIGITS_ONLY,
-        source="published dense denoising autoencoder and classifier, one behind the other",
     ),
-    Recipe(
-        name="conv-autoencoder",
-        summary="47k-parameter MNIST denoiser, convolutions at full size, for noise that is not clipped",
-        task="denoise",
-        model=ModelConfig("conv_autoencoder"),
+    _digits(
+        "conv-autoencoder",
+        "47k-parameter MNIST denoiser, convolutions at full size, for noise that is not clipped",
+        "conv_autoencoder",
+        UNCLIPPED,
+        "published convolutional denoising autoencoder with max-norm constraints, on MNIST",
         data=DigitData(validation_share=0.2),
-        noise=UNCLIPPED,
-        phases=(Phase("main", epochs=30, batch=150, loss="binary_crossentropy"),),
+        phases=_main(30, 150, "binary_crossentropy"),
         dtype_policy="mixed_bfloat16",
         test_noises=(UNCLIPPED, CLIPPED),
         limits=f"{_DIGITS_ONLY}; trained on values from about -2.5 to 3.5, of which 8-bit pictures hold only 0 to 1",
-        source="published convolutional denoising autoencoder with max-norm constraints, on MNIST",
     ),
-    Recipe(
-        name="latent-autoencoder",
-        summary="178k-parameter MNIST denoiser: convolutional encoder, 16 latent numbers, decoder",
-        task="denoise",
-        model=ModelConfig("latent_autoencoder"),
-        data=DigitData(),
-        noise=LATENT[0],
-        phases=(Phase("main", epochs=10, batch=32, loss="mse"),),
+    _digits(
+        "latent-autoencoder",
+        "178k-parameter MNIST denoiser: convolutional encoder, 16 latent numbers, decoder",
+        "latent_autoencoder",
+        LATENT[0],
+        "published latent-vector denoising autoencoder on MNIST (2 strided convolutions, 16 latents)",
+        phases=_main(10, 32, "mse"),
         test_noises=LATENT,
-        limits=_DIGITS_ONLY,
-        source="published latent-vector denoising autoencoder on MNIST (2 strided convolutions, 16 latents)",
     ),
     _BOTTLENECK,
     replace(
@@ -192,14 +189,12 @@ _ALL: tuple[Recipe, ...] = (
         model=ModelConfig("bottleneck_autoencoder_deep"),
         source="published deeper variant of the bottleneck autoencoder; its source shows no training",
     ),
-    Recipe(
-        name="digit-unet",
-        summary="95k-parameter MNIST denoiser for all of the digit noises: a small U-Net",
-        task="denoise",
-        model=ModelConfig("digit_unet"),
-        data=DigitData(validation_share=0.05),
-        noise=MixedNoise(
-            parts=(
+    _digits(
+        "digit-unet",
+        "95k-parameter MNIST denoiser for all of the digit noises: a small U-Net",
+        "digit_unet",
+        MixedNoise(
+            (
                 UNIFORM,
                 UNCLIPPED,
                 CLIPPED,
@@ -208,43 +203,22 @@ _ALL: tuple[Recipe, ...] = (
             ),
             name="digit-noises",
         ),
-        phases=(
-            Phase(
-                "main",
-                epochs=12,
-                batch=128,
-                loss="binary_crossentropy",
-                optimizer=OptimizerConfig(learning_rate=3e-3, clipnorm=1.0, ema_momentum=0.998),
-                schedule=WarmupCosine(warmup_steps=300, final_rate=1e-5),
-            ),
-        ),
+        "QuietFrame: U-Net after Ronneberger et al. 2015, batch normalization and ReLU6",
+        data=DigitData(validation_share=0.05),
+        phases=_main(12, 128, "binary_crossentropy", **_averaged(3e-3, 0.998, 300)),
         test_noises=DIGIT_NOISES,
-        limits=_DIGITS_ONLY,
-        source="QuietFrame: U-Net after Ronneberger et al. 2015, batch normalization and ReLU6",
     ),
-    Recipe(
-        name="digit-cnn",
-        summary="73k-parameter MNIST classifier: six convolutions",
+    _digits(
+        "digit-cnn",
+        "73k-parameter MNIST classifier: six convolutions",
+        "small_cnn",
+        NoNoise(),
+        "QuietFrame: small convolutional network with batch normalization and augmentation",
         task="classify",
-        model=ModelConfig("small_cnn"),
-        data=DigitData(
-            validation_share=0.05,
-            augmentation=Augmentation(rotate_degrees=12, shift_share=0.07, zoom_share=0.12),
-        ),
-        noise=NoNoise(),
-        phases=(
-            Phase(
-                "main",
-                epochs=10,
-                batch=128,
-                loss="sparse_categorical_crossentropy",
-                optimizer=OptimizerConfig(learning_rate=3e-3, clipnorm=1.0, ema_momentum=0.998),
-                schedule=WarmupCosine(warmup_steps=300, final_rate=1e-5),
-            ),
-        ),
+        data=DigitData(0.05, Augmentation(rotate_degrees=12, shift_share=0.07, zoom_share=0.12)),
+        phases=_main(10, 128, "sparse_categorical_crossentropy", **_averaged(3e-3, 0.998, 300)),
         test_noises=(NoNoise(), UNIFORM),
         limits=f"{_DIGITS_ONLY}; denoise first",
-        source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
     _COLOR,
     replace(
@@ -268,17 +242,7 @@ _ALL: tuple[Recipe, ...] = (
             augmentation=Augmentation(flip=True, rotate_degrees=10, shift_share=0.05, zoom_share=0.15, gain_share=0.2)
         ),
         noise=NormalNoise(mean=0, sigma=0.5, shared=True, lowest_sigma=0.05),
-        phases=(
-            Phase(
-                "main",
-                epochs=400,
-                batch=4,
-                loss="mse",
-                optimizer=OptimizerConfig(learning_rate=1e-3, clipnorm=1.0, ema_momentum=0.998),
-                schedule=WarmupCosine(warmup_steps=200, final_rate=1e-5),
-            ),
-        ),
-        dtype_policy="mixed_bfloat16",
+        phases=_main(400, 4, "mse", **_averaged(1e-3, 0.998, 200)),
         test_noises=tuple(NormalNoise(mean=0, sigma=sigma, shared=True) for sigma in (0.2, 0.4)),
         source="QuietFrame: U-Net on the pixel-unshuffled picture, batch normalization and ReLU6",
     ),
@@ -295,16 +259,7 @@ _ALL: tuple[Recipe, ...] = (
             cross_validate=True,
         ),
         noise=NoNoise(),
-        phases=(
-            Phase(
-                "main",
-                epochs=40,
-                batch=16,
-                loss="sparse_categorical_crossentropy",
-                optimizer=OptimizerConfig(learning_rate=2e-3, clipnorm=1.0, ema_momentum=0.98),
-                schedule=WarmupCosine(warmup_steps=50, final_rate=1e-5),
-            ),
-        ),
+        phases=_main(40, 16, "sparse_categorical_crossentropy", **_averaged(2e-3, 0.98, 50)),
         limits="pictures like those it was trained on; it has no answer for `none of these`",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),

@@ -7,7 +7,6 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from quietframe.cpu import cpu_model
 from quietframe.errors import OutputError, SourceError, UsageError
 from quietframe.images import write_whole
 from quietframe.serde import RecordError, from_record, to_record
-from quietframe_train import augmentation, camera_noise, corruption, recipe
+from quietframe_train import corruption, recipe
+from quietframe_train.augmentation import Augmentation
+from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.data.digits import DigitData
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.data.pictures import PictureData
@@ -36,29 +37,17 @@ FORMAT = 2
 
 _PROSE = frozenset({"summary", "source", "limits"})  # of a recipe; may be reworded without changing the training
 
-
-KINDS = {
-    kind.__name__: kind
-    for kind in (
-        recipe.Recipe,
-        recipe.Phase,
-        recipe.ModelConfig,
-        recipe.OptimizerConfig,
-        recipe.Constant,
-        recipe.WarmupCosine,
-        recipe.EarlyStopping,
-        DigitData,
-        PhotoData,
-        PictureData,
-        augmentation.Augmentation,
-        corruption.NoNoise,
-        corruption.UniformNoise,
-        corruption.NormalNoise,
-        corruption.MixedNoise,
-        camera_noise.CameraNoise,
-        DataTerms,
-    )
-}
+_OF_RECIPES = (Recipe, recipe.Phase, recipe.ModelConfig, recipe.OptimizerConfig, recipe.EarlyStopping)
+_SCHEDULES = (recipe.Constant, recipe.WarmupCosine)
+_DATA = (DigitData, PhotoData, PictureData, Augmentation, DataTerms)
+_NOISES = (
+    corruption.NoNoise,
+    corruption.UniformNoise,
+    corruption.NormalNoise,
+    corruption.MixedNoise,
+    CameraNoise,
+)
+KINDS = {kind.__name__: kind for kind in (*_OF_RECIPES, *_SCHEDULES, *_DATA, *_NOISES)}
 """The dataclasses that recipe.json may hold, by name."""
 
 _NOT_WRITTEN = frozenset({"folder", "metrics"})  # of a run, in recipe.json
@@ -69,17 +58,13 @@ class Run:
     """One training: what its folder says.
 
     Attributes:
-        folder: the run folder.
         recipe: as it was trained, whatever the recipe of that name says today.
-        seed: as asked for.
-        limit: as asked for; None: all training images.
+        limit: of training images; None: all of them.
         data_path: the data file or folder; None: MNIST through Keras.
-        data: its name and terms.
         data_sha256: of what trained and validated.
-        classes: the classes' names, in the order of the scores; empty where there are none.
-        versions: see `current_versions`.
         created: when the training began, ISO 8601.
         started_from: the file whose weights it began with, and its content; empty: it began with random ones.
+        classes: the classes' names, in the order of the scores; empty where there are none.
         metrics: what metrics.json holds; empty until the training is done.
     """
 
@@ -98,12 +83,12 @@ class Run:
 
     @property
     def epochs(self) -> int:
-        """The epochs of all phases."""
+        """Count the epochs of all phases."""
         return self.recipe.epochs
 
     @property
     def measured(self) -> tuple[Metric, ...]:
-        """What the trained model reached; empty until the training is done. Raises SourceError if it is damaged."""
+        """Read what the trained model reached; empty until it is done. Raises SourceError if it is damaged."""
         try:
             return from_record(self.metrics.get("measured", []), tuple[Metric, ...], None, "measured")
         except RecordError as exc:
@@ -111,15 +96,14 @@ class Run:
 
     @property
     def model_path(self) -> Path:
-        """The trained Keras model."""
+        """Return the path of the trained Keras model."""
         return self.folder / MODEL
 
 
 def load_run(folder: str | Path) -> Run:
     """Read the folder of a training, finished or not.
 
-    Raises:
-        SourceError: no such folder, no recipe.json in it, or one that this version cannot read.
+    Raises SourceError: no such folder, no recipe.json in it, or one that this version cannot read.
     """
     folder = Path(folder)
     path = folder / RECIPE
@@ -128,10 +112,10 @@ def load_run(folder: str | Path) -> Run:
     record = _read_object(path)
     if record.get("format") != FORMAT:
         raise SourceError(f"{path}: format {record.get('format')!r} is not known here (this version reads {FORMAT})")
+    del record["format"]
     metrics = _read_object(folder / METRICS) if (folder / METRICS).is_file() else {}
-    record = {key: value for key, value in record.items() if key != "format"} | {"kind": "Run"}
     try:
-        run = from_record(record | {"folder": str(folder)}, Run, KINDS | {"Run": Run}, "run")
+        run = from_record(record | {"kind": "Run", "folder": str(folder)}, Run, KINDS | {"Run": Run}, "run")
     except RecordError as exc:
         raise SourceError(f"{path}: {exc}") from exc
     return replace(run, metrics=metrics)
@@ -151,13 +135,8 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
 def begin(run: Run, earlier: Run | None = None) -> None:
     """Make the folder and write recipe.json, before the first step: a kill leaves what a resume needs.
 
-    Args:
-        run: the training to begin.
-        earlier: what the folder said, where one is resumed.
-
-    Raises:
-        UsageError: `earlier` was a training of another recipe, seed or data.
-        OutputError: the folder cannot be made or written.
+    earlier: what the folder said, where a training is resumed.
+    Raises UsageError if that was a training of another recipe, seed or data, OutputError if the folder takes no file.
     """
     if earlier and (differing := differences(earlier, run)):
         raise UsageError(
@@ -172,17 +151,12 @@ def begin(run: Run, earlier: Run | None = None) -> None:
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
-    """Refuse a folder that a training must not begin in, or one with nothing to resume.
-
-    Raises UsageError.
-    """
+    """Raise UsageError for a folder that a training must not begin in, or one with nothing to resume."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file, expected a folder for the training: choose another --out")
-    empty = not folder.is_dir() or not any(folder.iterdir())
-    if resume:
-        if not (folder / RECIPE).is_file():
-            raise UsageError(f"{folder}: no training to resume (no {RECIPE} in it): leave --resume out to begin one")
-    elif not empty:
+    if resume and not (folder / RECIPE).is_file():
+        raise UsageError(f"{folder}: no training to resume (no {RECIPE} in it): leave --resume out to begin one")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder}: not empty: choose another --out, or pass --resume to go on with its training")
 
 
@@ -197,10 +171,10 @@ def differences(earlier: Run, now: Run) -> list[str]:
 
 
 def _changes(path: str, old: Any, new: Any) -> Iterator[str]:
-    """One phrase for each value that is another one."""
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        for key in [key for key in new if path != "recipe" or key not in _PROSE]:
-            yield from _changes(f"{path}.{key}", old[key], new[key])
+        for key in new:
+            if path != "recipe" or key not in _PROSE:
+                yield from _changes(f"{path}.{key}", old[key], new[key])
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, pair in enumerate(zip(old, new, strict=True)):
             yield from _changes(f"{path}[{index}]", *pair)
@@ -209,7 +183,7 @@ def _changes(path: str, old: Any, new: Any) -> Iterator[str]:
 
 
 def current_versions() -> dict[str, str]:
-    """Versions that decide a training's result, the Keras backend, the commit of this code and the processor."""
+    """Return the versions that decide a training's result, the Keras backend, this code's commit and the processor."""
     import keras
 
     backend = keras.backend.backend()
@@ -219,11 +193,6 @@ def current_versions() -> dict[str, str]:
     if commit := describe_commit():
         versions["commit"] = commit["sha"] + ("-dirty" if commit["dirty"] else "")
     return versions | {"processor": cpu_model() or "unknown"}
-
-
-def now() -> str:
-    """The time of day, ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

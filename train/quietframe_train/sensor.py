@@ -7,16 +7,16 @@ noise levels to those and to darktable's 6,555 measured camera profiles. Frames 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Frame = NDArray[np.uint8]
-"""(height, width, 3) uint8 BGR."""
+from quietframe.noise import to_uint8
+from quietframe.noise.formats import Frame
 
 Linear = NDArray[np.float32]
 """(height, width, 3) float32 in [0, 1], proportional to light, BGR or a camera's own three colours in that order."""
@@ -210,9 +210,8 @@ def demosaic(raw: NDArray[np.float32], sensor: Sensor) -> Linear:
         linear = _malvar(values)
     else:
         code = cv2.COLOR_BayerRGGB2BGR if sensor.demosaic == "bilinear" else cv2.COLOR_BayerRGGB2BGR_EA
-        linear = cv2.cvtColor(np.rint(values * _WHITE).astype(np.uint16), code).astype(np.float32) * np.float32(
-            1 / _WHITE
-        )
+        in_16_bit = cv2.cvtColor(np.rint(values * _WHITE).astype(np.uint16), code)
+        linear = in_16_bit.astype(np.float32) * np.float32(1 / _WHITE)
     return linear * (1 + pedestal) - pedestal
 
 
@@ -247,7 +246,7 @@ def smooth_noise(clean: Frame, noisy: Frame, processing: Processing) -> Frame:
     chroma = _blurred(noise - luma[:, :, None], processing.chroma_radius)
     luma = _blurred(luma, processing.luma_radius)
     chroma *= processing.chroma_share * np.std(luma) / max(float(np.std(chroma)), _FAINT_255)
-    return _to_uint8(clean + processing.gain * (luma[:, :, None] + chroma))
+    return to_uint8(clean + processing.gain * (luma[:, :, None] + chroma))
 
 
 def sharpen(frame: Frame, processing: Processing) -> Frame:
@@ -262,51 +261,26 @@ def _blurred(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     return cv2.GaussianBlur(values, (0, 0), radius) if radius > 0 else values
 
 
-def _to_uint8(values: NDArray[np.floating]) -> Frame:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _srgb(light: NDArray[np.floating]) -> NDArray[np.floating]:
-    """IEC 61966-2-1."""
-    return np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055)
-
-
-_CURVES: dict[float, tuple[NDArray[np.uint8], NDArray[np.float32]]] = {}
-
-
+@cache
 def _tone_curve(share: float) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A mixture of sRGB's curve and the tunings' median, as (65536,) uint8, and its inverse as (256,) float32."""
-    if share not in _CURVES:
-        light = np.linspace(0, 1, 65536)
-        # Between the steps of the table the square root of light is nearly straight.
-        tuned = np.interp(np.sqrt(light), np.sqrt(np.linspace(0, 1, len(_TONE))), _TONE)
-        curve = (1 - share) * _srgb(light) + share * tuned
-        inverse = np.interp(np.arange(256) / 255, curve, light).astype(np.float32)
-        _CURVES[share] = (np.rint(255 * curve).astype(np.uint8), inverse)
-    return _CURVES[share]
+    """Mix sRGB's curve and the tunings' median: as (65536,) uint8, and its inverse as (256,) float32."""
+    light = np.linspace(0, 1, 65536)
+    # Between the steps of the table the square root of light is nearly straight.
+    tuned = np.interp(np.sqrt(light), np.sqrt(np.linspace(0, 1, len(_TONE))), _TONE)
+    srgb = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
+    curve = (1 - share) * srgb + share * tuned
+    return np.rint(255 * curve).astype(np.uint8), np.interp(np.arange(256) / 255, curve, light).astype(np.float32)
 
 
 # Malvar, He and Cutler, High-quality linear interpolation for demosaicing of Bayer-patterned images (ICASSP 2004).
-_CROSS = (
-    np.array([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]], np.float32) / 8
-)
-_ALONG = (
-    np.array(
-        [[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]], np.float32
-    )
-    / 8
-)
-_DIAGONAL = (
-    np.array(
-        [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]], np.float32
-    )
-    / 8
-)
+_CROSS = np.array([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8
+_ALONG = np.array([[0, 0, 1, 0, 0], [0, -2, 0, -2, 0], [-2, 8, 10, 8, -2], [0, -2, 0, -2, 0], [0, 0, 1, 0, 0]]) / 16
+_DIAGONAL = np.array([[0, 0, -3, 0, 0], [0, 4, 0, 4, 0], [-3, 0, 12, 0, -3], [0, 4, 0, 4, 0], [0, 0, -3, 0, 0]]) / 16
 
 
 def _malvar(raw: NDArray[np.float32]) -> Linear:
     cross, along, across, diagonal = (
-        cv2.filter2D(raw, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+        cv2.filter2D(raw, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
         for kernel in (_CROSS, _ALONG, _ALONG.T, _DIAGONAL)
     )
     result = np.empty((*raw.shape, 3), np.float32)
@@ -318,8 +292,3 @@ def _malvar(raw: NDArray[np.float32]) -> Linear:
         plane[1 - row :: 2, column::2] = across[1 - row :: 2, column::2]
         plane[1 - row :: 2, 1 - column :: 2] = diagonal[1 - row :: 2, 1 - column :: 2]
     return np.clip(result, 0, 1)
-
-
-def shrink(frames: Sequence[Frame], side: int) -> list[Frame]:
-    """Resize square frames to a smaller side, each pixel the mean of the area that it covers."""
-    return [cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames]

@@ -66,20 +66,12 @@ def train_phases(
 
     A finished phase leaves its weights in `PHASE.weights.h5`; an unfinished one the state after its last whole epoch.
 
-    Args:
-        recipe: what to train.
-        splits: its data.
-        folder: an existing folder.
-        seed: of the batches; the weights' is set before.
-        start: weights to begin with; None: random ones.
-        workers: see `prefetched`.
-        callbacks: further Keras callbacks, such as a progress bar.
-
+    seed: of the batches; the weights' is set before. start: weights to begin with; None: random ones.
     Returns the model (the moving average or the best weights where the last phase says so) and the history.
     """
     model = build_model(recipe, recipe.dtype_policy)
     if start:
-        start.load_into(model)
+        load_weights(model, start.file)
     rows = checkpoint.read_history(folder)
     validation = recipe.data.validation(recipe, splits, seed=seed)
     for number, phase in enumerate(recipe.phases):
@@ -95,7 +87,8 @@ def train_phases(
         rows = [row for row in rows if row["phase"] in names]
         _train_phase(model, recipe, phase, batches, validation, folder, rows, workers, callbacks)
         checkpoint.save_weights(in_float32(recipe, model), done)
-        checkpoint.remove_state(folder, phase.name)
+        for path in (checkpoint.state_path(folder, phase.name), checkpoint.best_path(folder, phase.name)):
+            path.unlink(missing_ok=True)
     return model, rows
 
 
@@ -128,7 +121,7 @@ def _train_phase(
             _train_epoch(model, drawn, steps, epoch, called, validation)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     if phase.early_stopping and phase.early_stopping.restore_best:
-        checkpoint.load_best(model, folder, phase.name)
+        model.load_weights(checkpoint.best_path(folder, phase.name))
     called.on_train_end()
     for norm in norms:
         norm.trainable = True
@@ -177,7 +170,7 @@ class _Means:
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._count = 0
 
-    def add(self, logs: dict[str, Any], samples: int) -> None:
+    def add(self, logs: Mapping[str, Any], samples: int) -> None:
         for name, value in logs.items():
             self._sums[name] += float(value) * samples
         self._count += samples
@@ -212,10 +205,9 @@ def compile_model(model: keras.Model, recipe: Recipe, phase: Phase, steps: int) 
 
 
 def _cut(data: Batch, largest: int) -> Iterator[Batch]:
-    """Data in batches of about one size, in their order: XLA compiles a program for each."""
+    """Cut data into batches of about one size, in their order: XLA compiles a program for each."""
     inputs, targets, _ = data
     size = math.ceil(len(targets) / math.ceil(len(targets) / largest))
     for first in range(0, len(targets), size):
         part = slice(first, first + size)
-        cut = {name: values[part] for name, values in inputs.items()} if isinstance(inputs, dict) else inputs[part]
-        yield cut, targets[part], None
+        yield keras.tree.map_structure(lambda values, part=part: values[part], inputs), targets[part], None

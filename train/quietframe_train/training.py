@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import keras
 
 from quietframe.errors import OutputError, UsageError
 from quietframe_train import run_folder
-from quietframe_train.checkpoint import SECONDS, Row
+from quietframe_train.checkpoint import SECONDS, Row, state_path, weights_path
 from quietframe_train.composition import compose, find_parts
 from quietframe_train.data.base import Splits
 from quietframe_train.evaluate import measure_images
@@ -22,7 +23,7 @@ from quietframe_train.recipe import Recipe
 from quietframe_train.recipes import find_recipe
 from quietframe_train.run_folder import Run, load_run
 from quietframe_train.trainer import build_model, in_float32, train_phases
-from quietframe_train.weights import Start, find_start
+from quietframe_train.weights import Start, find_start, load_weights
 
 _LOG = logging.getLogger("quietframe_train")
 _NAMED = 20  # unreadable files named in the log; metrics.json has all
@@ -73,34 +74,35 @@ def train(
         UsageError: unknown recipe, values out of range, a folder with something else in it.
         OutputError: the folder or disk takes no file.
     """
+    if any(value is not None and value < least for value, least in ((epochs, 1), (seed, 0), (limit, 2), (workers, 1))):
+        raise UsageError(
+            f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2, workers ≥ 1. Received: {epochs=}, {seed=}, {limit=}, {workers=}"
+        )
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     folder = Path(out) if out is not None else Path("runs", recipe.name)
     run_folder.check_folder(folder, resume=resume)
-    earlier = load_run(folder) if resume and (folder / run_folder.RECIPE).is_file() else None
+    earlier = load_run(folder) if resume else None
     if earlier:
-        data, limit = _first(data, earlier.data_path), _first(limit, earlier.limit)
-        seed = _first(seed, earlier.seed)
-        epochs = epochs or (earlier.recipe.phases[0].epochs if earlier.recipe.phases else None)
+        data, limit, compute = data or earlier.data_path, limit or earlier.limit, compute or earlier.recipe.dtype_policy
+        seed = earlier.seed if seed is None else seed
         data_name, data_terms = data_name or earlier.data.name, data_terms or earlier.data.terms
-        from_phase = from_phase or (earlier.recipe.phases[0].name if earlier.recipe.phases else None)
-        compute = compute or earlier.recipe.dtype_policy
+        for first in earlier.recipe.phases[:1]:
+            epochs, from_phase = epochs or first.epochs, from_phase or first.name
+    seed = seed or 0
     recipe = replace(recipe, dtype_policy=compute or recipe.dtype_policy)
     if recipe.parts and (epochs or start_from or from_phase):
         composed = f"{recipe.name} is composed of {' and '.join(recipe.parts)}"
         raise UsageError(f"{composed}: pass --epochs, --start-from and --from-phase to those")
     recipe = recipe.from_phase(from_phase) if from_phase else recipe
-    seed = _first(seed, 0)
-    if (epochs is not None and epochs < 1) or seed < 0 or (limit is not None and limit < 2) or workers < 1:
-        raise UsageError(
-            f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2, workers ≥ 1. Received: {epochs=}, {seed=}, {limit=}, {workers=}"
-        )
     recipe = recipe.with_epochs(epochs) if epochs else recipe
     start = find_start(start_from) if start_from is not None else None
+    if earlier and earlier.started_from and not start and not _is_begun(recipe, folder):
+        raise UsageError(f"{folder}: kept nothing of its start yet: pass --start-from again ({earlier.started_from})")
     splits = recipe.data.load(data, recipe, seed=seed, limit=limit)
-    _log_skipped(splits)
+    _log_skipped(splits.unreadable)
     recipe = recipe.data.fit_to(recipe, splits)
     if start:
-        start.load_into(build_model(recipe))  # or an error, before anything is written
+        load_weights(build_model(recipe), start.file)  # or an error, before anything is written
     terms = recipe.data.describe(splits, data, data_name, data_terms)
     run = Run(
         folder=folder,
@@ -111,22 +113,13 @@ def train(
         data=start.with_its_data(terms) if start and not earlier else terms,
         data_sha256=splits.sha256,
         versions=run_folder.current_versions(),
-        created=earlier.created if earlier else run_folder.now(),
+        created=earlier.created if earlier else datetime.now(UTC).isoformat(timespec="seconds"),
         started_from=start.identity if start else earlier.started_from if earlier else "",
         classes=splits.classes if "classify" in recipe.task else (),
     )
+    options: dict[str, Any] = {"data_name": data_name, "data_terms": data_terms, "callbacks": callbacks}
     parts = [
-        part
-        or train(
-            name,
-            data=data,
-            out=folder.parent / name,
-            limit=limit,
-            seed=seed,
-            data_name=data_name,
-            data_terms=data_terms,
-            callbacks=callbacks,
-        )
+        part or train(name, data=data, out=folder.parent / name, limit=limit, seed=seed, **options)
         for name, part in zip(recipe.parts, find_parts(recipe, folder), strict=True)
     ]
     run_folder.begin(run, earlier)
@@ -142,8 +135,15 @@ def train(
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
 
 
-def _first(value: Any, fallback: Any) -> Any:
-    return fallback if value is None else value
+def _is_begun(recipe: Recipe, folder: Path) -> bool:
+    """Return whether the folder and those of all folds keep an epoch at least: a resume then needs no start."""
+    folders = [folder, *(_fold_folder(folder, fold) for fold in recipe.data.other_folds())]
+    first = recipe.phases[0].name
+    return all(weights_path(each, first).is_file() or state_path(each, first).is_file() for each in folders)
+
+
+def _fold_folder(folder: Path, fold: int) -> Path:
+    return folder / f"fold-{fold + 1}"
 
 
 def _cross_validate(
@@ -158,16 +158,15 @@ def _cross_validate(
     folds = recipe.data.other_folds()
     if not folds:
         return []
-    name = "test"
-    every = [measure_images(trained, recipe, splits.test, name)]
+    every = [measure_images(trained, recipe, splits.test, "test")]
     for fold in folds:
         _LOG.info("cross-validation: fold %d of %d", fold + 1, len(folds) + 1)
-        folder = run.folder / f"fold-{fold + 1}"
+        folder = _fold_folder(run.folder, fold)
         folder.mkdir(exist_ok=True)
         others = recipe.data.load(run.data_path, recipe, seed=run.seed, limit=run.limit, fold=fold)
         keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
         model, _ = train_phases(recipe, others, folder, seed=run.seed, start=start, callbacks=callbacks)
-        every.append(measure_images(model, recipe, others.test, name))
+        every.append(measure_images(model, recipe, others.test, "test"))
     return [
         {"measure": of_folds[0].measure, "noise": of_folds[0].noise, "values": [one.value for one in of_folds]}
         for of_folds in zip(*every, strict=True)
@@ -201,10 +200,9 @@ def _finish(run: Run, splits: Splits, trained: keras.Model, rows: Sequence[Row],
     return replace(run, metrics=metrics)
 
 
-def _log_skipped(splits: Splits) -> None:
-    skipped = splits.unreadable
-    for line in skipped[:_NAMED]:
+def _log_skipped(lines: Sequence[str]) -> None:
+    for line in lines[:_NAMED]:
         _LOG.warning("skipped %s", line)
-    if skipped:
-        more = f" ({len(skipped) - _NAMED} of them not named here)" if len(skipped) > _NAMED else ""
-        _LOG.warning("%d files skipped%s", len(skipped), more)
+    if lines:
+        more = f" ({len(lines) - _NAMED} of them not named here)" if len(lines) > _NAMED else ""
+        _LOG.warning("%d files skipped%s", len(lines), more)

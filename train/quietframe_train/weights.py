@@ -17,21 +17,13 @@ from quietframe_train.run_folder import MODEL, RECIPE, load_run
 
 @dataclass(frozen=True)
 class Start:
-    """The weights that a training begins with.
-
-    Attributes:
-        file: a `.keras` or `.weights.h5` file.
-        identity: its name and content, for the record.
-        data: what they were trained on; None: nobody says.
+    """The weights that a training begins with: `identity` is the file's name and hash, `data` what they were
+    trained on, None where nobody says.
     """
 
     file: Path
     identity: str
     data: DataTerms | None
-
-    def load_into(self, model: keras.Model) -> None:
-        """Give a model these weights. Raises SourceError if they are not of such a model."""
-        load_weights(model, self.file)
 
     def with_its_data(self, data: DataTerms) -> DataTerms:
         """Say what a model has seen that began here and went on with `data`."""

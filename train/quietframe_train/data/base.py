@@ -59,11 +59,11 @@ class Sample:
     group: str = ""
 
 
+@dataclass(frozen=True)
 class Splits(ABC):
-    """What trains, what validates, and what is measured once, at the end.
+    """What trains, what validates, and what is measured once, at the end: sized collections of images.
 
     Attributes:
-        training, validation, test: sized collections of images.
         classes: the classes' names, in the order of the labels; empty where there are none.
         terms: name and terms of the data where the content tells them, else None.
         unreadable: one line for each file that was skipped, with the reason.
@@ -72,9 +72,9 @@ class Splits(ABC):
     training: Any
     validation: Any
     test: Any
-    classes: tuple[str, ...]
-    terms: DataTerms | None
-    unreadable: Sequence[str]
+    classes: tuple[str, ...] = ()
+    terms: DataTerms | None = None
+    unreadable: Sequence[str] = ()
 
     @abstractmethod
     def arrays(self) -> Iterator[NDArray[Any]]:

@@ -41,51 +41,31 @@ class DigitData(ImageData):
     frames_from: ClassVar[str] = "training digits"
 
     def source(self, task: str) -> str:
-        """See `Data`."""
         return "MNIST"
 
     def load(
         self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
     ) -> ImageSplits:
-        """See `load_digits`."""
-        return load_digits(path, validation_share=self.validation_share, seed=seed, limit=limit)
+        """Read MNIST, or a file of its layout, and set some training images aside for validation.
 
-
-def load_digits(
-    path: str | Path | None, *, validation_share: float, seed: int, limit: int | None = None
-) -> ImageSplits:
-    """Read MNIST, or a file of its layout, and set some training images aside for validation.
-
-    Args:
-        path: an `.npz` file, or a folder that holds `mnist.npz`; None: MNIST through `keras.datasets`, which
-            downloads it into Keras' cache where it is not there yet.
-        validation_share: share of the training images that only validate, in (0, 1); at least one does.
-        seed: of the shuffle before the split.
-        limit: use only so many training images, those for validation included. The test images stay all.
-
-    Returns the splits, with the data's name and terms where the content is MNIST's.
-
-    Raises:
-        SourceError: no such file, or not of MNIST's layout; the download failed.
-        UsageError: `limit` below 2.
-    """
-    if limit is not None and limit < 2:
-        raise UsageError(f"limit is {limit}, at least 2 images are needed: one to train, one to validate")
-    arrays, origin = (_download(), "keras.datasets.mnist") if path is None else _read(Path(path))
-    known = ImageSet(*_checked(arrays, "train", origin))
-    test = ImageSet(*_checked(arrays, "test", origin))
-    order = np.random.default_rng(seed).permutation(len(known))[:limit]
-    if len(order) < 2:
-        raise SourceError(f"{origin}: {len(order)} training images, at least 2 are needed")
-    held_out = min(max(1, round(validation_share * len(order))), len(order) - 1)
-    training, validation = order[:-held_out], order[-held_out:]
-    return ImageSplits(
-        ImageSet(known.images[training], known.labels[training]),
-        ImageSet(known.images[validation], known.labels[validation]),
-        test,
-        classes=tuple(str(digit) for digit in range(CLASSES)),
-        terms=_MNIST if _is_mnist(arrays) else None,
-    )
+        path: an `.npz` file, or a folder that holds `mnist.npz`; None: MNIST through `keras.datasets`, which downloads
+        it into Keras' cache where it is not there yet. limit: of the training images, those for validation included.
+        """
+        if limit is not None and limit < 2:
+            raise UsageError(f"limit is {limit}, at least 2 images are needed: one to train, one to validate")
+        arrays, origin = (_download(), "keras.datasets.mnist") if path is None else _read(Path(path))
+        known, test = (ImageSet(*_checked(arrays, part, origin)) for part in ("train", "test"))
+        order = np.random.default_rng(seed).permutation(len(known))[:limit]
+        if len(order) < 2:
+            raise SourceError(f"{origin}: {len(order)} training images, at least 2 are needed")
+        held_out = min(max(1, round(self.validation_share * len(order))), len(order) - 1)
+        return ImageSplits(
+            known.chosen(order[:-held_out]),
+            known.chosen(order[-held_out:]),
+            test,
+            classes=tuple(str(digit) for digit in range(CLASSES)),
+            terms=_MNIST if _is_mnist(arrays) else None,
+        )
 
 
 def _is_mnist(arrays: dict[str, NDArray[Any]]) -> bool:

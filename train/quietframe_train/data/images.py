@@ -58,19 +58,10 @@ class ImageSet:
         return self.chosen(even_indices(len(self), count))
 
 
-@dataclass(frozen=True)
 class ImageSplits(Splits):
-    """Images of one size: see `Splits`."""
-
-    training: ImageSet
-    validation: ImageSet
-    test: ImageSet
-    classes: tuple[str, ...] = ()
-    terms: DataTerms | None = None
-    unreadable: Sequence[str] = ()
+    """Parts that are an `ImageSet` each."""
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        """See `Splits`."""
         for part in (self.training, self.validation):
             yield part.images
             yield part.labels
@@ -81,12 +72,10 @@ class ImageBatches(Batches):
     """Images of one size in a new order, with new noise each epoch.
 
     Attributes:
-        images: what trains.
-        noise: what is done to the images.
         classify: whether the classes are the targets, or the clean images.
         batch: images in a step; the last step of an epoch may have fewer.
         seed: with the epoch decides the order and the noise.
-        augmentation: what is done to the clean images before.
+        augmentation: of the clean images.
     """
 
     images: ImageSet
@@ -100,7 +89,6 @@ class ImageBatches(Batches):
         return math.ceil(len(self.images) / self.batch)
 
     def draw(self, epoch: int, step: int) -> Batch:
-        """See `Batches`."""
         order = np.random.default_rng((*self.seed, epoch)).permutation(len(self.images))
         chosen = order[step * self.batch : (step + 1) * self.batch]
         rng = np.random.default_rng((*self.seed, epoch, step))
@@ -118,25 +106,21 @@ class ImageData(Data[ImageSplits]):
     augmentation: Augmentation | None
 
     def batches(self, recipe: Recipe, phase: Phase, splits: ImageSplits, *, seed: int) -> Batches:
-        """See `Data`."""
         noise, classify = cast(ImageCorruption, recipe.noise), recipe.task == "classify"
         return ImageBatches(splits.training, noise, classify, phase.batch, (seed, phase.key), self.augmentation)
 
     def validation(self, recipe: Recipe, splits: ImageSplits, *, seed: int) -> Mapping[str, Batch]:
-        """See `Data`."""
         clean = splits.validation.scaled()
         noisy = cast(ImageCorruption, recipe.noise).apply(clean, np.random.default_rng(seed))
         targets = splits.validation.labels if recipe.task == "classify" else clean
         return {"images": (noisy, targets, None)}
 
     def evaluate(self, model: keras.Model, recipe: Recipe, splits: ImageSplits, terms: DataTerms) -> list[Metric]:
-        """Measure the whole test set with each of the recipe's `test_noises`."""
         from quietframe_train.evaluate import measure_images
 
         return measure_images(model, recipe, splits.test, f"{terms.name} test")
 
     def samples(self, model: keras.Model, recipe: Recipe, splits: ImageSplits) -> Figure:
-        """Denoisers: clean, noisy, denoised. Classifiers: images with what they were taken for, mistakes in red."""
         from quietframe_train import figures
 
         draw = figures.classified_figure if recipe.task == "classify" else figures.denoised_figure
@@ -158,20 +142,17 @@ class ImageData(Data[ImageSplits]):
         Few images are shown several times, with new noise each; for a classifier changed as in training, too: of
         twenty answers, one would be 5 points of accuracy.
         """
-        images, classes = splits.validation, splits.classes if "classify" in recipe.task else ()
-        wanted, least = HELD_OUT_IMAGES, MIN_HELD_OUT
-        if "classify" in recipe.task:
-            wanted, least = HELD_OUT_LABELLED, MIN_HELD_OUT_LABELLED
-        chosen = images.spread(max_count_for_budget(images, wanted, HELD_OUT_MACS, macs_per_pixel))
-        least = max_count_for_budget(images, least, HELD_OUT_MACS, macs_per_pixel)
-        how = self.augmentation if "classify" in recipe.task else None
-        chosen = chosen if how is None and isinstance(recipe.noise, NoNoise) else _repeated(chosen, least, how, rng)
-        labels = [classes[label] if classes else None for label in chosen.labels]
+        images, classify = splits.validation, "classify" in recipe.task
+        counts = (HELD_OUT_LABELLED, MIN_HELD_OUT_LABELLED) if classify else (HELD_OUT_IMAGES, MIN_HELD_OUT)
+        most, least = (max_count_for_budget(images, count, HELD_OUT_MACS, macs_per_pixel) for count in counts)
+        chosen, how = images.spread(most), self.augmentation if classify else None
+        if how or not isinstance(recipe.noise, NoNoise):
+            chosen = _repeated(chosen, least, how, rng)
+        labels = [splits.classes[label] if classify else None for label in chosen.labels]
         rows = zip(noisy_frames(recipe, chosen, rng), chosen.images, labels, strict=True)
         return [Sample(frame=frame, clean=as_frame(clean), label=label) for frame, clean, label in rows]
 
     def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:
-        """See `Data`: one size, gray or BGR as the input has channels."""
         height, width, channels = model.inputs[0].shape[1:]
         colour: Colour = "GRAY" if channels == 1 else "BGR"
         return {
@@ -182,7 +163,7 @@ class ImageData(Data[ImageSplits]):
 
 
 def noisy_frames(recipe: Recipe, images: ImageSet, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Images through the recipe's own noise, rounded and clipped to 8 bits, also where training did not clip it.
+    """Add the recipe's own noise to images, rounded and clipped to 8 bits, also where training did not clip it.
 
     Returns (height, width) gray or (height, width, 3) BGR frames.
     """
@@ -202,12 +183,12 @@ def max_count_for_budget(images: ImageSet, count: int, macs: float, macs_per_pix
 
 
 def even_indices(total: int, count: int) -> NDArray[np.int64]:
-    """`count` indices from all along `total` things; all of them where there are no more."""
+    """Select `count` indices from all along `total` things; all of them where there are no more."""
     return np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)
 
 
 def _repeated(images: ImageSet, count: int, how: Augmentation | None, rng: np.random.Generator) -> ImageSet:
-    """The images, and where they are fewer than `count`, copies of them."""
+    """Add copies to the images where they are fewer than `count`."""
     if len(images) >= count:
         return images
     index = np.resize(np.arange(len(images)), count - len(images))

@@ -44,8 +44,6 @@ class PhotoBatches(Batches):
     level / 255. Targets: the clean patches, float32 in [0, 1].
 
     Attributes:
-        photos: (H, W, 3) uint8 BGR each.
-        noise: what is done to them.
         patch: side of the patches, in pixels.
         batch: patches in a batch.
         steps: batches in an epoch.
@@ -65,7 +63,6 @@ class PhotoBatches(Batches):
         return self.steps
 
     def draw(self, epoch: int, step: int) -> Batch:
-        """See `Batches`."""
         rng = np.random.default_rng((*self.seed, epoch, step))
         inputs, targets = camera_batch(*self.noise.draw(self.photos, self.batch, self.patch, rng))
         return inputs, targets, loss_weights(255 * (inputs["image"] - targets)) if self.weighted else None
@@ -91,13 +88,11 @@ class PhotoData(Data[PhotoSet]):
     frames_from: ClassVar[str] = "training photographs"
 
     def source(self, task: str) -> str:
-        """See `Data`."""
         return "a folder of photographs"
 
     def load(
         self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
     ) -> PhotoSet:
-        """See `load_photos`. Photographs smaller than a patch of any phase are skipped."""
         if path is None:
             raise UsageError(f"{recipe.name} trains on photographs of yours: pass --data FOLDER")
         patches = [cast(PhotoData, phase.data or self).patch for phase in recipe.phases]
@@ -110,7 +105,6 @@ class PhotoData(Data[PhotoSet]):
         )
 
     def batches(self, recipe: Recipe, phase: Phase, splits: PhotoSet, *, seed: int) -> Batches:
-        """See `Data`."""
         return PhotoBatches(
             splits.training,
             cast(CameraNoise, recipe.noise),
@@ -122,17 +116,22 @@ class PhotoData(Data[PhotoSet]):
         )
 
     def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Mapping[str, Batch]:
-        """See `validation`."""
-        return validation(splits.validation, seed=seed)
+        """Take the middles of photographs at several noise levels, blind, by format."""
+        photos = splits.validation
+        drawn = validation_patches(photos, min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16, seed=seed)
+        turns = {name: slice(index, None, len(FORMATS)) for index, name in enumerate(FORMATS)}
+        return {
+            name: (*camera_batch(drawn.clean[turn], drawn.noisy[turn], drawn.sigma_255[turn]), None)
+            for name, turn in turns.items()
+            if turn.start < len(drawn.clean)
+        }
 
     def evaluate(self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms) -> list[Metric]:
-        """See `measure_photos`: on the validation photographs, clean frames (sigma 0) included."""
         from quietframe_train.evaluate import measure_photos
 
         return measure_photos(model, recipe, splits.validation, (0.0, 10.0, 25.0, 50.0), f"{terms.name} validation")
 
     def samples(self, model: keras.Model, recipe: Recipe, splits: PhotoSet) -> Figure:
-        """Clean, noisy and denoised middles of validation photographs."""
         from quietframe_train.figures import photos_figure
 
         return photos_figure(model, recipe, splits.validation)
@@ -140,13 +139,11 @@ class PhotoData(Data[PhotoSet]):
     def calibration(
         self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[NoisyFrame]:
-        """Patches with noise of random levels."""
         side = min(CALIBRATION_SIDE, smallest_side(splits.training))
         drawn = cast(CameraNoise, recipe.noise).draw(splits.training, CALIBRATION_PATCHES, side, rng)
         return list(zip(drawn.noisy, drawn.sigma_255, strict=True))
 
     def replace_training(self, splits: PhotoSet, folder: str | Path) -> PhotoSet:
-        """See `Data`."""
         return replace(splits, training=read_photos(folder))
 
     def held_out(
@@ -161,7 +158,6 @@ class PhotoData(Data[PhotoSet]):
         ]
 
     def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:
-        """See `Data`: any size, noise-conditioned."""
         from quietframe_train.models import GEOMETRIES
 
         multiple, halo = GEOMETRIES[recipe.model.builder](**recipe.model.options)
@@ -171,14 +167,6 @@ class PhotoData(Data[PhotoSet]):
             "spatial": Spatial("any", multiple=multiple, halo=halo),
             "conditioning": "sigma",
         }
-
-
-def validation(photos: Sequence[NDArray[np.uint8]], *, seed: int) -> dict[str, Batch]:
-    """The middles of photographs at several noise levels, blind, by format; the same at every call."""
-    side = min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16
-    clean, noisy, sigma_255 = validation_patches(photos, side, seed=seed)
-    turns = {name: slice(index, None, len(FORMATS)) for index, name in enumerate(FORMATS) if index < len(clean)}
-    return {name: (*camera_batch(clean[turn], noisy[turn], sigma_255[turn]), None) for name, turn in turns.items()}
 
 
 def camera_batch(
@@ -196,7 +184,7 @@ def camera_batch(
 
 
 def loss_weights(noise_255: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the errors of patches with such noise count in training, about 1 on average.
+    """Weigh the errors of patches with such noise in training, about 1 on average.
 
     PSNR is a logarithm, an absolute error is not: where noise was strong, much error remains, and there it is what a
     training looks at. Errors that remain grow about as the 0.55th power of the noise.

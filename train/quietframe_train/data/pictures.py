@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import SourceError, UsageError
-from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe_train.augmentation import Augmentation
-from quietframe_train.data.images import ImageData, ImageSet, ImageSplits
-from quietframe_train.signals import check_interrupted
+from quietframe_train.data.images import ImageData, ImageSet, ImageSplits, even_indices
+from quietframe_train.photos import image_files, read_each
 
 if TYPE_CHECKING:
     from quietframe_train.recipe import Recipe
@@ -51,18 +50,54 @@ class PictureData(ImageData):
     frames_from: ClassVar[str] = "training pictures"
 
     def source(self, task: str) -> str:
-        """See `Data`."""
         return "a folder for each class" if task == "classify" else "a folder of pictures"
 
     def load(
         self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
     ) -> ImageSplits:
-        """See `load_pictures`."""
-        classify = "classify" in recipe.task
+        """Read every image below a folder and split them into training, validation and test.
+
+        Pictures with the same pixels are one group, and a group falls on one side whole (unless `split` is `file`). The
+        groups of each class are shuffled with `split_seed` and dealt out to as many folds as `folds` says.
+
+        path: searched with its sub-folders; gray and 16-bit pictures and alpha are brought to 8-bit BGR. limit: use
+        only so many pictures, taken evenly from all in the order of their paths.
+        """
         if path is None:
-            of_classes = ", with a sub-folder for each class" if classify else ""
+            of_classes = ", with a sub-folder for each class" if "classify" in recipe.task else ""
             raise UsageError(f"{recipe.name} trains on pictures of yours: pass --data FOLDER{of_classes}")
-        return load_pictures(path, self, fold=fold, classify=classify, limit=limit)
+        folder, classify = Path(path), "classify" in recipe.task
+        paths = image_files(folder, "pictures")
+        if limit is not None and limit < len(paths):
+            paths = [paths[index] for index in even_indices(len(paths), limit)]
+        classes = _classes(folder, paths) if classify else ()
+        unreadable = [
+            f"{file}: lies in no sub-folder, so it has no class" for file in paths if classify and file.parent == folder
+        ]
+        images, labels = [], []
+        for file, image in read_each([file for file in paths if not classify or file.parent != folder], unreadable):
+            images.append(_resized(image, self.side))
+            labels.append(classes.index(file.relative_to(folder).parts[0]) if classify else 0)
+        groups = _groups(images, by_content=self.split == "content")
+        fewest = max(self.folds, MIN_PICTURES)
+        if len(groups) < fewest:
+            raise SourceError(
+                f"{folder}: {len(groups)} different pictures ({len(unreadable)} files skipped), at least {fewest} are "
+                "needed to train, validate and test"
+            )
+        counts = Counter(labels[group[0]] for group in groups)
+        for index, name in enumerate(classes):
+            if counts[index] < MIN_OF_A_CLASS:
+                raise SourceError(
+                    f"{folder / name}: {counts[index]} different pictures that can be read, at least "
+                    f"{MIN_OF_A_CLASS} of each class are needed"
+                )
+        test, validation, training = _deal(groups, labels, self, fold)
+
+        def chosen(indices: Sequence[int]) -> ImageSet:
+            return ImageSet(np.stack([images[i] for i in indices]), np.asarray([labels[i] for i in indices], np.int64))
+
+        return ImageSplits(chosen(training), chosen(validation), chosen(test), classes=classes, unreadable=unreadable)
 
     def fit_to(self, recipe: Recipe, splits: ImageSplits) -> Recipe:
         """Give a classifier a score for each class."""
@@ -72,71 +107,7 @@ class PictureData(ImageData):
         return replace(recipe, model=replace(recipe.model, options=options))
 
     def other_folds(self) -> Sequence[int]:
-        """See `Data`."""
         return range(1, self.folds) if self.cross_validate else ()
-
-
-def load_pictures(
-    folder: str | Path, data: PictureData, *, fold: int = 0, classify: bool = False, limit: int | None = None
-) -> ImageSplits:
-    """Read every image below a folder and split them into training, validation and test.
-
-    Pictures with the same pixels are one group, and a group falls on one side whole (unless `data.split` is
-    `file`). The groups of each class are shuffled with `data.split_seed` and dealt out to as many folds as
-    `data.folds` says; fold number `fold` tests.
-
-    Args:
-        folder: searched with its sub-folders; gray and 16-bit pictures and alpha are brought to 8-bit BGR.
-        data: the pictures' size and how they are split.
-        fold: which part tests.
-        classify: whether the sub-folders' names are classes.
-        limit: use only so many pictures, taken evenly from all in the order of their paths.
-
-    Raises:
-        SourceError: no such folder, too few readable pictures to split (of a class, too), or no two sub-folders to
-            tell apart.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file, expected a folder" if folder.exists() else "no such folder"
-        raise SourceError(f"{folder}: {what} of pictures")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    if limit is not None and limit < len(paths):
-        paths = [paths[index] for index in np.linspace(0, len(paths) - 1, limit).round().astype(int)]
-    classes = _classes(folder, paths) if classify else ()
-    images, labels, unreadable = [], [], []
-    for path in paths:
-        check_interrupted()
-        name = path.relative_to(folder).parts[0]
-        if classify and name not in classes:
-            unreadable.append(f"{path}: lies in no sub-folder, so it has no class")
-            continue
-        try:
-            images.append(_resized(read_image(path, to_8bit=True).bgr, data.side))
-        except SourceError as exc:
-            unreadable.append(str(exc))
-            continue
-        labels.append(classes.index(name) if classify else 0)
-    groups = _groups(images, by_content=data.split == "content")
-    fewest = max(data.folds, MIN_PICTURES)
-    if len(groups) < fewest:
-        raise SourceError(
-            f"{folder}: {len(groups)} different pictures ({len(unreadable)} files skipped), at least {fewest} are "
-            "needed to train, validate and test"
-        )
-    counts = Counter(labels[group[0]] for group in groups)
-    for index, name in enumerate(classes):
-        if counts[index] < MIN_OF_A_CLASS:
-            raise SourceError(
-                f"{folder / name}: {counts[index]} different pictures that can be read, at least "
-                f"{MIN_OF_A_CLASS} of each class are needed"
-            )
-    test, validation, training = _deal(groups, labels, data, fold)
-
-    def chosen(indices: Sequence[int]) -> ImageSet:
-        return ImageSet(np.stack([images[i] for i in indices]), np.asarray([labels[i] for i in indices], np.int64))
-
-    return ImageSplits(chosen(training), chosen(validation), chosen(test), classes=classes, unreadable=unreadable)
 
 
 def _classes(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
@@ -149,14 +120,14 @@ def _classes(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """As the runtime does: by area when shrinking, linearly when growing."""
+    """Resize as the runtime does: by area when shrinking, linearly when growing."""
     smaller = side * side < picture.shape[0] * picture.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return cv2.resize(picture, (side, side), interpolation=method)
 
 
 def _groups(images: Sequence[NDArray[np.uint8]], *, by_content: bool) -> list[list[int]]:
-    """Indices of pictures that must stay together: those with the same pixels, or each by itself."""
+    """Group the indices of pictures that must stay together: those with the same pixels, or each by itself."""
     groups: dict[object, list[int]] = {}
     for index, image in enumerate(images):
         groups.setdefault(hashlib.sha256(image.data).digest() if by_content else index, []).append(index)
@@ -166,7 +137,7 @@ def _groups(images: Sequence[NDArray[np.uint8]], *, by_content: bool) -> list[li
 def _deal(
     groups: Sequence[list[int]], labels: Sequence[int], data: PictureData, fold: int
 ) -> tuple[list[int], list[int], list[int]]:
-    """Indices that test, validate and train."""
+    """Choose the indices that test, validate and train."""
     rng = np.random.default_rng(data.split_seed)
     shuffled = [groups[index] for index in rng.permutation(len(groups))]
     shuffled.sort(key=lambda group: labels[group[0]])  # stable: then each fold gets its share of each class

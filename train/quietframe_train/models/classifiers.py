@@ -1,8 +1,9 @@
-"""The classifiers: an image of one size in, a score for each class out."""
+"""The classifiers: an image of one size in [0, 1] in, the probability of each class out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -12,17 +13,11 @@ from quietframe_train.models.unet import conv
 
 
 def dense_classifier(classes: int = 10) -> keras.Model:
-    """784 → 256 → 256 → classes, ReLU, softmax (269,322 parameters for ten classes).
-
-    Input shape: (batch, 28, 28, 1), [0, 1]. Output shape: (batch, classes), probabilities.
-    """
+    """784 → 256 → 256 → classes, ReLU, softmax (269,322 parameters for ten classes)."""
     image = keras.Input((28, 28, 1), name="image")
-    x = layers.Flatten()(image)
+    x = layers.Dense(256, activation="relu")(layers.Flatten()(image))
     x = layers.Dense(256, activation="relu")(x)
-    x = layers.Dense(256, activation="relu")(x)
-    return keras.Model(
-        image, layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x), name="dense_classifier"
-    )
+    return keras.Model(image, _scores(x, classes), name="dense_classifier")
 
 
 def small_cnn(
@@ -34,13 +29,7 @@ def small_cnn(
 ) -> keras.Model:
     """Two 3×3 convolutions with batch normalization and ReLU6 for each width, the second strided, then a dense layer.
 
-    Args:
-        classes: how many scores.
-        side, channels: of the image; gray with 1 channel, BGR with 3.
-        widths: channels of each level; each halves the size. What is left is averaged for each channel.
-        dropout: share of the averages left out in training.
-
-    Input shape: (batch, side, side, channels), [0, 1]. Output shape: (batch, classes), probabilities.
+    side, channels: of the image; gray with 1 channel, BGR with 3. dropout: of the features' means over the image.
     """
     image = keras.Input((side, side, channels), name="image")
     x = image
@@ -49,17 +38,18 @@ def small_cnn(
         x = conv(x, width, f"level{depth}_1", strides=2)
     x = layers.GlobalAveragePooling2D(name="average")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(
-        image, layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x), name="small_cnn"
-    )
+    return keras.Model(image, _scores(x, classes), name="small_cnn")
 
 
 def denoise_and_classify() -> keras.Model:
     """`dense_autoencoder` and `dense_classifier` as one model: each is a layer of it, by its own name.
 
-    Input shape: (batch, 28, 28, 1), [0, 1]. Outputs: the denoised image, of the same shape, and (batch, 10)
-    probabilities.
+    Outputs: the denoised image and the scores.
     """
     image = keras.Input((28, 28, 1), name="image")
     denoised = dense_autoencoder()(image)
     return keras.Model(image, [denoised, dense_classifier()(denoised)], name="denoise_and_classify")
+
+
+def _scores(x: Any, classes: int) -> Any:
+    return layers.Dense(classes, activation="softmax", dtype="float32", name="scores")(x)

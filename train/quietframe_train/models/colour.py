@@ -1,4 +1,4 @@
-"""Denoisers for whole colour images of one size."""
+"""Denoisers of whole colour images, (side, side, 3) in [0, 1]."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ from quietframe_train.models.unet import conv, unet
 def color_autoencoder(side: int = 256) -> keras.Model:
     """The published convolutional autoencoder: two poolings down, two repetitions up (751,939 parameters).
 
-    Input and output shape: (batch, side, side, 3), [0, 1]; `side` a multiple of 4.
+    side: a multiple of 4.
     """
     image = keras.Input((side, side, 3), name="image")
-    x = _conv(image, 256)
-    x = layers.MaxPooling2D()(x)
-    x = _conv(x, 128)
-    x = layers.MaxPooling2D()(x)
+    x = layers.MaxPooling2D()(_conv(image, 256))
+    x = layers.MaxPooling2D()(_conv(x, 128))
     x = _conv(x, 64)
-    x = _conv(x, 128)
-    x = layers.UpSampling2D()(x)
-    x = _conv(x, 256)
-    x = layers.UpSampling2D()(x)
+    x = layers.UpSampling2D()(_conv(x, 128))
+    x = layers.UpSampling2D()(_conv(x, 256))
     x = layers.Conv2D(3, 3, padding="same", activation="sigmoid", dtype="float32", name="denoised")(x)
     return keras.Model(image, x, name="color_autoencoder")
 
@@ -37,13 +33,9 @@ def color_unet(
     encoder_convs: Sequence[int] = (1, 2, 3, 3),
     decoder_convs: Sequence[int] = (1, 2, 2),
 ) -> keras.Model:
-    """`unet` on the pixel-unshuffled image, with a sigmoid at its end.
+    """`unet` on the pixel-unshuffled image, with a sigmoid at its end. For the arguments see `unet`.
 
-    Args:
-        side: height and width in pixels, a multiple of 2^len(widths).
-        widths, encoder_convs, decoder_convs: see `unet`.
-
-    Input and output shape: (batch, side, side, 3), [0, 1].
+    side: a multiple of 2^len(widths).
     """
     image = keras.Input((side, side, 3), name="image")
     x = conv(PixelUnshuffle(2, name="unshuffle")(image), widths[0], "down0_0", activate=False)

@@ -9,9 +9,7 @@ from keras import layers
 
 from quietframe_train.layers import FakeQuantization, PixelShuffle, RangeLimit
 
-_WAY_UP = 2.5
-_SUM = 6.0
-_GAIN = 6.0
+_WAY_UP, _SUM, _GAIN = 2.5, 6.0, 6.0
 _LAST = 6.0  # what ReLU6 lets through
 
 
@@ -25,7 +23,7 @@ def unet(
     level: Any = None,
     gains: bool = False,
 ) -> Any:
-    """Features of an image at its own size, from the first linear features of it.
+    """Turn the first linear features of an image into others at its own size.
 
     Each deeper level halves the size with a stride-2 convolution; each way up is a 1×1 convolution, a pixel shuffle
     and an addition of the skip. All convolutions carry batch normalization, which the exporter folds away, and ReLU6
