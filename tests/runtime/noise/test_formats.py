@@ -24,7 +24,7 @@ def needs(name: str) -> None:
         pytest.importorskip("av")
 
 
-def test_the_names_are_those_of_the_design() -> None:
+def test_the_names_are_those_of_the_design():
     assert list(FORMATS) == [
         "rgb",
         "yuyv-422",
@@ -38,7 +38,7 @@ def test_the_names_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_clean_frame_stays_nearly_as_it_is(name: str) -> None:
+def test_a_clean_frame_stays_nearly_as_it_is(name):
     needs(name)
     photo = photo_bgr()[:161, :203]
     delivered = deliver_noisy(photo, 0, FORMATS[name], rng())
@@ -49,7 +49,7 @@ def test_a_clean_frame_stays_nearly_as_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_same_seed_gives_the_same_frame(name: str) -> None:
+def test_the_same_seed_gives_the_same_frame(name):
     needs(name)
     photo = photo_bgr()[:64, :64]
     first, again, other = (deliver_noisy(photo, 20, FORMATS[name], rng(seed)) for seed in (1, 1, 2))
@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_frame(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "left"), [("yuyv-422", 21), ("jpeg-90-422", 21), ("jpeg-95-420", 18), ("jpeg-80-420", 19)]
 )
-def test_less_noise_is_left_than_there_was(name: str, left: float) -> None:
+def test_less_noise_is_left_than_there_was(name, left):
     gray = np.full((256, 256, 3), 128, np.uint8)
     noise = deliver_noisy(gray, 25, FORMATS[name], rng()).astype(float) - 128
     assert np.std(noise) == pytest.approx(left, abs=1.5)
@@ -71,12 +71,12 @@ def test_less_noise_is_left_than_there_was(name: str, left: float) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(2, 40), st.integers(2, 40), st.sampled_from([name for name in FORMATS if name not in AV]))
-def test_any_size_keeps_its_size(height: int, width: int, name: str) -> None:
+def test_any_size_keeps_its_size(height, width, name):
     frame = rng().integers(0, 256, (height, width, 3), dtype=np.uint8)
     assert FORMATS[name].deliver([frame]).shape == frame.shape
 
 
-def test_h264_gives_the_last_frame_of_the_clip() -> None:
+def test_h264_gives_the_last_frame_of_the_clip():
     pytest.importorskip("av")
     assert FORMATS["h264-20"].frames == CLIP_FRAMES
     clip = [np.full((33, 47, 3), level, np.uint8) for level in [40] * (CLIP_FRAMES - 1) + [200]]
@@ -85,7 +85,7 @@ def test_h264_gives_the_last_frame_of_the_clip() -> None:
     assert delivered.mean() == pytest.approx(200, abs=2)
 
 
-def test_more_compression_leaves_less_noise() -> None:
+def test_more_compression_leaves_less_noise():
     pytest.importorskip("av")
     photo = photo_bgr()[:128, :128]
     assert psnr_db(photo, deliver_noisy(photo, 25, FORMATS["h264-28"], rng())) > psnr_db(
@@ -94,7 +94,7 @@ def test_more_compression_leaves_less_noise() -> None:
     assert psnr_db(photo, jpeg(photo, 95, "420")) > psnr_db(photo, jpeg(photo, 60, "420"))
 
 
-def test_chroma_subsampling_of_jpeg() -> None:
+def test_chroma_subsampling_of_jpeg():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2, 2] = 255  # red columns, one pixel wide
     losses = [psnr_db(stripes, jpeg(stripes, 98, chroma)) for chroma in ("444", "422", "420")]
@@ -103,13 +103,13 @@ def test_chroma_subsampling_of_jpeg() -> None:
     assert psnr_db(rows, jpeg(rows, 98, "422")) > psnr_db(rows, jpeg(rows, 98, "420")) + 3
 
 
-def test_an_unknown_format_is_named_with_the_known_ones() -> None:
+def test_an_unknown_format_is_named_with_the_known_ones():
     assert find_format("rgb").codec == "rgb"
     with pytest.raises(UsageError, match=r"Unknown format 'webp': expected one of rgb, yuyv-422, .*h264-28"):
         find_format("webp")
 
 
-def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyav_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match=r"PyAV.* is not installed: pip install 'quietframe\[bench\]'"):
         h264([np.zeros((16, 16, 3), np.uint8)] * CLIP_FRAMES, 20)

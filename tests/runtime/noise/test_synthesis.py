@@ -13,13 +13,13 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_to_uint8_rounds_and_clips() -> None:
+def test_to_uint8_rounds_and_clips():
     values = np.array([-300.0, -0.6, 0.4, 0.6, 127.5, 128.5, 254.6, 255.4, 300.0])
     assert to_uint8(values).tolist() == [0, 0, 0, 1, 128, 128, 255, 255, 255]
 
 
 @pytest.mark.parametrize("sigma_255", [1, 5, 25, 50])
-def test_gaussian_noise_has_its_deviation(sigma_255: float) -> None:
+def test_gaussian_noise_has_its_deviation(sigma_255):
     gray = np.full((512, 512), 128, np.uint8)
     error = add_gaussian(gray, sigma_255, rng()).astype(float) - 128
     rounded = np.hypot(sigma_255, np.sqrt(1 / 12))  # rounding to whole levels adds a twelfth of variance
@@ -28,14 +28,14 @@ def test_gaussian_noise_has_its_deviation(sigma_255: float) -> None:
     assert error.std() == pytest.approx(rounded * clipped, rel=0.02)
 
 
-def test_gaussian_noise_is_white() -> None:
+def test_gaussian_noise_is_white():
     error = add_gaussian(np.full((256, 256, 3), 128, np.uint8), 20, rng()).astype(float) - 128
     for a, b in [(error[1:], error[:-1]), (error[:, 1:], error[:, :-1]), (error[..., 1:], error[..., :-1])]:
         assert abs(np.mean(a * b)) / np.mean(error**2) < 0.02
 
 
 @pytest.mark.parametrize("level", [0, 64, 255])
-def test_shot_noise_grows_with_the_level(level: int) -> None:
+def test_shot_noise_grows_with_the_level(level):
     error = add_shot_read(np.full((400, 400), level, np.uint8), 20, 4, rng()).astype(float) - level
     if level == 255:
         error = error[error < 0]  # what would be above is clipped: half of a normal distribution is left
@@ -52,9 +52,7 @@ NOISES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("add", NOISES.values(), ids=NOISES.keys())
-def test_noise_is_seeded_and_leaves_the_image_alone(
-    add: Callable[[np.ndarray, np.random.Generator], np.ndarray],
-) -> None:
+def test_noise_is_seeded_and_leaves_the_image_alone(add):
     image = photo_bgr()[:64, :64]
     kept = image.copy()
     noisy = add(image, rng(1))
@@ -66,7 +64,7 @@ def test_noise_is_seeded_and_leaves_the_image_alone(
     assert np.array_equal(image, kept)
 
 
-def test_no_noise_changes_nothing() -> None:
+def test_no_noise_changes_nothing():
     image = photo_bgr()
     assert np.array_equal(add_gaussian(image, 0, rng()), image)
     assert np.array_equal(add_shot_read(image, 0, 0, rng()), image)
