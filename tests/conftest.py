@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 # Keras imports TensorFlow, TensorFlow JAX if it is there, and JAX sets 1 where nothing is set: the processes that tests
 # start would inherit that, and write of missing GPUs to standard error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which the processes that they start and then
+# interrupt would inherit: they never end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests/support: pytest's importlib mode puts no folder there
 
