@@ -191,6 +191,7 @@ _ROLES: Mapping[str, frozenset[str]] = {
     "inputs": frozenset({"image", "sigma"}),
     "outputs": frozenset({"image", "scores"}),
 }
+_ROLE_OF_TASK: Mapping[str, Role] = {"denoise": "image", "classify": "scores"}
 _LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "image": ("NHWC", "NCHW"),
     "sigma": ("N111", "NHWC", "NCHW"),
@@ -202,54 +203,47 @@ _MAX_MULTIPLE = 1024
 
 def _check_consistency(card: ModelCard) -> None:
     """Raise UsageError for cards whose fields contradict each other, whoever builds them."""
+    _check_spatial(card.spatial)
     for side in ("inputs", "outputs"):
-        _check_tensors(getattr(card, side), side)
+        specs = getattr(card, side)
+        for index, spec in enumerate(specs):
+            where = f"{side}[{index}]"
+            if spec.role not in _ROLES[side]:
+                raise UsageError(f"{where}.role: {spec.role!r} is not for {side}")
+            if any(spec.name == other.name or spec.role == other.role for other in specs[:index]):
+                raise UsageError(f"{where}: name {spec.name!r} or role {spec.role!r} is there twice")
+            _check_tensor(spec, where, card.spatial)
     if card.tensor("image", "inputs") is None:
         raise UsageError("inputs: no tensor has the role 'image'")
-    if "denoise" in card.task and card.tensor("image", "outputs") is None:
-        raise UsageError(f"outputs: task {card.task!r} needs a tensor with the role 'image'")
     scores = card.tensor("scores", "outputs")
-    if "classify" in card.task and scores is None:
-        raise UsageError(f"outputs: task {card.task!r} needs a tensor with the role 'scores'")
+    for task, role in _ROLE_OF_TASK.items():
+        if task in card.task and card.tensor(role, "outputs") is None:
+            raise UsageError(f"outputs: task {card.task!r} needs a tensor with the role {role!r}")
     if scores is not None and len(card.labels) != scores.channels:
         raise UsageError(f"labels: {len(card.labels)} labels for {scores.channels} scores")
     if len(set(card.labels)) < len(card.labels):
         raise UsageError("labels: one is there twice")
     if (card.conditioning == "sigma") != (card.tensor("sigma", "inputs") is not None):
         raise UsageError(f"conditioning: {card.conditioning!r} does not fit the inputs")
-    _check_spatial(card.spatial)
-    for side in ("inputs", "outputs"):
-        for index, spec in enumerate(getattr(card, side)):
-            if not _strides(spec, card.spatial):
-                raise UsageError(f"{side}[{index}].stride: {spec.stride} does not fit {spec.layout} and spatial")
 
 
-def _check_tensors(specs: tuple[TensorSpec, ...], side: str) -> None:
-    for index, spec in enumerate(specs):
-        where = f"{side}[{index}]"
-        if spec.role not in _ROLES[side]:
-            raise UsageError(f"{where}.role: {spec.role!r} is not for {side}")
-        if any(spec.name == other.name or spec.role == other.role for other in specs[:index]):
-            raise UsageError(f"{where}: name {spec.name!r} or role {spec.role!r} is there twice")
-        if spec.layout not in _LAYOUTS[spec.role]:
-            raise UsageError(f"{where}.layout: {spec.layout} is not for {spec.role}")
-        if spec.value_range[0] >= spec.value_range[1]:
-            raise UsageError(f"{where}.value_range: {spec.value_range} is empty")
-        if spec.role == "image" and spec.channels != _CHANNELS.get(spec.colour or ""):
-            raise UsageError(
-                f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1; "
-                f"found colour {spec.colour} and {spec.channels} channels"
-            )
-        if spec.channels < 1 or (spec.role == "sigma" and spec.channels != 1):
-            raise UsageError(f"{where}.channels: {spec.channels} is not for {spec.role}")
-
-
-def _strides(spec: TensorSpec, spatial: Spatial) -> bool:
-    """Whether a tensor's stride goes into every size that the model sees, and into where tiles begin."""
-    if spec.role != "sigma" or spec.layout == "N111":
-        return spec.stride == 1
-    resized = spatial.size_hw if spatial.kind == "fixed" and spatial.fit == "resize" else None
-    return spec.stride >= 1 and all(size % spec.stride == 0 for size in resized or (spatial.multiple,))
+def _check_tensor(spec: TensorSpec, where: str, spatial: Spatial) -> None:
+    if spec.layout not in _LAYOUTS[spec.role]:
+        raise UsageError(f"{where}.layout: {spec.layout} is not for {spec.role}")
+    if spec.value_range[0] >= spec.value_range[1]:
+        raise UsageError(f"{where}.value_range: {spec.value_range} is empty")
+    if spec.role == "image" and spec.channels != _CHANNELS.get(spec.colour or ""):
+        raise UsageError(
+            f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1; "
+            f"found colour {spec.colour} and {spec.channels} channels"
+        )
+    if spec.channels < 1 or (spec.role == "sigma" and spec.channels != 1):
+        raise UsageError(f"{where}.channels: {spec.channels} is not for {spec.role}")
+    sizes: tuple[int, ...] = (1,)
+    if spec.role == "sigma" and spec.layout != "N111":  # a map's stride goes into every size, and where tiles begin
+        sizes = spatial.size_hw if spatial.size_hw and spatial.fit == "resize" else (spatial.multiple,)
+    if spec.stride < 1 or any(size % spec.stride for size in sizes):
+        raise UsageError(f"{where}.stride: {spec.stride} does not fit {spec.layout} and spatial")
 
 
 def _check_spatial(spatial: Spatial) -> None:
