@@ -157,18 +157,12 @@ class TinyModel:
         return weights.reshape(len(LABELS), -1)
 
 
-class _TfliteGraph:
-    """A subgraph under construction."""
+class _Tflite:
+    """A subgraph under construction; its image tensors have the model's type and scale."""
 
-    TYPES = {  # noqa: RUF012
-        "float32": schema.TensorType.FLOAT32,
-        "uint8": schema.TensorType.UINT8,
-        "int8": schema.TensorType.INT8,
-        "int16": schema.TensorType.INT16,
-        "int32": schema.TensorType.INT32,
-    }
-
-    def __init__(self) -> None:
+    def __init__(self, model: TinyModel) -> None:
+        self.model = model
+        self.quantized = _QUANTIZED[model.dtype]
         self.tensors: list[Any] = []
         self.operators: list[Any] = []
         self.codes: list[str] = []
@@ -178,37 +172,44 @@ class _TfliteGraph:
         self,
         name: str,
         shape: list[int],
-        dtype: str,
+        quantized: tuple[float, int] = (0.0, 0),
         *,
+        dtype: str | None = None,
         signature: list[int] | None = None,
-        scale: float = 0.0,
-        zero_point: int = 0,
         value: np.ndarray | None = None,
     ) -> int:
-        quantization = None
-        if scale:
-            quantization = schema.QuantizationParametersT(scale=[scale], zeroPoint=[zero_point])
-        buffer = 0
-        if value is not None:
-            buffer = self.buffer(np.ascontiguousarray(value).tobytes())
+        scale, zero_point = quantized
         self.tensors.append(
             schema.TensorT(
                 shape=shape,
                 shapeSignature=signature,
-                type=self.TYPES[dtype],
+                type=getattr(schema.TensorType, (dtype or self.model.dtype).upper()),
                 name=name,
-                buffer=buffer,
-                quantization=quantization,
+                buffer=0 if value is None else self.buffer(np.ascontiguousarray(value).tobytes()),
+                quantization=schema.QuantizationParametersT(scale=[scale], zeroPoint=[zero_point]) if scale else None,
                 hasRank=True,
             )
         )
         return len(self.tensors) - 1
 
+    def image(self, name: str, *, native: bool = True, block: int = 1) -> int:
+        """A tensor of the image's shape, or of that of its blocks, in the model's own layout or as NHWC."""
+
+        def axes(*, free: bool) -> list[int]:
+            n, *hwc = self.model.shape(free=free)
+            if native and self.model.image_layout != "NHWC":
+                hwc = [hwc[1], hwc[2], hwc[0]]
+            if block > 1:
+                hwc = [*(size // block if size > 0 else size for size in hwc[:2]), hwc[2] * block * block]
+            return [n, *hwc]
+
+        return self.tensor(name, axes(free=False), self.quantized, signature=axes(free=True))
+
     def buffer(self, data: bytes) -> int:
         self.buffers.append(schema.BufferT(data=np.frombuffer(data, np.uint8)))
         return len(self.buffers) - 1
 
-    def add(self, name: str, inputs: list[int], output: int, options_name: str = "", options: Any = None) -> int:
+    def add(self, name: str, inputs: list[int], output: int, options: Any) -> int:
         if name not in self.codes:
             self.codes.append(name)
         self.operators.append(
@@ -216,14 +217,22 @@ class _TfliteGraph:
                 opcodeIndex=self.codes.index(name),
                 inputs=inputs,
                 outputs=[output],
-                builtinOptionsType=getattr(schema.BuiltinOptions, options_name, 0),
+                builtinOptionsType=getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T")),
                 builtinOptions=options,
             )
         )
         return output
 
+    def permute(self, source: int, target: int, order: list[int]) -> int:
+        axes = self.tensor(f"order_{target}", [4], dtype="int32", value=np.array(order, np.int32))
+        return self.add("TRANSPOSE", [source, axes], target, schema.TransposeOptionsT())
+
+    def plus(self, source: int, other: int, target: int) -> int:
+        return self.add("ADD", [source, other], target, schema.AddOptionsT(potScaleInt16=False))
+
 
 _QUANTIZED = {"float32": (0.0, 0), "uint8": (1 / 255, 0), "int8": (1 / 255, -128), "int16": (1 / 32767, 0)}
+_LOGITS_QUANTIZED = {"float32": (0.0, 0), "uint8": (16 / 256, 0), "int8": (16 / 256, -128), "int16": (16 / 32768, 0)}
 _SCORES_QUANTIZED = {"float32": (0.0, 0), "uint8": (1 / 256, 0), "int8": (1 / 256, -128), "int16": (1 / 32768, 0)}
 # Operations know a type only from some version on.
 _VERSIONS = {"int8": 2, "int16": 4}
@@ -236,126 +245,76 @@ _OTHER_VERSIONS = {
 
 
 def _tflite(model: TinyModel) -> bytes:
-    graph = _TfliteGraph()
-    scale, zero_point = _QUANTIZED[model.dtype]
-    shape, signature = model.shape(free=False), model.shape(free=True)
-    to_native, from_native = [0, 2, 3, 1], [0, 3, 1, 2]
-
-    def picture(name: str, *, native: bool = True, block: int = 1) -> int:
-        def order(axes: list[int]) -> list[int]:
-            if native and model.image_layout != "NHWC":
-                axes = [axes[axis] for axis in to_native]
-            n, h, w, c = axes
-            return (
-                [n, *(size // block if size > 0 else size for size in (h, w)), c * block * block] if block > 1 else axes
-            )
-
-        return graph.tensor(
-            name, order(shape), model.dtype, signature=order(signature), scale=scale, zero_point=zero_point
-        )
-
-    def permute(source: int, target: int, order: list[int]) -> int:
-        order_tensor = graph.tensor(f"order_{target}", [4], "int32", value=np.array(order, np.int32))
-        return graph.add("TRANSPOSE", [source, order_tensor], target, "TransposeOptions", schema.TransposeOptionsT())
-
-    def plus(source: int, other: int, target: int) -> int:
-        return graph.add("ADD", [source, other], target, "AddOptions", schema.AddOptionsT(potScaleInt16=False))
-
-    image = picture("serving_default_image:0", native=False)
-    inputs = {"image": image}
+    graph = _Tflite(model)
+    image = graph.image("serving_default_image:0", native=False)
+    inputs, outputs = {"image": image}, {}
     if model.sigma:
-        inputs["sigma"] = graph.tensor(
-            "serving_default_sigma:0",
-            model.map_shape(free=False),
-            model.dtype,
-            signature=model.map_shape(free=True),
-            scale=scale,
-            zero_point=zero_point,
-        )
+        shapes = (model.map_shape(free=free) for free in (False, True))
+        inputs["sigma"] = graph.tensor("serving_default_sigma:0", next(shapes), graph.quantized, signature=next(shapes))
     other_layout = model.image_layout != "NHWC"
-    current = permute(image, picture("as_nhwc"), to_native) if other_layout else image
-    outputs = {}
+    current = graph.permute(image, graph.image("as_nhwc"), [0, 2, 3, 1]) if other_layout else image
     if model.classifies:
-        outputs["scores"] = _tflite_scores(graph, model, current)
+        outputs["scores"] = _tflite_scores(graph, current)
     if model.denoises:
         if model.multiple > 1:
-            options = schema.SpaceToDepthOptionsT(blockSize=model.multiple)
-            blocks = picture("blocks", block=model.multiple)
-            current = graph.add("SPACE_TO_DEPTH", [current], blocks, "SpaceToDepthOptions", options)
+            blocks, into = graph.image("blocks", block=model.multiple), {"blockSize": model.multiple}
+            current = graph.add("SPACE_TO_DEPTH", [current], blocks, schema.SpaceToDepthOptionsT(**into))
             if model.level_map:
-                current = plus(current, inputs["sigma"], picture("raised_blocks", block=model.multiple))
-            options = schema.DepthToSpaceOptionsT(blockSize=model.multiple)
-            current = graph.add("DEPTH_TO_SPACE", [current], picture("pixels"), "DepthToSpaceOptions", options)
+                current = graph.plus(current, inputs["sigma"], graph.image("raised_blocks", block=model.multiple))
+            current = graph.add("DEPTH_TO_SPACE", [current], graph.image("pixels"), schema.DepthToSpaceOptionsT(**into))
         if model.blur:
-            options = schema.Pool2DOptionsT(
-                padding=schema.Padding.SAME, strideW=1, strideH=1, filterWidth=3, filterHeight=3
-            )
-            current = graph.add("AVERAGE_POOL_2D", [current], picture("blurred"), "Pool2DOptions", options)
+            window = {"strideW": 1, "strideH": 1, "filterWidth": 3, "filterHeight": 3}
+            options = schema.Pool2DOptionsT(padding=schema.Padding.SAME, **window)
+            current = graph.add("AVERAGE_POOL_2D", [current], graph.image("blurred"), options)
         if model.sigma and not (model.level_map and model.multiple > 1):
-            current = plus(current, inputs["sigma"], picture("raised"))
-        low, high = model.value_range
+            current = graph.plus(current, inputs["sigma"], graph.image("raised"))
+        (low, high), (scale, zero_point) = model.value_range, graph.quantized
         offset = model.offset_255 / 255 * (high - low if model.dtype == "float32" else 1)
-        code = np.rint(offset / scale) + zero_point if scale else offset
-        value = np.full((1, 1, 1, 1), code, model.dtype)
-        constant = graph.tensor("offset", [1, 1, 1, 1], model.dtype, scale=scale, zero_point=zero_point, value=value)
-        result = picture("StatefulPartitionedCall:1", native=not other_layout)
+        value = np.full((1, 1, 1, 1), np.rint(offset / scale) + zero_point if scale else offset, model.dtype)
+        constant = graph.tensor("offset", [1, 1, 1, 1], graph.quantized, value=value)
+        outputs["denoised"] = result = graph.image("StatefulPartitionedCall:1", native=not other_layout)
+        shifted = graph.plus(current, constant, graph.image("offset_nhwc") if other_layout else result)
         if other_layout:
-            permute(plus(current, constant, picture("offset_nhwc")), result, from_native)
-        else:
-            plus(current, constant, result)
-        outputs["denoised"] = result
-    return _pack(graph, model, inputs, outputs)
+            graph.permute(shifted, result, [0, 3, 1, 2])
+    return _pack(graph, inputs, outputs)
 
 
-def _tflite_scores(graph: _TfliteGraph, model: TinyModel, image: int) -> int:
+def _tflite_scores(graph: _Tflite, image: int) -> int:
     """Flatten, one dense layer, softmax."""
-    labels, pixels = model.band_weights.shape
-    scale, zero_point = _QUANTIZED[model.dtype]
-    weight_type = "int8" if model.dtype == "int16" else model.dtype
-    weight_scale, weight_zero = (0.0, 0)
-    weights = model.band_weights
-    if scale:
-        weight_scale = float(weights.max()) / 127
-        weight_zero = 128 if model.dtype == "uint8" else 0
-        weights = (np.rint(weights / weight_scale) + weight_zero).astype(weight_type)
-    flat = graph.tensor("flat", [1, pixels], model.dtype, scale=scale, zero_point=zero_point)
-    graph.add("RESHAPE", [image], flat, "ReshapeOptions", schema.ReshapeOptionsT(newShape=[1, pixels]))
-    weight = graph.tensor(
-        "weights", [labels, pixels], weight_type, scale=weight_scale, zero_point=weight_zero, value=weights
-    )
-    logit_scale, logit_zero = {"float32": (0.0, 0), "int16": (16 / 32768, 0)}.get(
-        model.dtype, (16 / 256, -128 if model.dtype == "int8" else 0)
-    )
-    logits = graph.tensor("logits", [1, labels], model.dtype, scale=logit_scale, zero_point=logit_zero)
-    options = schema.FullyConnectedOptionsT()
-    graph.add("FULLY_CONNECTED", [flat, weight, -1], logits, "FullyConnectedOptions", options)
-    scale, zero_point = _SCORES_QUANTIZED[model.dtype]
-    scores = graph.tensor("StatefulPartitionedCall:0", [1, labels], model.dtype, scale=scale, zero_point=zero_point)
-    return graph.add("SOFTMAX", [logits], scores, "SoftmaxOptions", schema.SoftmaxOptionsT(beta=1.0))
+    weights, dtype = graph.model.band_weights, graph.model.dtype
+    labels, pixels = weights.shape
+    weight_type, quantized = "int8" if dtype == "int16" else dtype, (0.0, 0)
+    if dtype != "float32":
+        scale, zero_point = quantized = float(weights.max()) / 127, 128 if dtype == "uint8" else 0
+        weights = (np.rint(weights / scale) + zero_point).astype(weight_type)
+    flat = graph.tensor("flat", [1, pixels], graph.quantized)
+    graph.add("RESHAPE", [image], flat, schema.ReshapeOptionsT(newShape=[1, pixels]))
+    weight = graph.tensor("weights", [labels, pixels], quantized, dtype=weight_type, value=weights)
+    logits = graph.tensor("logits", [1, labels], _LOGITS_QUANTIZED[dtype])
+    graph.add("FULLY_CONNECTED", [flat, weight, -1], logits, schema.FullyConnectedOptionsT())
+    scores = graph.tensor("StatefulPartitionedCall:0", [1, labels], _SCORES_QUANTIZED[dtype])
+    return graph.add("SOFTMAX", [logits], scores, schema.SoftmaxOptionsT(beta=1.0))
 
 
-def _pack(graph: _TfliteGraph, model: TinyModel, inputs: dict[str, int], outputs: dict[str, int]) -> bytes:
-    metadata = []
+def _pack(graph: _Tflite, inputs: dict[str, int], outputs: dict[str, int]) -> bytes:
+    model, metadata, codes = graph.model, [], []
     if model.carries_card:
-        text = model.card().to_json()
-        metadata = [schema.MetadataT(name=CARD_KEY, buffer=graph.buffer(text.encode()))]
-    codes = []
+        metadata = [schema.MetadataT(name=CARD_KEY, buffer=graph.buffer(model.card().to_json().encode()))]
     for name in graph.codes:
         code = getattr(schema.BuiltinOperator, name)
         version = _OTHER_VERSIONS.get((name, model.dtype), _VERSIONS.get(model.dtype, 1))
         codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=version))
+    sides = {"inputs": inputs, "outputs": outputs}
     subgraph = schema.SubGraphT(
         tensors=graph.tensors,
         operators=graph.operators,
-        inputs=list(inputs.values()),
-        outputs=list(outputs.values()),
         name="main",
+        **{side: list(tensors.values()) for side, tensors in sides.items()},
     )
-    signature = schema.SignatureDefT(
-        signatureKey="serving_default",
-        inputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in inputs.items()],
-        outputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in outputs.items()],
-    )
+    maps = {
+        side: [schema.TensorMapT(name=name, tensorIndex=index) for name, index in tensors.items()]
+        for side, tensors in sides.items()
+    }
     packed = schema.ModelT(
         version=3,
         description="tiny",
@@ -363,7 +322,7 @@ def _pack(graph: _TfliteGraph, model: TinyModel, inputs: dict[str, int], outputs
         subgraphs=[subgraph],
         buffers=graph.buffers,
         metadata=metadata,
-        signatureDefs=[signature],
+        signatureDefs=[schema.SignatureDefT(signatureKey="serving_default", **maps)],
     )
     builder = flatbuffers.Builder(4096)
     builder.Finish(packed.Pack(builder), b"TFL3")
@@ -375,36 +334,37 @@ def _onnx(model: TinyModel) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     dtype = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}[model.dtype]
-    nodes, constants = [], []
-    shape = [size if size > 0 else f"free_{axis}" for axis, size in enumerate(model.shape(free=True))]
-    inputs = [helper.make_tensor_value_info("image", dtype, shape)]
+    nodes, constants, outputs = [], [], []
+
+    def tensor(name: str, kind: int, axes: list[int]) -> Any:
+        return helper.make_tensor_value_info(
+            name, kind, [size if size > 0 else f"{name}_{axis}" for axis, size in enumerate(axes)]
+        )
 
     def node(name: str, sources: list[str], target: str, **attributes: Any) -> str:
         nodes.append(helper.make_node(name, sources, [target], **attributes))
         return target
 
-    def constant(name: str, value: np.ndarray) -> str:
-        constants.append(numpy_helper.from_array(value, name))
+    def constant(name: str, value: Any) -> str:
+        constants.append(numpy_helper.from_array(np.float32(value), name))
         return name
 
+    inputs = [tensor("image", dtype, model.shape(free=True))]
+    low, high = model.range
     current = "image"
     if model.dtype != "float32":
         current = node("Cast", [current], "image_real", to=TensorProto.FLOAT)
     if model.image_layout != "NCHW":
         current = node("Transpose", [current], "image_nchw", perm=[0, 3, 1, 2])
-    outputs = []
     if model.classifies:
-        outputs.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, len(LABELS)]))
-        low, high = model.range
+        outputs.append(tensor("scores", TensorProto.FLOAT, [1, len(LABELS)]))
+        weights = constant("weights", model.band_weights.T / (high - low))
         flat = node("Flatten", [current], "flat")
-        constant("weights", np.ascontiguousarray(model.band_weights.T) / np.float32(high - low))
-        node("Softmax", [node("MatMul", [flat, "weights"], "logits")], "scores", axis=-1)
+        node("Softmax", [node("MatMul", [flat, weights], "logits")], "scores", axis=-1)
     if model.denoises:
         if model.sigma:
-            axes = [size if size > 0 else f"sigma_{axis}" for axis, size in enumerate(model.map_shape(free=True))]
-            inputs.append(helper.make_tensor_value_info("sigma", TensorProto.FLOAT, axes))
-            constant("range", np.float32(model.range[1] - model.range[0]))
-            node("Mul", ["sigma", "range"], "level")
+            inputs.append(tensor("sigma", TensorProto.FLOAT, model.map_shape(free=True)))
+            node("Mul", ["sigma", constant("range", high - low)], "level")
         if model.multiple > 1:
             current = node("SpaceToDepth", [current], "blocks", blocksize=model.multiple)
             if model.level_map:
@@ -414,20 +374,15 @@ def _onnx(model: TinyModel) -> bytes:
             current = node("AveragePool", [current], "blurred", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         if model.sigma and not (model.level_map and model.multiple > 1):
             current = node("Add", [current, "level"], "raised")
-        low, high = model.range
-        offset = constant("offset", np.full((1, 1, 1, 1), model.offset_255 / 255 * (high - low), np.float32))
-        steps: list[tuple[str, dict[str, Any]]] = []
+        offset = constant("offset", np.full((1, 1, 1, 1), model.offset_255 / 255 * (high - low)))
+        current = node("Add", [current, offset], "offset_added")
         if model.image_layout != "NCHW":
-            steps.append(("Transpose", {"perm": [0, 2, 3, 1]}))
+            current = node("Transpose", [current], "as_nhwc", perm=[0, 2, 3, 1])
         if model.dtype != "float32":
-            constant("low", np.float32(0))
-            constant("high", np.float32(255))
-            steps += [("Round", {}), ("Clip", {}), ("Cast", {"to": dtype})]
-        current = node("Add", [current, offset], "denoised" if not steps else "offset_added")
-        for index, (name, attributes) in enumerate(steps):
-            target = "denoised" if index == len(steps) - 1 else f"step_{index}"
-            current = node(name, [current, *(["low", "high"] if name == "Clip" else [])], target, **attributes)
-        outputs.append(helper.make_tensor_value_info("denoised", dtype, shape))
+            limits = [constant("low", 0), constant("high", 255)]
+            current = node("Clip", [node("Round", [current], "rounded"), *limits], "clipped")
+        node("Cast", [current], "denoised", to=dtype)
+        outputs.append(tensor("denoised", dtype, model.shape(free=True)))
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
     packed = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     if model.carries_card:
