@@ -38,13 +38,7 @@ _MIN_FAINT_GAIN_DB = 1.5
 
 @dataclass(frozen=True)
 class Check:
-    """A measured figure and its limit.
-
-    Attributes:
-        name: what was measured, with its unit.
-        value: the figure.
-        limit: the greatest value allowed, or the least where `at_least`.
-    """
+    """A measured figure with its unit, and its limit: the greatest value allowed, or the least where `at_least`."""
 
     name: str
     value: float
@@ -64,13 +58,7 @@ def is_camera(card: ModelCard) -> bool:
 
 
 def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> tuple[Check, ...]:
-    """Run a camera denoiser on flat, slowly changing and clean frames.
-
-    Args:
-        model: a file or an engine.
-        card: its card.
-        samples: held-out frames with the clean images and the groups of `frames.photo_samples`.
-    """
+    """Run a camera denoiser on flat, slowly changing and clean frames: the clean ones of `samples`, held-out frames."""
     denoise = Denoiser(model, card=card)
     rng = np.random.default_rng(0)
     return (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import keras
 
@@ -18,7 +20,6 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Se
     """Build the card of a run's model, at precision fp32 and without metrics.
 
     The data say what the inputs are, the task which outputs there are; a model of both gives the image first.
-
     labels: of the scores, in their order.
     """
     recipe = run.recipe
@@ -44,21 +45,21 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Se
         labels=tuple(labels),
         source_sha256=source_sha256,
         created_with=versions(),
-        trained=_trained(run),
+        trained={  # what a repetition needs beside the recipe
+            "commit": run.versions.get("commit", "unknown"),
+            "seed": str(run.seed),
+            "epochs": str(run.metrics.get("epochs_run", run.epochs)),
+            "hours": f"{run.metrics.get('training_seconds', 0) / 3600:.2f}",
+            "processor": run.versions.get("processor", "unknown"),
+            "data_sha256": run.data_sha256,
+        },
         limits=recipe.limits,
     )
 
 
-def _trained(run: Run) -> dict[str, str]:
-    """Collect what a repetition of the training needs beside the recipe."""
-    return {
-        "commit": run.versions.get("commit", "unknown"),
-        "seed": str(run.seed),
-        "epochs": str(run.metrics.get("epochs_run", run.epochs)),
-        "hours": f"{run.metrics.get('training_seconds', 0) / 3600:.2f}",
-        "processor": run.versions.get("processor", "unknown"),
-        "data_sha256": run.data_sha256,
-    }
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -131,8 +131,7 @@ def _print(report: ExportReport, *, as_json: bool) -> None:
         click.echo(json.dumps(asdict(report), indent=1))
         return
     console = Console(width=None if os.isatty(1) else 160)
-    for table in (report_table(report), checks_table(report), test_table(report)):
-        if table is not None:
-            console.print(table)
+    for table in filter(None, (report_table(report), checks_table(report), test_table(report))):
+        console.print(table)
     for line in notes(report):
         click.echo(line, err=True)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from quietframe.card import Metric, ModelCard
 from quietframe.errors import ModelLoadError, OutputError, UsageError
 from quietframe.images import write_whole
 from quietframe_export.camera_checks import Check, check_camera, is_camera
-from quietframe_export.formats import ALL_BITS, TARGETS, Target
-from quietframe_export.graph import OUTLIER_RATIO, Operation, TensorRange, tensor_ranges
-from quietframe_export.refusal import RefusedTargetError
+from quietframe_export.formats import ALL_BITS, TARGETS, RefusedTargetError, Target
+from quietframe_export.formats.tflite import convert as convert_to_tflite
+from quietframe_export.graph import OUTLIER_RATIO, TensorRange, tensor_ranges
 from quietframe_export.subject import Subject
 from quietframe_export.test_set import measure
-from quietframe_export.to_tflite import convert_to_tflite
 from quietframe_export.verify import Answers, Comparison, answer, compare
 
 REPORT = "export.json"
@@ -28,8 +29,7 @@ MAX_PSNR_DROP_CAMERA_DB = 0.12
 """The gates of denoisers, unless stated otherwise."""
 
 
-@dataclass(frozen=True)
-class Gate:
+class Gate(NamedTuple):
     """The conditions for keeping a file: its maximum drop, and whether the checks are enforced."""
 
     psnr_drop_db: float
@@ -46,13 +46,12 @@ class FileReport:
         outcome: `passed`; `failed` (beyond the gate, not kept); `refused` (the converter cannot make it).
         file: the file's name; None unless it passed.
         reason: why it failed or was refused.
-        size_bytes: of the file.
         comparisons: the file beside Keras, once for each thing that the model does.
         checks: of a camera model, what it does with flat, slowly changing and clean frames.
         operations: the file's operation types, each with how often it occurs.
+        float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
         test: what the file reached on the test set; measured if it passed and there is such a set.
         test_images: of how many test images that is.
-        float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
     """
 
     target: str
@@ -73,18 +72,13 @@ class ExportReport:
     """The results of an export; written to `export.json`.
 
     Attributes:
-        model: the model's name.
         source_sha256: of the .keras file.
-        max_psnr_drop_db: the gate of denoisers.
-        max_accuracy_drop_percent: the gate of classifiers.
-        calibrated_with: which frames, in a line.
-        held_out_from: which frames, in a line.
-        files: by target.
+        max_psnr_drop_db, max_accuracy_drop_percent: the gates of denoisers and of classifiers.
+        calibrated_with, held_out_from: which frames, in a line.
         outliers: tensors whose range is more than 30 standard deviations, widest first.
         widest: the widest tensor, outlier or not.
         keras_checks: the checks of a camera model on Keras itself.
-        test_set: its name.
-        test_images: how many it has.
+        test_set, test_images: its name, and how many it has.
         keras_test: what Keras reached on it.
     """
 
@@ -164,7 +158,7 @@ def export_model(
     ranges: Sequence[TensorRange] = ()
     if subject.calibration and any(target.calibrated for target in targets):
         progress("tensor ranges")
-        fp32 = convert_to_tflite(subject.engine, subject.card, "fp32", ())
+        fp32 = convert_to_tflite(subject.engine, subject.card, "fp32")
         ranges = tensor_ranges(fp32, subject.calibration[:RANGE_EXAMPLES])
     report = ExportReport(
         model=subject.card.name,
@@ -224,7 +218,7 @@ def _export_one(
         size_bytes=len(data),
         comparisons=comparisons,
         checks=checks,
-        operations=_count(operations),
+        operations=dict(Counter(operation.type for operation in operations)),
         float_operations=float_operations,
         test=test.metrics if test else None,
         test_images=test.images if test else 0,
@@ -263,11 +257,6 @@ def _metrics(name: str, comparisons: Sequence[Comparison]) -> list[Metric]:
             value, drop = (round(number / scale, 5) for number in (of["file"], of["keras"] - of["file"]))
             metrics.append(Metric(name, measure, value, group, drop=drop))
     return metrics
-
-
-def _count(operations: Sequence[Operation]) -> dict[str, int]:
-    types = [operation.type for operation in operations]
-    return {name: types.count(name) for name in dict.fromkeys(types)}
 
 
 def _check_output(card: ModelCard, targets: Sequence[Target], out: Path, *, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""Inspect an exported file: its operations, and the ranges of its tensors."""
+"""Measure the ranges of a file's tensors: 8 bits do not hold all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
@@ -14,67 +13,16 @@ from numpy.typing import NDArray
 OUTLIER_RATIO = 30.0
 """A tensor whose range is so many standard deviations wide loses its detail in 8 bits."""
 
-_BUILTIN_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-_FLOAT_TYPES = (schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64)
-_QDQ = ("QuantizeLinear", "DequantizeLinear")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation of a file: its type, and whether any tensor that it reads or writes is floating point."""
-
-    type: str
-    is_float: bool
-
 
 @dataclass(frozen=True)
 class TensorRange:
-    """The range of a tensor over some example inputs.
-
-    Attributes:
-        name: the tensor's name in the file.
-        low, high: least and greatest value.
-        std: standard deviation.
-        ratio: (high − low) / std.
-    """
+    """The range of a tensor over some example inputs: `ratio` is (high − low) / std."""
 
     name: str
     low: float
     high: float
     std: float
     ratio: float
-
-
-def tflite_operations(data: bytes) -> Sequence[Operation]:
-    """List the operations of a TFLite file's main graph, in order; a custom one (`Flex…`) goes by its own name."""
-    model = schema.ModelT.InitFromPackedBuf(data)
-    graph = model.subgraphs[0]
-    operations = []
-    for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-        name = code.customCode.decode() if code.customCode else _BUILTIN_NAMES[builtin]
-        tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-        operations.append(Operation(name, any(tensor.type in _FLOAT_TYPES for tensor in tensors)))
-    return operations
-
-
-def onnx_operations(data: bytes) -> Sequence[Operation]:
-    """List the operations of an ONNX file, in order.
-
-    In a QDQ file each tensor is float between its QuantizeLinear and DequantizeLinear, which the runtime fuses:
-    an operation counts as float unless all its computed inputs come from DequantizeLinear.
-    """
-    graph = onnx.load_from_string(data).graph
-    producer = {name: node.op_type for node in graph.node for name in node.output}
-    return [
-        Operation(
-            node.op_type,
-            node.op_type not in _QDQ
-            and any(producer.get(name, "") != "DequantizeLinear" for name in node.input if name),
-        )
-        for node in graph.node
-    ]
 
 
 def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np.float32]]]) -> Sequence[TensorRange]:

@@ -17,16 +17,10 @@ from quietframe.errors import ModelLoadError
 
 
 class KerasEngine:
-    """Runs a Keras model in float32, with the names of its card.
+    """Runs a functional Keras model in float32, with the names of its card.
 
     Inputs go by the names of `keras.Input`; outputs take the card's names in the model's order.
-
-    Args:
-        model: a functional Keras model.
-        card: names the model's inputs and outputs.
-
-    Raises:
-        ModelLoadError: the card does not fit the model.
+    Raises ModelLoadError if the card does not fit the model.
     """
 
     def __init__(self, model: keras.Model, card: ModelCard) -> None:
@@ -38,10 +32,9 @@ class KerasEngine:
         expected = {spec.name for spec in card.inputs}
         if named.keys() != expected:
             raise ModelLoadError(f"{card.name}: the model's inputs are {sorted(named)}, the card's {sorted(expected)}")
-        if len(model.outputs) != len(card.outputs):
-            raise ModelLoadError(
-                f"{card.name}: the model has {len(model.outputs)} outputs, the card {len(card.outputs)}"
-            )
+        counts = len(model.outputs), len(card.outputs)
+        if counts[0] != counts[1]:
+            raise ModelLoadError(f"{card.name}: the model has {counts[0]} outputs, the card {counts[1]}")
         self.inputs: Mapping[str, TensorInfo] = {name: _info(name, tensor) for name, tensor in named.items()}
         self.outputs: Mapping[str, TensorInfo] = {
             spec.name: _info(spec.name, tensor) for spec, tensor in zip(card.outputs, model.outputs, strict=True)
@@ -57,7 +50,7 @@ class KerasEngine:
         return tf.function(self.call, autograph=False, reduce_retracing=True)
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The model on backend tensors, by name: what the converters trace."""
+        """Call the model on backend tensors, by name: what the converters trace."""
         values = [inputs[name] for name in self.inputs]
         results = self.model(values if len(values) > 1 else values[0], training=False)
         return dict(zip(self.outputs, results if isinstance(results, (list, tuple)) else [results], strict=True))

@@ -35,9 +35,7 @@ def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
     clipping included, the error in each example as a share of how much its values vary: what is little in a frame with
     much noise is much in one with little. The model's outputs are left out, and so are tensors of zeros.
 
-    Args:
-        model: a functional Keras model.
-        examples: inputs in the model's order, of any batch size.
+    examples: inputs in the model's order, of any batch size.
     """
     outputs = {maker(tensor) for tensor in model.outputs}
     seen: dict[str, list[NDArray[np.float32]]] = {}
@@ -70,7 +68,7 @@ def least_error_range(values: NDArray[np.float32], weights: NDArray[np.float64] 
 
 
 def _weights_of(examples: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """For each value the inverse of its example's variance; examples without much count no more than others."""
+    """Weigh each value by the inverse of its example's variance; examples without much count no more than others."""
     variances = np.array([float(values.var()) for values in examples])
     weights = 1 / (variances + _MIN_VARIANCE * variances.mean() + 1e-12)
     return np.repeat(weights, [len(values) for values in examples])
@@ -80,7 +78,7 @@ _STEPS = 255  # from the lowest of 256 values to the highest
 
 
 def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """The ranges, with steps of one 8-bit level for what a model adds to its frame at the end, if they nearly are so.
+    """Give what a model adds to its frame at the end steps of one 8-bit level, if they nearly are so.
 
     The sum is rounded to whole levels. Steps of 1.1 of them before that are a second rounding, which costs 0.06 dB at
     sigma 5; of what was to be removed at sigma 50, a bit more is clipped. Frames are in [0, 1], and so are sums of them

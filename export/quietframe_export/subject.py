@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -16,16 +16,19 @@ from quietframe.card import ModelCard
 from quietframe.errors import ModelLoadError, SourceError
 from quietframe.noise import add_gaussian
 from quietframe.tasks import Classifier, Denoiser
-from quietframe_export.cards import card_for_run, versions
+from quietframe_export.cards import card_for_run, sha256, versions
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
 from quietframe_export.weights import round_weights
-from quietframe_train.data.base import Sample, Splits
+from quietframe_train.data.base import Sample
 from quietframe_train.data.photos import CALIBRATION_PATCHES, CALIBRATION_SIDE, HELD_OUT_FRAMES
 from quietframe_train.photos import cut_patches, read_photos, smallest_side
-from quietframe_train.run_folder import Run, load_run
+from quietframe_train.run_folder import load_run
 
 EXAMPLES = 128
+
+Inputs: TypeAlias = Mapping[str, NDArray[np.float32]]
+"""A model's inputs by name, batch size 1."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,15 @@ class Subject:
     Attributes:
         engine: the Keras model behind the engine seam.
         card: its card, with precision fp32; the exporter fills in each file's own.
-        calibration: example inputs by name, batch size 1, float32; empty if there is no data.
+        calibration: example inputs; empty if there is no data.
         held_out: frames that were neither trained on nor calibrated with.
-        calibrated_with: a line for the report.
-        held_out_from: a line for the report.
+        calibrated_with, held_out_from: lines for the report.
         test: what the files that pass are measured on at the end, where there is such a set.
     """
 
     engine: KerasEngine
     card: ModelCard
-    calibration: Sequence[Mapping[str, NDArray[np.float32]]]
+    calibration: Sequence[Inputs]
     held_out: Sequence[Sample]
     calibrated_with: str
     held_out_from: str
@@ -85,13 +87,17 @@ def subject_from_run(
     recipe = run.recipe
     kind = recipe.data
     splits = kind.load(data or run.data_path, recipe, seed=run.seed, limit=run.limit)
-    card = card_for_run(run, model, sha256(run.model_path), labels=_classes(run, splits))
+    if run.classes and splits.classes != run.classes:
+        theirs, ours = ", ".join(run.classes), ", ".join(splits.classes)
+        raise SourceError(
+            f"{run.folder}: trained on the classes {theirs}; the data hold {ours}: pass its own with --data"
+        )
+    labels = splits.classes if "classify" in recipe.task else ()
+    card = card_for_run(run, model, sha256(run.model_path), labels=labels)
     rng = np.random.default_rng(seed)
     engine = KerasEngine(model, card)
-    origin = kind.frames_from
-    calibrating = splits
-    if calibrate is not None:
-        calibrating, origin = kind.replace_training(splits, calibrate), str(calibrate)
+    calibrating = splits if calibrate is None else kind.replace_training(splits, calibrate)
+    origin = kind.frames_from if calibrate is None else calibrate
     frames = kind.calibration(recipe, calibrating, card.macs_per_pixel, rng)
     samples = kind.held_out(recipe, splits, card.macs_per_pixel, rng)
     test = None
@@ -129,37 +135,27 @@ def subject_from_keras(
         SourceError: too few images.
     """
     model = load_keras(Path(path))
-    card = replace(
-        card,
-        precision="fp32",
-        source_sha256=sha256(Path(path)),
-        created_with=versions(),
-        parameters=model.count_params(),
-    )
+    own = {"source_sha256": sha256(Path(path)), "created_with": versions(), "parameters": model.count_params()}
+    card = replace(card, precision="fp32", **own)
     engine = KerasEngine(model, card)
     rng = np.random.default_rng(seed)
     photos = read_photos(calibrate)
     held_out = max(1, len(photos) // 4)
     sigma_255 = noise_sigma_255 if "denoise" in card.task else 0.0
 
-    def frames(chosen: Sequence[NDArray[np.uint8]], count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    def samples_of(chosen: Sequence[NDArray[np.uint8]], count: int) -> list[Sample]:
         patches = cut_patches(chosen, count, min(CALIBRATION_SIDE, smallest_side(chosen)), rng)
-        return [(add_gaussian(patch, sigma_255, rng), patch) for patch in patches]
+        return [Sample(add_gaussian(patch, sigma_255, rng), patch if sigma_255 else None) for patch in patches]
 
-    calibration = [
-        encode(engine, card, frame, sigma_255) for frame, _ in frames(photos[held_out:], CALIBRATION_PATCHES)
-    ]
-    samples = [
-        Sample(frame=frame, clean=clean if sigma_255 else None)
-        for frame, clean in frames(photos[:held_out], HELD_OUT_FRAMES)
-    ]
+    calibrating = samples_of(photos[held_out:], CALIBRATION_PATCHES)
+    samples = samples_of(photos[:held_out], HELD_OUT_FRAMES)
     noise = f"Gaussian noise sigma {sigma_255:g}" if sigma_255 else "no noise added"
     return Subject(
         engine=engine,
         card=card,
-        calibration=calibration,
+        calibration=[encode(engine, card, sample.frame, sigma_255) for sample in calibrating],
         held_out=samples,
-        calibrated_with=f"{len(calibration)} patches from {calibrate}, {noise}",
+        calibrated_with=f"{len(calibrating)} patches from {calibrate}, {noise}",
         held_out_from=f"{len(samples)} patches of {held_out} other pictures from {calibrate}, {noise}",
     )
 
@@ -188,23 +184,3 @@ def encode(
     level = None if card.conditioning == "none" else float(sigma_255)
     # A gray model takes a colour frame channel by channel, a tiled one in pieces: the first will do.
     return next(Denoiser(engine, card=card, sigma_255=level).prepare(frame))
-
-
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _classes(run: Run, splits: Splits) -> tuple[str, ...]:
-    """Return the labels of a run's scores; empty without scores.
-
-    Raises SourceError if the data hold other classes than those that it was trained on.
-    """
-    if "classify" not in run.recipe.task:
-        return ()
-    if run.classes and splits.classes != run.classes:
-        raise SourceError(
-            f"{run.folder}: trained on the classes {', '.join(run.classes)}; the data hold "
-            f"{', '.join(splits.classes)}: pass its own with --data"
-        )
-    return splits.classes

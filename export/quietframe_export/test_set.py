@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,6 @@ class TestSet:
 
     Attributes:
         name: as metrics.json and the card call it.
-        images: all of them.
         recipe: says which noises they are measured with.
         keras: what training measured on the set.
     """
@@ -48,11 +47,13 @@ class TestSet:
         (N, height, width, channels): uint8, or float32 as drawn where the noise is not clipped.
         """
         found = {noise.key: noisy_images(self.images, noise) for noise in self.recipe.measured_with}
-        return {key: to_uint8(255 * images) if _in_range(images) else images for key, images in found.items()}
+        return {
+            key: to_uint8(255 * images) if images.min() >= 0 and images.max() <= 1 else images
+            for key, images in found.items()
+        }
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """What a file reached on the test set, and on how many of its images."""
 
     metrics: Sequence[Metric]
@@ -104,7 +105,3 @@ def _run_part(path: Path, card: ModelCard, noisy: NDArray[Any]) -> dict[str, NDA
         for out in card.outputs:
             found[out.role].append(dequantize(results[out.name], engine.outputs[out.name])[0])
     return {role: np.stack(values) for role, values in found.items()}
-
-
-def _in_range(images: NDArray[np.float32]) -> bool:
-    return bool(images.min() >= 0 and images.max() <= 1)

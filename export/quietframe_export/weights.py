@@ -33,9 +33,7 @@ def round_weights(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
     taken off the bias, or put on the normalization's mean (Nagel et al. 2019, section 4.2, with measured means).
     Depthwise, transposed, grouped and dilated convolutions are rounded to the nearest step.
 
-    Args:
-        model: left as it is.
-        examples: inputs in the model's order, batch size 1.
+    examples: inputs in the model's order, batch size 1.
     """
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
@@ -118,11 +116,8 @@ def round_for(weights: NDArray[np.floating[Any]], covariance: NDArray[np.floatin
 
     From the nearest, the one weight of each output whose step helps most takes it, until none helps.
 
-    Args:
-        weights: (inputs, outputs), in steps, so within ±127; those at ±127 stay: they are what makes the scale.
-        covariance: (inputs, inputs), of the inputs.
-
-    Returns (inputs, outputs).
+    weights: (inputs, outputs), in steps, so within ±127; those at ±127 stay: they are what makes the scale.
+    covariance: (inputs, inputs), of the inputs. Returns (inputs, outputs).
     """
     rounded = np.rint(np.asarray(weights, np.float64))
     slope = covariance @ (rounded - weights)

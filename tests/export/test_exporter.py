@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,14 @@ import quietframe as qf
 from quietframe.card import read_card_file
 from quietframe.errors import OutputError, UsageError
 from quietframe_export import export_model, exporter
-from quietframe_export.exporter import ExportReport
 from quietframe_export.formats import TARGETS, parse_targets
 from quietframe_export.subject import Subject, subject_from_keras, subject_from_run
 from quietframe_export.verify import compare
+
+
+def fewer(subject: Subject) -> Subject:
+    """For what does not depend on the frames."""
+    return replace(subject, held_out=subject.held_out[::4])
 
 
 def test_every_target_of_a_camera_model(camera: Subject, tmp_path: Path) -> None:
@@ -41,23 +44,17 @@ def test_every_target_of_a_camera_model(camera: Subject, tmp_path: Path) -> None
         assert comparison.max_error_255 <= 1
     written = json.loads((tmp_path / "export.json").read_text())
     assert [file["target"] for file in written["files"]] == list(TARGETS)
-
-
-def test_cards_of_the_files(camera: Subject, tmp_path: Path) -> None:
-    export_model(camera, parse_targets("tflite-int8,onnx-fp32"), tmp_path, hold_to_checks=False)
     for suffix, precision in ((".int8.tflite", "int8"), (".fp32.onnx", "fp32")):
         card = qf.Denoiser(tmp_path / f"camera-nano{suffix}").card
         assert (card.precision, card.name, card.spatial.multiple) == (precision, "camera-nano", 8)
-        assert card.parameters == camera.card.parameters
-        assert card.data.terms == "public domain"
+        assert (card.parameters, card.data.terms) == (camera.card.parameters, "public domain")
         assert len(card.source_sha256) == 64
-        noises = [metric.noise for metric in card.metrics]
-        assert noises[0] == "" and {"sigma 5", "sigma 25"} <= set(noises)
+        assert [metric.noise for metric in card.metrics] == ["", "sigma 5", "sigma 15", "sigma 25", "sigma 50"]
         assert all(metric.measure == "psnr_db" and metric.drop is not None for metric in card.metrics)
 
 
 def test_weights_of_fewer_bits_reach_the_file(camera: Subject, tmp_path: Path) -> None:
-    export_model(camera, parse_targets("onnx-fp32"), tmp_path, hold_to_checks=False, weight_bits=9)
+    export_model(fewer(camera), parse_targets("onnx-fp32"), tmp_path, hold_to_checks=False, weight_bits=9)
     graph = onnx.load(tmp_path / "camera-nano.fp32.onnx").graph
     weights = np.concatenate(
         [onnx.numpy_helper.to_array(t).ravel() for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
@@ -100,10 +97,11 @@ def test_collapse_fails_the_gate_and_is_not_kept(collapsing: Subject, tmp_path: 
     assert int8.comparisons[0].drop > 3
 
 
-def test_dynamic_needs_no_calibration(camera: Subject, tmp_path: Path) -> None:
-    targets = parse_targets("tflite-dynamic,tflite-fp16")
-    report = export_model(replace(camera, calibration=()), targets, tmp_path, hold_to_checks=False)
-    assert report.passed
+def test_without_calibration_frames_there_is_no_int8(camera: Subject, tmp_path: Path) -> None:
+    none = replace(fewer(camera), calibration=())
+    assert export_model(none, parse_targets("tflite-dynamic"), tmp_path, hold_to_checks=False).passed
+    with pytest.raises(UsageError, match="needs calibration frames"):
+        export_model(none, parse_targets("tflite-int8"), tmp_path)
 
 
 def test_a_camera_model_that_denoises_badly_is_not_kept(camera: Subject, tmp_path: Path) -> None:
@@ -117,31 +115,20 @@ def test_a_camera_model_that_denoises_badly_is_not_kept(camera: Subject, tmp_pat
         assert found.value == pytest.approx(of_keras.value, abs=0.1)
 
 
-def test_each_noise_level_has_to_pass(camera: Subject, tmp_path: Path) -> None:
-    def exported(drop_db: float) -> ExportReport:
-        targets, options = parse_targets("tflite-int8"), {"hold_to_checks": False, "overwrite": True}
-        return export_model(camera, targets, tmp_path, max_psnr_drop_db=drop_db, **options)
-
-    comparison = exported(10.0).files[0].comparisons[0]
-    drops = [found["keras"] - found["file"] for found in comparison.groups.values()]
-    assert comparison.drop < max(drops)
-    assert exported(max(drops) + 0.01).passed
-    report = exported((min(drops) + max(drops)) / 2)
-    assert not report.passed
-    assert re.match(r"drops -?[\d.]+ dB", report.files[0].reason)
-
-
 @pytest.mark.parametrize(("drop_db", "passes"), [(0.11, True), (0.13, False), (float("nan"), False)])
-def test_camera_models_have_one_limit_at_every_noise_level(
+def test_each_noise_level_has_to_pass(
     camera: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_db: float, passes: bool
 ) -> None:
+    """Camera models have a gate of their own, and their mean does not count."""
+
     def compared(*args: Any, **kwargs: Any) -> Any:
         groups = {"sigma 5": {"keras": 38.0, "file": 38.0 - drop_db}, "sigma 25": {"keras": 30.0, "file": 29.95}}
         return tuple(replace(found, groups=groups) for found in compare(*args, **kwargs))
 
     monkeypatch.setattr(exporter, "compare", compared)
-    report = export_model(camera, parse_targets("tflite-int8"), tmp_path, hold_to_checks=False)
+    report = export_model(fewer(camera), parse_targets("tflite-fp32"), tmp_path, hold_to_checks=False)
     assert report.passed == passes
+    assert passes or "dB at sigma 5, more than the 0.12 allowed" in report.files[0].reason
 
 
 def test_gate_can_be_widened(collapsing: Subject, tmp_path: Path) -> None:
@@ -150,26 +137,20 @@ def test_gate_can_be_widened(collapsing: Subject, tmp_path: Path) -> None:
     assert (tmp_path / "filter.int8.tflite").exists()
 
 
-def test_classifier(classifier_run: Path, tmp_path: Path) -> None:
-    report = export_model(
-        subject_from_run(classifier_run), parse_targets("all"), tmp_path, max_accuracy_drop_percent=2.0
-    )
-    assert {file.outcome for file in report.files} == {"passed"}
+@pytest.mark.parametrize(("kind", "unit"), [("classifier_run", "accuracy_percent"), ("autoencoder_run", "psnr_db")])
+def test_every_target_of_a_digit_model(kind: str, unit: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    subject = subject_from_run(request.getfixturevalue(kind))
+    subject = replace(subject, held_out=subject.held_out[:200], test=None)
+    report = export_model(subject, parse_targets("all"), tmp_path, max_accuracy_drop_percent=2.0)
+    assert {file.target: file.reason for file in report.files if file.outcome != "passed"} == {}
     for file in report.files:
         (comparison,) = file.comparisons
-        assert comparison.unit == "accuracy_percent"
-        assert comparison.keras > 80
-    int8 = next(file for file in report.files if file.target == "tflite-int8")
-    assert int8.float_operations == 0
-
-
-def test_autoencoder(autoencoder_run: Path, tmp_path: Path) -> None:
-    subject = subject_from_run(autoencoder_run)
-    report = export_model(subject, parse_targets("all"), tmp_path)
-    assert {file.target: file.reason for file in report.files if file.outcome != "passed"} == {}
+        assert comparison.unit == unit
+        assert comparison.keras > (80 if unit == "accuracy_percent" else 10)
     assert next(file for file in report.files if file.target == "tflite-int8").float_operations == 0
-    noisy = subject.held_out[0].frame
-    assert qf.Denoiser(tmp_path / "latent-autoencoder.int8.tflite")(noisy).shape == (28, 28)
+    if unit == "psnr_db":
+        noisy = subject.held_out[0].frame
+        assert qf.Denoiser(tmp_path / "latent-autoencoder.int8.tflite")(noisy).shape == (28, 28)
 
 
 def test_existing_files_are_kept_without_overwrite(camera: Subject, tmp_path: Path) -> None:
@@ -178,13 +159,8 @@ def test_existing_files_are_kept_without_overwrite(camera: Subject, tmp_path: Pa
     with pytest.raises(OutputError, match="exists; pass --overwrite"):
         export_model(camera, parse_targets("tflite-fp32"), tmp_path)
     assert taken.read_bytes() == b"mine"
-    export_model(camera, parse_targets("tflite-fp32"), tmp_path, overwrite=True, hold_to_checks=False)
+    export_model(fewer(camera), parse_targets("tflite-fp32"), tmp_path, overwrite=True, hold_to_checks=False)
     assert taken.read_bytes() != b"mine"
-
-
-def test_calibration_is_required_for_int8(camera: Subject, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="needs calibration frames"):
-        export_model(replace(camera, calibration=()), parse_targets("tflite-int8"), tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", ",", "tflite", "tflite-int4", "onnx-fp32,bogus"])
@@ -193,9 +169,7 @@ def test_unknown_targets(text: str) -> None:
         parse_targets(text)
 
 
-def test_calibration_and_held_out_are_apart(camera_run: Path, make_run: Callable[..., Path]) -> None:
+def test_frames_are_many_and_the_same_at_every_export(camera_run: Path, camera: Subject) -> None:
     subject = subject_from_run(camera_run)
-    assert len(subject.calibration) >= 100
-    assert len(subject.held_out) >= 64
-    again = subject_from_run(camera_run)
-    np.testing.assert_array_equal(subject.calibration[5]["image"], again.calibration[5]["image"])
+    assert (len(subject.calibration), len(subject.held_out)) == (128, 64)
+    np.testing.assert_array_equal(subject.calibration[5]["image"], camera.calibration[5]["image"])

@@ -13,10 +13,7 @@ from quietframe.noise import to_uint8
 from quietframe_export import Subject, export_model
 from quietframe_export.cards import card_for_run
 from quietframe_export.formats import TARGETS, parse_targets
-from quietframe_export.graph import onnx_operations, tflite_operations
 from quietframe_export.keras_engine import KerasEngine
-from quietframe_export.to_onnx import convert_to_onnx_fp32
-from quietframe_export.to_tflite import convert_to_tflite
 from quietframe_train.data.base import Sample
 from quietframe_train.data.images import as_frame
 from quietframe_train.models import BUILDERS
@@ -89,8 +86,7 @@ def test_every_precision(name: str, options: dict[str, object], tmp_path: Path) 
 
 def test_upsampling_is_one_operation() -> None:
     subject = stand_in("color-autoencoder", {"side": 16})
-    data = convert_to_tflite(subject.engine, subject.card, "fp32", ())
-    tflite = [operation.type for operation in tflite_operations(data)]
-    assert tflite.count("RESIZE_NEAREST_NEIGHBOR") == 2 and "TILE" not in tflite
-    onnx = [operation.type for operation in onnx_operations(convert_to_onnx_fp32(subject.engine, subject.card))]
-    assert onnx.count("Resize") == 2 and "Tile" not in onnx
+    for target, resize, tile in (("tflite-fp32", "RESIZE_NEAREST_NEIGHBOR", "TILE"), ("onnx-fp32", "Resize", "Tile")):
+        kind = TARGETS[target].format
+        types = [operation.type for operation in kind.operations(kind.convert(subject, "fp32"))]
+        assert types.count(resize) == 2 and tile not in types

@@ -11,14 +11,15 @@ import pytest
 
 import quietframe as qf
 from quietframe.card import CARD_KEY
-from quietframe_export.graph import onnx_operations
+from quietframe_export.formats.onnx import Onnx, convert_fp32, quantize, shorten_weights
 from quietframe_export.subject import Subject
-from quietframe_export.to_onnx import convert_to_onnx_fp32, embed_card_onnx, quantize_onnx, shorten_weights
+
+FORMAT = Onnx()
 
 
 @pytest.fixture(scope="module")
 def fp32(camera: Subject) -> bytes:
-    return convert_to_onnx_fp32(camera.engine, camera.card)
+    return convert_fp32(camera.engine, camera.card)
 
 
 def test_names_and_free_axes(fp32: bytes) -> None:
@@ -35,7 +36,7 @@ def test_names_and_free_axes(fp32: bytes) -> None:
 
 
 def test_batch_normalization_is_folded(fp32: bytes) -> None:
-    types = [operation.type for operation in onnx_operations(fp32)]
+    types = [operation.type for operation in FORMAT.operations(fp32)]
     assert types.count("Conv") == 13
     assert types.count("Mul") == 3  # the gains, and the two parts of the unit of what is removed
     assert not {"BatchNormalization", "Sub"} & set(types)
@@ -69,17 +70,17 @@ def test_weights_of_fewer_bits_pack_smaller_and_are_as_near(fp32: bytes) -> None
 
 
 def test_int8_is_quantized_and_runs_at_any_size(camera: Subject, fp32: bytes, tmp_path: Path) -> None:
-    data = quantize_onnx(fp32, camera.calibration[:8])
-    operations = onnx_operations(data)
+    data = quantize(fp32, camera.calibration[:8])
+    operations = FORMAT.operations(data)
     assert not [operation.type for operation in operations if operation.type == "Conv" and operation.is_float]
     path = tmp_path / "m.int8.onnx"
-    path.write_bytes(embed_card_onnx(data, camera.card))
+    path.write_bytes(FORMAT.embed_card(data, camera.card))
     frame = np.random.default_rng(0).integers(0, 256, (53, 70, 3), np.uint8)
     assert qf.Denoiser(path)(frame).shape == frame.shape
 
 
 def test_card_is_inside_once(camera: Subject, fp32: bytes) -> None:
-    twice = embed_card_onnx(embed_card_onnx(fp32, camera.card), camera.card)
+    twice = FORMAT.embed_card(FORMAT.embed_card(fp32, camera.card), camera.card)
     entries = [entry for entry in onnx.load_from_string(twice).metadata_props if entry.key == CARD_KEY]
     assert [entry.value for entry in entries] == [camera.card.to_json()]
 
@@ -89,7 +90,7 @@ def test_runs_without_quietframe(camera: Subject, fp32: bytes, tmp_path: Path) -
     import onnxruntime as ort
 
     path = tmp_path / "m.fp32.onnx"
-    path.write_bytes(embed_card_onnx(fp32, camera.card))
+    path.write_bytes(FORMAT.embed_card(fp32, camera.card))
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     expected = qf.Denoiser(path, sigma_255=25)(frame)
 

@@ -10,24 +10,25 @@ import pytest
 import quietframe as qf
 from quietframe.card import parse_card
 from quietframe.engines import LiteRtEngine
-from quietframe_export.graph import tflite_operations
-from quietframe_export.refusal import RefusedTargetError
+from quietframe_export.formats import RefusedTargetError
+from quietframe_export.formats.tflite import TFLite, convert
 from quietframe_export.subject import Subject
-from quietframe_export.to_tflite import convert_to_tflite, embed_card_tflite
+
+FORMAT = TFLite()
 
 
 @pytest.fixture(scope="module")
 def fp32(camera: Subject) -> bytes:
-    return convert_to_tflite(camera.engine, camera.card, "fp32", ())
+    return convert(camera.engine, camera.card, "fp32")
 
 
 @pytest.fixture(scope="module")
 def int8(camera: Subject) -> bytes:
-    return convert_to_tflite(camera.engine, camera.card, "int8", camera.calibration)
+    return convert(camera.engine, camera.card, "int8", camera.calibration)
 
 
 def test_batch_normalization_is_folded(fp32: bytes) -> None:
-    types = [operation.type for operation in tflite_operations(fp32)]
+    types = [operation.type for operation in FORMAT.operations(fp32)]
     assert types.count("CONV_2D") == 13  # one for each of the model's convolutions
     assert types.count("MUL") == 3  # the gains, and the two parts of the unit of what is removed
     assert not {"BATCH_NORMALIZATION", "SUB", "DEPTHWISE_CONV_2D"} & set(types)
@@ -43,13 +44,13 @@ def test_fp32_equals_keras(camera: Subject, fp32: bytes, tmp_path: Path) -> None
 
 
 def test_int8_holds_no_float_operation(int8: bytes) -> None:
-    operations = tflite_operations(int8)
+    operations = FORMAT.operations(int8)
     assert not [operation.type for operation in operations if operation.is_float]
     assert "CONV_2D" in [operation.type for operation in operations]
 
 
 def test_fp32_operations_count_as_float(fp32: bytes) -> None:
-    assert all(operation.is_float for operation in tflite_operations(fp32))
+    assert all(operation.is_float for operation in FORMAT.operations(fp32))
 
 
 def test_int8_frames_pass_unchanged(camera: Subject, int8: bytes, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_int8_frames_pass_unchanged(camera: Subject, int8: bytes, tmp_path: Path
 
 def test_dynamic_and_fp16_are_smaller(camera: Subject, fp32: bytes) -> None:
     for precision in ("fp16", "dynamic"):
-        data = convert_to_tflite(camera.engine, camera.card, precision, ())
+        data = convert(camera.engine, camera.card, precision)
         assert len(data) < 0.7 * len(fp32)
 
 
@@ -75,15 +76,15 @@ def test_int16x8_is_refused_for_camera_models(camera: Subject) -> None:
     with pytest.raises(
         RefusedTargetError, match=r"int16x8: not possible for this model: .*(SPACE_TO_DEPTH|DEPTH_TO_SPACE)"
     ):
-        convert_to_tflite(camera.engine, camera.card, "int16x8", camera.calibration)
+        convert(camera.engine, camera.card, "int16x8", camera.calibration)
 
 
 def test_card_is_inside_and_replaced(camera: Subject, int8: bytes, tmp_path: Path) -> None:
     from dataclasses import replace
 
     path = tmp_path / "m.tflite"
-    once = embed_card_tflite(int8, camera.card)
-    path.write_bytes(embed_card_tflite(once, replace(camera.card, name="other")))
+    once = FORMAT.embed_card(int8, camera.card)
+    path.write_bytes(FORMAT.embed_card(once, replace(camera.card, name="other")))
     card_json = LiteRtEngine(path, threads=1).card_json
     assert card_json is not None
     assert parse_card(card_json, origin="m") == replace(camera.card, name="other")
@@ -93,7 +94,7 @@ def test_card_is_inside_and_replaced(camera: Subject, int8: bytes, tmp_path: Pat
 @pytest.mark.parametrize("size_hw", [(4, 4), (37, 61), (480, 640), (481, 642)])
 def test_any_size(camera: Subject, int8: bytes, tmp_path: Path, size_hw: tuple[int, int]) -> None:
     path = tmp_path / "m.tflite"
-    path.write_bytes(embed_card_tflite(int8, camera.card))
+    path.write_bytes(FORMAT.embed_card(int8, camera.card))
     denoise = qf.Denoiser(path)
     assert denoise.engine.inputs["image"].shape == (1, None, None, 3)
     assert denoise.engine.inputs["sigma"].shape == (1, None, None, 1)
@@ -106,7 +107,7 @@ def test_runs_without_quietframe(camera: Subject, int8: bytes, tmp_path: Path) -
     from ai_edge_litert.interpreter import Interpreter
 
     path = tmp_path / "m.int8.tflite"
-    path.write_bytes(embed_card_tflite(int8, camera.card))
+    path.write_bytes(FORMAT.embed_card(int8, camera.card))
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     expected = qf.Denoiser(path, sigma_255=25)(frame)
 

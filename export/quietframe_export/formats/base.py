@@ -1,20 +1,47 @@
-"""What every export format can do. A new one is a subclass of `Format` in a file of its own. Loads no framework."""
+"""What every export format can do. A new one is a subclass of `Format` in a file of its own. Loads no TensorFlow."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from quietframe.card import ModelCard, Precision
+from quietframe.errors import QuietFrameError
 
 if TYPE_CHECKING:
-    from quietframe_export.graph import Operation
     from quietframe_export.subject import Subject
 
 ALL_BITS = 24
 """Significant bits of a float32 number."""
+
+_TELLING = re.compile(r"not (currently )?(supported|implemented)|unsupported|Quantiz|error: 'tfl\.")
+
+
+class RefusedTargetError(QuietFrameError):
+    """The converter refuses a model in a precision. `reason` is what it says, in one line.
+
+    Args:
+        target: such as `tflite-int16x8`.
+        text: the converter's own message, of any length.
+    """
+
+    def __init__(self, target: str, text: str) -> None:
+        lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+        line = next(filter(_TELLING.search, lines), lines[0])
+        line = re.sub(r"^(.*error: )?(loc\(.*\): )?", "", line)  # without file names and addresses
+        self.target, self.reason = target, re.sub(r"\s+", " ", line)[:300]
+        super().__init__(f"{target}: not possible for this model: {self.reason}")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a file: its type, and whether any tensor that it reads or writes is floating point."""
+
+    type: str
+    is_float: bool
 
 
 @dataclass(frozen=True)
@@ -22,7 +49,6 @@ class Target:
     """One file format and precision, with what is particular to it.
 
     Attributes:
-        format: writes the files.
         precision: of weights and arithmetic, as the card names it.
         calibrated: whether the conversion needs example inputs.
         takes_weight_bits: whether its weights can be shortened to fewer significant bits.
@@ -51,7 +77,7 @@ class Target:
 
 
 class Format(ABC):
-    """A file format: how a model becomes such a file, and what is in one. Methods load what they need.
+    """A file format: how a model becomes such a file, and what is in one.
 
     Attributes:
         name: as in `--to` and in the suffix of its files, by which the runtime finds the engine.

@@ -1,19 +1,36 @@
-"""TFLite: what its precisions are, and how a model is prepared for each."""
+"""Keras to TFLite, in every precision that TensorFlow's converter offers. Built-in operations only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from quietframe.card import ModelCard, Precision
-from quietframe_export.formats.base import ALL_BITS, Format, Target
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from quietframe.card import CARD_KEY, ModelCard, Precision
+from quietframe_export.formats.base import ALL_BITS, Format, Operation, RefusedTargetError, Target
 
 if TYPE_CHECKING:
-    from quietframe_export.graph import Operation
-    from quietframe_export.subject import Subject
+    from quietframe_export.keras_engine import KerasEngine
+    from quietframe_export.subject import Inputs, Subject
 
 SLOW_MACS = 20e9
 """LiteRT runs int16x8 some thirty times as slowly as int8: of a large model's test set a part is measured."""
+
+_OPERATIONS = {
+    "int8": "TFLITE_BUILTINS_INT8",
+    "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+}
+# Not uint8: the two conversions to int8 and back would take longer than some of the models' convolutions.
+_INPUT_TYPES = {"int8": "int8", "int16x8": "int16"}
+_NOT_IN_16X8 = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
+_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_FLOAT_TYPES = (schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64)
 
 
 class TFLite(Format):
@@ -35,23 +52,131 @@ class TFLite(Format):
         """See `Format`. 8-bit weights are rounded beforehand, and for int8 the ranges are chosen."""
         from quietframe_export.keras_engine import KerasEngine
         from quietframe_export.ranges import bounded, choose_ranges, in_whole_levels
-        from quietframe_export.to_tflite import convert_to_tflite
 
         card = subject.card
         engine = subject.engine if precision in ("fp32", "fp16") else subject.corrected
         if precision == "int8":
             ranges = in_whole_levels(engine.model, choose_ranges(engine.model, subject.examples))
             engine = KerasEngine(bounded(engine.model, ranges), card)
-        return convert_to_tflite(engine, card, precision, subject.calibration)
+        return convert(engine, card, precision, subject.calibration)
 
     def embed_card(self, data: bytes, card: ModelCard) -> bytes:
-        """See `Format`: a metadata buffer."""
-        from quietframe_export.to_tflite import embed_card_tflite
+        """See `Format`: a metadata buffer.
 
-        return embed_card_tflite(data, card)
+        Where the card says that any size goes, height and width of images and maps are marked as free.
+        """
+        model = schema.ModelT.InitFromPackedBuf(data)
+        for entry in model.metadata or []:
+            if entry.name == CARD_KEY.encode():
+                buffer = model.buffers[entry.buffer]
+                break
+        else:
+            buffer = schema.BufferT()
+            model.buffers.append(buffer)
+            entry = schema.MetadataT(name=CARD_KEY, buffer=len(model.buffers) - 1)
+            model.metadata = [*(model.metadata or []), entry]
+        buffer.data = np.frombuffer(card.to_json().encode(), np.uint8)
+        if card.spatial.kind == "any":
+            graph = model.subgraphs[0]
+            for index in {*graph.inputs, *graph.outputs}:
+                tensor = graph.tensors[index]
+                if len(tensor.shape) == 4 and max(tensor.shape[1:3]) > 1:
+                    tensor.shapeSignature = [tensor.shape[0], -1, -1, tensor.shape[3]]
+        builder = flatbuffers.Builder(len(data) + 4096)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
 
     def operations(self, data: bytes) -> Sequence[Operation]:
-        """See `Format`."""
-        from quietframe_export.graph import tflite_operations
+        """See `Format`: those of the main graph; a custom one (`Flex…`) goes by its own name."""
+        model = schema.ModelT.InitFromPackedBuf(data)
+        graph = model.subgraphs[0]
+        operations = []
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+            name = code.customCode.decode() if code.customCode else _NAMES[builtin]
+            tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+            operations.append(Operation(name, any(tensor.type in _FLOAT_TYPES for tensor in tensors)))
+        return operations
 
-        return tflite_operations(data)
+
+def convert(engine: KerasEngine, card: ModelCard, precision: Precision, calibration: Sequence[Inputs] = ()) -> bytes:
+    """Convert a model; batch normalization is folded into the convolutions on the way.
+
+    precision: fp32; fp16 (weights); dynamic (8-bit weights, float activations); int8 (all of it, 8-bit inputs and
+    outputs); int16x8 (16-bit activations, 8-bit weights). calibration: example inputs, for the last two.
+    Raises RefusedTargetError: TensorFlow cannot convert this model to this precision.
+    """
+    if precision == "int16x8":  # the converter would only hint at the cause: "max and min should be recorded"
+        types = {operation.type for operation in TFLite().operations(convert(engine, card, "fp32"))}
+        if missing := sorted(types & _NOT_IN_16X8):
+            what = " and ".join(missing)
+            raise RefusedTargetError("tflite-int16x8", f"TFLite's 16x8 quantizer does not support {what}")
+    if precision == "int8":
+        # The last operation (a sigmoid) may have a range of its own, and another one may cost a detour through float,
+        # or be refused.
+        with suppress(RefusedTargetError):
+            data = _convert(engine, card, precision, calibration, bound_images=True)
+            if not any(operation.is_float for operation in TFLite().operations(data)):
+                return data
+    return _convert(engine, card, precision, calibration, bound_images=False)
+
+
+def _convert(
+    engine: KerasEngine, card: ModelCard, precision: Precision, calibration: Sequence[Inputs], *, bound_images: bool
+) -> bytes:
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        _save_frozen(engine, card, folder, bound_images=bound_images)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet[_OPERATIONS.get(precision, "TFLITE_BUILTINS")]]
+        if precision != "fp32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "fp16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision in _INPUT_TYPES:
+            converter.representative_dataset = lambda: _spanning(calibration, card)
+            converter.inference_input_type = tf.dtypes.as_dtype(_INPUT_TYPES[precision])
+            converter.inference_output_type = converter.inference_input_type
+        try:
+            return bytes(converter.convert())
+        except Exception as exc:  # the converter's own error derives from Exception alone
+            known = isinstance(exc, (RuntimeError, ValueError, tf.errors.OpError))
+            if not known and type(exc).__name__ != "ConverterError":
+                raise
+            raise RefusedTargetError(f"tflite-{precision}", str(exc)) from exc
+
+
+def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_images: bool) -> None:
+    """Save the model with its weights as constants: as variables they would stay outside the TFLite graph."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from quietframe_export.trace import input_signature, trace
+
+    function = trace(engine, card, free_size=False, bound_images=bound_images).get_concrete_function()
+    frozen = convert_variables_to_constants_v2(function)
+    names = sorted(function.structured_outputs)  # TensorFlow flattens dictionaries by sorted keys
+
+    @tf.function(input_signature=input_signature(engine, card, free_size=False), autograph=False)
+    def named(*inputs: Any) -> dict[str, Any]:
+        return dict(zip(names, frozen(*inputs), strict=True))
+
+    module = tf.Module()
+    module.named = named
+    tf.saved_model.save(module, folder, signatures={"serving_default": named.get_concrete_function()})
+
+
+def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield the calibration inputs, the first two with one pixel and the noise level at the ends of each range.
+
+    The quantizer takes the range that it has seen: with the ends in it, 8-bit inputs mean what the card says,
+    and an 8-bit frame needs no conversion.
+    """
+    for index, inputs in enumerate(calibration):
+        example = {name: np.array(value) for name, value in inputs.items()}
+        for spec in card.inputs:
+            if index < 2:
+                example[spec.name].flat[: 1 if spec.role == "image" else None] = spec.value_range[index]
+        yield example
