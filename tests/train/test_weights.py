@@ -1,5 +1,6 @@
 """Trainings that begin with the weights of another one."""
 
+import hashlib
 import json
 import shutil
 
@@ -10,6 +11,8 @@ import pytest
 from quietframe.errors import SourceError, UsageError
 from quietframe_train import RECIPES, load_run, train
 from quietframe_train.recipe import Constant, OptimizerConfig
+from quietframe_train.trainer import build_model
+from quietframe_train.weights import find_start, load_weights
 
 DIGITS = RECIPES["digit-cnn"]
 STILL = DIGITS.with_phases(schedule=Constant(), optimizer=OptimizerConfig(learning_rate=1e-12))
@@ -17,12 +20,16 @@ KNOWN = {"data_name": "Drawn", "data_terms": "CC0"}
 
 
 class KilledError(Exception):
-    """Ends a training behind its second epoch."""
+    """Ends a training."""
 
 
 class Kill(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 2:
+        if epoch == self.epoch:
             raise KilledError
 
 
@@ -53,38 +60,56 @@ def kernels(path):
     return [np.asarray(variable) for variable in model.trainable_variables]
 
 
+def kernels_of(weights):
+    model = build_model(DIGITS)
+    load_weights(model, weights)
+    return [np.asarray(variable) for variable in model.trainable_variables]
+
+
 @pytest.mark.parametrize("kind", ["run", "keras", "weights", "lone"])
-def test_a_training_begins_with_the_weights_it_is_given(first, lone, go_on, kind):
+def test_weights_are_found_wherever_they_are(first, lone, kind):
     weights = first.folder / "main.weights.h5"
-    run = go_on({"run": first.folder, "keras": first.model_path, "weights": weights, "lone": lone}[kind], seed=9)
+    start = find_start({"run": first.folder, "keras": first.model_path, "weights": weights, "lone": lone}[kind])
+    name = {"weights": "first/main.weights.h5", "lone": "first.weights.h5"}.get(kind, "first/model.keras")
+    assert start.identity == f"{name}, sha256 {hashlib.sha256(start.file.read_bytes()).hexdigest()}"
+    assert start.data == (None if kind == "lone" else first.data)
+    for now, then in zip(kernels_of(start.file), kernels(first.model_path), strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_training_begins_with_the_weights_it_is_given(first, go_on):
+    run = go_on(first.folder, seed=9, data_name="More")
     for now, then in zip(kernels(run.model_path), kernels(first.model_path), strict=True):
         np.testing.assert_allclose(now, then, rtol=0, atol=1e-6)
-    name = {"weights": "first/main.weights.h5", "lone": "first.weights.h5"}.get(kind, "first/model.keras")
-    assert run.started_from.startswith(f"{name}, sha256 ")
+    assert run.started_from.startswith("first/model.keras, sha256 ")
     assert load_run(run.folder) == run
-
-
-def test_the_card_names_what_was_trained_on_before(first, go_on):
-    run = go_on(first.folder, data_name="More")
     assert run.data.name == "More; before: Drawn"
     assert run.data.terms.startswith("unknown") and run.data.terms.endswith("; CC0")
 
 
-def test_the_data_is_named_once_where_it_is_the_same(first, go_on):
-    assert go_on(first.folder, **KNOWN).data == first.data
+def test_the_data_of_both_trainings_is_named(first, lone):
+    assert find_start(first.folder).with_its_data(first.data) == first.data, "once where it is the same"
+    data = find_start(lone).with_its_data(first.data)
+    assert data.name == "Drawn; before: what first.weights.h5 was trained on"
+    assert data.terms.startswith("CC0; unknown")
 
 
-def test_data_of_a_lone_file_is_said_to_be_unknown(first, go_on, tmp_path):
-    run = go_on(shutil.copy(first.model_path, tmp_path / "lone.keras"), **KNOWN)
-    assert run.data.name == "Drawn; before: what lone.keras was trained on"
-    assert run.data.terms.startswith("CC0; unknown")
+def test_a_resume_that_has_kept_no_epoch_needs_its_start_again(lone, go_on, mnist_npz, tmp_path):
+    """Else it would begin with random weights, and say otherwise."""
+    with pytest.raises(KilledError):
+        go_on(lone, callbacks=[Kill(0)])
+    with pytest.raises(UsageError, match=r"pass --start-from again \(first\.weights\.h5, sha256 "):
+        train(STILL, out=tmp_path / "run", resume=True)
+    run = go_on(lone, resume=True)
+    for now, then in zip(kernels(run.model_path), kernels_of(lone), strict=True):
+        np.testing.assert_allclose(now, then, rtol=0, atol=1e-6)
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(lone, mnist_npz, tmp_path):
     begin = {"data": mnist_npz, "epochs": 3, "limit": 300, "start_from": lone}
     whole = train(DIGITS, out=tmp_path / "whole", **begin)
     with pytest.raises(KilledError):
-        train(DIGITS, out=tmp_path / "killed", callbacks=[Kill()], **begin)
+        train(DIGITS, out=tmp_path / "killed", callbacks=[Kill(2)], **begin)
     resumed = train(DIGITS, data=mnist_npz, out=tmp_path / "killed", resume=True)
     assert (resumed.started_from, resumed.data) == (whole.started_from, whole.data)
     for now, then in zip(kernels(resumed.model_path), kernels(whole.model_path), strict=True):
@@ -117,11 +142,9 @@ def test_a_file_that_is_no_start_is_refused(mnist_npz, tmp_path, name, content, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_is_not_done_is_no_start(first, mnist_npz, tmp_path):
-    folder = shutil.copytree(first.folder, tmp_path / "undone")
-    (folder / "model.keras").unlink()
+def test_a_run_that_is_not_done_is_no_start(tmp_path):
     with pytest.raises(SourceError, match=r"no model\.keras in it"):
-        train("digit-classifier", data=mnist_npz, out=tmp_path / "run", epochs=1, start_from=folder)
+        find_start(tmp_path)
 
 
 def test_a_composed_recipe_has_no_start(first, mnist_npz, tmp_path):

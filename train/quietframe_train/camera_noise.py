@@ -165,11 +165,11 @@ class CameraNoise:
             soft = is_clean and rng.random() < self.soft_share
             clean = self._view(photo, seen, _between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
             sigma_255 = 0.0 if is_clean else self.max_sigma_255 * rng.random() ** self.level_power
-            planes = _as_gray(clean)[:, :, :1] if is_gray else clean
+            planes = as_gray(clean)[:, :, :1] if is_gray else clean
             noisy = [add_gaussian(planes, sigma_255, rng) if sigma_255 else planes for _ in range(form.frames)]
             frames = [np.broadcast_to(frame, clean.shape) for frame in noisy]
         if is_gray:
-            clean, *frames = (_as_gray(np.ascontiguousarray(frame)) for frame in (clean, *frames))
+            clean, *frames = (as_gray(np.ascontiguousarray(frame)) for frame in (clean, *frames))
         frames = [frame[top : top + side, left : left + side] for frame, (top, left) in zip(frames, path, strict=True)]
         top, left = path[-1]
         clean = clean[top : top + side, left : left + side]
@@ -285,7 +285,8 @@ def _random_chroma(rng: np.random.Generator) -> Chroma:
     return chromas[int(rng.choice(len(chromas), p=shares))]
 
 
-def _as_gray(frame: Frame) -> Frame:
+def as_gray(frame: Frame) -> Frame:
+    """Make a frame gray: three equal planes."""
     return cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
 
 

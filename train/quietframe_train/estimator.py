@@ -1,4 +1,4 @@
-"""Trains the noise estimator that comes with the runtime: `python -m quietframe_train.estimator PHOTOS`.
+"""Train the noise estimator that comes with the runtime: `python -m quietframe_train.estimator PHOTOS`.
 
 It learns on photographs with the noise and the formats that camera models train on, at levels that are known, and on
 drawings and pages, which have none.
@@ -23,7 +23,7 @@ from quietframe.images import write_whole
 from quietframe.noise import MAX_SIGMA_255
 from quietframe.noise.estimate import READINGS, WEIGHTS, read_noise, to_answer, to_features
 from quietframe.noise.formats import jpeg
-from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.camera_noise import CameraNoise, as_gray
 from quietframe_train.photos import load_photos
 
 _NOISE = CameraNoise(level_power=1.0, sensor_share=0.4, clean_share=0.0, gray_share=0.25, flat_share=0.03)
@@ -38,14 +38,9 @@ _BATCH = 64
 
 
 def train_estimator(photos: str | Path, out: str | Path, *, examples: int = _EXAMPLES, seed: int = 0) -> float:
-    """Train the estimator and write its weights.
+    """Train the estimator on photographs without visible noise and write its weights, an .npz file.
 
-    Args:
-        photos: a folder of photographs without visible noise.
-        out: the .npz file to write.
-        examples: frames to learn from; a tenth of them only validates.
-        seed: of the frames, their noise and the weights.
-
+    examples: frames to learn from; a tenth of them only validates. seed: of the frames, their noise and the weights.
     Returns the median share by which it errs on the validation frames with a level above 2.
     Raises SourceError if there are no photographs.
     """
@@ -70,7 +65,7 @@ def train_estimator(photos: str | Path, out: str | Path, *, examples: int = _EXA
 def _draw(
     photos: Sequence[NDArray[np.uint8]], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Readings of noisy frames, (count, READINGS), and their levels, (count,)."""
+    """Draw readings of noisy frames, (count, READINGS), and their levels, (count,)."""
     readings, levels = np.empty((count, READINGS), np.float32), np.empty(count, np.float32)
     for index in range(count):
         if rng.random() < _DRAWN_SHARE:
@@ -105,13 +100,12 @@ def draw_scene(side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         if rng.random() < 0.6:
             cv2.fillPoly(frame, [corners], colour, cv2.LINE_AA)
         cv2.polylines(frame, [corners], True, ink.tolist(), thickness, cv2.LINE_AA)
-    if gray:
-        frame = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    frame = as_gray(frame) if gray else frame
     return jpeg(frame, int(rng.integers(70, 98))) if rng.random() < 0.5 else frame
 
 
 def _write_weights(path: Path, model: keras.Model, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
-    """The layers' weights, what the features are normalized with folded into the first."""
+    """Write the layers' weights, what the features are normalized with folded into the first."""
     arrays: dict[str, Any] = {}
     for index, layer in enumerate(model.layers):
         matrix, bias = (np.asarray(values, np.float32) for values in layer.get_weights())

@@ -48,7 +48,7 @@ class ConvMuon(keras.optimizers.Muon):
 
 
 def build_optimizer(config: OptimizerConfig, rate: Any, *, ema_momentum: float) -> keras.optimizers.Optimizer:
-    """What `config` names. rate: a learning rate or a schedule. ema_momentum: 0 for no moving average."""
+    """Build what `config` names. rate: a learning rate or a schedule. ema_momentum: 0 for no moving average."""
     common = {
         "learning_rate": rate,
         "clipnorm": config.clipnorm,

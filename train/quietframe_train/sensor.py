@@ -57,11 +57,9 @@ class Sensor:
     """One camera under one light.
 
     Attributes:
-        to_camera: (3, 3), linear BGR to the camera's own colours.
-        to_bgr: (3, 3), its inverse.
+        to_camera, to_bgr: (3, 3), linear BGR to the camera's own colours, and its inverse.
         gains_bgr: (3,), what white balance and exposure multiply the camera's colours by.
-        tone: (65536,) uint8, the tone curve: 16-bit linear light to 8-bit display values.
-        light: (256,) float32, its inverse.
+        tone, light: (65536,) uint8, 16-bit linear light to 8-bit display values, and its inverse, (256,) float32.
         shot, read: a and b of the noise's variance a·x + b, x in [0, 1].
         row, column: deviation of the offset of each row (new in every frame) and column (the same in all), as a share
             of the read noise's deviation.
@@ -170,10 +168,8 @@ def from_sensor(camera: Linear, sensor: Sensor) -> Frame:
 def mosaic(camera: Linear) -> NDArray[np.float32]:
     """Return what a sensor behind an RGGB colour filter sees: one colour for each pixel, (height, width)."""
     raw = np.empty(camera.shape[:2], np.float32)
-    raw[0::2, 0::2] = camera[0::2, 0::2, 2]
-    raw[0::2, 1::2] = camera[0::2, 1::2, 1]
-    raw[1::2, 0::2] = camera[1::2, 0::2, 1]
-    raw[1::2, 1::2] = camera[1::2, 1::2, 0]
+    for row, column in np.ndindex(2, 2):
+        raw[row::2, column::2] = camera[row::2, column::2, 2 - row - column]
     return raw
 
 

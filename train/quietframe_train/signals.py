@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDERR = 2
@@ -29,7 +29,7 @@ class Signals:
 
     @property
     def exit_code(self) -> int:
-        """What a shell gives for a process that the signal ended: 130 for Ctrl-C."""
+        """Return what a shell gives for a process that the signal ended: 130 for Ctrl-C."""
         return 128 + (self._received or signal.SIGINT)
 
     def check(self) -> None:
@@ -39,13 +39,10 @@ class Signals:
 
     def __enter__(self) -> Signals:
         _entered.append(self)
-        heeded = [number for number in NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._receive) for number in heeded}
+        self._before = {n: signal.signal(n, self._receive) for n in NUMBERS if signal.getsignal(n) != signal.SIG_IGN}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *others: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         _entered.remove(self)

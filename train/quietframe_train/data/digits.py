@@ -108,16 +108,13 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
 
 def _checked(arrays: dict[str, NDArray[Any]], part: str, origin: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    found, wrong = f"{labels.dtype} of shape {labels.shape}", ""
     if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or len(images) == 0:
-        raise SourceError(
-            f"{origin}: x_{part} is {images.dtype} of shape {images.shape}, expected uint8 of shape (N, 28, 28)"
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
-        raise SourceError(
-            f"{origin}: y_{part} is {labels.dtype} of shape {labels.shape}, expected integers of shape ({len(images)},)"
-        )
-    if labels.min() < 0 or labels.max() >= CLASSES:
-        raise SourceError(
-            f"{origin}: y_{part} holds classes {labels.min()} to {labels.max()}, expected 0 to {CLASSES - 1}"
-        )
+        wrong = f"x_{part} is {images.dtype} of shape {images.shape}, expected uint8 of shape (N, 28, 28)"
+    elif not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
+        wrong = f"y_{part} is {found}, expected integers of shape ({len(images)},)"
+    elif labels.min() < 0 or labels.max() >= CLASSES:
+        wrong = f"y_{part} holds classes {labels.min()} to {labels.max()}, expected 0 to {CLASSES - 1}"
+    if wrong:
+        raise SourceError(f"{origin}: {wrong}")
     return images[..., None], labels.astype(np.int64)

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES, CALIBRATION_MACS = 1000, 150e9
 HELD_OUT_IMAGES, HELD_OUT_LABELLED, HELD_OUT_MACS = 1000, 5000, 80e9
-MIN_HELD_OUT, MIN_HELD_OUT_LABELLED = 32, 1000
-"""A few answers on the edge are then less than half a point of accuracy."""
-MIN_IMAGES = 8
-"""However large a model is."""
+MIN_HELD_OUT, MIN_HELD_OUT_LABELLED = 32, 1000  # a few answers on the edge are then less than half a point of accuracy
+MIN_IMAGES = 8  # however large a model is
 
 
 @dataclass(frozen=True)
@@ -129,15 +127,14 @@ class ImageData(Data[ImageSplits]):
     def calibration(
         self, recipe: Recipe, splits: ImageSplits, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[NoisyFrame]:
-        """1,000 training images through the recipe's noise, or as many as `CALIBRATION_MACS` pay for."""
+        """Take 1,000 training images through the recipe's noise, or as many as `CALIBRATION_MACS` pay for."""
         count = max_count_for_budget(splits.training, CALIBRATION_IMAGES, CALIBRATION_MACS, macs_per_pixel)
         return [(frame, 0.0) for frame in noisy_frames(recipe, splits.training.spread(count), rng)]
 
     def held_out(
         self, recipe: Recipe, splits: ImageSplits, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[Sample]:
-        """Validation images through the recipe's noise: 5,000 for classifiers, 1,000 for denoisers, or as many as
-        `HELD_OUT_MACS` pay for.
+        """Take validation images through the recipe's noise: 5,000 to classify, 1,000 to denoise, or what MACs pay for.
 
         Few images are shown several times, with new noise each; for a classifier changed as in training, too: of
         twenty answers, one would be 5 points of accuracy.

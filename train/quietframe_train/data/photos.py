@@ -149,7 +149,7 @@ class PhotoData(Data[PhotoSet]):
     def held_out(
         self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[Sample]:
-        """Every validation photograph whole at each noise level, as often as it takes for enough frames."""
+        """Take every validation photograph whole at each noise level, as often as it takes for enough frames."""
         rounds = -(-HELD_OUT_FRAMES // (len(splits.validation) * len(VALIDATION_SIGMAS_255)))
         return [
             Sample(frame=add_gaussian(photo, sigma_255, rng), clean=photo, group=f"sigma {sigma_255:g}")
