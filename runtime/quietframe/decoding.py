@@ -36,6 +36,8 @@ _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\0\1", b"OggS", b"FLV")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"})
 _BITS_PER_SAMPLE, _SUBFILE, _ORIENTATION, _DNG_VERSION = 258, 254, 274, 50706  # TIFF tags
 _MAX_PAGES = 16  # enough to see whether there is more than one
+_MOST_PIXELS_A_BYTE = {"JPEG": 512, "PNG": 8 * 1032, "GIF": 4096, "BMP": 128, "PPM": 8}
+"""What a coding can hold at most, of one bit a pixel: a JPEG spends a bit on a block, deflate a byte on 1032."""
 _FILLERS = b"\x00\x55\xaa\xf8"
 _KINDS = {"F": "float32 values", "I": "int32 values", "LAB": "LAB colours", "HSV": "HSV colours"}
 _MODES = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}  # gray, with alpha
@@ -91,6 +93,10 @@ def _open(data: bytes, name: str) -> ImageFile:
         raise SourceError(f"{name}: not an image{kind}, or a damaged one") from exc
     if image.width * image.height > MAX_PIXELS:
         raise SourceError(f"{name}: more than the limit of {MAX_PIXELS:,} pixels: scale it down first")
+    if image.width * image.height > len(data) * _MOST_PIXELS_A_BYTE.get(str(image.format), MAX_PIXELS):
+        raise SourceError(
+            f"{name}: a damaged image (it claims {image.width}x{image.height} pixels in {len(data)} bytes)"
+        )
     return image
 
 

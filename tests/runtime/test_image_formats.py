@@ -542,3 +542,28 @@ def test_the_tables_of_the_page_are_true() -> None:
     page = script["PAGE"].read_text(encoding="utf-8")
     assert script["page_with"](script["tables"]()) == page
     assert script["BEGIN"] in page and "| HEIC |" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "1", {}),
+        ("JPEG", "L", {"progressive": True, "optimize": True, "quality": 1}),
+        ("GIF", "P", {}),
+        ("BMP", "1", {}),
+        ("PPM", "1", {}),
+    ],
+)
+def test_a_blank_image_is_no_false_claim(
+    save: Callable[[bytes], Path], kind: str, mode: str, options: dict[str, Any]
+) -> None:
+    assert qf.read_image(save(saved(PIL.Image.new(mode, (2000, 1500)), kind, **options))).pixels.shape == (1500, 2000)
+
+
+@pytest.mark.parametrize("size", [100, 10_000], ids=["small", "large"])
+def test_a_header_that_claims_more_than_the_file_can_hold(save: Callable[[bytes], Path], size: int) -> None:
+    claim = struct.pack(">IIBBBBB", size, size, 16, 6, 0, 0, 0)
+    data = png([b""], 1, 16, 6)
+    hostile = data[:16] + claim + struct.pack(">I", zlib.crc32(b"IHDR" + claim)) + data[33:]
+    with pytest.raises(SourceError, match=r"a damaged image"):
+        qf.read_image(save(hostile), to_8bit=True)
