@@ -1,11 +1,8 @@
-"""What a command may cost on a device: time to the written picture, and memory for a video. Real processes."""
+"""What a command may cost on a device: time to the written image, and memory for a video. Real processes."""
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 
 from quietframe.assets import photo_bgr
 from quietframe.noise import add_gaussian
+from support.process import run_python
 
 SIZE_WH = (640, 480)
 
@@ -41,22 +39,14 @@ finally:
 def run(*args: object) -> tuple[float, float]:
     """Run the command; give the wall time in seconds and the peak memory in MB."""
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, args)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
-        check=False,
-    )
-    wall_s = time.perf_counter() - start
-    assert done.returncode == 0, done.stderr
-    return wall_s, float(done.stdout)
+    done = run_python("-c", CODE, *args, PYTHONDONTWRITEBYTECODE="")
+    return time.perf_counter() - start, float(done.stdout)
 
 
-def test_a_picture_is_written_within_1500_ms(photo, tmp_path):
+def test_an_image_is_written_within_1500_ms(photo, tmp_path):
     run("denoise", photo, "-o", tmp_path / "first.png")  # compiles the bytecode, as an installed package has it
     wall_s = [run("denoise", photo, "-o", tmp_path / f"{index}.png")[0] for index in range(3)]
-    print(f"640x480 picture to the written file: {statistics.median(wall_s):.2f} s")
+    print(f"640x480 image to the written file: {statistics.median(wall_s):.2f} s")
     assert statistics.median(wall_s) <= 1.5
 
 
@@ -72,12 +62,12 @@ def test_a_video_takes_at_most_250_mb(tmp_path):
     assert peak_mb <= 250
 
 
-def test_a_picture_of_50_megapixels_takes_at_most_1200_mb(tmp_path):
+def test_an_image_of_50_megapixels_takes_at_most_1200_mb(tmp_path):
     """It and the result take 300 MB of that. Seen whole, it would take 5,000 MB."""
     noisy = add_gaussian(photo_bgr(), 20, np.random.default_rng(0))
     path = tmp_path / "large.jpg"
     large = np.tile(noisy, (-(-6144 // noisy.shape[0]), -(-8192 // noisy.shape[1]), 1))[:6144, :8192]
     cv2.imwrite(str(path), large)
     wall_s, peak_mb = run("denoise", path, "-o", tmp_path / "clean.jpg")
-    print(f"8192x6144 picture: {peak_mb:.0f} MB at the peak, {wall_s:.1f} s to the written file")
+    print(f"8192x6144 image: {peak_mb:.0f} MB at the peak, {wall_s:.1f} s to the written file")
     assert peak_mb <= 1200
