@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -211,23 +210,6 @@ def test_the_level_is_estimated_once_for_all_tiles(level_adder):
     cut = qf.Denoiser(level_adder, tile_pixels=256)
     assert cut.placement(64, 96).count > 20
     assert added(cut(frame), frame) == round(qf.estimate_noise(frame)) > 0
-
-
-def test_the_engine_sees_tiles_of_one_size_and_one_at_a_time(level_adder):
-    denoise = qf.Denoiser(level_adder, sigma_255=5, tile_pixels=256)
-    run, shapes, images = denoise.engine.run, [], []
-
-    def watched(inputs: Any) -> Any:
-        images.append(weakref.ref(inputs["image"]))
-        shapes.append(inputs["image"].shape)
-        assert sum(image() is not None for image in images) <= 2
-        return run(inputs)
-
-    denoise.engine.run = watched  # type: ignore[method-assign]
-    frame = random_frame(61, 93, 3) // 2
-    assert added(denoise(frame), frame) == 5
-    assert len(shapes) == denoise.placement(61, 93).count > 20
-    assert len(set(shapes)) == 1
 
 
 def test_only_what_is_larger_than_the_default_goes_in_tiles(make_model):

@@ -7,7 +7,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -189,7 +189,9 @@ def _native_output_logged() -> Iterator[None]:
     os.set_blocking(writing, False)  # a full pipe must not block LiteRT
     with _redirecting, os.fdopen(reading, "rb", buffering=0) as pipe:
         try:
-            with os.fdopen(writing, "wb"), diverted(STDERR, writing):
+            with os.fdopen(writing, "wb"), ExitStack() as stack:
+                with suppress(OSError):  # closed since
+                    stack.enter_context(diverted(STDERR, writing))
                 yield
         finally:
             for line in (pipe.read() or b"").splitlines(keepends=True):
