@@ -55,8 +55,6 @@ IMAGE = (8, 6, 4)
         (layers.Conv2D(10, 3, padding="valid"), 6 * 4 * 10 * 9 * 4),
         (layers.Conv2D(10, 3, strides=2, padding="same"), 4 * 3 * 10 * 9 * 4),
         (layers.Conv2DTranspose(10, 3, strides=2, padding="same"), 8 * 6 * 4 * 9 * 10),
-        (layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), 8 * 6 * 8 * 9),
-        (layers.SeparableConv2D(10, 3, padding="same"), 8 * 6 * 4 * 9 + 8 * 6 * 4 * 10),
         (layers.Dense(10), 8 * 6 * 4 * 10),
         (layers.BatchNormalization(), 0),
         (layers.UpSampling2D(), 0),

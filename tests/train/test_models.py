@@ -6,7 +6,7 @@ from quietframe_train.layers import FakeQuantization, PixelShuffle, PixelUnshuff
 from quietframe_train.macs import count_macs
 from quietframe_train.models import BUILDERS
 from quietframe_train.models.camera import camera_unet, camera_unet_geometry
-from quietframe_train.models.digits import latent_autoencoder
+from quietframe_train.models.fixed_size import latent_autoencoder
 from quietframe_train.recipes import RECIPES
 
 DIGIT, COLOUR = (28, 28, 1), (256, 256, 3)

@@ -361,7 +361,7 @@ def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(
     assert not multiprocessing.active_children()
     run = train(whole.recipe, resume=True, **options)
     assert_same_weights(run, whole)
-    # The losses are sums that no weight depends on; TensorFlow's optimizer of graphs adds them up in any order.
+    # A loss is a sum that no weight depends on: once, one differed in its last bit.
     losses = [[row["loss"] for row in read_history(one.folder)] for one in (run, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ import click
 
 from quietframe.cli import EXIT_DONE, ExtraCommand
 from quietframe.cli.terminal import json_line, print_table, say
+from quietframe.descriptors import suppress_native_output
+from quietframe.errors import UsageError
 
 if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
@@ -65,7 +68,6 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
     import logging
     import sys
 
-    from quietframe_train.backend import load_backend
     from quietframe_train.signals import Signals
 
     handler, log = logging.StreamHandler(sys.stderr), logging.getLogger("quietframe_train")
@@ -75,7 +77,7 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
     log.addHandler(handler)
     try:
         with Signals() as signals:
-            load_backend()
+            _load_backend()
 
             from rich.console import Console
 
@@ -92,6 +94,23 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
         log.setLevel(level)
     _print_run(run, as_json=as_json)
     return EXIT_DONE
+
+
+def _load_backend() -> None:
+    """Import Keras with the backend that `KERAS_BACKEND` names, silently, before anything else imports it."""
+    import logging
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        with suppress_native_output():  # TensorFlow's, whatever TF_CPP_MIN_LOG_LEVEL says
+            import keras
+    except (ImportError, ValueError) as exc:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise UsageError(
+            f"the Keras backend {backend!r} cannot be used ({exc}): install it, or set KERAS_BACKEND"
+        ) from exc
+    keras.utils.disable_interactive_logging()
 
 
 def _kept(recipe: str, out: Path | None) -> str:

@@ -83,12 +83,6 @@ _RULES: Mapping[type, Callable[[Any, Shape, Shape], int]] = {
     layers.Dense: lambda layer, source, target: prod(source) * layer.units,
     layers.Conv2D: lambda layer, source, target: prod(target) * prod(layer.kernel_size) * source[-1] // layer.groups,
     layers.Conv2DTranspose: lambda layer, source, target: prod(source) * prod(layer.kernel_size) * target[-1],
-    layers.DepthwiseConv2D: lambda layer, source, target: prod(target) * prod(layer.kernel_size),
-    layers.SeparableConv2D: lambda layer, source, target: (
-        prod(target[:-1]) * source[-1] * layer.depth_multiplier * (prod(layer.kernel_size) + target[-1])
-    ),
     layers.BatchNormalization: lambda *_: 0,
-    layers.LayerNormalization: lambda *_: 0,
-    layers.PReLU: lambda *_: 0,
 }
 """From a layer and the shapes of its input and output, without the batch axis."""

@@ -6,27 +6,28 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from quietframe_train.models import camera, classifiers, colour, digits
+from quietframe_train.models import fixed_size
+from quietframe_train.models.camera import camera_unet, camera_unet_geometry
 
 BUILDERS: Mapping[str, Callable[..., keras.Model]] = {
     builder.__name__: builder
     for builder in (
-        camera.camera_unet,
-        classifiers.dense_classifier,
-        classifiers.denoise_and_classify,
-        classifiers.small_cnn,
-        colour.color_autoencoder,
-        colour.color_unet,
-        digits.bottleneck_autoencoder,
-        digits.bottleneck_autoencoder_deep,
-        digits.conv_autoencoder,
-        digits.dense_autoencoder,
-        digits.digit_unet,
-        digits.latent_autoencoder,
+        fixed_size.bottleneck_autoencoder,
+        fixed_size.bottleneck_autoencoder_deep,
+        fixed_size.color_autoencoder,
+        fixed_size.color_unet,
+        fixed_size.conv_autoencoder,
+        fixed_size.dense_autoencoder,
+        fixed_size.dense_classifier,
+        fixed_size.denoise_and_classify,
+        fixed_size.digit_unet,
+        fixed_size.latent_autoencoder,
+        fixed_size.small_cnn,
+        camera_unet,
     )
 }
 
-GEOMETRIES: Mapping[str, Callable[..., tuple[int, int]]] = {"camera_unet": camera.camera_unet_geometry}
+GEOMETRIES: Mapping[str, Callable[..., tuple[int, int]]] = {"camera_unet": camera_unet_geometry}
 """For models of any frame size: (multiple, halo) in pixels from the same arguments: what sizes they take, and how far
 an output pixel sees.
 """
