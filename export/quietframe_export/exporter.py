@@ -123,8 +123,7 @@ def export_model(
         subject: the model and its data.
         targets: what to make.
         out: folder for the files, `NAME.PRECISION.SUFFIX` each, and `export.json`; made if missing.
-        max_psnr_drop_db: the gate of denoisers, in dB, at each noise level; None: 0.12 for camera models, 0.3
-            else.
+        max_psnr_drop_db: the gate of denoisers, in dB, at each noise level; None: 0.12 for camera models, else 0.3.
         max_accuracy_drop_percent: the gate of classifiers, in percentage points.
         hold_to_checks: whether camera models also have to pass `camera_checks`; they are measured in any case.
         weight_bits: significant bits, 8 to 24, that the weights of `onnx-fp32` keep: see `shorten_weights`.
@@ -240,8 +239,7 @@ def _failure(
         drops = {name: of["keras"] - of["file"] for name, of in found.groups.items()} or {"": found.drop}
         for group, drop in drops.items():
             if not drop <= limit:  # so that a NaN fails
-                where = f" at {group}" if group else ""
-                return f"drops {drop:.2f} {unit}{where}, more than the {limit:g} allowed; not kept"
+                return f"drops {drop:.2f} {unit}{group and f' at {group}'}, more than the {limit:g} allowed; not kept"
     for check in checks:
         if gate.checks and not check.passed:
             return f"{check.name}: {check.value:.2f}, {check.limit:g} allowed; not kept"

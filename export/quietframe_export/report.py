@@ -16,14 +16,9 @@ def report_table(report: ExportReport) -> Table:
     """Build a table with one row per target and the figures of each task of the model."""
     units = list(dict.fromkeys(found.unit for file in report.files for found in file.comparisons))
     table = Table(title=f"{report.model}: exported files beside Keras, on {report.held_out_from}")
-    table.add_column("target")
-    table.add_column("size KiB", justify="right")
-    for unit in units:
-        for heading in (f"Keras {_UNITS[unit][1]}", f"file {_UNITS[unit][1]}", "drop"):
-            table.add_column(heading, justify="right")
-    for heading in ("max error", "float ops"):
-        table.add_column(heading, justify="right")
-    table.add_column("outcome")
+    figures = [heading for unit in units for heading in (f"Keras {_UNITS[unit][1]}", f"file {_UNITS[unit][1]}", "drop")]
+    for heading in ("target", "size KiB", *figures, "max error", "float ops", "outcome"):
+        table.add_column(heading, justify="left" if heading in ("target", "outcome") else "right")
     for file in report.files:
         table.add_row(*_row(file, units))
     measures = " and ".join(_UNITS[unit][0] for unit in units) or "figures"
@@ -75,8 +70,7 @@ def notes(report: ExportReport) -> list[str]:
         worst = report.outliers[0]
         lines.append(
             f"{len(report.outliers)} tensors span more than {OUTLIER_RATIO:g} standard deviations, "
-            f"the widest {worst.name}: "
-            f"[{worst.low:.2f}, {worst.high:.2f}], {worst.ratio:.0f} of them"
+            f"the widest {worst.name}: [{worst.low:.2f}, {worst.high:.2f}], {worst.ratio:.0f} of them"
         )
     elif report.widest:
         lines.append(
@@ -90,11 +84,8 @@ def _row(file: FileReport, units: Sequence[str]) -> tuple[str, ...]:
     outcome = file.outcome if file.outcome == "passed" else f"{file.outcome}: {file.reason}"
     if not file.comparisons:
         return file.target, "", *[""] * (3 * len(units)), "", "", outcome
-    by_unit = {found.unit: found for found in file.comparisons}
     figures = [
-        text
-        for unit in units
-        for text in (f"{by_unit[unit].keras:.2f}", f"{by_unit[unit].file:.2f}", f"{by_unit[unit].drop:+.3f}")
+        text for found in file.comparisons for text in (f"{found.keras:.2f}", f"{found.file:.2f}", f"{found.drop:+.3f}")
     ]
     furthest = max(found.max_error_255 for found in file.comparisons)
     return (

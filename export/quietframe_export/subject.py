@@ -79,8 +79,7 @@ def subject_from_run(
         calibrate: a folder of images to calibrate with, instead of the training split.
         seed: of the calibration and held-out noise.
 
-    Raises:
-        SourceError: not a run folder, or its data are gone.
+    Raises SourceError: not a run folder, its data are gone, or they hold other classes than at the training.
     """
     run = load_run(folder)
     model = load_keras(run.model_path)

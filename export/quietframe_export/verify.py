@@ -19,12 +19,7 @@ from quietframe_train.data.base import Sample
 
 @dataclass(frozen=True)
 class Answers:
-    """A model's outputs on the held-out frames.
-
-    Attributes:
-        images: the denoised frames, uint8; None if the model does not denoise.
-        scores: (frames, labels) float32; None if it does not classify.
-    """
+    """A model's outputs on the held-out frames: denoised ones, uint8, and scores, (frames, labels) float32; or None."""
 
     images: Sequence[NDArray[np.uint8]] | None = None
     scores: NDArray[np.float32] | None = None
@@ -38,11 +33,9 @@ class Comparison:
     where unknown labels count Keras' own answers as right.
 
     Attributes:
-        keras, file: the figure of each.
         drop: keras − file.
         groups: by group, the figures `keras` and `file`.
         max_error_255: the greatest difference from Keras in any pixel (or score), in 8-bit levels.
-        frames: how many frames were compared.
         unit: `psnr_db` or `accuracy_percent`.
     """
 
