@@ -8,24 +8,12 @@ import pytest
 from quietframe.card import DataTerms
 from quietframe.errors import UsageError
 from quietframe_train.data.base import UNKNOWN_TERMS
-from quietframe_train.data.images import ImageSplits
-from quietframe_train.photos import PhotoSet
 from quietframe_train.recipes import RECIPES
 from support.process import run_python
 
 
 def load(name, path, **options):
     return RECIPES[name].data.load(path, RECIPES[name], **options)
-
-
-def test_each_recipe_gets_its_kind_of_data(mnist_npz, photo_folder, picture_folder):
-    assert isinstance(load("digit-classifier", mnist_npz), ImageSplits)
-    assert isinstance(load("camera-nano", photo_folder), PhotoSet)
-    pictures = load("color-unet", picture_folder)
-    assert isinstance(pictures, ImageSplits)
-    assert (pictures.test.images.shape[1:], pictures.classes) == ((256, 256, 3), ())
-    pictures = load("image-classifier", picture_folder)
-    assert (pictures.test.images.shape[1:], pictures.classes) == ((128, 128, 3), ("dark", "light"))
 
 
 @pytest.mark.parametrize("name", ["digit-classifier", "camera-nano", "image-classifier"])

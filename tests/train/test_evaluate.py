@@ -9,7 +9,7 @@ import pytest
 from quietframe.card import Metric
 from quietframe_train.corruption import NoNoise, NormalNoise, UniformNoise
 from quietframe_train.data.images import ImageSet
-from quietframe_train.evaluate import measure_images, noisy_images, predict, split_outputs
+from quietframe_train.evaluate import measure_images, noisy_images, predict
 from quietframe_train.recipes import CLIPPED, DIGIT_NOISES, RECIPES, UNCLIPPED, UNIFORM
 
 MEASURES = ("psnr_db", "ssim", "mse", "bce", "rmse")
@@ -90,28 +90,13 @@ def test_colour_images_are_measured_as_others_do(colours):
     assert found == pytest.approx(expected(colours.images, 0.5 * noisy + 0.2), rel=2e-4)
 
 
-def test_the_measured_error_is_of_the_denoised_not_of_the_noisy(digits):
-    """A source's "MSE of test data" compares clean with noisy images."""
-    clean = digits.scaled()
-
-    class Perfect:
-        def predict(self, images, batch_size, verbose):
-            return clean
-
-    metrics = measure_images(Perfect(), RECIPES["dense-autoencoder"], digits, "digits")
-    found = {one.measure: one for one in metrics if one.noise == "uniform0.9"}
-    assert found["mse"].value == 0
-    assert found["psnr_db"].value == 100
-    assert found["ssim"].value == pytest.approx(1)
-    assert found["mse"].noisy > 0.1
-
-
 @pytest.mark.parametrize("noise", [*DIGIT_NOISES, NoNoise()], ids=lambda noise: noise.key)
 def test_noisy_images_are_what_a_device_meets(digits, noise):
     noisy = noisy_images(digits, noise)
     assert noisy.dtype == np.float32
     assert noisy.shape == digits.images.shape
     on_the_grid = np.allclose(noisy * 255, np.rint(noisy * 255), atol=1e-3)
+    assert np.allclose(noisy, digits.scaled(), atol=1e-6) == (noise == NoNoise())
     if noise == UNCLIPPED:
         assert not on_the_grid
         assert noisy.min() < -0.5
@@ -133,10 +118,6 @@ def test_noisy_images_are_the_same_at_every_call_and_for_the_first_few(digits):
     assert not np.allclose(noisy_images(digits, CLIPPED), noisy_images(digits, replace(CLIPPED, sigma=0.5)), atol=0.1)
 
 
-def test_clean_images_stay_clean(digits):
-    assert np.allclose(noisy_images(digits, NoNoise()), digits.scaled(), atol=1e-6)
-
-
 def test_accuracy_is_that_of_scikit_learn(digits):
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     model = Knowing(digits.labels)
@@ -156,13 +137,6 @@ def test_a_composite_is_measured_in_both_tasks(digits):
     metrics = measure_images(Both(), recipe, digits, "digits")
     alone = measure_images(denoiser, replace(RECIPES["dense-autoencoder"], test_noises=(UNIFORM,)), digits, "digits")
     assert metrics == [*alone, Metric("digits", "accuracy", 0.8, "uniform0.9")]
-
-
-def test_outputs_by_task(digits):
-    image, scores = np.zeros((2, 28, 28, 1), np.float32), np.zeros((2, 10), np.float32)
-    assert split_outputs(RECIPES["digit-unet"], [image]) == (image, None)
-    assert split_outputs(RECIPES["digit-cnn"], [scores]) == (None, scores)
-    assert split_outputs(RECIPES["denoise-and-classify"], [image, scores]) == (image, scores)
 
 
 @pytest.mark.parametrize(("side", "most"), [(28, 1000), (256, 8), (1024, 1)])

@@ -33,8 +33,10 @@ class Interrupt(keras.callbacks.Callback):
         if epoch == 1:
             raise KeyboardInterrupt
 
+camera = RECIPES["camera-nano"].with_phases(steps_per_epoch=2, batch=2)
 camera = replace(
-    RECIPES["camera-nano"].with_phases(steps_per_epoch=2, batch=2),
+    camera,
+    phases=camera.phases[:1],
     model=ModelConfig("camera_unet", {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (0,)}),
 )
 train(camera, data=photos, out=f"{out}/camera", epochs=1, seed=1)
@@ -43,10 +45,10 @@ colour = replace(
     model=ModelConfig("color_unet", {"side": 32, "widths": (8, 16), "encoder_convs": (1, 1), "decoder_convs": (1,)}),
     data=replace(RECIPES["color-unet"].data, side=32),
 )
-train(colour, data=pictures, out=f"{out}/colour", epochs=2, seed=1)
-train("digit-classifier", data=digits, out=f"{out}/whole", epochs=2, seed=1, limit=640)
+train(colour, data=pictures, out=f"{out}/colour", epochs=1, seed=1)
+train("digit-classifier", data=digits, out=f"{out}/whole", epochs=2, seed=1, limit=200)
 try:
-    train("digit-classifier", data=digits, out=f"{out}/cut", epochs=2, seed=1, limit=640, callbacks=[Interrupt()])
+    train("digit-classifier", data=digits, out=f"{out}/cut", epochs=2, seed=1, limit=200, callbacks=[Interrupt()])
 except KeyboardInterrupt:
     train("digit-classifier", out=f"{out}/cut", resume=True)
 """

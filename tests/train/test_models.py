@@ -110,13 +110,6 @@ def test_the_deep_decoder_ends_at_28_by_28():
     assert model.output_shape == (None, *DIGIT)
 
 
-def test_the_parts_of_the_composite_are_layers_of_their_own_names():
-    model = built("denoise-and-classify")
-    for part in RECIPES["denoise-and-classify"].parts:
-        layer = model.get_layer(RECIPES[part].model.builder)
-        assert layer.count_params() == built(part).count_params()
-
-
 @pytest.mark.parametrize("name", sorted(set(BUILDERS) - {"camera_unet"}))
 def test_outputs_stay_float32_under_a_mixed_policy(name):
     """Else losses near 0 and 1 would round to what has no logarithm."""
@@ -267,7 +260,7 @@ def test_a_camera_models_outliers_are_a_part_of_its_loss(camera, tmp_path):
     [
         (((16, 48), (1, 2), (0,), 3), 4, 13),
         (((16, 48), (1, 2), (0,), 1), 4, 11),
-        (((32, 48, 64, 80), (1, 2, 2, 2), (1, 2, 2), 3), 16, 87),
+        (((4, 4, 4, 4), (1, 2, 2, 2), (1, 2, 2), 3), 16, 87),
         (((4, 4, 4), (2, 1, 4), (3, 0), 1), 8, 47),
     ],
 )

@@ -30,13 +30,6 @@ def test_variants_differ_from_their_recipe_in_one_thing(name, of, change):
     assert {field for field in one if one[field] != other[field]} - words == change
 
 
-def test_the_composite_is_composed_of_the_published_two_and_trains_nothing():
-    recipe = RECIPES["denoise-and-classify"]
-    assert recipe.parts == ("dense-autoencoder", "digit-classifier")
-    assert recipe.noise == RECIPES["dense-autoencoder"].noise
-    assert (recipe.task, recipe.epochs, recipe.phases) == ("denoise+classify", 0, ())
-
-
 def test_the_digit_unet_meets_the_noise_of_every_digit_design():
     mixed = RECIPES["digit-unet"].noise
     assert isinstance(mixed, MixedNoise)

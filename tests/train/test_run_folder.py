@@ -30,16 +30,11 @@ def test_a_run_is_read_as_it_was_written(run):
     assert load_run(str(run.folder)).model_path == run.folder / "model.keras"
 
 
-def test_a_run_through_keras_datasets_has_no_path(run):
-    run = replace(run, data_path=None, limit=10)
-    begin(run)
-    assert load_run(run.folder) == run
-
-
-def test_metrics_are_read_along(run):
+def test_a_run_through_keras_datasets_has_no_path_and_metrics_are_read_along(run):
+    run = replace(run, data_path=None, limit=10, metrics={"parameters": 3})
     begin(run)
     (run.folder / "metrics.json").write_text('{"parameters": 3}')
-    assert load_run(run.folder).metrics == {"parameters": 3}
+    assert load_run(run.folder) == run
 
 
 def test_other_folders_are_no_run(tmp_path, run):

@@ -132,12 +132,3 @@ def test_drawn_cameras_differ_and_stay_within_bounds() -> None:
     kinds = [random_processing(rng(seed)) for seed in range(200)]
     assert sum(kind.chroma_share is not None for kind in kinds) == pytest.approx(140, abs=25)
     assert sum(kind.sharpening[0] > 0 for kind in kinds) == pytest.approx(80, abs=25)
-
-
-def test_the_same_seed_gives_the_same_frames() -> None:
-    first, again = (
-        photograph(photo(), random_sensor(generator), random_processing(generator), generator)
-        for generator in (rng(5), rng(5))
-    )
-    assert np.array_equal(first[0], again[0])
-    assert np.array_equal(first[1][0], again[1][0])
