@@ -85,7 +85,7 @@ def export(
             raise UsageError(f"Expected {name} of at least 0. Received: {value}")
     if not model.exists():
         raise UsageError(f"{model}: no such run folder or .keras file")
-    if card is None and (model.parent / "recipe.json").is_file():
+    if card is None and model.is_file() and (model.parent / "recipe.json").is_file():
         model = model.parent  # the model.keras of a run: the run knows more
     if model.is_file() and (card is None or calibrate is None):
         raise UsageError(f"{model}: a .keras file outside a run folder needs --card FILE and --calibrate FOLDER")

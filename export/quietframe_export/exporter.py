@@ -154,6 +154,8 @@ def export_model(
     for target in targets:
         progress(target.name)
         files.append(_export_one(subject, target, out, reference, gate, weight_bits))
+        if files[-1].file is None:  # an earlier file would pass for the one that is not kept
+            (out / f"{subject.card.name}{target.suffix}").unlink(missing_ok=True)
     ranges: Sequence[TensorRange] = ()
     if subject.calibration and any(target.calibrated for target in targets):
         progress("tensor ranges")
@@ -181,20 +183,19 @@ def export_model(
 def _export_one(
     subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate, weight_bits: int
 ) -> FileReport:
+    card = replace(subject.card, precision=target.precision)
+    name = f"{card.name}{target.suffix}"
     try:
         bare = target.format.convert(subject, target.precision, weight_bits=weight_bits)
     except RefusedTargetError as exc:
         return FileReport(target.name, "refused", reason=exc.reason)
-    card = replace(subject.card, precision=target.precision)
     operations = target.format.operations(bare)
-    name = f"{card.name}{target.suffix}"
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / name
         trial.write_bytes(target.format.embed_card(bare, card))
         try:
             answers = answer(trial, card, subject.held_out)
         except ModelLoadError as exc:  # the converter wrote what its own runtime lacks
-            (out / name).unlink(missing_ok=True)
             return FileReport(target.name, "refused", reason=str(exc).replace(f"{trial}: ", ""))
         comparisons = compare(card, subject.held_out, reference, answers)
         checks = check_camera(trial, card, subject.held_out) if is_camera(card) else ()
@@ -205,9 +206,7 @@ def _export_one(
     if test:
         metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
     data = target.format.embed_card(bare, replace(card, metrics=tuple(metrics)))
-    if reason:
-        (out / name).unlink(missing_ok=True)  # an earlier file would pass for this one
-    else:
+    if not reason:
         write_whole(out / name, data)
     return FileReport(
         target=target.name,

@@ -96,6 +96,7 @@ def test_a_gray_model_of_ones_own(camera: Subject, photo_folder: Path, tmp_path:
     [
         (["missing"], "no such run folder or .keras file"),
         (["{tmp}"], "not a run folder"),
+        (["{tmp}/run/deeper"], "deeper: not a run folder"),
         (["{tmp}/bad.keras", "--card", "{tmp}/card.json", "--calibrate", "{photos}"], "not a Keras model"),
         (["{run}", "--to", "tflite-int4"], "Expected --to all"),
         (["{run}", "--max-psnr-drop", "nan"], "Expected --max-psnr-drop"),
@@ -110,6 +111,8 @@ def test_bad_input_is_one_line(
 ) -> None:
     (tmp_path / "bad.keras").write_text("this is not a model")
     (tmp_path / "card.json").write_text(camera.card.to_json())
+    (tmp_path / "run" / "deeper").mkdir(parents=True)
+    (tmp_path / "run" / "recipe.json").touch()
     names = {"tmp": tmp_path, "run": camera_run, "photos": photo_folder}
     done = cli("export", *(argument.format(**names) for argument in arguments))
     assert done.code == 2
