@@ -57,7 +57,7 @@ def observed(
 
 
 def maker(tensor: Any) -> Any:
-    """The layer that computes a tensor: inside a model that is a layer, and before what only moves values about."""
+    """Find the layer that computes a tensor: within models that are layers, before what only moves values about."""
     layer, node, index = tensor._keras_history
     if isinstance(layer, keras.Model):
         return maker(layer.outputs[index])

@@ -129,9 +129,7 @@ def subject_from_keras(
         noise_sigma_255: noise to add for a denoiser, in 8-bit levels.
         seed: of the noise and the patches.
 
-    Raises:
-        ModelLoadError: the file cannot be loaded, or the card does not fit.
-        SourceError: too few images.
+    Raises ModelLoadError: the file cannot be loaded, or the card does not fit; SourceError: too few images.
     """
     model = load_keras(Path(path))
     own = {"source_sha256": sha256(Path(path)), "created_with": versions(), "parameters": model.count_params()}

@@ -17,7 +17,7 @@ DEFAULT_SIZE_HW = (480, 640)
 
 
 def input_signature(engine: KerasEngine, card: ModelCard, *, free_size: bool) -> Sequence[tf.TensorSpec]:
-    """The inputs with batch size 1, in the engine's order.
+    """Give the inputs with batch size 1, in the engine's order.
 
     free_size: leave height and width open where the card says that any size goes.
     """
@@ -29,7 +29,7 @@ def input_signature(engine: KerasEngine, card: ModelCard, *, free_size: bool) ->
 
 
 def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images: bool) -> Any:
-    """A `tf.function` of the model; its result is a dictionary by the card's output names.
+    """Make a `tf.function` of the model; its result is a dictionary by the card's output names.
 
     bound_images: tell a quantizer that output images span exactly their value range, so that an 8-bit result
     is an 8-bit image. A range found by calibration is a little wider and costs up to 1.4 levels.

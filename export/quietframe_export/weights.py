@@ -75,7 +75,6 @@ class _Met:
 
     @property
     def mean(self) -> NDArray[np.float32]:
-        """(channels,)."""
         return np.mean(self._means, axis=0)
 
     @property
@@ -96,7 +95,8 @@ def _round(layer: Any, norm: Any, met: _Met) -> None:
         scale = scale / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
         scale = scale * np.asarray(norm.gamma) if norm.scale else scale
     folded = kernel * scale.reshape(shape)
-    steps = _steps(folded, axes)
+    steps = np.abs(folded).max(axis=tuple(axis for axis in range(4) if axis not in axes), keepdims=True) / 127
+    steps[steps == 0] = 1
     rounded = np.rint(folded / steps)
     if (covariance := met.covariance) is not None:
         rounded = round_for((folded / steps).reshape(-1, kernel.shape[-1]), covariance).reshape(kernel.shape)
@@ -154,13 +154,6 @@ def _output_axes(layer: Any) -> tuple[int, ...]:
     if isinstance(layer, layers.DepthwiseConv2D):
         return (2, 3)
     return (2,) if isinstance(layer, layers.Conv2DTranspose) else (3,)
-
-
-def _steps(kernel: NDArray[np.float32], output_axes: tuple[int, ...]) -> NDArray[np.float32]:
-    others = tuple(axis for axis in range(4) if axis not in output_axes)
-    steps: NDArray[np.float32] = np.abs(kernel).max(axis=others, keepdims=True) / 127
-    steps[steps == 0] = 1
-    return steps
 
 
 def _response(layer: Any, error: NDArray[np.float32], mean_input: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -62,14 +62,13 @@ def load_photos(
     depend on names or order.
 
     Args:
-        folder: searched with its subfolders; gray and 16-bit images and alpha are brought to 8-bit BGR.
+        folder: searched with its subfolders; gray and 16-bit images and alpha are brought to 8-bit BGR. A column
+            `licence` of a `manifest.csv` in it gives the data's terms.
         validation_share: share of the images that only validate, in (0, 1); at least one does.
-        validation_list: name of a list of file hashes in this package: where the folder holds some of these files,
-            they validate, in place of the share.
+        validation_list: name of a list of file hashes in this package: those in the folder validate, not a share.
         limit: use only so many images (in order of path).
         smallest: images with a side below this, in pixels, are skipped and named.
 
-    Returns the photographs, with the data's terms where a `manifest.csv` of the folder has a column `licence`.
     Raises SourceError: no such folder, or fewer than two readable images in it.
     """
     folder, photos, unreadable = Path(folder), list[tuple[str, NDArray[np.uint8]]](), list[str]()
