@@ -23,14 +23,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from quietframe.controls import MAX_STRENGTH, Controls
 from quietframe.errors import UsageError
-from quietframe.preview.server import Bell, Form, Pair, Pictures
+from quietframe.preview.server import Bell, Form, Frames, Pair
 
 MAX_CLIENTS = 8
 MAX_FPS = 30
 MAX_BODY_BYTES = 1024
 MAX_CHANGES_PER_S = 30
 
-_IN_FLIGHT = 2  # pictures on their way to a page: one is drawn while the next one travels
+_IN_FLIGHT = 2  # frames on their way to a page: one is drawn while the next one travels
 _STATE_PERIOD_S = 1.0
 _STATS_AGE_S = 0.5  # younger figures are sent again: many clients cost the loop no more than one
 _BOUNDARY = "frame"
@@ -47,13 +47,13 @@ Stats = Callable[[], Mapping[str, Any]]
 class App:
     """Serve the page, its WebSocket, and addresses for other programs.
 
-    `/live` is the page's WebSocket. The server sends the state as text, each second and when it changes, and pictures
-    as binary messages (`Pair.message`); the page answers `shown` to each picture, and at most two are on their way.
+    `/live` is the page's WebSocket. The server sends the state as text, each second and when it changes, and frames
+    as binary messages (`Pair.message`); the page answers `shown` to each frame, and at most two are on their way.
     `POST /controls` takes a JSON object with any of strength, model and paused.
     """
 
-    def __init__(self, pictures: Pictures, controls: Controls, stats: Stats) -> None:
-        self._pictures = pictures
+    def __init__(self, frames: Frames, controls: Controls, stats: Stats) -> None:
+        self._frames = frames
         self._controls = controls
         self._stats = stats
         self._latest_stats: Mapping[str, Any] = {}
@@ -82,16 +82,16 @@ class App:
                 await socket.accept()
                 credit = asyncio.BoundedSemaphore(_IN_FLIGHT)
                 async with create_task_group() as group:
-                    group.start_soon(self._send_pictures, socket, credit)
+                    group.start_soon(self._send_frames, socket, credit)
                     group.start_soon(self._send_state, socket)
                     polite = await _take_answers(socket, credit)
                     group.cancel_scope.cancel()
                 if not polite:
-                    await socket.close(1008, "expected: shown, once for each picture")
+                    await socket.close(1008, "expected: shown, once for each frame")
         except HTTPException as exc:
             await socket.send_denial_response(_error(socket, exc))
 
-    async def _send_pictures(self, socket: WebSocket, credit: asyncio.Semaphore) -> None:
+    async def _send_frames(self, socket: WebSocket, credit: asyncio.Semaphore) -> None:
         with suppress(WebSocketDisconnect):
             async for _, message in self._newest("message", credit):
                 await socket.send_bytes(message)
@@ -110,12 +110,12 @@ class App:
         while True:
             if credit is not None:
                 await credit.acquire()
-            if not await self._pictures.newer(pair):
+            if not await self._frames.newer(pair):
                 return
-            pair, encoded = await self._pictures.encoded(form)
+            pair, encoded = await self._frames.encoded(form)
             yield pair, encoded
             now_s = time.monotonic()
-            due_s = max(due_s + 1 / MAX_FPS, now_s)  # a picture that was late does not delay the next one
+            due_s = max(due_s + 1 / MAX_FPS, now_s)  # a frame that was late does not delay the next one
             await asyncio.sleep(due_s - now_s)
 
     async def _control(self, request: Request) -> Response:
@@ -153,9 +153,9 @@ class App:
         return Response(pngs, media_type="application/zip", headers=headers)
 
     async def _snapshot(self, form: Form) -> tuple[Pair, bytes]:
-        if self._pictures.newest is None:
+        if self._frames.newest is None:
             raise HTTPException(503, "no frame has come yet", {"Retry-After": "1"})
-        return await self._pictures.encoded(form)
+        return await self._frames.encoded(form)
 
     async def _stream(self, request: Request) -> Response:
         """Answer with Motion JPEG: a part for each frame, without an end."""
@@ -208,7 +208,7 @@ async def _take_answers(socket: WebSocket, credit: asyncio.BoundedSemaphore) -> 
             if message.get("text") != "shown":
                 return False
             credit.release()
-        except ValueError:  # more often than there were pictures
+        except ValueError:  # more often than there were frames
             return False
     return True
 

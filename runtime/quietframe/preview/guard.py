@@ -50,7 +50,7 @@ class Guard:
             if message["type"].endswith("response.start"):
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
-                # Other sites' pages may show the picture only with a link that holds the token.
+                # Other sites' pages may show the frame only with a link that holds the token.
                 headers["Cross-Origin-Resource-Policy"] = "cross-origin" if by_link else "same-origin"
                 if by_link:
                     headers["Set-Cookie"] = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"

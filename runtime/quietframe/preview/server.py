@@ -38,7 +38,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8080"
 _ADDRESS = re.compile(r"((?P<name>[A-Za-z0-9][\w.-]*)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])?(:(?P<port>\d{1,5}))?", re.ASCII)
 _MAX_CONNECTIONS = 64
 _MAX_MESSAGE_BYTES = 64  # a page says "shown" and no more
-_UNSENT_BYTES = 1 << 16  # what the kernel queues for a client that reads slowly: old pictures
+_UNSENT_BYTES = 1 << 16  # what the kernel queues for a client that reads slowly: old frames
 _CLOSE_S = 5
 _JPEG_QUALITY = 80
 _ENCODER_NICENESS = 10
@@ -74,7 +74,7 @@ class Preview(Sink):
         if token is not None and not re.fullmatch("[A-Za-z0-9_-]{8,}", token):
             raise UsageError("Expected a token of at least 8 letters, digits, - and _")
         self._token = token if token is not None or _is_loopback(self._host) else secrets.token_urlsafe(16)
-        self._pictures = Pictures()
+        self._frames = Frames()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -108,7 +108,7 @@ class Preview(Sink):
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         health = Health()
-        app = App(self._pictures, controls, lambda: {**health(), **record()}).starlette()
+        app = App(self._frames, controls, lambda: {**health(), **record()}).starlette()
         config = uvicorn.Config(
             Guard(app, self._host, self._port, self._token),
             loop="asyncio",
@@ -132,15 +132,15 @@ class Preview(Sink):
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`. Neither the frame nor the pixels may be changed afterwards."""
-        self._pictures.put(Pair(frame, pixels))
+        self._frames.put(Pair(frame, pixels))
 
     def close(self) -> None:
         """Disconnect all clients and release the port."""
-        self._pictures.end()
+        self._frames.end()
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(_CLOSE_S)
-        self._pictures.close()
+        self._frames.close()
 
     def discard(self) -> None:
         """Do the same as `close`: there is nothing to keep."""
@@ -173,8 +173,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family)
-    except (socket.gaierror, UnicodeError) as exc:  # UnicodeError: no name of a host looks like that
-        raise OutputError(f"{place}: no such address ({getattr(exc, 'strerror', exc)})") from exc
+    except (socket.gaierror, UnicodeError) as exc:  # UnicodeError: empty or too long between two dots
+        raise OutputError(f"{place}: no such address ({getattr(exc, 'strerror', 'not a name of a host')})") from exc
     except OSError as exc:
         reasons = {
             errno.EADDRINUSE: "the port is in use: choose another",
@@ -231,7 +231,7 @@ class Pair:
         return packed.getvalue()
 
 
-class Pictures:
+class Frames:
     """Hold the newest pair. `put` is for the loop's thread; `newer` and `encoded` are for the server's event loop.
 
     One encoder thread of low priority serves all clients: however many watch, the preview takes at most one core, and

@@ -264,7 +264,7 @@ def test_writing_costs_microseconds_and_encodes_nothing(loop):
     for _ in range(2000):
         preview.write(frame, frame.pixels)
     assert (time.thread_time() - start_s) / 2000 < 100e-6
-    assert not {"after_jpeg", "message", "png_pair"} & vars(loop.preview._pictures.newest).keys()
+    assert not {"after_jpeg", "message", "png_pair"} & vars(loop.preview._frames.newest).keys()
 
 
 def test_every_frame_is_encoded_once_for_all_and_never_in_the_loop_s_thread(loop, monkeypatch):
@@ -375,7 +375,7 @@ def test_opencv_plays_the_stream(standing):
 
 
 def test_a_program_that_reads_slowly_gets_fewer_pictures_not_old_ones(serve):
-    with Loop(numbered_frames((640, 480), noisy=True), same) as loop:
+    with Loop(numbered_frames((640, 480), noisy=True), same, period_s=0.01) as loop:
         stream = Stream(loop, receive_buffer=32 * 1024)
         stream.head()
         wait_for(lambda: loop.processed > 60)
@@ -757,6 +757,6 @@ def test_a_loop_that_writes_on_after_the_end_is_not_harmed(loop):
 def test_the_encoder_gives_way_to_the_model(loop):
     ask(loop, "/snapshot.jpg")
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    (encoder,) = loop.preview._pictures._encoder._threads
+    (encoder,) = loop.preview._frames._encoder._threads
     assert encoder.native_id is not None
     assert os.getpriority(os.PRIO_PROCESS, encoder.native_id) > own

@@ -161,7 +161,7 @@ function setStatus(state, text, notice = "") {
 function showState(state) {
   const size = state.size_wh ? `${state.size_wh[0]}×${state.size_wh[1]}` : "";
   find("what").textContent = [state.model ?? state.settings.model, size].filter(Boolean).join(" · ");
-  if (state.trouble) setStatus("trouble", "no picture", state.trouble);
+  if (state.trouble) setStatus("trouble", "no frame", state.trouble);
   else if (state.settings.paused) setStatus("paused", "paused");
   else setStatus("live", "live");
   showFigures(state);
