@@ -57,7 +57,7 @@ test-wheel: .venv/.dev  ## Build the wheel and run a few tests on it, with its b
 
 # Without what measures time: it would measure the tracer.
 coverage: install  ## Run the tests that measure no time, and hold the coverage to the floor of pyproject.toml
-	$(BIN)/python -m pytest $(PARALLEL) -m "not long" --cov --cov-report=term --cov-report=xml
+	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %) -m "not long" --cov --cov-report=term --cov-report=xml
 
 check: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/ruff check .

@@ -178,14 +178,13 @@ KEPT_MEMORY = """
 import sys
 from pathlib import Path
 import numpy as np
+from quietframe.cpu import rss_mb
 from quietframe.engines import ENGINES
-def held_mb():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS:")) / 1000
 path = Path(sys.argv[1])
 engine = ENGINES[path.suffix](path, threads=1)
 for side in (64, 2048, 2048, 64, 64):
     engine.run({"image": np.zeros((1, side, side, 3), np.float32)})
-    print(held_mb())
+    print(rss_mb())
 """
 
 

@@ -33,7 +33,4 @@ def test_without_a_handler_nothing_is_printed():
     code = "from quietframe.log import log; log.warning('a warning'); log.error('an error')"
     done = run_python("-c", code)
     assert (done.stdout, done.stderr) == ("", "")
-
-
-def test_the_logger_has_the_projects_name():
     assert log is logging.getLogger("quietframe")

@@ -13,7 +13,6 @@ import pytest
 
 import quietframe as qf
 from quietframe.errors import FrameError, UsageError
-from quietframe.tasks.base import ModelTask
 from support.images import random_frame
 from support.process import run_python
 
@@ -124,12 +123,6 @@ def test_an_open_engine_cannot_be_pickled(denoiser_file):
     denoise = qf.Denoiser(qf.Denoiser(denoiser_file).engine)
     with pytest.raises(UsageError, match="was made from an open engine: make it from a name or a path to pickle it"):
         pickle.dumps(denoise)
-
-
-def test_a_task_alone_does_nothing(denoiser_file):
-    alone: ModelTask[Any] = ModelTask(denoiser_file, threads=1, card=None, color="bgr")
-    with pytest.raises(NotImplementedError):
-        alone(random_frame(4, 4, 3))
 
 
 def test_models_gives_the_cards_of_the_built_in_models():
