@@ -47,7 +47,7 @@ class Row:
     Attributes:
         what: what was cleaned or classified.
         model: the model's name and precision.
-        before, after: PSNR in dB of the noisy and the denoised frames, or digits read right of both, with the unit.
+        before, after: PSNR of the noisy and the denoised frames with its unit, or how many digits were read right.
         samples_ms: the time of each call of the model, everything included.
         model_bytes: size of the model's file.
         peak_rss_mb: the greatest memory of this process up to the end of this line's work; None where not known.
@@ -191,7 +191,7 @@ def _read_digits(denoise: Denoiser, classify: Classifier) -> tuple[list[Row], li
     right_after = sum(result.read_clean == result.label for result in results)
     right_without = sum(classify(image).label == str(label) for image, label in zip(images, labels, strict=True))
     count = len(images)
-    read = (f"{right_before} of {count} right", f"{right_after} of {count} right")
+    read = (f"{right_before} of {count}", f"{right_after} of {count}")
     rows = [
         _row(f"{count} digits, denoised", denoise, before, after, denoising_ms),
         _row(f"{count} digits, read ({right_without} right without noise)", classify, *read, reading_ms),

@@ -69,7 +69,20 @@ def test_rows_derive_their_figures_from_the_samples(result):
         assert row.model_bytes > 0
 
 
-def test_the_picture_shows_noisy_and_clean(result, folder):
+def test_the_table_fits_80_columns_with_all_its_figures(result, monkeypatch, cli):
+    monkeypatch.setattr("quietframe.demo.run_demo", lambda folder, *, overwrite: result)
+    monkeypatch.setattr("quietframe.cli.terminal.PIPE_WIDTH", 80)
+    _, out, _ = cli("demo")
+    lines = out.partition("peak memory")[0].splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    rows = [line for line in lines if " dB " in line or " of 40 " in line]
+    assert len(rows) == len(result.rows)
+    for line, row in zip(rows, result.rows, strict=True):
+        shown = f"{row.model_bytes / 1000:.0f} {row.before} {row.after} {row.p50_ms:.2f} {row.p95_ms:.2f} {row.fps:.0f}"
+        assert " ".join(line.split()).endswith(shown)
+
+
+def test_the_image_shows_noisy_and_clean(result, folder):
     picture = read_image(folder / "before-after.png").bgr
     assert picture.shape[1] == 1028
     assert picture.shape[0] > 1200
@@ -111,7 +124,7 @@ def test_the_command_prints_one_table_in_time_and_without_network(tmp_path):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < LIMIT_S, "of processor time"
     assert done.returncode == 0, done.stderr
-    for text in ("p50 ms", "p95 ms", "fps", "kB", "peak MB", "photograph, 512x512", "clip, 480x360, 60 frames"):
+    for text in ("p50 ms", "p95 ms", "fps", "kB", "peak memory", "photograph, 512x512", "clip, 480x360, 60 frames"):
         assert text in done.stdout
     assert "40 digits, denoised" in done.stdout
     for path in done.stdout.split("\n")[-3:-1]:

@@ -25,23 +25,21 @@ def demo(folder: Path, overwrite: bool) -> None:
 
     with suppress_native_output():
         result = run_demo(folder, overwrite=overwrite)
-    print_table(
-        ("", "model", ">kB", ">noisy", ">denoised", ">p50 ms", ">p95 ms", ">fps", ">peak MB"),
-        [
-            (
-                row.what,
-                row.model,
-                f"{row.model_bytes / 1000:.0f}",
-                row.before,
-                row.after,
-                f"{row.p50_ms:.2f}",
-                f"{row.p95_ms:.2f}",
-                f"{row.fps:.0f}",
-                "" if row.peak_rss_mb is None else str(row.peak_rss_mb),
-            )
-            for row in result.rows
-        ],
-    )
+    rows = [
+        (
+            f"{row.what}: {row.model}",
+            f"{row.model_bytes / 1000:.0f}",
+            row.before,
+            row.after,
+            f"{row.p50_ms:.2f}",
+            f"{row.p95_ms:.2f}",
+            f"{row.fps:.0f}",
+        )
+        for row in result.rows
+    ]
+    print_table(("", ">kB", ">noisy", ">denoised", ">p50 ms", ">p95 ms", ">fps"), rows, names=False)
+    if (peak_mb := result.rows[-1].peak_rss_mb) is not None:
+        click.echo(f"peak memory: {peak_mb} MB")
     for path in result.files:
         click.echo(path)
     for note in result.notes:

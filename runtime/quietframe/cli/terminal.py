@@ -47,8 +47,11 @@ def json_line(value: Any, *, indent: int | None = None) -> str:
     return text
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout. A column whose name starts with `>` is aligned to the right."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: bool = True) -> None:
+    """Print a table to stdout. A column whose name starts with `>` is aligned to the right.
+
+    names: the first column holds names, which stay whole however narrow the terminal is.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -57,7 +60,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         right = column.startswith(">")
-        short = right or number == 0  # names and numbers stay whole; text wraps where the terminal is narrow
+        short = right or (number == 0 and names)  # numbers stay whole; text wraps where the terminal is narrow
         table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=short, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
