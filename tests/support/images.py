@@ -8,9 +8,14 @@ import cv2
 import numpy as np
 
 
+def rng(seed: int = 0) -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(seed)
+
+
 def random_frame(*shape: int, seed: int = 0) -> np.ndarray:
     """Random uint8 pixels."""
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def write_image(path: Path, pixels: np.ndarray | int = 100, shape: tuple[int, ...] = (48, 64, 3)) -> Path:

@@ -67,7 +67,6 @@ class TinyModel:
 
     @property
     def channels(self) -> int:
-        """Colour channels of the image tensors."""
         return 1 if self.colour == "GRAY" else 3
 
     @property
@@ -77,7 +76,6 @@ class TinyModel:
 
     @property
     def image_layout(self) -> str:
-        """The layout of the image tensors."""
         return self.layout or self.native_layout
 
     @property
@@ -89,12 +87,10 @@ class TinyModel:
 
     @property
     def classifies(self) -> bool:
-        """The model has scores."""
         return "classify" in self.task
 
     @property
     def denoises(self) -> bool:
-        """The model has an image output."""
         return "denoise" in self.task
 
     def card(self) -> ModelCard:
@@ -127,7 +123,6 @@ class TinyModel:
         return replace(card, **self.card_changes)
 
     def to_bytes(self) -> bytes:
-        """The model file."""
         return _tflite(self) if self.suffix == ".tflite" else _onnx(self)
 
     def _size(self) -> tuple[int, int]:

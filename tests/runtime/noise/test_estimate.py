@@ -18,13 +18,9 @@ from quietframe.errors import FrameError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.estimate import READINGS, estimate_noise, read_noise
 from quietframe.noise.tracker import NoiseTracker
-from support.images import random_frame
+from support.images import random_frame, rng
 
 CASES = pytest.mark.skipif("QUIETFRAME_CASES" not in os.environ, reason="QUIETFRAME_CASES is not set")
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 @pytest.mark.parametrize("sigma_255", [2, 5, 10, 15, 25, 35, 50])

@@ -11,12 +11,9 @@ from quietframe.assets import photo_bgr
 from quietframe.errors import MissingExtraError, UsageError
 from quietframe.noise.formats import CLIP_FRAMES, FORMATS, deliver_noisy, find_format, h264, jpeg
 from quietframe.quality import psnr_db
+from support.images import rng
 
 AV = {name for name, form in FORMATS.items() if form.codec == "h264"}
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 def needs(name: str) -> None:

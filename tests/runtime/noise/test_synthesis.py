@@ -7,10 +7,7 @@ import pytest
 
 from quietframe.assets import photo_bgr
 from quietframe.noise import add_gaussian, add_shot_read, to_uint8
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+from support.images import rng
 
 
 def test_to_uint8_rounds_and_clips():
