@@ -34,7 +34,6 @@ class Method:
         textbook: the setting of OpenCV's tutorials ("Smoothing Images", "Image Denoising"; OpenCV 4 and 5).
         grid: the settings that are tried to find the best one; empty: nothing to choose.
         grid_text: the grid in words.
-        sigma_parameter: the parameter that takes the noise level, in 8-bit levels, where the method has one.
         colour_only: the parameters that mean nothing for gray frames.
     """
 
@@ -42,7 +41,6 @@ class Method:
     textbook: Setting
     grid: Sequence[Setting] = ()
     grid_text: str = ""
-    sigma_parameter: str | None = None
     colour_only: frozenset[str] = frozenset()
 
     def settings(self, *, gray: bool, near_255: float | None = None) -> Sequence[Setting]:
@@ -54,6 +52,11 @@ class Method:
             return grid
         low, high = (share * near_255 for share in _NLM_H)
         return [one for one in grid if one["searchWindowSize"] == _NLM_SEARCH and low <= one["h"] <= high] or grid[:1]
+
+    def in_words(self, setting: Setting) -> str:
+        """Return a setting, without what is the same in every setting of the method."""
+        varies = {name for one in self.grid for name, value in one.items() if value != self.textbook[name]}
+        return ", ".join(f"{name} {v:g}" for name, v in setting.items() if name in varies or name not in self.textbook)
 
 
 def _bilateral(frame: Frame, setting: Setting, _threads: int) -> Frame:
@@ -123,7 +126,7 @@ METHODS: Mapping[str, Method] = {
         grid_text="h 3, 5, 7, 10, 14, 20, 28, 40; hColor h, 2 h; searchWindowSize 11, 21; templateWindowSize 7",
         colour_only=frozenset({"hColor"}),
     ),
-    CBM3D: Method(_cbm3d, textbook={}, sigma_parameter="sigma"),
+    CBM3D: Method(_cbm3d, textbook={}),
 }
 """By name."""
 
@@ -131,13 +134,7 @@ METHODS: Mapping[str, Method] = {
 class ClassicalDenoiser:
     """A method at one setting, called and timed as `quietframe.Denoiser` is: it is its own engine.
 
-    Args:
-        method: a name in `METHODS`.
-        setting: its parameters.
-        threads: CPU threads, for OpenCV in this whole process.
-
-    Raises:
-        UsageError: no such method.
+    method: a name in `METHODS`; UsageError if there is none of that name. threads: for OpenCV in this whole process.
     """
 
     inputs: Mapping[str, TensorInfo] = {}

@@ -5,22 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-PIPE_WIDTH = 400
-"""Columns where the output is no terminal: a reader of a pipe can scroll, and a folded cell cannot be searched."""
+from quietframe.cli.terminal import PIPE_WIDTH
 
 
 class Cell(NamedTuple):
-    """A cell of a table.
-
-    Attributes:
-        text: as people read it.
-        value: as it is sorted and written to CSV; None: nothing.
-        marked: whether it deserves a look.
-    """
+    """A cell: its text for people, the value that is sorted and written to CSV, and whether it deserves a look."""
 
     text: str
     value: Any = None
@@ -53,27 +46,25 @@ class Column:
         words: bool = False,
         shown: bool = True,
     ) -> None:
-        is_attribute = isinstance(value, str)
-        self.head, self.digits, self.scale, self.words, self.shown = head, digits, scale, words, shown
+        self.head, self.digits, self.marked = head, digits, marked
+        self.scale, self.words, self.shown = scale, words, shown
         self.value: Callable[[Any], Any] = attrgetter(value) if isinstance(value, str) else value
-        self.name = str(value) if name is None and is_attribute else name or ""
-        self.marked = marked
+        self.name = name if name is not None else value if isinstance(value, str) else ""
 
     def cell(self, row: Any) -> Cell:
         """Make the cell of a row."""
-        value = self.value(row)
+        value, marked = self.value(row), self.marked(row)
         if value is None or value == "":
-            return Cell("", None)
-        text = (
-            value if isinstance(value, str) else format(value * self.scale, self.digits) if self.digits else str(value)
-        )
-        marked = self.marked(row)
+            return Cell("")
+        text = str(value)
+        if self.digits and not isinstance(value, str):
+            text = format(value * self.scale, self.digits)
         return Cell(f"! {text}" if marked else text, value, marked)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table to show: a title, columns, their rows, and sentences below.
+    """A table to show.
 
     Attributes:
         title: what the figures are.
@@ -85,7 +76,7 @@ class Table:
     title: str
     columns: Sequence[Column]
     rows: Sequence[Any] = ()
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
     details: bool = False
 
     @property
@@ -103,6 +94,11 @@ class Table:
                 cells[empty] = Cell("failed")
             made.append(cells)
         return made
+
+
+def table_of_lines(title: str, heads: Sequence[str], lines: Sequence[Sequence[Any]], digits: str = "") -> Table:
+    """Make a table of lines that hold a value for each head; `digits` is the format of the numbers."""
+    return Table(title, [Column(head, itemgetter(index), digits) for index, head in enumerate(heads)], lines)
 
 
 WHAT = (Column("model", "file"), Column("size", "size"), Column("threads", "threads"))
@@ -127,24 +123,21 @@ def print_tables(tables: Iterable[Table]) -> None:
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=PIPE_WIDTH)
+        console.width = PIPE_WIDTH
     for table in tables:
         if table.rows:
             style: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
             made = RichTable(title=Text(table.title), title_justify="left", **style)
-            rows = table.cells()
+            texts = [[column.head for column in table.shown]]
+            texts += [[cell.text for cell in cells] for cells in table.cells()]
+            widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
             numbers = [bool(index and not column.words) for index, column in enumerate(table.shown)]
-            widths = [
-                max(len(column.head), *(len(cells[index].text) for cells in rows))
-                for index, column in enumerate(table.shown)
-            ]
             needed = sum(w for w, is_number in zip(widths, numbers, strict=True) if is_number) + 2 * len(widths) + 10
-            for column, is_number in zip(table.shown, numbers, strict=True):
+            for head, is_number in zip(texts[0], numbers, strict=True):
                 whole = is_number and needed <= console.width  # numbers are not folded where that can be helped
-                justify: Any = "right" if is_number else "left"
-                made.add_column(Text(column.head), justify=justify, overflow="fold", no_wrap=whole)
-            for cells in rows:
-                made.add_row(*(Text(cell.text) for cell in cells))
+                made.add_column(Text(head), justify="right" if is_number else "left", overflow="fold", no_wrap=whole)
+            for line in texts[1:]:
+                made.add_row(*map(Text, line))
             console.print(made)
         for note in table.notes:
             console.print(f"- {note}", soft_wrap=not console.is_terminal)

@@ -8,6 +8,7 @@ are the same as for every other model.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from quietframe.card import Colour, DataTerms, ModelCard, Precision, Spatial, Te
 from quietframe.errors import MissingExtraError, ModelLoadError, QuietFrameError, SourceError, UsageError
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.tasks.base import open_engine
+from quietframe_bench.judging import LEVEL_KNOWN, Condition, Entry, new_entry
+from quietframe_bench.rows import Run
 from quietframe_bench.samples import find_images
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from quietframe_export import Subject
 
+FFDNET = "FFDNet"
 PRECISIONS: Sequence[Precision] = ("fp32", "int8")
 WEIGHTS: Mapping[Colour, str] = {"BGR": "ffdnet_color_clip.npz", "GRAY": "ffdnet_gray.npz"}
 """The file of the weights for colour and for gray images."""
@@ -65,40 +69,18 @@ class Weights:
         """Of the images: 3 or 1."""
         return int(self.kernels[-1].shape[3]) // 4
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers there are."""
-        return sum(array.size for array in (*self.kernels, *self.biases))
-
-    @property
-    def macs_per_pixel(self) -> float:
-        """Multiply-accumulates for each pixel of a image: a kernel's position stands for 2×2 of them."""
-        return sum(kernel.size for kernel in self.kernels) / 4
-
-    @property
-    def halo(self) -> int:
-        """How far it sees, in pixels."""
-        return 2 * len(self.kernels) + 1
-
 
 def read_weights(path: Path) -> Weights:
-    """Read weights from a NumPy archive.
-
-    Raises:
-        SourceError: no such file, or something else than FFDNet's weights in it.
-    """
+    """Read weights from a NumPy archive. Raises SourceError if there is no such file, or it holds something else."""
     try:
         data = path.read_bytes()
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as exc:
-        raise SourceError(f"{path}: not a NumPy archive of weights ({exc})") from exc
-    count = sum(name.startswith("w") for name in arrays)
-    try:
-        kernels = [arrays[f"w{index}"].astype(np.float32) for index in range(count)]
-        biases = [arrays[f"b{index}"].astype(np.float32) for index in range(count)]
-    except KeyError as exc:
-        raise SourceError(f"{path}: expected arrays w0, b0, w1, b1, …; {exc.args[0]} is missing") from exc
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            count = sum(name.startswith("w") for name in archive.files)
+            kernels, biases = (
+                [archive[f"{letter}{index}"].astype(np.float32) for index in range(count)] for letter in "wb"
+            )
+    except (OSError, ValueError, EOFError, KeyError, AttributeError) as exc:
+        raise SourceError(f"{path}: expected a NumPy archive of arrays w0, b0, w1, b1, … ({exc})") from exc
     found = [kernel.shape for kernel in kernels]
     fits = (
         count > 1
@@ -108,8 +90,7 @@ def read_weights(path: Path) -> Weights:
         and [bias.shape for bias in biases] == [(shape[3],) for shape in found]
     )
     if not fits:
-        shapes = ", ".join("×".join(map(str, shape)) for shape in found[:2])
-        raise SourceError(f"{path}: not the weights of an FFDNet (kernels: {shapes or 'none'}, …)")
+        raise SourceError(f"{path}: not the weights of an FFDNet (kernels: {found[:2]}, …)")
     return Weights(kernels, biases, hashlib.sha256(data).hexdigest())
 
 
@@ -127,10 +108,12 @@ def build(weights: Weights) -> keras.Model:
 
     from quietframe_train.layers import PixelShuffle, PixelUnshuffle
 
-    order = channel_order(weights.channels)
+    # The authors count colours first, from red to blue, then columns, then rows, as MATLAB does; `PixelUnshuffle` on
+    # BGR counts rows, columns, colours.
+    order = np.arange(4 * weights.channels).reshape(-1, 2, 2)[::-1].transpose(2, 1, 0).ravel().tolist()
     kernels, biases = [*weights.kernels], [*weights.biases]
     kernels[0] = kernels[0][:, :, [*order, len(order)]]
-    kernels[-1], biases[-1] = kernels[-1][..., order], biases[-1][list(order)]
+    kernels[-1], biases[-1] = kernels[-1][..., order], biases[-1][order]
 
     image = keras.Input((None, None, weights.channels), name="image")
     sigma = keras.Input((1, 1, 1), name="sigma")
@@ -148,19 +131,6 @@ def build(weights: Weights) -> keras.Model:
     return keras.Model([image, sigma], PixelShuffle(2, name="denoised")(x), name="ffdnet")
 
 
-def channel_order(channels: int) -> Sequence[int]:
-    """Return for each channel of `PixelUnshuffle(2)` on BGR (rows, columns, colours) its place in the authors' order.
-
-    They count colours first, from red to blue, then columns, then rows, as MATLAB does.
-    """
-    return [
-        4 * (channels - 1 - colour) + 2 * column + row
-        for row in range(2)
-        for column in range(2)
-        for colour in range(channels)
-    ]
-
-
 def how_to_get_weights(colour: Colour) -> str:
     """Return one line for the user who has no weights."""
     return (
@@ -169,38 +139,84 @@ def how_to_get_weights(colour: Colour) -> str:
     )
 
 
+def check_files(folder: Path, weights: Path | None, calibrate: Path | None, *, gray: bool) -> None:
+    """Raise UsageError for what would only come to light after minutes: missing weights, images that are judged too.
+
+    Folders: of the images that are judged with, of the weights, and of images to calibrate with.
+    """
+    colour: Colour = "GRAY" if gray else "BGR"
+    if weights is not None and not (wanted := weights / WEIGHTS[colour]).is_file():
+        raise UsageError(f"{wanted}: no such file: expected {how_to_get_weights(colour)}")
+    if calibrate is not None:
+        if weights is None:
+            raise UsageError("--ffdnet-calibrate is for FFDNet: name its weights with --ffdnet-weights FOLDER")
+        judged = {hashlib.sha256(path.read_bytes()).digest(): path for path in find_images(folder)}
+        for path in find_images(calibrate):
+            if twin := judged.get(hashlib.sha256(path.read_bytes()).digest()):
+                raise UsageError(f"{path}: is also judged with ({twin}): calibrate with other images")
+
+
+def new_entries(
+    run: Run,
+    conditions: Sequence[Condition],
+    weights: Path | None,
+    calibrate: Path | None,
+    cache: Path,
+    *,
+    gray: bool,
+) -> tuple[list[Entry], dict[str, str]]:
+    """Make the files, where weights and images to calibrate with are given, and their rows; what fails is a failed row.
+
+    Returns the rows with and without the level known, and what is not measured with what that needs.
+    """
+    colour: Colour = "GRAY" if gray else "BGR"
+    entries, absent = [], {}
+    for precision in PRECISIONS:
+        name, error = f"{FFDNET} {precision}", None
+        if weights is None:
+            absent[name] = how_to_get_weights(colour)
+            continue
+        if precision == "int8" and calibrate is None:
+            absent[name] = "--ffdnet-calibrate FOLDER with images that are not judged with"
+            continue
+        file = cache / file_name(colour, precision)
+        try:
+            make_file(weights, colour, precision, cache, calibrate=calibrate)
+        except QuietFrameError as exc:
+            error = str(exc)
+        entries += [new_entry(run, "images", name, condition, file, error=error) for condition in conditions]
+        for condition in conditions:
+            known = {"given_sigma_255": condition.sigma_255, "error": error}
+            entries.append(new_entry(run, "images", f"{name}{LEVEL_KNOWN}", condition, file, **known))
+    return entries, absent
+
+
 def file_name(colour: Colour, precision: Precision) -> str:
     """Return the name of the file."""
     return f"{_NAMES[colour]}.{precision}.tflite"
 
 
-def make_files(
-    weights_folder: Path, colour: Colour, precisions: Sequence[Precision], out: Path, *, calibrate: Path | None
-) -> dict[Precision, Path]:
-    """Make the network's TFLite files in `out` unless they exist from the same weights and calibration.
+def make_file(
+    weights_folder: Path, colour: Colour, precision: Precision, out: Path, *, calibrate: Path | None = None
+) -> Path:
+    """Make the network's TFLite file in `out` unless it exists from the same weights and calibration.
 
     Args:
         weights_folder: holds one of `WEIGHTS`.
         colour: of the images to come: BGR or GRAY.
-        precisions: fp32 or int8; int8 needs `calibrate`.
+        precision: fp32 or int8; int8 needs `calibrate`.
         out: folder; made if missing.
         calibrate: a folder of images that are not tested with. Three quarters calibrate, with noise of σ 0 to
-            75; the rest proves the files, as in every export.
+            75; the rest proves the file, as in every export.
 
-    Raises:
-        SourceError: no weights, or no images.
-        MissingExtraError: the exporter's packages are not installed.
-        UsageError: int8 without images to calibrate with.
-        OutputError: the folder takes no files.
+    Raises SourceError without weights or images, MissingExtraError without the exporter, UsageError for int8 without
+    images to calibrate with, OutputError if the folder takes no files.
     """
     weights = read_weights(weights_folder / WEIGHTS[colour])
-    if "int8" in precisions and calibrate is None:
-        raise UsageError("int8 needs images to calibrate with: --ffdnet-calibrate FOLDER")
-    calibrated_with = _folder_record(calibrate)
-    files: dict[Precision, Path] = {precision: out / file_name(colour, precision) for precision in precisions}
-    missing = [one for one, path in files.items() if not _is_made(path, one, weights, calibrated_with)]
-    if not missing:
-        return files
+    path, images = out / file_name(colour, precision), _folder_record(calibrate)
+    made_from = f"{weights.sha256}, {images if precision == 'int8' else 'nothing else'}, quietframe {__version__}"
+    if _is_made(path, made_from):
+        return path
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from quietframe_export.quiet import suppress_native_output
@@ -210,30 +226,24 @@ def make_files(
             from quietframe_export.exporter import export_model
             from quietframe_export.formats import TARGETS
 
-            subject = _subject(weights, colour, calibrate, calibrated_with)
-            targets = [TARGETS[f"tflite-{precision}"] for precision in missing]
+            subject = _subject(weights, colour, calibrate, images, made_from)
             # What it loses in 8 bits is a finding: it is measured as it is.
             how: Any = {"max_psnr_drop_db": _ANY_DROP_DB, "hold_to_checks": False, "overwrite": True}
-            report = export_model(subject, targets, out, progress=say, **how)
+            (file,) = export_model(subject, [TARGETS[f"tflite-{precision}"]], out, progress=say, **how).files
     except ModuleNotFoundError as exc:
         raise MissingExtraError(exc.name or "the exporter", "export") from exc
-    for file in report.files:
-        if file.outcome != "passed":
-            raise ModelLoadError(f"FFDNet as {file.target}: {file.reason}")
-    return files
+    if file.outcome != "passed":
+        raise ModelLoadError(f"FFDNet as {file.target}: {file.reason}")
+    return path
 
 
-def _is_made(path: Path, precision: Precision, weights: Weights, calibrated_with: str) -> bool:
-    """Return whether a file exists that this version made from the same things, by its card."""
+def _is_made(path: Path, made_from: str) -> bool:
+    """Return whether a file exists that was made from the same things, by its card."""
     try:
         card = parse_card(open_engine(path, threads=1).card_json or "", origin=str(path))
     except QuietFrameError:
         return False
-    return (
-        card.source_sha256 == weights.sha256
-        and card.created_with.get("quietframe") == __version__
-        and (precision == "fp32" or card.extra.get("calibrated_with") == calibrated_with)
-    )
+    return bool(card.extra.get("made_from") == made_from)
 
 
 def _folder_record(folder: Path | None) -> str:
@@ -245,13 +255,13 @@ def _folder_record(folder: Path | None) -> str:
     return f"{folder.name}: {len(found)} images, {digest[:16]}"
 
 
-def _subject(weights: Weights, colour: Colour, calibrate: Path | None, calibrated_with: str) -> Subject:
+def _subject(weights: Weights, colour: Colour, calibrate: Path | None, images: str, made_from: str) -> Subject:
     from quietframe_export.keras_engine import KerasEngine
     from quietframe_export.subject import Subject, encode
     from quietframe_train.data.base import Sample
     from quietframe_train.photos import cut_patches, read_photos
 
-    card = _card(weights, colour, calibrated_with)
+    card = _card(weights, colour, made_from)
     engine = KerasEngine(build(weights), card)
     rng = np.random.default_rng(0)
 
@@ -280,12 +290,12 @@ def _subject(weights: Weights, colour: Colour, calibrate: Path | None, calibrate
         card=card,
         calibration=calibration,
         held_out=samples,
-        calibrated_with=f"{len(calibration)} patches, noise of σ 0 to {MAX_SIGMA_255:g}; {calibrated_with}",
+        calibrated_with=f"{len(calibration)} patches, noise of σ 0 to {MAX_SIGMA_255:g}; {images}",
         held_out_from=f"{len(samples)} patches of other images",
     )
 
 
-def _card(weights: Weights, colour: Colour, calibrated_with: str) -> ModelCard:
+def _card(weights: Weights, colour: Colour, made_from: str) -> ModelCard:
     from quietframe_export.cards import versions
 
     channels = weights.channels
@@ -299,14 +309,14 @@ def _card(weights: Weights, colour: Colour, calibrated_with: str) -> ModelCard:
             TensorSpec("sigma", "sigma", "N111", 1, (0.0, MAX_SIGMA_255 / 255)),
         ),
         outputs=(TensorSpec("denoised", "image", "NHWC", channels, (0.0, 1.0), colour),),
-        spatial=Spatial("any", multiple=2, halo=weights.halo),
+        spatial=Spatial("any", multiple=2, halo=2 * len(weights.kernels) + 1),
         conditioning="sigma",
         noise="as published: white Gaussian, σ 0 to 75" + (", clipped to [0, 1]" if colour == "BGR" else ""),
         data=DataTerms("as published (Zhang, Zuo and Zhang 2018)", "as published"),
-        parameters=weights.parameters,
-        macs_per_pixel=weights.macs_per_pixel,
+        parameters=sum(array.size for array in (*weights.kernels, *weights.biases)),
+        macs_per_pixel=sum(kernel.size for kernel in weights.kernels) / 4,  # a position stands for 2×2 pixels
         license="weights: github.com/cszn/FFDNet, published for research without a licence",
         source_sha256=weights.sha256,
         created_with=versions(),
-        extra={"calibrated_with": calibrated_with},
+        extra={"made_from": made_from},
     )

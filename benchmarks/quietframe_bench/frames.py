@@ -69,14 +69,9 @@ class FrameFeed:
 def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = False) -> FrameFeed:
     """Open a feed of the bundled photograph with noise, or the first images of a folder or video as they are.
 
-    Args:
-        source: a folder, a video or whatever `quietframe.open_source` takes; None: the bundled photograph.
-        size_wh: (width, height) of the frames.
-        gray: give gray frames.
+    source: a folder, a video or whatever `quietframe.open_source` takes; None: the bundled photograph.
 
-    Raises:
-        SourceError: the source cannot be read.
-        UsageError: it holds no images.
+    Raises SourceError if the source cannot be read, UsageError if it holds no images.
     """
     if source is None:
         from quietframe.assets import photo_bgr

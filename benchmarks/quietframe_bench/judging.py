@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,47 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import QuietFrameError
-from quietframe_bench.plan import OnStep, counted, describe_denoiser, ignore_step
+from quietframe_bench.plan import OnStep, counted, ignore_step
 from quietframe_bench.process import Child, ChildError
-from quietframe_bench.rows import ModelRow, Run, named_failure, set_fields, utc_now
+from quietframe_bench.rows import FACTS, ModelRow, Run, named_failure, set_fields, utc_now
 from quietframe_bench.samples import Sample
 
+NOISY_INPUT = "noisy input"
 LEVEL_KNOWN = ", level known"
 """Ends the name of a candidate that knows the true noise level."""
 _FIGURES = ("psnr_db", "ssim", "flicker_255", "estimated_sigma_255", "psnr_to_input_db")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model file, or a classical method at a setting; neither: the noisy input.
-
-    Attributes:
-        name: what tables call it.
-        model: the file.
-        method, setting: a name in `quietframe_bench.classical.METHODS` and its parameters.
-        given_sigma_255: the noise level passed to a model; None: the runtime estimates it for every frame.
-        every: it is judged on every so many samples.
-    """
-
-    name: str
-    model: Path | None = None
-    method: str | None = None
-    setting: Mapping[str, float] = field(default_factory=dict)
-    given_sigma_255: float | None = None
-    every: int = 1
-
-    @property
-    def origin(self) -> tuple[Path | None, str | None]:
-        """Candidates of one origin are judged by one process."""
-        return self.model, self.method
-
-    @property
-    def subject(self) -> dict[str, Any]:
-        """What `open_candidate` takes, in JSON's values."""
-        return {"model": self.model and str(self.model), "method": self.method, "setting": dict(self.setting)}
-
-
-NOISY_INPUT = Candidate("noisy input")
 
 
 class Condition(NamedTuple):
@@ -69,12 +35,15 @@ class Condition(NamedTuple):
 
 
 class QualityRow(ModelRow, kw_only=True, tag="quality"):
-    """One candidate under one condition.
+    """One candidate, a model, a classical method at a setting or the noisy input, under one condition.
 
     Attributes:
         source: what it was judged on: `images`, `pairs`, `video`, or `formats` for images in the formats of cameras.
-        candidate, method, setting, given_sigma_255, every: see `Candidate`.
+        candidate: what tables call it.
         sigma_255, format: see `Condition`.
+        method, setting: of a classical one: a name in `quietframe_bench.classical.METHODS` and its parameters.
+        given_sigma_255: the noise level passed to a model; None: the runtime estimates it for every frame.
+        every: it is judged on every so many samples.
         psnr_db, ssim, flicker_255, estimated_sigma_255, psnr_to_input_db: means over the samples.
         gain_db: the mean of how much better than the noisy input it is, in dB of PSNR; of pairs and formats.
         gaining_share: the share of pairs that gain, in [0, 1].
@@ -117,7 +86,7 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
     @property
     def is_noisy_input(self) -> bool:
         """Whether this is the noisy input itself."""
-        return self.candidate == NOISY_INPUT.name
+        return self.candidate == NOISY_INPUT
 
     def finish(self) -> None:
         """Derive the means."""
@@ -136,38 +105,38 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
         return [named_failure(sample, why) for sample, why in self.failed_samples.items()]
 
 
-@dataclass
-class Entry:
-    """A candidate, and the row of its figures."""
+class Entry(NamedTuple):
+    """A row to be judged, and the model's file."""
 
-    candidate: Candidate
     row: QualityRow
+    model: Path | None
+
+    @property
+    def origin(self) -> tuple[Path | None, str | None]:
+        """Rows of one origin are judged by one process."""
+        return self.model, self.row.method
 
 
 class Choice(NamedTuple):
-    """How the best of several candidates was chosen under one condition.
+    """How the best of several entries was chosen under one condition.
 
     Attributes:
-        condition: see `Condition`.
-        best: the candidate with the greatest mean PSNR; of equals, the first.
+        best: the one with the greatest mean PSNR; of equals, the first; ready to be judged on other samples.
         tried: each one's setting, or the level passed to it, with its mean PSNR in dB, best first.
         samples: on how many samples.
-        error: why nothing could be judged; `best` is then the first one.
     """
 
-    condition: Condition
-    best: Candidate
+    best: Entry
     tried: Sequence[tuple[Mapping[str, float], float]]
     samples: int
-    error: str | None = None
 
     def as_record(self) -> dict[str, Any]:
         """Return it for the details of a row."""
-        of = {"method": self.best.method, "file": self.best.model and self.best.model.name}
-        return {**of, **self.condition._asdict(), "tried": self.tried, "samples": self.samples, "error": self.error}
+        row, more = self.best.row, {"tried": self.tried, "samples": self.samples}
+        return {"method": row.method, "file": row.file or None, **row.condition._asdict(), **more, "error": row.error}
 
 
-def means(of: Any) -> dict[str, float]:
+def means(of: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each figure over those that have it."""
     found: dict[str, list[float]] = {}
     for figures in of:
@@ -176,12 +145,13 @@ def means(of: Any) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def new_entry(run: Run, source: str, candidate: Candidate, condition: Condition, error: str | None = None) -> Entry:
-    """Make the row of a candidate; of a model whose file could not be made, without it."""
-    model = candidate.model if candidate.model and candidate.model.is_file() else None
-    about = {name: getattr(candidate, name) for name in ("method", "given_sigma_255", "every")}
-    about |= {"candidate": candidate.name, "setting": dict(candidate.setting), **condition._asdict()}
-    return Entry(candidate, run.row(QualityRow, model, source=source, error=error, **about))
+def new_entry(
+    run: Run, source: str, candidate: str, condition: Condition, model: Path | None = None, **fields: Any
+) -> Entry:
+    """Make the row of a candidate; of a model whose file could not be made, without it. fields: of `QualityRow`."""
+    file = model if model and model.is_file() else None
+    about = {"source": source, "candidate": candidate, **condition._asdict(), **fields}
+    return Entry(run.row(QualityRow, file, **about), model)
 
 
 def judge_entries(
@@ -191,45 +161,47 @@ def judge_entries(
     *,
     measures: Sequence[str] = ("psnr_db", "ssim"),
 ) -> None:
-    """Fill in the rows of candidates, those of each origin in a process of their own.
+    """Fill in rows, but for those with an error; those of each origin in a process of their own.
 
-    Args:
-        entries: those with an error are left alone.
-        samples: to judge with.
-        on_step: called with (what, step, steps) as it goes on.
-        measures: those wanted of `psnr_db`, `ssim`, `flicker_255` and `psnr_to_input_db`.
+    measures: those wanted of `psnr_db`, `ssim`, `flicker_255` and `psnr_to_input_db`.
     """
     good = [entry for entry in entries if entry.row.error is None]
-    step = counted(on_step, sum(len(samples[:: entry.candidate.every]) for entry in good))
-    for origin in dict.fromkeys(entry.candidate.origin for entry in good):
-        alike = [entry for entry in good if entry.candidate.origin == origin]
+    step = counted(on_step, sum(len(samples[:: entry.row.every]) for entry in good))
+    for origin in dict.fromkeys(entry.origin for entry in good):
+        rows = [entry.row for entry in good if entry.origin == origin]
         with Child() as child:
             if origin[0]:
-                try:
-                    facts = describe_denoiser(child, origin[0])
-                except ChildError as exc:
-                    facts = {"error": str(exc)}
-                for entry in alike:
-                    set_fields(entry.row, facts)
-            for condition in dict.fromkeys(entry.row.condition for entry in alike):
+                facts = _facts(child, origin[0])
+                for row in rows:
+                    set_fields(row, facts)
+            for condition in dict.fromkeys(row.condition for row in rows):
                 for place, sample in enumerate(samples):
-                    for entry in alike:
-                        if entry.row.condition == condition and place % entry.candidate.every == 0:
-                            step(f"{entry.candidate.name} on {sample.name}")
-                            _judge(child, entry, sample, measures)
-    for entry in good:
-        entry.row.finish()
+                    for row in rows:
+                        if row.condition == condition and place % row.every == 0:
+                            step(f"{row.candidate} on {sample.name}")
+                            _judge(child, row, origin[0], sample, measures)
+    for row, _ in good:
+        row.finish()
 
 
-def _judge(child: Child, entry: Entry, sample: Sample, measures: Sequence[str]) -> None:
-    candidate, row = entry.candidate, entry.row
+def _facts(child: Child, model: Path) -> dict[str, Any]:
+    """Return a denoiser's metadata, or its error."""
+    try:
+        found = child.call("subject:describe", model=model)
+    except ChildError as exc:
+        return {"error": str(exc)}
+    if "denoise" not in found["task"].split("+"):
+        return {"error": f"this model does {found['task']}, not denoise"}
+    return {name: found[name] for name in FACTS}
+
+
+def _judge(child: Child, row: QualityRow, model: Path | None, sample: Sample, measures: Sequence[str]) -> None:
     if row.error:
         return
     what = {"sample": msgspec.to_builtins(sample, enc_hook=str), "condition": row.condition, "measures": measures}
+    who = {"model": model, "method": row.method, "setting": row.setting, "given_sigma_255": row.given_sigma_255}
     try:
-        frames = child.call(
-            "judging:judge", subject=candidate.subject, given_sigma_255=candidate.given_sigma_255, **what
-        )
+        frames = child.call("judging:judge", **who, **what)
     except ChildError as exc:
         row.failed_samples[sample.name] = str(exc)
         return
@@ -238,29 +210,23 @@ def _judge(child: Child, entry: Entry, sample: Sample, measures: Sequence[str]) 
         row.by_frame[sample.name] = frames
 
 
-def choose(
-    run: Run,
-    alternatives: Sequence[tuple[Sequence[Candidate], Condition]],
-    samples: Sequence[Sample],
-    on_step: OnStep = ignore_step,
-) -> list[Choice]:
-    """Judge each group of candidates under its condition, and rank them by mean PSNR."""
-    groups = [[new_entry(run, "", one, condition) for one in group] for group, condition in alternatives]
+def choose(groups: Sequence[Sequence[Entry]], samples: Sequence[Sample], on_step: OnStep = ignore_step) -> list[Choice]:
+    """Judge groups of entries, each under one condition, and rank each group by mean PSNR.
+
+    Where nothing could be judged, the first entry is the best, with the error in its row.
+    """
     judge_entries([entry for group in groups for entry in group], samples, on_step, measures=("psnr_db",))
-    return [_choose(entries) for entries in groups]
+    return [_choose(group) for group in groups]
 
 
-def _choose(entries: Sequence[Entry]) -> Choice:
-    ranked = sorted((one for one in entries if one.row.psnr_db is not None), key=lambda one: -(one.row.psnr_db or 0))
-    failed = [why for one in entries for why in (one.row.error, *one.row.failed_samples.values()) if why]
-    tried = [(_setting(one.candidate), one.row.psnr_db or 0.0) for one in ranked]
-    best = (ranked or entries)[0]
+def _choose(group: Sequence[Entry]) -> Choice:
+    ranked = sorted((one for one in group if one.row.psnr_db is not None), key=lambda one: -(one.row.psnr_db or 0))
+    failed = [why for row, _ in group for why in (row.error, *row.failed_samples.values()) if why]
+    tried = [(row.setting or {"sigma_255": row.given_sigma_255 or 0.0}, row.psnr_db or 0.0) for row, _ in ranked]
+    best = (ranked or group)[0]
     error = None if ranked else next(iter(failed), "nothing to choose on")
-    return Choice(best.row.condition, best.candidate, tried, len(best.row.by_sample), error)
-
-
-def _setting(candidate: Candidate) -> Mapping[str, float]:
-    return candidate.setting or {"sigma_255": candidate.given_sigma_255 or 0.0}
+    row = msgspec.structs.replace(best.row, by_sample={}, failed_samples={}, error=error)
+    return Choice(Entry(row, best.model), tried, len(best.row.by_sample))
 
 
 # In the measuring process
@@ -269,7 +235,7 @@ def _setting(candidate: Candidate) -> Mapping[str, float]:
 def open_candidate(
     *, model: str | None, method: str | None, setting: Mapping[str, float], threads: int | None = None
 ) -> Any:
-    """Make a candidate ready to be called with frames: of `Candidate.subject` and CPU threads (None: every core).
+    """Make a model, or a method at a setting, ready to be called with frames. threads: None for every core.
 
     Raises QuietFrameError where it cannot be used.
     """
@@ -285,7 +251,9 @@ def open_candidate(
 
 def judge(
     *,
-    subject: dict[str, Any],
+    model: str | None,
+    method: str | None,
+    setting: dict[str, float],
     given_sigma_255: float | None,
     sample: dict[str, Any],
     condition: tuple[float | None, str | None],
@@ -299,17 +267,18 @@ def judge(
     from quietframe import estimate_noise
     from quietframe.quality import flicker_255, psnr_db, ssim
 
+    of = msgspec.convert(sample, Sample, dec_hook=lambda _type, text: Path(text))
     found: dict[str, dict[str, float]] = {}
-    is_input = subject["model"] is subject["method"] is None
+    is_input = model is method is None
     before: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
-    for index, path in enumerate(map(Path, sample["clean"])):
+    for index in range(len(of.clean)):
+        name = of.clean[index].name
         try:
-            seed = [*sample["seed"], *([index] if len(sample["clean"]) > 1 else [])]
-            clean, noisy = _frames(str(path), sample["noisy"], tuple(sample["crop"]), tuple(condition), tuple(seed))
+            clean, noisy = _frames(of, index, Condition(*condition))
             result = noisy
             if not is_input:
-                known = {"sigma_255": given_sigma_255} if subject["model"] else {}
-                result = _open_again(json.dumps(subject))(noisy, **known)
+                known = {"sigma_255": given_sigma_255} if model else {}
+                result = _opened(model, method, tuple(setting.items()))(noisy, **known)
             figures = {}
             if "psnr_db" in measures:
                 figures["psnr_db"] = psnr_db(clean, result)
@@ -322,32 +291,29 @@ def judge(
             if is_input:
                 figures["estimated_sigma_255"] = estimate_noise(noisy)
         except QuietFrameError as exc:
-            if len(sample["clean"]) == 1:
+            if len(of.clean) == 1:
                 raise
-            raise QuietFrameError(f"{path.name}: {str(exc).removeprefix(f'{path}: ')}") from exc
-        found[path.name] = figures
+            raise QuietFrameError(f"{name}: {str(exc).removeprefix(f'{of.clean[index]}: ')}") from exc
+        found[name] = figures
         before = clean, result
     return found
 
 
 @lru_cache(maxsize=1)
-def _open_again(subject_json: str) -> Callable[..., NDArray[np.uint8]]:
-    denoise: Callable[..., NDArray[np.uint8]] = open_candidate(**json.loads(subject_json))
-    return denoise
+def _opened(model: str | None, method: str | None, setting: tuple[tuple[str, float], ...]) -> Any:
+    return open_candidate(model=model, method=method, setting=dict(setting))
 
 
 @lru_cache(maxsize=2)
-def _frames(
-    path: str, noisy: str | None, crop: tuple[int, int], condition: tuple[float | None, str | None], seed: Sequence[int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return (clean, noisy) frames. Nobody changes them: many settings are judged on one."""
+def _frames(sample: Sample, index: int, condition: Condition) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the (clean, noisy) frames of an index. Nobody changes them: many settings are judged on one."""
     from quietframe.images import read_image
 
-    image = read_image(path)
-    clean = np.ascontiguousarray(image.bgr[crop[0] :, crop[1] :]) if condition[1] else image.pixels
-    if condition[0] is None:
-        return clean, read_image(noisy or path).pixels
-    return clean, add_noise(clean, Condition(*condition), seed)
+    image, (top, left) = read_image(sample.clean[index]), sample.crop
+    clean = np.ascontiguousarray(image.bgr[top:, left:]) if condition.format else image.pixels
+    if condition.sigma_255 is None:
+        return clean, read_image(sample.noisy or sample.clean[index]).pixels
+    return clean, add_noise(clean, condition, [*sample.seed, *([index] if len(sample.clean) > 1 else [])])
 
 
 def add_noise(clean: NDArray[np.uint8], condition: Condition, seed: Sequence[int]) -> NDArray[np.uint8]:

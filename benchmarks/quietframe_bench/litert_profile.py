@@ -11,16 +11,14 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from quietframe_bench.profiles import Inputs, Node, Profiled, ProfileUnavailableError, TimedOperator
+from quietframe_bench.profiles import Inputs, Node, Operator, Profiled, ProfileUnavailableError, Times
 
 _SINCE = (2, 2)
 _SIGNATURE = 0
@@ -32,10 +30,10 @@ _WHOLE, _OPERATOR, _INSIDE_DELEGATE = 1, 2, 8  # LiteRtProfilerEventType
 _DELEGATE = b"Delegate"
 
 _Handle = ctypes.c_void_p
+_SOURCE = "LiteRT's profiler, with XNNPACK's operators inside the delegate"
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """What the profiler reports of one operator in one run.
 
     Attributes:
@@ -78,21 +76,17 @@ class _Event(ctypes.Structure):
     )
 
 
-class ProfiledModel:
-    """A .tflite file that is run under the profiler, at one size, with XNNPACK on the CPU.
+class LiteRtProfile:
+    """A .tflite file that is run under LiteRT's profiler, at one size, with XNNPACK on the CPU.
 
     Nothing of it is freed: it lives in a process of its own.
 
-    Args:
-        path: the file.
-        inputs: an array for each input, by the signature's names.
-        threads: how many to use.
+    inputs: an array for each input, by the signature's names. nodes: the file's operators at the inputs' size.
 
-    Raises:
-        ProfileUnavailableError: this LiteRT has another interface, or refuses the model.
+    Raises ProfileUnavailableError if this LiteRT has another interface, refuses the model, or reports no operators.
     """
 
-    def __init__(self, path: Path, inputs: Mapping[str, NDArray[Any]], *, threads: int) -> None:
+    def __init__(self, path: Path, inputs: Inputs, nodes: Sequence[Node], *, threads: int) -> None:
         self._call = _library()
         self._environment = self._new("LiteRtCreateEnvironment", 0, None)
         self._file = self._new("LiteRtCreateModelFromFile", self._environment, str(path).encode())
@@ -101,6 +95,24 @@ class ProfiledModel:
         self._inputs = self._fill_inputs(inputs)
         self._outputs = self._make_outputs()
         self._profiler = self._new("LiteRtCompiledModelGetProfiler", self._model)
+        self._nodes = nodes
+        self._times: Times = []
+        duration_ns, self._events = self.run()
+        if not self._events or not duration_ns:
+            raise ProfileUnavailableError("LiteRT's profiler reports no operators")
+
+    def step(self) -> None:
+        """Run it once."""
+        duration_ns, events = self.run()
+        self._times.append((duration_ns, [event.duration_ns for event in events]))
+
+    def result(self) -> tuple[Profiled, Times]:
+        """Return the operators, without times, and the times of all runs."""
+        found, complete = match(self._events, self._nodes)
+        layers = [(node.name, node.output_shape, node.macs, node.bytes) if node else () for node in found]
+        operators = [Operator(event.kind, *layer) for event, layer in zip(self._events, layers, strict=True)]
+        notes = [] if complete else ["which layer each operator is could not be found: their work is left out"]
+        return Profiled(_SOURCE, operators, notes), self._times
 
     def run(self) -> tuple[int, list[Event]]:
         """Run once: (nanoseconds of the whole run by LiteRT's own clock, the events of its operators in order)."""
@@ -128,12 +140,14 @@ class ProfiledModel:
             self._call("LiteRtAddOpaqueOptions", options, entry)
         return options
 
-    def _fill_inputs(self, inputs: Mapping[str, NDArray[Any]]) -> Any:
+    def _fill_inputs(self, inputs: Inputs) -> Any:
         buffers = []
         for index in range(self._count("LiteRtGetNumSignatureInputs")):
             name = ctypes.c_char_p()
             self._call("LiteRtGetSignatureInputName", self._signature, index, ctypes.byref(name))
-            array = _array(inputs, name.value)
+            if (given := inputs.get((name.value or b"").decode())) is None:
+                raise ProfileUnavailableError(f"LiteRT's profiler has another name for an input: {name.value!r}")
+            array = np.ascontiguousarray(given)
             kind = self._tensor_type("LiteRtGetSignatureInputTensorByIndex", index)
             where = self._model, _SIGNATURE, index
             if tuple(kind.layout.sizes[: kind.layout.rank]) != array.shape:
@@ -180,13 +194,6 @@ class ProfiledModel:
         handle = _Handle()
         self._call(function, *arguments, ctypes.byref(handle))
         return handle
-
-
-def _array(inputs: Mapping[str, NDArray[Any]], name: bytes | None) -> NDArray[Any]:
-    try:
-        return np.ascontiguousarray(inputs[(name or b"").decode()])
-    except KeyError as exc:
-        raise ProfileUnavailableError(f"LiteRT's profiler has another name for an input: {exc}") from exc
 
 
 def read_events(events: list[Any]) -> tuple[int, list[Event]]:
@@ -251,50 +258,6 @@ _COMPUTES = {
 }
 """XNNPACK's operators by the beginning of their names, and LiteRT's that they may be; others have the same name."""
 _MULTIPLIES = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"}
-
-_SOURCE = "LiteRT's profiler, with XNNPACK's operators inside the delegate"
-
-
-class LiteRtProfile:
-    """A .tflite file under the profiler of LiteRT.
-
-    Args:
-        path: the file.
-        inputs: an array for each input, by the signature's names.
-        nodes: its operators at the inputs' size.
-        threads: how many to use.
-
-    Raises:
-        ProfileUnavailableError: LiteRT reports no times of operators, or not of this model.
-    """
-
-    def __init__(self, path: Path, inputs: Inputs, nodes: Sequence[Node], *, threads: int) -> None:
-        self._model = ProfiledModel(path, inputs, threads=threads)
-        self._nodes = nodes
-        self._runs_ns: list[int] = []
-        duration_ns, self._events = self._model.run()
-        self._operators = [TimedOperator(event.kind) for event in self._events]
-        if not self._events or not duration_ns:
-            raise ProfileUnavailableError("LiteRT's profiler reports no operators")
-
-    def run(self, *, warmup: int, runs: int) -> None:
-        """Run it `warmup` times unseen, then `runs` times."""
-        for index in range(warmup + runs):
-            duration_ns, events = self._model.run()
-            if index >= warmup:
-                self._runs_ns.append(duration_ns)
-                for operator, event in zip(self._operators, events, strict=True):
-                    operator.samples_ns.append(event.duration_ns)
-
-    def result(self) -> Profiled:
-        """Return what all runs gave. The last call."""
-        found, complete = match(self._events, self._nodes)
-        for operator, node in zip(self._operators, found, strict=True):
-            if node:
-                operator.name, operator.output_shape = node.name, node.output_shape
-                operator.macs, operator.bytes = node.macs, node.bytes
-        notes = [] if complete else ["which layer each operator is could not be found: their work is left out"]
-        return Profiled(_SOURCE, self._runs_ns, self._operators, notes)
 
 
 def match(events: Sequence[Event], nodes: Sequence[Node]) -> tuple[list[Node | None], bool]:

@@ -1,4 +1,4 @@
-"""What was measured, and on what: the machine, the versions, the commit, the model file."""
+"""What was measured, and on what: the machine, the versions, the model file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def describe_machine() -> dict[str, Any]:
         "logical_cores": logical_cores(),
         "memory_mb": round(psutil.virtual_memory().total / 1e6),
         "governor": _first_line(_GOVERNOR),
-        "clock_mhz": clock_mhz(),
+        "clock_mhz": _clock_mhz(),
         "load_1min": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
     }
@@ -42,14 +43,18 @@ def is_busy(machine: Mapping[str, Any]) -> bool:
     return isinstance(load, int | float) and isinstance(cores, int | float) and 2 * load > cores
 
 
+def machine_now() -> dict[str, Any]:
+    """Return `temperature_c`, `throttled` and `clock_mhz` at this moment; None for what the system does not say."""
+    found = Health()()
+    return {"temperature_c": found["temperature_c"], "throttled": found["throttled"], "clock_mhz": _clock_mhz()}
+
+
 def describe_versions() -> dict[str, str]:
     """Return versions of Python and of the packages that take part, where they are installed."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -66,16 +71,9 @@ def _first_line(path: Path) -> str | None:
         return None
 
 
-def clock_mhz() -> float | None:
-    """Return the processor's clock now; None where it is unknown."""
+def _clock_mhz() -> float | None:
     try:
         frequency = psutil.cpu_freq()
     except (OSError, NotImplementedError):
         return None
     return round(frequency.current, 1) if frequency else None
-
-
-def machine_now() -> dict[str, Any]:
-    """Return `temperature_c`, `throttled` and `clock_mhz` at this moment; None for what the system does not say."""
-    found = Health()()
-    return {"temperature_c": found["temperature_c"], "throttled": found["throttled"], "clock_mhz": clock_mhz()}

@@ -14,8 +14,9 @@ from quietframe.engines.onnx import session_options
 from quietframe_bench.profiles import (
     Inputs,
     Node,
+    Operator,
     Profiled,
-    TimedOperator,
+    Times,
     convolution_macs,
     product_macs,
     short_name,
@@ -45,46 +46,31 @@ class OnnxProfile:
 
     What a layer computes is read from a run of the graph as it is in the file: in the optimized one channels are
     padded and weights repacked.
-
-    Args:
-        path: the file.
-        inputs: an array for each input, by name.
-        threads: how many to use.
     """
 
     def __init__(self, path: Path, inputs: Inputs, *, threads: int) -> None:
-        self._inputs = inputs
-        self._nodes = _nodes(path, inputs, threads)
+        self._inputs = dict(inputs)
+        self._nodes = _nodes(path, self._inputs, threads)
         self._folder = tempfile.TemporaryDirectory(prefix="quietframe-profile-")
         self._session = _open(path, threads, Path(self._folder.name))
-        self._kept: list[bool] = []
+        self._runs = 0
 
-    def run(self, *, warmup: int, runs: int) -> None:
-        """Run it `warmup` times unseen, then `runs` times."""
-        for index in range(warmup + runs):
-            self._session.run(None, dict(self._inputs))
-            self._kept.append(index >= warmup)
+    def step(self) -> None:
+        """Run it once."""
+        self._session.run(None, self._inputs)
+        self._runs += 1
 
-    def result(self) -> Profiled:
-        """Return what all runs gave. The last call."""
+    def result(self) -> tuple[Profiled, Times]:
+        """Return the operators, without times, and the times of all runs. The last call."""
         events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
         self._folder.cleanup()
-        runs = split_runs(events, len(self._kept))
-        whole = [event["dur"] for event in events if event["name"] == "model_run"]
-        operators = [_operator(event) for event in runs[0]]
-        for kept, kernels in zip(self._kept, runs, strict=True):
-            for operator, event in zip(operators, kernels, strict=True):
-                if kept:
-                    operator.samples_ns.append(event["dur"] * 1000)
+        runs = split_runs(events, self._runs)
+        whole_ns = [event["dur"] * 1000 for event in events if event["name"] == "model_run"]
+        times = [(ns, [event["dur"] * 1000 for event in run]) for ns, run in zip(whole_ns, runs, strict=True)]
         found, complete = match(runs[0], self._nodes)
-        for operator, event, node in zip(operators, runs[0], found, strict=True):
-            if node:
-                operator.macs = node.macs
-                held = int(event["args"].get("parameter_size", 0))  # without weights that were repacked
-                operator.bytes = _moved(event) - held + max(held, node.weights * _width(event))
-        runs_ns = [duration * 1000 for kept, duration in zip(self._kept, whole, strict=True) if kept]
+        operators = [_operator(event, node) for event, node in zip(runs[0], found, strict=True)]
         notes = [] if complete else ["which layer each operator is could not be found: some have no work stated"]
-        return Profiled(_SOURCE, runs_ns, operators, notes)
+        return Profiled(_SOURCE, operators, notes), times
 
 
 def split_runs(events: Iterable[Mapping[str, Any]], runs: int) -> list[list[Mapping[str, Any]]]:
@@ -132,11 +118,11 @@ def _padded_size(event: Mapping[str, Any], node: Node) -> bool:
     return shape[:1] + shape[2:] == other[:1] + other[2:] and prod(shape) > prod(other)
 
 
-def _nodes(path: Path, inputs: Inputs, threads: int) -> list[Node]:
+def _nodes(path: Path, inputs: dict[str, Any], threads: int) -> list[Node]:
     """Return the file's own operators, from one profiled run without any optimization."""
     with tempfile.TemporaryDirectory(prefix="quietframe-profile-") as folder:
         session = _open(path, threads, Path(folder), optimized=False)
-        session.run(None, dict(inputs))
+        session.run(None, inputs)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return [_node(index, event) for index, event in enumerate(split_runs(events, 1)[0])]
 
@@ -169,9 +155,12 @@ def _node(index: int, event: Mapping[str, Any]) -> Node:
     return Node(index, kind, _plain(event), first, macs, _moved(event), weights)
 
 
-def _operator(event: Mapping[str, Any]) -> TimedOperator:
-    shape = next(iter(_shapes(event, "output")), ())
-    return TimedOperator(_kind(event), short_name(_plain(event)), shape, 0, _moved(event))
+def _operator(event: Mapping[str, Any], node: Node | None) -> Operator:
+    shape, macs, moved = next(iter(_shapes(event, "output")), ()), 0, _moved(event)
+    if node:
+        macs, held = node.macs, int(event["args"].get("parameter_size", 0))  # without weights that were repacked
+        moved += max(held, node.weights * _width(event)) - held
+    return Operator(_kind(event), short_name(_plain(event)), shape, macs, moved)
 
 
 def _kind(event: Mapping[str, Any]) -> str:

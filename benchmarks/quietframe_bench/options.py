@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
 from quietframe.cpu import physical_cores
-from quietframe.errors import UsageError
-from quietframe_bench.results import check_target
+from quietframe.errors import OutputError, UsageError
+from quietframe.images import write_whole
+from quietframe.sinks.base import check_targets
+from quietframe_bench.machine import describe_machine, is_busy
+from quietframe_bench.plan import find_models
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path)
@@ -55,8 +59,6 @@ def _level(text: str) -> float:
     return number
 
 
-SIZES = ListOf("WxH,...", _size_wh, "640x480,1280x720")
-COUNTS = ListOf("N,...", _count, "1,2")
 LEVELS = ListOf("S,...", _level, "15,25,50")
 NAMES = ListOf("NAME,...", str, "bilateral,NLM")
 
@@ -75,18 +77,34 @@ def _only_one(_ctx: click.Context, param: click.Parameter, values: tuple[Any, ..
     return values[0]
 
 
-_SIZE: dict[str, Any] = {"type": SIZES, "default": "640x480", "show_default": True}
+_SIZE: dict[str, Any] = {
+    "type": ListOf("WxH,...", _size_wh, "640x480,1280x720"), "default": "640x480", "show_default": True
+}  # fmt: skip
 _CORES: dict[str, Any] = {"show_default": "physical cores", "help": "CPU threads."}
+_COUNTS = ListOf("N,...", _count, "1,2")
 
 models_argument = click.argument("models", nargs=-1, metavar="[MODEL]...")
 sizes_option = click.option("--size", "sizes_wh", **_SIZE, help="Frame sizes.")
-threads_option = click.option("--threads", type=COUNTS, default=lambda: (physical_cores(),), **_CORES)
+threads_option = click.option("--threads", type=_COUNTS, default=lambda: (physical_cores(),), **_CORES)
 size_option = click.option("--size", "size_wh", **_SIZE, callback=_only_one, help="Frame size.")
 thread_option = click.option("--threads", type=click.IntRange(min=1), default=physical_cores, **_CORES)
 """Sizes and numbers of threads: of a grid, and of kinds that run at one of each."""
 
 
-def output_options(command: Command, *, html: bool = True, out: str = "rows with all samples as JSON Lines") -> Command:
+def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise UsageError for the first of the named options that was given on the command line: it would be ignored."""
+    for param in ctx.command.params:
+        if param.name in names and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"{param.opts[0]} {why}")
+
+
+def output_options(
+    command: Command,
+    *,
+    html: bool = True,
+    out: str = "rows with all samples as JSON Lines",
+    plot: tuple[str, Callable[[Any], Any]] | None = None,
+) -> Command:
     """Add the options that say where results go; the command returns them, and this prints and writes them.
 
     Everything that is wrong with a file is said before anything is measured.
@@ -95,49 +113,49 @@ def output_options(command: Command, *, html: bool = True, out: str = "rows with
         command: returns `Results`, or what has the same methods.
         html: whether there is a page.
         out: what `--out` writes, in words.
+        plot: the help of `--plot`, and what makes the figure of the results, or None where there is nothing to draw.
     """
+    files = {
+        "out": f"Write {out}.",
+        "csv": "Write a table for spreadsheets.",
+        "markdown": "Write tables for a document.",
+    }
+    if html:
+        files["html"] = "Write a page with tables and plots."
     options = [
-        click.option("-o", "--out", type=FILE, metavar="FILE", help=f"Write {out}."),
-        click.option("--csv", "csv_path", type=FILE, metavar="FILE", help="Write a table for spreadsheets."),
-        click.option("--markdown", "markdown_path", type=FILE, metavar="FILE", help="Write tables for a document."),
-        click.option("--html", "html_path", type=FILE, metavar="FILE", help="Write a page with tables and plots."),
+        click.option(*["-o"] * (name == "out"), f"--{name}", f"{name}_path", type=FILE, metavar="FILE", help=text)
+        for name, text in files.items()
+    ]
+    if plot:
+        options.append(click.option("--plot", "plot_path", type=FILE, metavar="PNG", help=plot[0]))
+    options += [
         click.option("--overwrite", is_flag=True, help="Replace files that exist."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document in place of tables."),
     ]
-    if not html:
-        del options[3]
 
     @wraps(command)
     def run(*args: Any, overwrite: bool, as_json: bool, **kwargs: Any) -> int:
-        files: dict[str, Path | None] = {
-            "to_json": kwargs.pop("out"),
-            **{f"to_{name}": kwargs.pop(f"{name}_path", None) for name in ("csv", "markdown", "html")},
-        }
-        read = [value.resolve() for value in kwargs.values() if isinstance(value, Path)]
-        resumes = kwargs.get("resume", False)
-        for method, path in files.items():
-            if path and path.resolve() in read:
-                raise UsageError(f"{path} would overwrite a file that is read: name another")
-            if path:
-                check_target(path, overwrite=overwrite or (resumes and method == "to_json"))
-        if plot := kwargs.get("plot"):
-            if plot.suffix.lower() != ".png":
-                raise UsageError(f"{plot}: plots are PNG files: name one that ends in .png")
-            check_target(plot, overwrite=overwrite)
+        targets = {name: path for name in [*files, "plot"] if (path := kwargs.pop(f"{name}_path", None))}
+        _check(targets, kwargs, overwrite=overwrite)
         context = click.get_current_context()
-        context.obj = {"out": files["to_json"], "html": files["to_html"]}
+        context.obj = targets
         results = command(*args, **kwargs)
         if as_json:
             click.echo(results.to_document())
         else:
             results.print()
-        for method, path in files.items():
-            if path:
-                getattr(results, method)(path, overwrite=True)  # whether it may be replaced was checked before
-                click.echo(f"wrote {path}", err=True)
+        failures = [] if context.info_name == "report" else list(results.failures)  # of what was measured now
+        for name, path in targets.items():
+            if name != "plot":  # whether a file may be replaced was checked before
+                getattr(results, f"to_{'json' if name == 'out' else name}")(path, overwrite=True)
+            elif plot and (figure := plot[1](results)):
+                write_png(figure, path)
+            else:
+                failures.append(f"{path}: there is nothing to draw")
+                continue
+            click.echo(f"wrote {path}", err=True)
         for message in results.messages():
             click.echo(message, err=True)
-        failures = [] if context.info_name == "report" else results.failures  # of what was measured now
         for failure in failures:
             click.echo(f"failed: {' '.join(failure.split())}", err=True)
         return EXIT_FAILED if failures else EXIT_DONE
@@ -148,7 +166,33 @@ def output_options(command: Command, *, html: bool = True, out: str = "rows with
     return made
 
 
-def warn(text: str | None) -> None:
-    """Say something on standard error, if there is anything to say."""
-    if text:
-        click.echo(f"quietframe: {text}", err=True)
+def _check(targets: Mapping[str, Path], arguments: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Raise OutputError or UsageError for files that cannot be written, or would replace what is read."""
+    groups = [value if isinstance(value, tuple) else (value,) for value in arguments.values()]
+    read = [path for group in groups for path in group if isinstance(path, Path) and path.exists()]
+    for name, path in targets.items():
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: no such folder: {path.parent}")
+        if name == "plot" and path.suffix.lower() != ".png":
+            raise UsageError(f"{path}: plots are PNG files: name one that ends in .png")
+        resumes = name == "out" and arguments.get("resume", False)
+        check_targets([path], read, overwrite=overwrite or resumes)
+
+
+def write_png(figure: Any, path: Path) -> None:
+    """Write a figure of matplotlib as PNG. Raises OutputError if the file cannot be written."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_whole(path, buffer.getvalue())
+
+
+def warn(text: str) -> None:
+    """Say something on standard error."""
+    click.echo(f"quietframe: {text}", err=True)
+
+
+def warn_if_busy(models: Sequence[str]) -> None:
+    """Say where this machine has so much else to do that times come out too long; first, which model there is not."""
+    find_models(models)
+    if is_busy(machine := describe_machine()):
+        warn(f"the machine is busy (load {machine['load_1min']}): times will be too long")

@@ -24,7 +24,7 @@ def to_html(results: Results) -> str:
             "anchor": module.TITLE.lower().replace(" ", "-"),
             "title": module.TITLE,
             "tables": module.tables(rows),
-            "plots": module.draw(rows, results.rows) if hasattr(module, "draw") else [],
+            "plots": module.draw(rows, results) if hasattr(module, "draw") else [],
             "failures": [failure for row in rows for failure in row.failures()],
         }
         for module, rows in results.sections()

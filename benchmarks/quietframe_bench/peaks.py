@@ -61,8 +61,7 @@ class Trial:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one run."""
-        rows = self.rows_hw[0] * (self.rows_hw[1] if self.kernel else 1)
-        return LAYERS * rows * self.channels**2 * max(self.kernel, 1) ** 2
+        return LAYERS * self.rows_hw[0] * max(self.rows_hw[1], 1) * self.channels**2 * max(self.kernel, 1) ** 2
 
     def image(self, dtype: str, *, channels_first: bool) -> NDArray[Any]:
         """Return an input: (1, H, W, C), (1, C, H, W) or (rows, C), of values around 0."""
@@ -149,24 +148,23 @@ def litert_trial(trial: Trial, dtype: str) -> bytes:
         tensor("bias", [trial.channels], bias.dtype.name, 2, tuple(scale * _SCALE for scale in many)),
         *(tensor(f"layer_{index}", shape, dtype, 0, (_SCALE,)) for index in range(LAYERS + 1)),
     ]
-    if trial.kernel:
-        kind, version, options_kind = "CONV_2D", 1 if floats else 3, schema.BuiltinOptions.Conv2DOptions
-        options: Any = schema.Conv2DOptionsT(padding=schema.Padding.SAME, strideH=1, strideW=1)
-    else:
-        kind, version, options_kind = "FULLY_CONNECTED", 1 if floats else 4, schema.BuiltinOptions.FullyConnectedOptions
+    options: Any = schema.Conv2DOptionsT(padding=schema.Padding.SAME, strideH=1, strideW=1)
+    kind, options_kind = schema.BuiltinOperator.CONV_2D, schema.BuiltinOptions.Conv2DOptions
+    if not trial.kernel:
         options = schema.FullyConnectedOptionsT()
+        kind, options_kind = schema.BuiltinOperator.FULLY_CONNECTED, schema.BuiltinOptions.FullyConnectedOptions
+    version = 1 if floats else 3 if trial.kernel else 4
     operators = [
         schema.OperatorT(
             inputs=[index, 0, 1], outputs=[index + 1], builtinOptionsType=options_kind, builtinOptions=options
         )
         for index in range(2, LAYERS + 2)
     ]
-    code = getattr(schema.BuiltinOperator, kind)
     buffers = [schema.BufferT(), *(schema.BufferT(data=np.frombuffer(a.tobytes(), np.uint8)) for a in (weights, bias))]
     first, last = 2, LAYERS + 2
     model = schema.ModelT(
         version=3,
-        operatorCodes=[schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=version)],
+        operatorCodes=[schema.OperatorCodeT(deprecatedBuiltinCode=kind, builtinCode=kind, version=version)],
         subgraphs=[schema.SubGraphT(tensors=tensors, operators=operators, inputs=[first], outputs=[last])],
         buffers=buffers,
         signatureDefs=[
@@ -191,15 +189,10 @@ def _integers(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
 def run_trials(*, suffix: str, precision: str, threads: int, secs: float) -> list[dict[str, Any]]:
     """Run every trial through one engine, each for at least `secs` seconds.
 
-    Args:
-        suffix: the engine's: `.tflite` or `.onnx`.
-        precision: `fp32` or `int8`.
-        threads: how many it may use.
-        secs: for each trial, after its warm-up.
+    suffix: the engine's: `.tflite` or `.onnx`. precision: `fp32` or `int8`.
 
-    Returns:
-        For each trial its `name`, the type of its inputs, `macs` and `samples_ns`: times of whole runs of the engine,
-        only one where that was far from the best.
+    Returns for each trial its `name`, the type of its inputs, `macs` and `samples_ns`: times of whole runs of the
+    engine, only one where that was far from the best.
     """
     found: list[dict[str, Any]] = []
     best = 0.0
@@ -225,13 +218,8 @@ def run_trials(*, suffix: str, precision: str, threads: int, secs: float) -> lis
 def copy_memory(*, threads: int, secs: float) -> list[dict[str, Any]]:
     """Measure how fast NumPy copies arrays, each thread its own: in memory, and in the last cache if its size is known.
 
-    Args:
-        threads: how many copy at the same time.
-        secs: for each of the two.
-
-    Returns:
-        For each its `level` (`memory` or `cache`), `held_bytes` of all arrays, and `rates`: bytes read and written by
-        second, of rounds of copying.
+    Returns for each its `level` (`memory` or `cache`), `held_bytes` of all arrays, and `rates`: bytes read and written
+    by second, of rounds of copying that take `secs` together.
     """
     cache_bytes = last_cache_bytes()
     large = max(_LARGE_BYTES, 8 * (cache_bytes or 0))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
-from quietframe_bench.machine import is_busy
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.rows import Run, SizedRow
 
@@ -17,9 +16,6 @@ AnySizedRow = TypeVar("AnySizedRow", bound=SizedRow)
 
 OnStep = Callable[[str, int, int], None]
 """Called with (what, step, steps) as a measurement goes on."""
-
-FACTS = ("name", "precision", "engine", "task", "parameters", "macs_per_pixel", "conditioning")
-"""The metadata of a model that rows hold."""
 
 
 def counted(on_step: OnStep, steps: int) -> Callable[[str], None]:
@@ -53,45 +49,34 @@ def denoises_frames(path: Path) -> bool:
     return "denoise" in card.task.split("+") and not is_resized(card.spatial)
 
 
-def describe_model(child: Child, model: Path) -> dict[str, Any]:
-    """Return a model's metadata, as rows hold it, and `own_size_wh`. Raises ChildError if it cannot be opened."""
-    facts: dict[str, Any] = child.call("subject:describe", model=model)
-    return facts
-
-
-def describe_denoiser(child: Child, model: Path) -> dict[str, Any]:
-    """Return a denoiser's metadata, as rows hold it. Raises ChildError if it cannot be opened or does not denoise."""
-    facts = describe_model(child, model)
-    if "denoise" not in facts["task"].split("+"):
-        raise ChildError(f"this model does {facts['task']}, not denoise")
-    return {name: facts[name] for name in FACTS}
-
-
 def plan_rows(
-    run: Run, row_type: type[AnySizedRow], model: Path, sizes_wh: Sequence[tuple[int, int]], threads: Sequence[int]
-) -> list[AnySizedRow]:
-    """Make a row for each size (width, height) and number of threads: a model of a fixed size runs at that one alone.
+    run: Run,
+    row_type: type[AnySizedRow],
+    paths: Iterable[Path],
+    sizes_wh: Sequence[tuple[int, int]],
+    threads: Sequence[int],
+) -> list[tuple[Path, AnySizedRow]]:
+    """Make a row for each model, size (width, height) and number of threads: a model of a fixed size runs at that one.
 
     A model that cannot be opened gives one row with its error.
     """
-    try:
-        with Child() as child:
-            facts = describe_model(child, model)
-    except ChildError as exc:
-        return [run.row(row_type, model, error=str(exc))]
-    own_wh = facts.pop("own_size_wh")
-    sizes = ((own_wh[0], own_wh[1]),) if own_wh else sizes_wh
-    return [run.row(row_type, model, size_wh=size_wh, threads=count, **facts) for size_wh in sizes for count in threads]
+    rows: list[tuple[Path, AnySizedRow]] = []
+    for path in paths:
+        try:
+            with Child() as child:
+                facts = child.call("subject:describe", model=path)
+        except ChildError as exc:
+            rows.append((path, run.row(row_type, path, error=str(exc))))
+            continue
+        own_wh = facts.pop("own_size_wh")
+        grid = [(size_wh, count) for size_wh in ([tuple(own_wh)] if own_wh else sizes_wh) for count in threads]
+        rows += [(path, run.row(row_type, path, size_wh=size_wh, threads=count, **facts)) for size_wh, count in grid]
+    return rows
 
 
 def all_cores() -> tuple[int, ...]:
     """Return the number of threads that is measured by default."""
     return (physical_cores(),)
-
-
-def busy_warning(machine: Mapping[str, Any]) -> str | None:
-    """Return a warning where a machine, as described, has so much else to do that times come out too long."""
-    return f"the machine is busy (load {machine['load_1min']}): times will be too long" if is_busy(machine) else None
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
 from quietframe.errors import QuietFrameError
+from quietframe_bench.rows import Time
 
 Shape = Sequence[int]
 Inputs = Mapping[str, NDArray[Any]]
@@ -42,11 +44,17 @@ class Node:
     weights: int = 0
 
 
-@dataclass
-class TimedOperator:
-    """An operator as an engine runs it: its type by the engine's own name, the layer that it computes, and its times.
+class Operator(msgspec.Struct):
+    """An operator as an engine runs it, or what lies between operators.
 
-    `macs` and `bytes` are as of `Node`; None where unknown.
+    Attributes:
+        kind: its type, by the engine's own name.
+        name, output_shape: of the layer in the file that it computes, where known.
+        macs, bytes: as of `Node`; None where unknown.
+        samples_ns: its time in each run.
+        index: its place in the run.
+        median_ms, share: its median time, and that as a share of the medians of all operators.
+        max_gmacs_per_s, limit: what it could reach under the roofline, and whether `arithmetic` or `memory` limits it.
     """
 
     kind: str
@@ -54,36 +62,47 @@ class TimedOperator:
     output_shape: tuple[int, ...] = ()
     macs: int | None = None
     bytes: int | None = None
-    samples_ns: list[int] = field(default_factory=list)
+    samples_ns: list[Time] = msgspec.field(default_factory=list)
+    index: int = 0
+    median_ms: float = 0.0
+    share: float | None = None
+    max_gmacs_per_s: float | None = None
+    limit: str | None = None
+
+    @property
+    def gmacs_per_s(self) -> float | None:
+        """10⁹ multiply-accumulates a second at the median."""
+        return self.macs / self.median_ms / 1e6 if self.macs and self.median_ms else None
+
+    @property
+    def gbytes_per_s(self) -> float | None:
+        """10⁹ bytes a second at the median."""
+        return self.bytes / self.median_ms / 1e6 if self.bytes and self.median_ms else None
+
+    @property
+    def intensity(self) -> float | None:
+        """Multiply-accumulates for each byte of its inputs, weights and outputs."""
+        return self.macs / self.bytes if self.macs and self.bytes else None
 
 
-@dataclass
-class Profiled:
+class Profiled(msgspec.Struct):
     """The result of a profile.
 
     Attributes:
         source: who measured the times.
-        runs_ns: each whole run, by the profiler's clock.
         operators: in the order in which they ran.
         notes: what a reader must know.
+        runs_ns: each whole run, by the profiler's clock.
     """
 
     source: str
-    runs_ns: list[int]
-    operators: list[TimedOperator]
-    notes: list[str] = field(default_factory=list)
+    operators: list[Operator]
+    notes: list[str]
+    runs_ns: list[int] = msgspec.field(default_factory=list)
 
 
-class Profile(Protocol):
-    """A model that runs under its engine's profiler."""
-
-    def run(self, *, warmup: int, runs: int) -> None:
-        """Run it `warmup` times unseen, then `runs` times."""
-        ...
-
-    def result(self) -> Profiled:
-        """Return what all runs gave. The last call."""
-        ...
+Times = list[tuple[int, list[int]]]
+"""(the whole run, each of its operators) of runs, in nanoseconds."""
 
 
 def convolution_macs(output: Shape, weights: Shape, output_channels: int) -> int:
@@ -104,9 +123,7 @@ def transposed_macs(image: Shape, weights: Shape, image_channels: int) -> int:
 
 def product_macs(left: Shape, output: Shape) -> int:
     """Return those of a matrix product (…, M, K)·(K, N) → (…, M, N), whichever way its matrices are stored."""
-    if not output or not output[-1]:
-        return 0
-    return prod(left) * output[-1]
+    return prod(left) * output[-1] if output else 0
 
 
 _STEPS = {"batchnorm", "convolution", "depthwise", "MatMul"}

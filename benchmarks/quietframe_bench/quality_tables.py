@@ -1,18 +1,17 @@
-"""Tables and plots of quality: what `kinds/quality.py` shows."""
+"""Tables of quality, and the points of its plot: what `kinds/quality.py` shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isclose
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-import numpy as np
 
 from quietframe.quality import PSNR_CAP_DB
-from quietframe_bench import figures, plots
-from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
+from quietframe_bench import plots
+from quietframe_bench.columns import CIRCUMSTANCES, Column, Table, table_of_lines
 from quietframe_bench.judging import LEVEL_KNOWN, QualityRow
 
 HARSH = ("jpeg-60-420", "h264-28")
@@ -65,33 +64,17 @@ _BY_VIDEO = (
 )
 
 
-class Drop(NamedTuple):
-    """What 8-bit integers cost: PSNR of an int8 file minus that of a float file of the same model."""
+def int8_drops(rows: Sequence[QualityRow]) -> list[tuple[Any, ...]]:
+    """Return what 8-bit integers cost, for each model and level that has both an int8 and a float file.
 
-    name: str
-    sigma_255: float | None
-    int8_file: str
-    fp32_file: str
-    psnr_db: float
-
-
-_DROPS = (
-    Column("model", "name"),
-    Column("sigma", "sigma_255", "g"),
-    Column("int8 - fp32 dB", "psnr_db", "+.3f"),
-    Column("int8", "int8_file"),
-    Column("fp32", "fp32_file"),
-)
-
-
-def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
-    """Return for each model and level that has both int8 minus fp32 over the images that both were judged on."""
+    That is (name, level, PSNR of int8 minus fp32 over the images that both were judged on, both files).
+    """
 
     def same(row: QualityRow) -> tuple[Any, ...]:
         return row.name, row.sigma_255, row.given_sigma_255 is None
 
     return [
-        Drop(str(int8.name), int8.sigma_255, int8.candidate, fp32.candidate, float(np.mean(list(gains.values()))))
+        (int8.name, int8.sigma_255, fmean(gains.values()), int8.candidate, fp32.candidate)
         for int8 in rows
         for fp32 in rows
         if (int8.precision, fp32.precision) == ("int8", "fp32") and same(int8) == same(fp32)
@@ -102,19 +85,20 @@ def int8_drops(rows: Sequence[QualityRow]) -> list[Drop]:
 def tables_of(rows: Sequence[QualityRow]) -> list[Table]:
     """Make the tables of each source, of the images that a slow method saw, and of what int8 costs."""
     made = []
+    by_source = {source: [row for row in rows if row.source == source] for source in (*_TITLES, "formats")}
     for source, title in _TITLES.items():
-        judged = [row for row in rows if row.source == source]
-        if judged:
-            heads = (*_SHOWN[source], *(["ms"] if any(row.total_p50_ms for row in judged) else []))
-            columns = [_FIGURES[head] for head in heads]
-            made.append(Table(title, columns, judged))
-            if slow := next((row for row in judged if row.every > 1 and row.by_sample), None):
-                seen = f"the same on the images that {slow.method} was judged on"
-                made.append(Table(seen, columns[:-2], [_only(row, slow.by_sample) for row in judged]))
-    images, videos = ([row for row in rows if row.source == source] for source in ("images", "video"))
-    by_video = [_only(row, [name]) for row in videos for name in (*row.by_sample, *row.failed_samples)]
-    made += [Table("what 8-bit integers cost", _DROPS, int8_drops(images)), Table("by video", _BY_VIDEO, by_video)]
-    return made + _format_tables([row for row in rows if row.source == "formats"])
+        judged, columns = by_source[source], [_FIGURES[head] for head in _SHOWN[source]]
+        if not judged:
+            continue
+        times = [_FIGURES["ms"]] if any(row.total_p50_ms for row in judged) else []
+        made.append(Table(title, [*columns, *times], judged))
+        if slow := next((row for row in judged if row.every > 1 and row.by_sample), None):
+            seen = f"the same on the images that {slow.method} was judged on"
+            made.append(Table(seen, columns[:-1], [_only(row, slow.by_sample) for row in judged]))
+    drops = [(line[0], f"{line[1]:g}", f"{line[2]:+.3f}", *line[3:]) for line in int8_drops(by_source["images"])]
+    made.append(table_of_lines("what 8-bit integers cost", ("model", "sigma", "int8 - fp32 dB", "int8", "fp32"), drops))
+    by_video = [_only(row, [name]) for row in by_source["video"] for name in (*row.by_sample, *row.failed_samples)]
+    return [*made, Table("by video", _BY_VIDEO, by_video), *_format_tables(by_source["formats"])]
 
 
 def _only(row: QualityRow, names: Collection[str]) -> QualityRow:
@@ -130,13 +114,6 @@ def _only(row: QualityRow, names: Collection[str]) -> QualityRow:
 
 
 # Camera formats: a line for each format, a column for each denoiser
-
-
-def mean_lead_db(rows: Sequence[QualityRow], candidate: str, sigma_255: float) -> float | None:
-    """Return the mean of a candidate's lead over bilateral in all formats but `HARSH`; None without any."""
-    at_level = [row for row in rows if (row.candidate, row.sigma_255) == (candidate, sigma_255)]
-    leads = [row.lead_db for row in at_level if row.format not in HARSH and row.lead_db is not None]
-    return fmean(leads) if leads else None
 
 
 def _format_tables(rows: Sequence[QualityRow]) -> list[Table]:
@@ -173,7 +150,7 @@ def _pivot(
     usual = [name for name in groups if name not in HARSH]
     if mean and len(usual) > 1:
         groups["mean"] = usual
-    lines: list[list[str]] = []
+    lines = []
     for label, group in groups.items():
         cells = [[row for row in rows if row.candidate == name and row.format in group] for name in names]
         level = cells[0][0].estimated_sigma_255 if len(group) == 1 else None
@@ -181,13 +158,12 @@ def _pivot(
         lines.append([str(label), *texts, "" if level is None else f"{level:.1f}"])
     given = list(names.values())  # two files of one model go by their files
     heads = [head if given.count(head) == 1 else candidate for candidate, head in names.items()]
-    columns = [Column(head, lambda line, i=i: line[i]) for i, head in enumerate(("format", *heads, "est. sigma"))]  # type: ignore[misc]
-    return Table(title, columns, lines)
+    return table_of_lines(title, ("format", *heads, "est. sigma"), lines)
 
 
 def _psnr(rows: Sequence[QualityRow]) -> str:
-    psnr = f"{fmean(row.psnr_db or 0 for row in rows):.2f}"
-    if rows[0].model is None or rows[0].lead_db is None:
+    psnr, lead_db = f"{fmean(row.psnr_db or 0 for row in rows):.2f}", rows[0].lead_db
+    if rows[0].model is None or lead_db is None:
         return psnr
     return f"{psnr} ({fmean(row.lead_db or 0 for row in rows):+.2f})"
 
@@ -208,25 +184,24 @@ def _clean(rows: Sequence[QualityRow]) -> str:
 # PSNR against time
 
 
-def front_panels(rows: Sequence[QualityRow], times_ms: Mapping[str, float]) -> list[figures.FrontPanel]:
+def front_panels(rows: Sequence[Any], times_ms: Mapping[str, float]) -> list[plots.FrontPanel]:
     """Make a panel of quality against time for each noise level of images.
 
     What has no figures or no time (of its own, or in `times_ms` by its file's hash) stays out, and so do models that
     know the level.
     """
     panels = []
-    images = [row for row in rows if row.source == "images" and row.psnr_db is not None]
+    images = [row for row in rows if isinstance(row, QualityRow) and row.source == "images" and row.psnr_db is not None]
     for sigma_255 in dict.fromkeys(row.sigma_255 for row in images):
         at_level = [row for row in images if row.sigma_255 == sigma_255]
         noisy = next((row for row in at_level if row.is_noisy_input), None)
-        if noisy:
-            points = [point for row in at_level if (point := _point(row, times_ms, len(noisy.by_sample)))]
-            if points:
-                panels.append(figures.FrontPanel(sigma_255 or 0.0, noisy.psnr_db or 0.0, points))
+        points = [point for row in at_level if noisy and (point := _point(row, times_ms, len(noisy.by_sample)))]
+        if noisy and points:
+            panels.append(plots.FrontPanel(sigma_255 or 0.0, noisy.psnr_db or 0.0, points))
     return panels
 
 
-def _point(row: QualityRow, times_ms: Mapping[str, float], images: int) -> figures.Point | None:
+def _point(row: QualityRow, times_ms: Mapping[str, float], images: int) -> plots.Point | None:
     ms = row.total_p50_ms or (times_ms.get(row.model.sha256) if row.model else None)
     if row.psnr_db is None or ms is None or row.given_sigma_255 is not None:
         return None
@@ -236,15 +211,6 @@ def _point(row: QualityRow, times_ms: Mapping[str, float], images: int) -> figur
     elif name.startswith("FFDNet"):
         family = "network"
     name = name.removesuffix(".tflite").removesuffix(", best setting").removesuffix(LEVEL_KNOWN).replace(".", " ")
-    partly = row.every > 1
-    if partly:
+    if row.every > 1:
         name += f" ({len(row.by_sample)} of {images} images)"
-    return figures.Point(name, ms, row.psnr_db, family, partly)
-
-
-def draw_front(rows: Sequence[QualityRow], times_ms: Mapping[str, float]) -> list[str]:
-    """Draw PSNR against time for the page, with the times of speed rows where there are none of its own."""
-    panels = front_panels(rows, times_ms)
-    if not panels:
-        return []
-    return [plots.as_image(figures.front_figure(panels, "median of the total"), "PSNR against time")]
+    return plots.Point(ms, row.psnr_db, name, family, row.every > 1)

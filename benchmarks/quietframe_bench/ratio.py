@@ -39,6 +39,11 @@ class Ratio:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def range_text(self) -> str | None:
+        """The interval, for people."""
+        return None if self.low is None else f"{self.low:.3f}–{self.high:.3f}"
+
 
 def median_ratio(old_ns: Sequence[NDArray[np.float64]], new_ns: Sequence[NDArray[np.float64]]) -> Ratio:
     """Return the ratio of the medians of all samples, with a bootstrap interval over whole rounds.

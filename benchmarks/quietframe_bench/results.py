@@ -6,11 +6,10 @@ import importlib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol
 
 import msgspec
 
-from quietframe.errors import OutputError, UsageError
 from quietframe.images import write_whole
 from quietframe_bench import columns
 from quietframe_bench.columns import Column, Table
@@ -21,20 +20,21 @@ KINDS = ("speed", "sustained", "profile", "roofline", "startup", "live", "qualit
 
 
 class KindModule(Protocol):
-    """What the module of a kind has beside its measuring."""
+    """What the module of a kind has beside its measuring.
+
+    Attributes:
+        TITLE: the heading of its section of the page.
+        COLUMNS: its types of rows, and the columns of each for CSV.
+    """
 
     TITLE: str
-    """The heading of its section of the page."""
     COLUMNS: dict[type[Row], Sequence[Column]]
-    """Its types of rows, and the columns of each for CSV."""
 
     def tables(self, rows: Sequence[Any]) -> list[Table]:
         """Make the tables of its rows."""
-        ...
 
     def draw(self, rows: Sequence[Any], all_rows: Sequence[Row]) -> list[str]:
         """Draw its rows for the page, as HTML; `all_rows` are those of other kinds, too. A kind may lack it."""
-        ...
 
 
 @cache
@@ -71,39 +71,22 @@ class Report:
         return write_text(columns.to_markdown(self.tables()), path, overwrite=overwrite)
 
 
-class Results(Report, Sequence[Row]):
-    """Rows, of one kind or of several.
-
-    Args:
-        rows: as they were measured or read.
-    """
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = list(rows)
+class Results(Report, list[Row]):
+    """Rows, of one kind or of several: a list of them."""
 
     def __repr__(self) -> str:
-        kinds = ", ".join(dict.fromkeys(row.kind for row in self.rows))
-        return f"<Results of {len(self.rows)} rows: {kinds or 'none'}>"
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        return self.rows[index]
+        kinds = ", ".join(dict.fromkeys(row.kind for row in self))
+        return f"<Results of {len(self)} rows: {kinds or 'none'}>"
 
     @property
     def failures(self) -> list[str]:
         """What failed, one line for each thing."""
-        return list(dict.fromkeys(failure for row in self.rows for failure in row.failures()))
+        return list(dict.fromkeys(failure for row in self for failure in row.failures()))
 
     def sections(self) -> Iterator[tuple[KindModule, list[Row]]]:
         """Yield the rows of each kind with its module."""
         for module in kind_modules():
-            if rows := [row for row in self.rows if type(row) in module.COLUMNS]:
+            if rows := [row for row in self if type(row) in module.COLUMNS]:
                 yield module, rows
 
     def tables(self) -> list[Table]:
@@ -121,15 +104,15 @@ class Results(Report, Sequence[Row]):
 
     def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the rows as JSON Lines with all raw samples, and write them to a file if one is named."""
-        return write_text(to_lines(self.rows).decode(), path, overwrite=overwrite)
+        return write_text(to_lines(self).decode(), path, overwrite=overwrite)
 
     def to_document(self) -> str:
         """Return the rows and failures as one JSON document."""
-        return msgspec.json.encode({"rows": self.rows, "failures": self.failures}).decode()
+        return msgspec.json.encode({"rows": list(self), "failures": self.failures}).decode()
 
     def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the tables as Markdown under the machines they were measured on, and write them if a file is named."""
-        where = list(dict.fromkeys(measured_on(row) for row in self.rows if not row.error))
+        where = list(dict.fromkeys(measured_on(row) for row in self if not row.error))
         return write_text("\n\n".join([*where, super().to_markdown()]), path, overwrite=overwrite)
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
@@ -139,9 +122,9 @@ class Results(Report, Sequence[Row]):
         return write_text(to_html(self), path, overwrite=overwrite)
 
 
-def row_types() -> dict[str, type[Row]]:
-    """Return the types of rows by their kind."""
-    return {str(row_type.__struct_config__.tag): row_type for module in kind_modules() for row_type in module.COLUMNS}
+def row_types() -> list[type[Row]]:
+    """Return the types of rows of all kinds."""
+    return [row_type for module in kind_modules() for row_type in module.COLUMNS]
 
 
 def read_results(*paths: str | Path) -> Results:
@@ -160,20 +143,8 @@ def measured_on(row: Row) -> str:
     return f"{board}{machine.get('cpu')}, {cores}; Python {versions.get('python')}, {software}{commit}."
 
 
-def check_target(path: str | Path, *, overwrite: bool) -> None:
-    """Raise OutputError if a file cannot be written: its folder is missing, or it exists and may not be replaced."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: no such folder: {path.parent}")
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder: name a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already: pass --overwrite to replace it")
-
-
 def write_text(text: str, path: str | Path | None, *, overwrite: bool) -> str:
-    """Write a text to a file if one is named, whole or not at all; return it."""
+    """Write a text to a file if one is named, whole or not at all; return it. Raises OutputError."""
     if path is not None:
-        check_target(path, overwrite=overwrite)
-        write_whole(Path(path), text.encode())
+        write_whole(Path(path), text.encode(), overwrite=overwrite)
     return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 import msgspec
 import numpy as np
@@ -18,11 +18,6 @@ from msgspec import Meta, Struct
 from quietframe.commit import describe_commit
 from quietframe.errors import SourceError, UsageError
 from quietframe_bench.machine import describe_file, describe_machine, describe_versions
-
-SCHEMA = 4
-"""Version of the rows that are written and read."""
-
-MEASURE_AGAIN = "measure again with this version of quietframe bench"
 
 Text = Annotated[str, Meta(min_length=1, pattern="\\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]+\\Z")]
 """Text on one line, without control characters: any terminal takes it."""
@@ -33,7 +28,10 @@ TotalTime = Annotated[int, Meta(gt=0, lt=2**53)]
 SizeWh = tuple[Count, Count]
 """(width, height) in pixels."""
 
-_SHOWN = 60  # characters of a wrong value that an error repeats
+FACTS = ("name", "precision", "engine", "task", "parameters", "macs_per_pixel", "conditioning")
+"""The metadata of a model that rows hold."""
+
+_SHOWN = 60  # characters of a differing value that a message repeats
 
 
 class ModelFile(Struct):
@@ -55,7 +53,7 @@ class Row(Struct, kw_only=True, tag_field="kind"):
     """What rows of all kinds hold.
 
     Attributes:
-        schema: `SCHEMA`.
+        schema: the version of the rows that are written and read.
         finished_utc: when the row was finished.
         model: the model file; None for what is no model.
         settings: every setting of the run.
@@ -65,7 +63,7 @@ class Row(Struct, kw_only=True, tag_field="kind"):
         error: why the row failed; None if it did not.
     """
 
-    schema: int
+    schema: Literal[4]
     finished_utc: Text
     model: ModelFile | None
     settings: dict[str, Any]
@@ -110,18 +108,22 @@ class SizedRow(ModelRow, kw_only=True):
     @property
     def size(self) -> str:
         """The frame size as people write it."""
-        return size_text(self.size_wh) if self.size_wh else ""
+        return f"{self.size_wh[0]}×{self.size_wh[1]}" if self.size_wh else ""
 
     @property
     def label(self) -> str:
         """The model, the size and the threads in a few words."""
+        return self.label_of(self.file)
+
+    def label_of(self, what: str) -> str:
+        """Return the size and the threads, as far as they are known, behind what was measured."""
         if self.size_wh is None or self.threads is None:
-            return self.file
-        return f"{self.file} {self.size}, {self.threads} thread{'s' * (self.threads > 1)}"
+            return what
+        return f"{what} {self.size}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
 class StageTimes(Struct, kw_only=True):
-    """Raw times of each stage of timed frames, in nanoseconds. See `quietframe_bench.timing`."""
+    """Raw times of each stage of timed frames, in nanoseconds. See `quietframe_bench.subject.Stopwatch`."""
 
     pre: list[Time] = msgspec.field(default_factory=list)
     engine: list[Time] = msgspec.field(default_factory=list)
@@ -133,11 +135,6 @@ class StageTimes(Struct, kw_only=True):
         for stage, times in stages_ns.items():
             getattr(self, stage).extend(times)
 
-    def p50_ms(self, stage: str) -> float | None:
-        """Return the median of a stage; None without times."""
-        times = getattr(self, stage)
-        return float(np.median(times)) / 1e6 if times else None
-
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
@@ -145,12 +142,11 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 class Run:
     """The circumstances of a run, noted when it begins; makes its rows.
 
-    Args:
-        settings: a dataclass or mapping with every setting; paths are written as their names.
+    settings: a dataclass or mapping with every setting; paths are written as their names.
     """
 
     def __init__(self, settings: Any, **more: Any) -> None:
-        self.settings: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=_encode) | more
+        self.settings: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=lambda path: path.name) | more
         self.machine = describe_machine()
         self.versions = describe_versions()
         commit = describe_commit()
@@ -159,7 +155,7 @@ class Run:
     def row(self, row_type: type[AnyRow], model: Path | None, **fields: Any) -> AnyRow:
         """Make a row of this run."""
         return row_type(
-            schema=SCHEMA,
+            schema=4,
             finished_utc=utc_now(),
             model=ModelFile(**describe_file(model)) if model else None,
             settings=self.settings,
@@ -181,9 +177,9 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def size_text(size_wh: Sequence[int]) -> str:
-    """Return (width, height) as people write it."""
-    return f"{size_wh[0]}×{size_wh[1]}"
+def p50_ms(samples_ns: Sequence[int]) -> float | None:
+    """Return the median of times in milliseconds; None without times."""
+    return float(np.median(samples_ns)) / 1e6 if samples_ns else None
 
 
 def named_failure(name: str, error: str) -> str:
@@ -193,21 +189,17 @@ def named_failure(name: str, error: str) -> str:
 
 def short(value: object) -> str:
     """Return a value as one short line that any terminal takes."""
-    text = repr(value)
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Collection[str]) -> str:
     """Return `name OLD, NEW` for each of the names whose value differs."""
-
-    def text(value: object) -> str:
-        if value is None:
-            return "none"
-        return value if isinstance(value, str) and value.isprintable() and len(value) < _SHOWN else short(value)
-
     in_order = names if isinstance(names, tuple) else sorted(names)
     differ = [name for name in in_order if old.get(name) != new.get(name)]
-    return "; ".join(f"{name} {text(old.get(name))}, {text(new.get(name))}" for name in differ)
+    return "; ".join(f"{name} {short(old.get(name))}, {short(new.get(name))}" for name in differ)
 
 
 def to_lines(rows: Sequence[Row]) -> bytes:
@@ -215,17 +207,11 @@ def to_lines(rows: Sequence[Row]) -> bytes:
     return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
-def read_rows(path: str | Path, row_types: Mapping[str, type[Row]]) -> list[tuple[int, Row]]:
-    """Read the rows of a file with their line numbers, in order.
+def read_rows(path: str | Path, row_types: Sequence[type[Row]]) -> list[tuple[int, Row]]:
+    """Read the rows of a file, which are of some types, with their line numbers, in order.
 
-    Args:
-        path: the file.
-        row_types: the type of each kind of row.
-
-    Raises:
-        SourceError: the file cannot be read, or is empty.
-        UsageError: not JSON Lines, another schema, a line that is cut off, or a field that is missing or ill-typed.
-            The message names the line.
+    Raises SourceError if the file cannot be read or is empty, UsageError for what is no row of this schema, or has a
+    field that is missing or ill-typed; the message names the line.
     """
     try:
         data = Path(path).read_bytes()  # in one go: it may be a pipe
@@ -234,55 +220,14 @@ def read_rows(path: str | Path, row_types: Mapping[str, type[Row]]) -> list[tupl
         raise SourceError(f"{path}: cannot be read ({reason})") from exc
     if not data.strip():
         raise SourceError(f"{path}: the file is empty: quietframe bench speed --out FILE writes one")
-    *whole, last = data.split(b"\n")  # not splitlines: the texts inside a row may hold other line ends
+    decoder = msgspec.json.Decoder(Union[tuple(row_types)])  # noqa: UP007  the types are known when it runs
     rows = []
-    for number, line in enumerate([*whole, last] if last.strip() else whole, 1):
-        where = f"{path}: line {number}"
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):  # texts may hold other line ends
         try:
-            record = _parse(line)
-        except ValueError as exc:
-            if number == 1 and (document := _document(data)) is not None:
-                raise _other_schema(str(path), document.get("schema")) from exc
-            if number > len(whole):
-                raise UsageError(f"{where} is cut off, as by an interrupted run: delete it or measure again") from exc
-            raise UsageError(f"{where} is no row of quietframe bench ({' '.join(str(exc).split())})") from exc
-        if "schema" not in record:
-            raise UsageError(f"{where}: 'schema' is missing: no row of quietframe bench")
-        if record["schema"] != SCHEMA or type(record["schema"]) is not int:
-            raise _other_schema(where, record["schema"])
-        kind = record.get("kind")
-        if not isinstance(kind, str) or kind not in row_types:
-            raise UsageError(f"{where}: unknown kind of row {short(kind)}: {MEASURE_AGAIN}")
-        try:
-            rows.append((number, msgspec.convert(record, row_types[kind])))
-        except msgspec.ValidationError as exc:
-            raise UsageError(f"{where}: {' '.join(str(exc).split())[:300]}: {MEASURE_AGAIN}") from exc
+            rows.append((number, decoder.decode(line)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            reason = " ".join(str(exc).split())[:300]
+            raise UsageError(
+                f"{path}: line {number}: {reason}: not a whole row, schema 4, of quietframe bench: measure again"
+            ) from exc
     return rows
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    try:
-        record = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise ValueError(exc) from exc
-    if not isinstance(record, dict):
-        raise ValueError(f"expected an object. Received: {short(record)}")
-    return record
-
-
-def _document(data: bytes) -> dict[str, Any] | None:
-    """Return what is one JSON document over many lines; None if it is not that."""
-    try:
-        return _parse(data)
-    except ValueError:
-        return None
-
-
-def _other_schema(where: str, schema: object) -> UsageError:
-    return UsageError(f"{where}: holds schema {short(schema)}, and schema {SCHEMA} was expected: {MEASURE_AGAIN}")
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, Path):
-        return value.name
-    raise NotImplementedError(type(value))

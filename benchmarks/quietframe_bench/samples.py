@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -57,13 +57,11 @@ class PairRule:
         """Return the scene of a pair. Raises UsageError if the expression does not find one."""
         stem = Path(name).name
         if self.scene is None:
-            words = [part for part in stem.split("_") if part[:1].isalpha()]
-            found = words[-1] if words else stem
-        else:
-            match = re.search(self.scene, stem)
-            if match is None:
-                raise UsageError(f"--scene {self.scene!r} finds no scene in the name {stem!r}")
+            found = next((part for part in reversed(stem.split("_")) if part[:1].isalpha()), stem)
+        elif match := re.search(self.scene, stem):
             found = match[1] if match.re.groups else match[0]
+        else:
+            raise UsageError(f"--scene {self.scene!r} finds no scene in the name {stem!r}")
         return self.same.get(found, found)
 
 
@@ -75,7 +73,7 @@ class Halves(NamedTuple):
     scenes: Mapping[str, Mapping[str, int]]
 
 
-def find_images(folder: Path, limit: int | None = None) -> list[Path]:
+def find_images(folder: Path) -> list[Path]:
     """Return the image files in a folder and its subfolders, sorted by path.
 
     Raises SourceError: no such folder, or no images in it.
@@ -85,7 +83,7 @@ def find_images(folder: Path, limit: int | None = None) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if _is_image(path))
     if not found:
         raise SourceError(f"{folder}: no images in it ({' '.join(sorted(IMAGE_SUFFIXES))})")
-    return found[:limit]
+    return found
 
 
 def image_samples(folder: Path, seed: int = 0, crop: tuple[int, int] = (0, 0)) -> list[Sample]:
@@ -124,9 +122,8 @@ def split_by_scene(pairs: Sequence[Sample], rule: PairRule) -> Halves:
 
     Raises UsageError where all show one scene, or the rule finds none in a name.
     """
-    scenes: dict[str, list[Sample]] = {}
-    for pair in pairs:
-        scenes.setdefault(rule.scene_of(pair.name), []).append(pair)
+    by_scene = sorted(pairs, key=lambda pair: (rule.scene_of(pair.name), pair.name))
+    scenes = {scene: list(of_one) for scene, of_one in groupby(by_scene, lambda pair: rule.scene_of(pair.name))}
     if len(scenes) < 2:
         raise UsageError(
             f"all {len(pairs)} pairs show one scene, {next(iter(scenes))!r}: settings must be chosen on others than "
@@ -143,14 +140,10 @@ def split_by_scene(pairs: Sequence[Sample], rule: PairRule) -> Halves:
 def find_videos(folder: Path, seed: int = 0, limit: int | None = None) -> list[Sample]:
     """Return the videos of a folder: each sub-folder with images, sorted by name, or the folder itself.
 
-    Args:
-        folder: of the frames.
-        seed: of the noise; video number i has the seed (seed, i).
-        limit: use only the first so many frames of each.
+    seed: of the noise; video number i has the seed (seed, i). limit: use only the first so many frames of each.
 
-    Raises:
-        SourceError: no such folder, no images in it, images both in it and in sub-folders, or a video of one frame.
-        UsageError: a limit below 2.
+    Raises SourceError: no such folder, no images in it, images both in it and in sub-folders, or a video of one frame;
+    UsageError: a limit below 2.
     """
     if limit is not None and limit < MIN_FRAMES:
         raise UsageError(f"a video needs {MIN_FRAMES} frames or more to be judged. Received: a limit of {limit}")
@@ -170,13 +163,11 @@ def find_videos(folder: Path, seed: int = 0, limit: int | None = None) -> list[S
 
 def find_kind(folder: Path, rule: PairRule) -> FolderKind:
     """Return what lies in a folder: pairs by the ends of their names, videos as sub-folders of numbered frames."""
-    if not folder.is_dir():
-        raise SourceError(f"{folder}: no such folder")
+    stems = {path.with_suffix("") for path in find_images(folder)}
     below = [] if _frames(folder) else list(_frames_below(folder).values())
     if below and all(len(frames) >= MIN_FRAMES and _are_numbered(frames) for frames in below):
         return "video"
     noisy_end, clean_end = rule.suffixes
-    stems = {path.with_suffix("") for path in find_images(folder)}
     names = [stem.with_name(stem.name.removesuffix(noisy_end)) for stem in stems if stem.name.endswith(noisy_end)]
     return "pairs" if any(name.with_name(f"{name.name}{clean_end}") in stems for name in names) else "images"
 
@@ -203,8 +194,6 @@ def _frames_below(folder: Path) -> dict[str, list[Path]]:
 
 
 def _are_numbered(frames: Sequence[Path]) -> bool:
-    digits = ["".join(filter(str.isdigit, path.stem)) for path in frames]
-    if not all(digits):
-        return False
-    numbers = sorted(map(int, digits))
-    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    digits = ["".join(filter(str.isdecimal, path.stem)) for path in frames]
+    numbers = sorted(map(int, filter(None, digits)))
+    return all(digits) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))

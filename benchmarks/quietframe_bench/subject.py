@@ -1,4 +1,8 @@
-"""A model in the process that measures it: described, opened and timed.
+"""A model in the process that measures it: described, opened and timed, stage by stage.
+
+A model is called as a user calls it; its engine is wrapped so that it stamps when it starts and ends. What lies before
+its first run is `pre`, all the rest is `post`: of a frame that goes in tiles also what lies between the runs, in which
+a tile is put in place and the next is cut. Nothing else is timed: frames are made between the calls.
 
 Only light modules are imported at the top, so that the imports that a model needs can be timed.
 """
@@ -13,20 +17,22 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from quietframe.card import Task as TaskName
+    from quietframe.engines import Engine
     from quietframe.tasks import Classifier, Denoiser
 
-_ENGINE_PACKAGES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
+STAGES = ("pre", "engine", "post", "total")
+PERCENTILES = (50, 95, 99)
+LIBRARIES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
+"""What the engine for a file imports, by the file's suffix."""
 
 
 def describe(*, model: str) -> dict[str, Any]:
-    """Return a model's metadata: its card's main fields and its engine."""
+    """Return a model's metadata, as rows hold it, and `own_size_wh`, the one size that it runs at, if it has one."""
     from quietframe.tasks.base import open_model
 
     engine, card = open_model(model)
@@ -39,11 +45,81 @@ def describe(*, model: str) -> dict[str, Any]:
     }
 
 
+class StampedEngine:
+    """An engine that writes down when each run begins and ends, in `stamps`, by `time.perf_counter_ns()`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._run = engine.run
+        self.inputs, self.outputs, self.card_json = engine.inputs, engine.outputs, engine.card_json
+        self.stamps: list[tuple[int, int]] = []
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Run the engine. See `Engine.run`."""
+        begin = perf_counter_ns()
+        results = self._run(inputs)
+        self.stamps.append((begin, perf_counter_ns()))
+        return results
+
+
+class Stopwatch:
+    """Times calls of a task, stage by stage.
+
+    A call's frame and result are held until the next call has its own, as a loop's variables are. Let go of at once,
+    they left the top of the heap free: glibc gave it back after each call, and 420 page faults a frame of 640×480,
+    0.35 ms, counted as the task's.
+
+    Args:
+        task: a denoiser or classifier, which is called with a frame; its `engine` stays wrapped.
+        frame: gives the frame for a call by its number, outside the timed part.
+        call: what is timed in place of the task itself, and calls it.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        frame: Callable[[int], NDArray[np.uint8]],
+        call: Callable[[NDArray[np.uint8]], Any] | None = None,
+    ) -> None:
+        self._engine = task.engine = StampedEngine(task.engine)
+        self._call = call or task
+        self._frame = frame
+        self._calls = 0
+        self._held: tuple[Any, ...] = ()
+
+    def run(self, *, warmup: int, runs: int, min_secs: float) -> dict[str, Any]:
+        """Time at least `runs` calls, for at least `min_secs` seconds, after `warmup` calls that are kept apart.
+
+        Returns raw times in nanoseconds: `warmup_ns` of whole calls, and `stages_ns` of each timed call by stage.
+        """
+        warmup_ns = [self.call()[-1] for _ in range(warmup)]
+        calls: list[tuple[int, ...]] = []
+        started = perf_counter_ns()
+        while len(calls) < runs or perf_counter_ns() - started < min_secs * 1e9:
+            calls.append(self.call())
+        return {
+            "warmup_ns": warmup_ns,
+            "stages_ns": dict(zip(STAGES, map(list, zip(*calls, strict=True)), strict=True)),
+        }
+
+    def call(self) -> tuple[int, int, int, int]:
+        """Call the task with a fresh frame; nanoseconds of each of `STAGES`."""
+        frame = self._frame(self._calls)
+        self._calls += 1
+        stamps = self._engine.stamps
+        stamps.clear()
+        start = perf_counter_ns()
+        result = self._call(frame)
+        end = perf_counter_ns()
+        self._held = frame, result
+        pre, engine = stamps[0][0] - start, sum(stop - begin for begin, stop in stamps)
+        return pre, engine, end - start - pre - engine, end - start
+
+
 class TimedModel:
     """A model under the stopwatch: imported, loaded, and its first frame run, each timed apart.
 
     Args:
-        model: the file; None: a classical method.
+        model: the file; None for a classical method.
         task: as its card has it.
         size_wh: of the frames.
         threads: of the engine.
@@ -82,7 +158,6 @@ class TimedModel:
 
         from quietframe.tasks import Denoiser
         from quietframe_bench.frames import feed_for, open_feed
-        from quietframe_bench.timing import Stopwatch
 
         size = size_wh[0], size_wh[1]
         if gray is None:
@@ -90,24 +165,18 @@ class TimedModel:
         else:
             cv2.setNumThreads(threads)
             feed = open_feed(frames, size, gray=gray)
-        before_mb = rss_mb()
         call = None
         if video_fps and isinstance(subject, Denoiser) and subject.estimates:
             call = as_video(subject, video_fps)
-        self._watch = Stopwatch(subject, feed.frame, call)
-        first_ns = self._watch.call()[-1]
+        watch = Stopwatch(subject, feed.frame, call)
+        self.time = watch.run
         self.facts = {
             "import_ms": (imported - begin) / 1e6,
             "load_ms": (loaded - imported) / 1e6,
-            "first_frame_ms": first_ns / 1e6,
-            "rss_before_first_frame_mb": before_mb,
+            "first_frame_ms": watch.call()[-1] / 1e6,
             "macs": None if method else frame_macs(subject, size_wh),
             "gray_frames": feed.gray,
         }
-
-    def time(self, *, warmup: int, runs: int, min_secs: float) -> dict[str, Any]:
-        """Time some frames: `warmup_ns` and `stages_ns`. See `Stopwatch.run`."""
-        return self._watch.run(warmup=warmup, runs=runs, min_secs=min_secs)
 
 
 def as_video(denoiser: Denoiser, fps: float) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
@@ -120,26 +189,20 @@ def as_video(denoiser: Denoiser, fps: float) -> Callable[[NDArray[np.uint8]], ND
 
 def memory() -> dict[str, float]:
     """Return the most memory that this process has held so far, and what it holds now, in MB."""
-    return {"steady_rss_mb": rss_mb(), "peak_rss_mb": peak_rss_mb()}
+    import resource
+
+    from quietframe.cpu import peak_rss_mb
+
+    on_macos_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts kilobytes, of parents too
+    steady_mb = rss_mb()
+    return {"steady_rss_mb": steady_mb, "peak_rss_mb": max(steady_mb, peak_rss_mb() or on_macos_mb)}
 
 
 def rss_mb() -> float:
     """Return the resident memory of this process in 10⁶ bytes."""
+    import psutil
+
     return float(psutil.Process().memory_info().rss / 1e6)
-
-
-def peak_rss_mb() -> float:
-    """Return the peak of the resident memory of this process in 10⁶ bytes.
-
-    On Linux from /proc, as psutil has no peak there; getrusage's outlives exec, so it would be the parent's.
-    """
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
 
 
 def import_task(task: TaskName, model: str) -> type[Denoiser | Classifier]:
@@ -147,7 +210,7 @@ def import_task(task: TaskName, model: str) -> type[Denoiser | Classifier]:
     from quietframe.tasks import Classifier, DenoiseClassifier, Denoiser
 
     with suppress(ImportError, KeyError):  # the load itself says what is missing
-        importlib.import_module(_ENGINE_PACKAGES[Path(model).suffix.lower()])
+        importlib.import_module(LIBRARIES[Path(model).suffix.lower()])
     classes: Mapping[TaskName, type[Denoiser | Classifier]] = {
         "denoise": Denoiser,
         "classify": Classifier,

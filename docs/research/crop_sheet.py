@@ -23,7 +23,7 @@ from quietframe.noise.formats import find_format
 from quietframe.quality import mean_psnr_db, psnr_db
 from quietframe.zoo import find_model
 from quietframe_bench.classical import METHODS
-from quietframe_bench.judging import Candidate, Condition, add_noise, choose, open_candidate
+from quietframe_bench.judging import Condition, add_noise, choose, new_entry, open_candidate
 from quietframe_bench.rows import Run
 from quietframe_bench.samples import PairRule, Sample
 
@@ -161,12 +161,13 @@ def _nlm_settings(images: Sequence[tuple[Crop, Pixels | None, Pixels]], sigma_25
     clean = [Sample(path.name, (0, index), (path,)) for index, path in enumerate(files)]
     if not clean:
         return [dict(METHODS["NLM"].textbook)] * len(images)
-    wanted = list(dict.fromkeys(levels))
-    grid = [Candidate("NLM", method="NLM", setting=setting) for setting in METHODS["NLM"].grid]
-    choices = choose(Run({}), [(grid, Condition(level)) for level in wanted], clean)
-    found = {
-        one.condition.sigma_255: dict(METHODS["NLM"].textbook if one.error else one.best.setting) for one in choices
-    }
+    run, grid = Run({}), METHODS["NLM"].grid
+    groups = [
+        [new_entry(run, "images", "NLM", Condition(level), method="NLM", setting=dict(setting)) for setting in grid]
+        for level in dict.fromkeys(levels)
+    ]
+    rows = [choice.best.row for choice in choose(groups, clean)]
+    found = {row.sigma_255: dict(METHODS["NLM"].textbook) if row.error else row.setting for row in rows}
     return [found[level] for level in levels]
 
 

@@ -7,28 +7,15 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from quietframe.tasks.base import open_model
+from support.tiny_models import TinyModel
 
 pytest.importorskip("psutil", reason="benchmarks need the extra 'bench'")
-
-_RUNTIME_TESTS = Path(__file__).parents[1] / "runtime"
-
-
-def _load(helper: str) -> ModuleType:
-    """A helper of the runtime's tests, by its path: tests are no packages."""
-    path = _RUNTIME_TESTS / helper
-    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_benchmarks", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -39,10 +26,9 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
 
 def _model_maker(folder: Path) -> Callable[..., Path]:
     """See `make_model`."""
-    tiny = _load("tiny_models.py")
 
     def make(name: str = "model", **fields: Any) -> Path:
-        model = tiny.TinyModel(**fields)
+        model = TinyModel(**fields)
         path = folder / f"{name}{model.suffix}"
         path.write_bytes(model.to_bytes())
         return path
@@ -68,7 +54,11 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, s
 def browser() -> Iterator[Any]:
     """A Chromium; the test fails if a page of it reports an error. Skips where there is none."""
     pytest.importorskip("websockets", reason="driving Chromium needs websockets")
-    chromium = _load("preview/chromium.py")
+    path = Path(__file__).parents[1] / "runtime" / "preview" / "chromium.py"
+    spec = importlib.util.spec_from_file_location("chromium_of_benchmarks", path)  # tests are no packages
+    assert spec is not None and spec.loader is not None
+    chromium = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(chromium)
     if chromium.PROGRAM is None:
         pytest.skip("no Chromium is installed: apt install chromium")
     with chromium.Browser() as running:
@@ -80,12 +70,6 @@ def browser() -> Iterator[Any]:
 def denoiser_file(make_model: Callable[..., Path]) -> Path:
     """A uint8 BGR denoiser of any size that is a multiple of 2, noise-conditioned (it adds the level)."""
     return make_model("tiny.int8", dtype="uint8", multiple=2, sigma=True)
-
-
-@pytest.fixture(params=[False, True], ids=["level", "map"])
-def conditioned_file(request: pytest.FixtureRequest, make_model: Callable[..., Path]) -> Path:
-    """The same, conditioned on one noise level or on a map of them."""
-    return make_model("tiny.int8", dtype="uint8", multiple=2, sigma=True, level_map=request.param)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_opencv_gets_the_threads():
 
 
 def test_it_is_timed_behind_the_engine_seam(clean):
-    from quietframe_bench.timing import Stopwatch
+    from quietframe_bench.subject import Stopwatch
 
     stages = Stopwatch(ClassicalDenoiser("NLM", METHODS["NLM"].textbook, threads=1), lambda _index: clean).call()
     pre, engine, post, total = stages

@@ -95,19 +95,11 @@ def test_every_format_is_a_row_and_bilateral_is_at_its_best(photo, photo_bgr, bl
         assert [delivered[0], bilateral[0], blur[0]] == expected
 
 
-def test_the_sheet_of_formats_is_written(photo, denoiser_file, tmp_path):
+@pytest.mark.parametrize("more", [["--noisy", "{photo}@10,8"], ["--format", "rgb", "--format", "h264-28"]])
+def test_the_sheet_is_written(photo, denoiser_file, tmp_path, more):
     out = tmp_path / "sheet.png"
-    arguments = ["--crop", f"{photo}@0,0@hair", "--format", "rgb", "--format", "h264-28", "--side", str(SIDE)]
-    result = CliRunner().invoke(main, [str(out), str(denoiser_file), *arguments])
-    assert result.exit_code == 0, result.output
-    height, width = qf.read_image(out).bgr.shape[:2]
-    assert width > 700 > height > 300
-
-
-def test_the_sheet_is_written(photo, denoiser_file, tmp_path):
-    out = tmp_path / "sheet.png"
-    arguments = [str(out), str(denoiser_file), "--crop", f"{photo}@0,0@hair", "--noisy", f"{photo}@10,8"]
-    result = CliRunner().invoke(main, [*arguments, "--side", str(SIDE)])
+    arguments = [str(out), str(denoiser_file), "--crop", f"{photo}@0,0@hair", "--side", str(SIDE)]
+    result = CliRunner().invoke(main, [*arguments, *(text.format(photo=photo) for text in more)])
     assert result.exit_code == 0, result.output
     height, width = qf.read_image(out).bgr.shape[:2]
     assert width > 700 > height > 300

@@ -11,8 +11,8 @@ keras = pytest.importorskip("keras", reason="FFDNet's files need the extra 'expo
 from quietframe import Denoiser  # noqa: E402
 from quietframe.errors import SourceError, UsageError  # noqa: E402
 from quietframe_bench import ffdnet  # noqa: E402
-from quietframe_bench.ffdnet import build, make_files, read_weights  # noqa: E402
-from quietframe_bench.judging import Candidate, Condition, judge_entries, new_entry  # noqa: E402
+from quietframe_bench.ffdnet import build, make_file, read_weights  # noqa: E402
+from quietframe_bench.judging import Condition, judge_entries, new_entry  # noqa: E402
 from quietframe_bench.rows import Run  # noqa: E402
 from quietframe_bench.samples import image_samples  # noqa: E402
 
@@ -75,8 +75,6 @@ def test_the_network_computes_what_was_published(channels, tmp_path):
     expected = forward(arrays(channels), picture[..., ::-1], 0.1)[..., ::-1]
     assert result == pytest.approx(expected, abs=1e-5)  # the border too, where the map of the level ends
     assert weights.channels == channels
-    assert weights.parameters == sum(array.size for array in arrays(channels).values())
-    assert weights.halo == 7
 
 
 def test_the_noise_level_reaches_it(tmp_path):
@@ -89,51 +87,49 @@ def test_the_noise_level_reaches_it(tmp_path):
 
 @pytest.mark.parametrize("colour", ["BGR", "GRAY"])
 def test_files_do_what_the_network_does_at_any_size(colour, weights_folder, picture_folder, tmp_path):
-    files = make_files(weights_folder, colour, ("fp32", "int8"), tmp_path / "made", calibrate=picture_folder)
     shape = (31, 45, 3) if colour == "BGR" else (31, 45)
     frame = np.random.default_rng(2).integers(30, 220, shape).astype(np.uint8)
     even = np.pad(frame, ((0, 1), (0, 1), (0, 0))[: frame.ndim], mode="reflect").reshape(32, 46, -1)
     exact = forward(arrays(even.shape[2]), even[..., ::-1] / 255, 20 / 255)[:31, :45, ::-1].reshape(shape)
     expected = np.clip(np.rint(exact * 255), 0, 255)
     for precision, most in (("fp32", 1), ("int8", 12)):
-        denoise = Denoiser(files[precision], sigma_255=20)
+        file = make_file(weights_folder, colour, precision, tmp_path / "made", calibrate=picture_folder)
+        denoise = Denoiser(file, sigma_255=20)
         assert np.abs(denoise(frame) - expected).max() <= most
         card = denoise.card
-        assert (card.precision, card.conditioning, card.spatial.multiple) == (precision, "sigma", 2)
+        assert (card.precision, card.conditioning) == (precision, "sigma")
+        assert (card.spatial.multiple, card.spatial.halo) == (2, 7)
+        assert card.parameters == sum(array.size for array in arrays(even.shape[2]).values())
         assert card.macs_per_pixel == sum(array.size for array in arrays(even.shape[2]).values() if array.ndim == 4) / 4
         assert "FFDNet" in card.license
     assert denoise.engine.inputs["image"].declared.dtype == np.int8
 
 
 def test_files_are_made_once_for_the_same_weights_and_pictures(weights_folder, picture_folder, tmp_path):
-    def made(**changes):
-        options = {"precisions": ("fp32",), "calibrate": None} | changes
-        files = make_files(weights_folder, "BGR", out=tmp_path / "made", **options)
-        return {precision: path.stat().st_mtime_ns for precision, path in files.items()}
+    def made(precision="fp32", calibrate=None):
+        return make_file(weights_folder, "BGR", precision, tmp_path / "made", calibrate=calibrate).stat().st_mtime_ns
 
     first = made()
-    assert made() == first
+    assert made() == made(calibrate=picture_folder) == first  # pictures do not change it
     np.savez(weights_folder / ffdnet.WEIGHTS["BGR"], **arrays(3, seed=1))
-    second = made()
-    assert second != first
-    both = made(precisions=("fp32", "int8"), calibrate=picture_folder)
-    assert both["fp32"] == second["fp32"]  # pictures do not change it
-    assert made(precisions=("fp32", "int8"), calibrate=picture_folder) == both
+    assert made() != first
+    int8 = made("int8", picture_folder)
+    assert made("int8", picture_folder) == int8
     (picture_folder / "a.png").unlink()
-    assert made(precisions=("int8",), calibrate=picture_folder)["int8"] != both["int8"]
+    assert made("int8", picture_folder) != int8
 
 
 def test_int8_without_pictures_to_calibrate_with_is_an_error(weights_folder, tmp_path):
-    with pytest.raises(UsageError, match="--ffdnet-calibrate"):
-        make_files(weights_folder, "BGR", ("int8",), tmp_path / "made", calibrate=None)
+    with pytest.raises(UsageError, match="calibration frames"):
+        make_file(weights_folder, "BGR", "int8", tmp_path / "made")
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (None, "No such file"),
-        (b"no archive", "not a NumPy archive"),
-        ({"w0": np.zeros((3, 3, 13, 96))}, "b0 is missing"),
+        (b"no archive", "expected a NumPy archive"),
+        ({"w0": np.zeros((3, 3, 13, 96))}, "b0 is not a file in the archive"),
         ({"w0": np.zeros((3, 3, 15, 8)), "b0": np.zeros(8)}, "not the weights of an FFDNet"),
         (arrays(3) | {"w1": np.zeros((3, 3, 16, 8))}, "not the weights of an FFDNet"),
         (arrays(3) | {"b2": np.zeros(11)}, "not the weights of an FFDNet"),
@@ -161,12 +157,9 @@ KNOWN = {15: (31.0732, 34.9446, 34.6385), 25: (28.1691, 32.2414, 32.1384), 50: (
     reason="QUIETFRAME_DATA does not name a folder with cbsd68 and peers",
 )
 def test_the_published_weights_give_the_published_quality(tmp_path):
-    files = make_files(DATA / "peers", "BGR", ("fp32",), tmp_path, calibrate=None)
+    file = make_file(DATA / "peers", "BGR", "fp32", tmp_path)
     run = Run({})
-    entries = [
-        new_entry(run, "images", Candidate("it", model=files["fp32"], given_sigma_255=level), Condition(float(level)))
-        for level in KNOWN
-    ]
+    entries = [new_entry(run, "images", "it", Condition(float(level)), file, given_sigma_255=level) for level in KNOWN]
     judge_entries(entries, image_samples(DATA / "cbsd68")[:3], measures=("psnr_db",))
     for entry, known in zip(entries, KNOWN.values(), strict=True):
         assert [figures["psnr_db"] for figures in entry.row.by_sample.values()] == pytest.approx(known, abs=0.005)

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from quietframe import Denoiser
+from quietframe import Denoiser, models
 from quietframe.zoo import builtin_models
+from quietframe_bench.kinds.profile import OperatorProfile, ProfiledModel
 from quietframe_bench.litert_file import tflite_nodes
-from quietframe_bench.litert_profile import Event, ProfiledModel, match, read_events
-from quietframe_bench.profiled import WholeGraph, open_profile
+from quietframe_bench.litert_profile import Event, LiteRtProfile, match, read_events
 from quietframe_bench.profiles import Node, ProfileUnavailableError
 
 
@@ -38,33 +38,29 @@ def outside(index, kind="QUANTIZE"):
 
 def test_the_profiler_tells_the_operators_inside_the_delegate():
     path = builtin_models()["camera-nano"]
-    model = ProfiledModel(path, inputs_of(path), threads=1)
-    runs = [model.run() for _ in range(5)]
+    nodes = tflite_nodes(path.read_bytes(), shapes_of(path))
+    model = LiteRtProfile(path, inputs_of(path), nodes, threads=1)
+    runs = [model.run() for _ in range(3)]
     for whole_ns, events in runs:
         assert 0 < sum(event.duration_ns for event in events) <= whole_ns + 1000 * len(events)
-    kinds = [[event.kind for event in events] for _, events in runs]
-    assert all(one == kinds[0] for one in kinds)
+    kinds = [event.kind for event in runs[0][1]]
     # The 1×1 ones are matrix products.
-    multiply = sum(node.macs > 0 for node in tflite_nodes(path.read_bytes(), shapes_of(path)))
-    assert sum(kind.startswith(("Convolution", "Fully Connected")) for kind in kinds[0]) == multiply
-    assert any(kind.startswith("Convolution") for kind in kinds[0])
+    multiply = sum(node.macs > 0 for node in nodes)
+    assert sum(kind.startswith(("Convolution", "Fully Connected")) for kind in kinds) == multiply
     assert any(event.inside for event in runs[0][1])
 
 
-def test_every_layer_that_multiplies_is_found():
-    for path in builtin_models().values():
-        if path.suffix != ".tflite":
-            continue
-        camera = path.name.startswith("camera-")
-        inputs = inputs_of(path) if camera else {"image": np.zeros((1, 28, 28, 1), np.uint8)}
-        profile = open_profile(path, inputs, threads=1)
-        profile.run(warmup=1, runs=2)
-        found = profile.result()
-        assert found.notes == []
-        assert len(found.runs_ns) == 2
-        assert all(len(operator.samples_ns) == 2 for operator in found.operators)
-        assert sum(operator.macs or 0 for operator in found.operators) > 0
-        assert all(operator.bytes for operator in found.operators if operator.macs)
+@pytest.mark.parametrize("name", [name for name, path in builtin_models().items() if path.suffix == ".tflite"])
+def test_every_layer_that_multiplies_is_found(name):
+    task = models()[name].task
+    profile = ProfiledModel(model=str(builtin_models()[name]), task=task, size_wh=[128, 96], threads=1)
+    profile.run(warmup=1, runs=2)
+    found = profile.result()
+    assert found["notes"] == []
+    assert len(found["runs_ns"]) == 2
+    assert all(len(operator["samples_ns"]) == 2 for operator in found["operators"])
+    assert sum(operator["macs"] or 0 for operator in found["operators"]) > 0
+    assert all(operator["bytes"] for operator in found["operators"] if operator["macs"])
 
 
 def test_delegated_operators_are_matched_in_order():
@@ -127,19 +123,18 @@ def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
     litert_library._library.cache_clear()
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "2.1.6")
     path = builtin_models()["camera-nano"]
-    profile = open_profile(path, inputs_of(path), threads=1)
-    assert isinstance(profile, WholeGraph)
+    profile = OperatorProfile(path, inputs_of(path), threads=1)
     profile.run(warmup=1, runs=3)
     found = profile.result()
-    (whole,) = found.operators
+    (whole,) = found["operators"]
     nodes = tflite_nodes(path.read_bytes(), shapes_of(path))
-    assert (whole.kind, whole.name) == ("whole graph", f"{len(nodes)} operators as one")
-    assert len(whole.samples_ns) == 3
-    assert whole.samples_ns == found.runs_ns
-    assert whole.macs == sum(node.macs for node in nodes) > 1600 * 96 * 128
-    assert found.notes == ["LiteRT 2.1.6 reports no times of single operators; 2.2 and later do"]
+    assert (whole["kind"], whole["name"]) == ("whole graph", f"{len(nodes)} operators as one")
+    assert len(whole["samples_ns"]) == 3
+    assert whole["samples_ns"] == found["runs_ns"]
+    assert whole["macs"] == sum(node.macs for node in nodes) > 1600 * 96 * 128
+    assert found["notes"] == ["LiteRT 2.1.6 reports no times of single operators; 2.2 and later do"]
 
 
 def test_an_input_of_another_name_is_refused():
     with pytest.raises(ProfileUnavailableError, match="another name"):
-        ProfiledModel(builtin_models()["camera-nano"], {"picture": np.zeros((1, 96, 128, 3), np.int8)}, threads=1)
+        LiteRtProfile(builtin_models()["camera-nano"], {"image_": np.zeros((1, 96, 128, 3), np.int8)}, [], threads=1)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import hashlib
 import subprocess
 
 import numpy as np
 import psutil
 
 from quietframe.commit import describe_commit
-from quietframe_bench.machine import describe_file, describe_machine, describe_versions
+from quietframe_bench.machine import describe_machine, describe_versions
 
 
 def test_the_machine_is_described():
@@ -22,16 +21,6 @@ def test_the_versions_are_those_that_run():
     versions = describe_versions()
     assert versions["numpy"] == np.__version__
     assert versions.keys() >= {"python", "quietframe", "ai-edge-litert"}
-
-
-def test_a_file_is_known_by_its_hash(tmp_path):
-    path = tmp_path / "model.tflite"
-    path.write_bytes(b"some bytes")
-    assert describe_file(path) == {
-        "file": "model.tflite",
-        "file_bytes": 10,
-        "sha256": hashlib.sha256(b"some bytes").hexdigest(),
-    }
 
 
 def git(folder, *args):

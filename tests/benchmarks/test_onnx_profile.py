@@ -9,8 +9,8 @@ pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from quietframe_bench.kinds.profile import OperatorProfile
 from quietframe_bench.onnx_profile import match, split_runs
-from quietframe_bench.profiled import open_profile
 from quietframe_bench.profiles import Node
 
 SIDE = 24
@@ -50,18 +50,18 @@ def graph_file(tmp_path):
 
 
 def test_work_is_that_of_the_file_whatever_the_engine_makes_of_it(graph_file):
-    profile = open_profile(graph_file, {"image": np.ones((1, 3, SIDE, SIDE), np.float32)}, threads=1)
+    profile = OperatorProfile(graph_file, {"image": np.ones((1, 3, SIDE, SIDE), np.float32)}, threads=1)
     profile.run(warmup=2, runs=3)
     found = profile.result()
     pixels = SIDE * SIDE
     expected = [pixels * 12 * 3 * 9, pixels * 12 * 4 * 9, pixels * 12 * 5 * 4, 20 * pixels * 7, 7 * 9]
-    assert [operator.macs for operator in found.operators if operator.macs] == expected
-    assert found.notes == []
-    assert len(found.runs_ns) == 3
-    assert all(len(operator.samples_ns) == 3 for operator in found.operators)
-    assert all(operator.bytes >= 4 * pixels for operator in found.operators if operator.kind == "Conv")
-    each = np.sum([operator.samples_ns for operator in found.operators], axis=0)
-    assert (each <= np.array(found.runs_ns)).all()
+    assert [operator["macs"] for operator in found["operators"] if operator["macs"]] == expected
+    assert found["notes"] == []
+    assert len(found["runs_ns"]) == 3
+    assert all(len(operator["samples_ns"]) == 3 for operator in found["operators"])
+    assert all(operator["bytes"] >= 4 * pixels for operator in found["operators"] if operator["kind"] == "Conv")
+    each = np.sum([operator["samples_ns"] for operator in found["operators"]], axis=0)
+    assert (each <= np.array(found["runs_ns"])).all()
 
 
 def test_the_profile_runs_with_the_engines_own_settings(graph_file, monkeypatch):
@@ -72,8 +72,8 @@ def test_the_profile_runs_with_the_engines_own_settings(graph_file, monkeypatch)
     monkeypatch.setattr(onnx_profile, "session_options", lambda threads: seen.append(threads) or real(threads))
     profile = onnx_profile.OnnxProfile(graph_file, {"image": np.ones((1, 3, SIDE, SIDE), np.float32)}, threads=2)
     assert seen == [2, 2]  # as in the file, and optimized
-    profile.run(warmup=0, runs=1)
-    assert profile.result().operators
+    profile.step()
+    assert profile.result()[0].operators
 
 
 def kernel(name, kind, shape, ts=0):

@@ -24,7 +24,7 @@ def test_a_child_measures_a_model(denoiser_file):
     assert {stage: len(times) for stage, times in block["stages_ns"].items()} == dict.fromkeys(
         ("pre", "engine", "post", "total"), 7
     )
-    assert memory["peak_rss_mb"] >= facts["rss_before_first_frame_mb"] > 10
+    assert memory["peak_rss_mb"] >= memory["steady_rss_mb"] > 10
 
 
 def test_macs_count_the_padding_and_the_tiles(make_model):
@@ -37,18 +37,18 @@ def test_macs_count_the_padding_and_the_tiles(make_model):
 
 
 def test_the_parents_memory_is_not_the_childs(denoiser_file):
-    ballast = np.ones(600_000_000, np.uint8)  # 600 MB, touched
+    ballast = np.ones(300_000_000, np.uint8)  # 300 MB, touched
     with Child() as child:
         opened(child, denoiser_file)
         peak_mb = child.call("subject:memory")["peak_rss_mb"]
-    assert ballast.nbytes / 1e6 > 2 * peak_mb
+    assert ballast.nbytes / 1e6 > 1.5 * peak_mb
 
 
 def test_children_do_not_see_each_other(denoiser_file):
     with Child() as small, Child() as large:
         opened(small, denoiser_file)
-        opened(large, denoiser_file, size_wh=(4096, 4096))
-        assert large.call("subject:memory")["peak_rss_mb"] > small.call("subject:memory")["peak_rss_mb"] + 40
+        opened(large, denoiser_file, size_wh=(2048, 2048))
+        assert large.call("subject:memory")["peak_rss_mb"] > small.call("subject:memory")["peak_rss_mb"] + 10
 
 
 def test_an_error_comes_back_and_the_child_lives_on(denoiser_file, bad_file):

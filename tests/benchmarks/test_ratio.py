@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from quietframe_bench.ratio import MIN_ROUNDS, _level, _medians, median_ratio
+from quietframe_bench import ratio
+from quietframe_bench.ratio import MIN_ROUNDS, median_ratio
 
 ROUNDS, RUNS = 5, 10
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """So few that hundreds of intervals are found quickly."""
+    monkeypatch.setattr(ratio, "RESAMPLES", 499)
 
 
 def rounds_of(rng, median_ms, *, between, within, rounds=ROUNDS, runs=RUNS):
@@ -20,13 +27,13 @@ def one_by_one(old, new, rng):
     return bootstrap(
         (np.concatenate(old), np.concatenate(new)),
         lambda a, b, axis: np.median(b, axis=axis) / np.median(a, axis=axis),
-        n_resamples=400,
+        n_resamples=200,
         method="percentile",
         rng=rng,
     ).confidence_interval
 
 
-def test_the_interval_holds_the_truth_in_95_percent_of_cases_where_one_of_single_samples_does_not():
+def test_the_interval_holds_the_truth_in_95_percent_of_cases_where_one_of_single_samples_does_not(few_resamples):
     rng = np.random.default_rng(7)
     trials, truth = 250, 1.2
     by_rounds = by_samples = 0
@@ -40,7 +47,7 @@ def test_the_interval_holds_the_truth_in_95_percent_of_cases_where_one_of_single
     assert by_samples / trials < 0.7
 
 
-def test_the_interval_is_not_wider_than_it_must_be_where_samples_are_independent():
+def test_the_interval_is_not_wider_than_it_must_be_where_samples_are_independent(few_resamples):
     rng = np.random.default_rng(8)
     trials = 100
     held = 0
@@ -49,11 +56,6 @@ def test_the_interval_is_not_wider_than_it_must_be_where_samples_are_independent
         found = median_ratio(old, new)
         held += found.low <= 1 <= found.high
     assert 0.9 <= held / trials <= 0.99
-
-
-def test_few_rounds_widen_the_interval_and_many_do_not():
-    assert _level(5) == pytest.approx(0.9901, abs=1e-4)
-    assert _level(2000) == pytest.approx(0.95, abs=1e-3)
 
 
 def test_a_known_ratio_and_medians_in_milliseconds():
@@ -95,14 +97,3 @@ def test_a_stage_that_took_no_time_has_no_ratio():
     assert median_ratio(some, none).ratio == 0
     mostly = [np.array([0, 1e6, 1e6])] * ROUNDS
     assert (median_ratio(mostly, some).ratio, median_ratio(mostly, some).low) == (1, None)
-
-
-@pytest.mark.parametrize("runs", [(1, 1, 1, 1), (3, 1, 4, 2, 6), (200_001,) * 5])
-def test_the_median_of_drawn_rounds_is_that_of_their_samples(runs):
-    rng = np.random.default_rng(5)
-    rounds = [rng.integers(1, 50, length).astype(float) for length in runs]  # with equal samples among them
-    index = rng.integers(0, len(runs), (2, 3, len(runs)))
-    found = _medians(rounds, index)
-    assert found.shape == (2, 3)
-    for place in np.ndindex(2, 3):
-        assert found[place] == np.median(np.concatenate([rounds[number] for number in index[place]]))

@@ -10,15 +10,14 @@ from typing import Any
 
 import click
 import msgspec
-import numpy as np
 
 from quietframe.errors import UsageError
 from quietframe_bench import options, plan
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
-from quietframe_bench.plan import OnStep, ignore_step
+from quietframe_bench.plan import OnStep, counted, ignore_step
 from quietframe_bench.process import Child, ChildError, failing
 from quietframe_bench.results import Results
-from quietframe_bench.rows import ModelRow, Row, Run, Time, named_failure, set_fields, utc_now
+from quietframe_bench.rows import ModelRow, Row, Run, Time, named_failure, p50_ms, set_fields, utc_now
 from quietframe_bench.samples import find_images
 
 TITLE = "Accuracy"
@@ -29,11 +28,9 @@ class AccuracySettings:
     """What to classify.
 
     Attributes:
-        folder: holds a folder for each class, named as the model's labels.
         limit: of the images only every n-th, so that about so many are left, of all classes.
     """
 
-    folder: Path
     limit: int | None = None
 
 
@@ -86,7 +83,7 @@ class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
         self.accuracy = self.right / len(self.answers)
         interval = binomtest(self.right, len(self.answers)).proportion_ci(0.95, method="wilson")
         self.accuracy_95 = [float(interval.low), float(interval.high)]
-        self.total_p50_ms = float(np.median(self.samples_ns)) / 1e6
+        self.total_p50_ms = p50_ms(self.samples_ns)
 
     def failures(self) -> list[str]:
         """Say what failed."""
@@ -95,7 +92,7 @@ class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
 
 def accuracy(
     models: Sequence[str | Path],
-    folder: Path,
+    folder: str | Path,
     settings: AccuracySettings | None = None,
     *,
     on_step: OnStep = ignore_step,
@@ -104,8 +101,8 @@ def accuracy(
 
     Args:
         models: classifier files.
-        folder: see `AccuracySettings`.
-        settings: in place of the folder alone.
+        folder: holds a folder of images for each class, named as the models' labels.
+        settings: what to classify of it.
         on_step: called with (what, step, steps) as it goes on.
 
     Raises:
@@ -114,43 +111,45 @@ def accuracy(
     """
     if not models:
         raise UsageError("accuracy needs a classifier whose labels are the folders' names: name its file")
-    settings = settings or AccuracySettings(Path(folder))
-    classes = _find_classes(settings)
-    run = Run(settings)
-    rows = []
-    for index, path in enumerate(plan.find_models(models)):
-        row = run.row(AccuracyRow, path, classes=classes)
-        rows.append(row)
+    settings, folder = settings or AccuracySettings(), Path(folder)
+    classes = _find_classes(folder, settings.limit)
+    run = Run(settings, folder=folder.name)
+    step = counted(on_step, len(models) * len(classes))
+    rows = [(path, run.row(AccuracyRow, path, classes=classes)) for path in plan.find_models(models)]
+    for path, row in rows:
         with Child() as child:
             with failing(row):
                 set_fields(row, child.call("kinds.accuracy:TimedClassifier", model=path))
                 if unknown := sorted(set(classes.values()) - set(row.labels)):
                     labels = f"the folders must be named as its labels: {', '.join(row.labels)}"
                     raise ChildError(f"no label for the folder {unknown[0]!r}: {labels}")
-            for number, image in enumerate(classes if row.error is None else ()):
-                on_step(f"{path.name}: {image}", index * len(classes) + number, len(models) * len(classes))
-                try:
-                    answer = child.call("kinds.accuracy:TimedClassifier.classify", image=settings.folder / image)
-                except ChildError as exc:
-                    row.failed_images[image] = str(exc)
-                    continue
-                row.answers[image] = answer["label"]
-                row.samples_ns.append(answer["total_ns"])
+            for image in classes:
+                step(f"{path.name}: {image}")
+                if row.error is None:
+                    _classify(child, row, folder, image)
         row.finish()
-    return Results(rows)
+    return Results([row for _, row in rows])
 
 
-def _find_classes(settings: AccuracySettings) -> dict[str, str]:
+def _find_classes(folder: Path, limit: int | None) -> dict[str, str]:
     """Return the class of each image, by its path in the folder."""
-    folder, classes = settings.folder, {}
+    classes = {}
     for path in find_images(folder):
         inside = path.relative_to(folder)
         if len(inside.parts) < 2:
             raise UsageError(f"{path}: expected one folder for each class, such as {folder}/cat and {folder}/dog")
         classes[str(inside)] = inside.parts[0]
-    if settings.limit:
-        return dict(list(classes.items())[:: -(-len(classes) // settings.limit)])
-    return classes
+    return dict(list(classes.items())[:: -(-len(classes) // limit)]) if limit else classes
+
+
+def _classify(child: Child, row: AccuracyRow, folder: Path, image: str) -> None:
+    try:
+        answer = child.call("kinds.accuracy:TimedClassifier.classify", image=folder / image)
+    except ChildError as exc:
+        row.failed_images[image] = str(exc)
+    else:
+        row.answers[image] = answer["label"]
+        row.samples_ns.append(answer["total_ns"])
 
 
 class TimedClassifier:
@@ -200,4 +199,4 @@ def tables(rows: Sequence[AccuracyRow]) -> list[Table]:
 def command(folder: Path, models: tuple[str, ...], limit: int | None) -> Results:
     """Measure how often classifiers are right on FOLDER, which has one folder for each class."""
     with plan.progress_bar() as on_step:
-        return accuracy(models, folder, AccuracySettings(folder, limit), on_step=on_step)
+        return accuracy(models, folder, AccuracySettings(limit), on_step=on_step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.cli.terminal import printable
 from quietframe.errors import UsageError
 from quietframe_bench import options
 from quietframe_bench.columns import Column, Table
@@ -22,8 +23,8 @@ from quietframe_bench.kinds.speed import SpeedRow
 from quietframe_bench.machine import is_busy
 from quietframe_bench.ratio import CONFIDENCE, RESAMPLES, SEED, Ratio, median_ratio
 from quietframe_bench.results import Report, row_types, write_text
-from quietframe_bench.rows import differences, read_rows, short, size_text
-from quietframe_bench.timing import STAGES
+from quietframe_bench.rows import differences, read_rows, short
+from quietframe_bench.subject import STAGES
 
 SLOWER, FASTER, UNCLEAR, NO_INTERVAL = "slower", "faster", "unclear", "no interval"
 TOO_SLOW, UNSURE = "too slow", "unsure"
@@ -38,42 +39,6 @@ _MACHINE = ("cpu", "board", "architecture", "physical_cores", "logical_cores", "
 
 
 @dataclass(frozen=True)
-class TimedRow:
-    """A row of speed and the line of its file that it stood on."""
-
-    line: int
-    row: SpeedRow
-
-    @property
-    def key(self) -> tuple[Any, ...] | None:
-        """What rows of two files are matched by; None if the row failed before that was known."""
-        row = self.row
-        parts = row.name, row.precision, row.engine, row.size_wh, row.threads
-        return None if None in parts else parts
-
-    @property
-    def model(self) -> str:
-        """The model in a few words; of one that could not be opened the file's name."""
-        row = self.row
-        if row.name is None or row.precision is None or row.engine is None:
-            return row.file
-        return f"{row.name} {row.precision} {row.engine.removesuffix('Engine')}"
-
-    @property
-    def label(self) -> str:
-        """The row in a few words."""
-        row = self.row
-        if row.size_wh is None or row.threads is None:
-            return self.model
-        return f"{self.model} {row.size}, {row.threads} thread{'s' * (row.threads > 1)}"
-
-    def rounds_ns(self, stage: str) -> list[NDArray[np.float64]]:
-        """Return the samples of a stage, cut where rounds end."""
-        samples = np.asarray(getattr(self.row.samples_ns, stage), np.float64)
-        return np.split(samples, np.cumsum(self.row.round_runs[:-1]))
-
-
-@dataclass(frozen=True)
 class ComparedRow:
     """A row of OLD and the row of NEW for the same model, size and threads; one of them is None without a partner.
 
@@ -83,16 +48,21 @@ class ComparedRow:
         verdict: one of the words above.
     """
 
-    old: TimedRow | None
-    new: TimedRow | None
+    old: SpeedRow | None
+    new: SpeedRow | None
     stages: Mapping[str, Ratio]
     verdict: str
 
     @property
-    def shown(self) -> TimedRow:
+    def shown(self) -> SpeedRow:
         """The row to take names from: the one that knows more."""
         known = [row for row in (self.old, self.new) if row]
-        return next((row for row in known if row.key), known[0])
+        return next((row for row in known if key_of(row)), known[0])
+
+    @property
+    def label(self) -> str:
+        """The row in a few words."""
+        return label_of(self.shown)
 
     @property
     def total(self) -> Ratio | None:
@@ -100,15 +70,17 @@ class ComparedRow:
         return self.stages.get("total")
 
     @property
-    def interval(self) -> str | None:
-        """The interval of the ratio, for people."""
-        total = self.total
-        return f"{total.low:.3f}–{total.high:.3f}" if total and total.low is not None else None
-
-    @property
     def is_other_file(self) -> bool:
         """Whether the model files differ: then two models are compared, not two runs of one."""
         return bool(self.old and self.new) and _sha256(self.old) != _sha256(self.new)
+
+    def reason(self, fail_above: float | None) -> str:
+        """Say in one line why the row failed, or is unsure."""
+        if self.verdict == FAILED_IN_NEW:
+            return printable(f"{self.label}: {self.new.error if self.new else ''}")
+        total = self.stages["total"]
+        interval = "no interval" if total.low is None else f"{total.low:.3f} to {total.high:.3f}"
+        return f"{self.label}: {total.ratio:.3f} times as long ({interval}), above {fail_above:g}"
 
 
 @dataclass(frozen=True)
@@ -129,24 +101,19 @@ class Comparison(Report):
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def failed(self) -> list[ComparedRow]:
-        """Rows that are too slow, or that failed in NEW and not in OLD."""
-        return [row for row in self.rows if row.verdict in (TOO_SLOW, FAILED_IN_NEW)]
-
-    @property
     def failures(self) -> list[str]:
-        """What failed, one line for each row."""
-        return [_reason(row, self.fail_above) for row in self.failed]
+        """The rows that are too slow, or that failed in NEW and not in OLD, a line each."""
+        return [row.reason(self.fail_above) for row in self.rows if row.verdict in (TOO_SLOW, FAILED_IN_NEW)]
 
     def messages(self) -> Iterator[str]:
         """Yield what is to be said on standard error beside failures: warnings, then rows that are unsure."""
         yield from (f"warning: {text}" for text in self.warnings)
         for row in self.rows:  # a run that was cut short must not pass in silence
             if row.verdict == ONLY_IN_OLD and self.fail_above is not None:
-                yield f"warning: {row.shown.label} is only in OLD: not compared"
+                yield f"warning: {row.label} is only in OLD: not compared"
         for row in self.rows:
             if row.verdict == UNSURE:
-                reason = _reason(row, self.fail_above)
+                reason = row.reason(self.fail_above)
                 yield f"unsure: {reason}: measure both again, for longer or on a machine that does less"
 
     def tables(self) -> list[Table]:
@@ -156,7 +123,7 @@ class Comparison(Report):
             f"NEW {_run_text(self.new, [row.new for row in self.rows])}\n"
             f"median time of a frame; the range is the {CONFIDENCE:.0%} confidence interval of NEW/OLD"
         )
-        others = dict.fromkeys(row.shown.model for row in self.rows if row.stages and row.is_other_file)
+        others = dict.fromkeys(model_of(row.shown) for row in self.rows if row.stages and row.is_other_file)
         notes = [f"{model}: OLD and NEW are different model files: two models are compared" for model in others]
         return [Table(title, COLUMNS, self.rows, notes)]
 
@@ -198,15 +165,33 @@ def compare(old: str | Path, new: str | Path, *, fail_above: float | None = None
     """
     if fail_above is not None and not (math.isfinite(fail_above) and fail_above >= 1):
         raise UsageError(f"--fail-above is a ratio of 1 or more, as 1.10. Received: {fail_above}")
-    pairs = pair_rows(read_timed_rows(old), read_timed_rows(new))
-    measured = [(a, b) for a, b in pairs if a and b and not a.row.error and not b.row.error]
+    pairs = pair_rows(read_speed_rows(old), read_speed_rows(new))
+    measured = [(a, b) for a, b in pairs if a and b and not a.error and not b.error]
     for pair in measured:
         _check_comparable(*pair)
     rows = [_compare(*pair, fail_above) for pair in pairs]
     return Comparison(Path(old), Path(new), fail_above, rows, warnings_about(measured))
 
 
-def read_timed_rows(path: str | Path) -> list[TimedRow]:
+def key_of(row: SpeedRow) -> tuple[Any, ...] | None:
+    """Return what rows of two files are matched by; None if the row failed before that was known."""
+    parts = row.name, row.precision, row.engine, row.size_wh, row.threads
+    return None if None in parts else parts
+
+
+def model_of(row: SpeedRow) -> str:
+    """Return the model in a few words; of one that could not be opened the file's name."""
+    if row.name is None or row.precision is None or row.engine is None:
+        return row.file
+    return f"{row.name} {row.precision} {row.engine.removesuffix('Engine')}"
+
+
+def label_of(row: SpeedRow) -> str:
+    """Return a row in a few words."""
+    return row.label_of(model_of(row))
+
+
+def read_speed_rows(path: str | Path) -> list[SpeedRow]:
     """Read the speed rows of a file, in order; rows of other kinds are left out.
 
     Raises:
@@ -214,87 +199,77 @@ def read_timed_rows(path: str | Path) -> list[TimedRow]:
         UsageError: not such a file, without speed rows, or with two rows for the same. See also `read_rows`.
     """
     rows = read_rows(path, row_types())
-    speed = [TimedRow(line, row) for line, row in rows if isinstance(row, SpeedRow)]
-    if not speed:
+    seen: dict[Any, int] = {}
+    for line, row in rows:
+        if not isinstance(row, SpeedRow):
+            continue
+        if (key := key_of(row)) and (before := seen.setdefault(key, line)) != line:
+            raise UsageError(f"{path}: lines {before} and {line} are both {label_of(row)}: keep one of them")
+        if row.error is None and not row.samples_ns.total:
+            raise UsageError(f"{path}: line {line}: holds no samples: measure again")
+    if not (speed := [row for _, row in rows if isinstance(row, SpeedRow)]):
         kinds = ", ".join(Counter(row.kind for _, row in rows))
         raise UsageError(f"{path}: holds no speed rows ({kinds}): quietframe bench speed MODEL --out FILE writes them")
-    seen: dict[Any, int] = {}
-    for one in speed:
-        if one.key and (before := seen.setdefault(one.key, one.line)) != one.line:
-            raise UsageError(f"{path}: lines {before} and {one.line} are both {one.label}: keep one of them")
-        if one.row.error is None and not one.row.samples_ns.total:
-            raise UsageError(f"{path}: line {one.line}: holds no samples: measure again")
     return speed
 
 
-def pair_rows(old: Sequence[TimedRow], new: Sequence[TimedRow]) -> list[tuple[TimedRow | None, TimedRow | None]]:
+def pair_rows(old: Sequence[SpeedRow], new: Sequence[SpeedRow]) -> list[tuple[SpeedRow | None, SpeedRow | None]]:
     """Return rows that measured the same, together; a row without a partner stands alone.
 
     The name of a model that could not be opened is unknown: its row goes with all rows of a file of that name.
 
-    Raises UsageError if no row has a partner; the message says what differs.
+    Raises UsageError if no row has a partner.
     """
-    by_key = {row.key: row for row in new if row.key}
-    pairs: list[tuple[TimedRow | None, TimedRow | None]] = []
-    paired: set[int] = set()  # lines of NEW
+    pairs: list[tuple[SpeedRow | None, SpeedRow | None]] = []
+    paired: set[int] = set()  # places in NEW
     for row in old:
-        partners = [by_key[row.key]] if row.key in by_key else _of_file(row, new)
-        pairs += [(row, partner) for partner in partners] or [(row, None)]
-        paired |= {partner.line for partner in partners}
+        key = key_of(row)
+        partners = [place for place, other in enumerate(new) if key and key_of(other) == key] or [
+            place for place, other in enumerate(new) if other.file == row.file and not (key and key_of(other))
+        ]
+        pairs += [(row, new[place]) for place in partners] or [(row, None)]
+        paired.update(partners)
     if not paired:
-        raise UsageError(f"no row of NEW belongs to a row of OLD: {_what_differs(old, new)}")
-    return pairs + [(None, row) for row in new if row.line not in paired]
+        raise UsageError(
+            f"no row of NEW belongs to a row of OLD: {_few(old)} in OLD, {_few(new)} in NEW: measure both alike"
+        )
+    return pairs + [(None, row) for place, row in enumerate(new) if place not in paired]
 
 
-def _of_file(row: TimedRow, others: Sequence[TimedRow]) -> list[TimedRow]:
-    return [other for other in others if other.row.file == row.row.file and not (row.key and other.key)]
+def _few(rows: Sequence[SpeedRow]) -> str:
+    labels = list(dict.fromkeys(map(label_of, rows)))
+    return "; ".join(labels[:3] + ["…"] * (len(labels) > 3))
 
 
-def _what_differs(old: Sequence[TimedRow], new: Sequence[TimedRow]) -> str:
-    views: dict[str, Callable[[SpeedRow], str | None]] = {
-        "model": lambda row: row.name or row.file,
-        "precision": lambda row: row.precision,
-        "engine": lambda row: row.engine,
-        "size": lambda row: size_text(row.size_wh) if row.size_wh else None,
-        "threads": lambda row: str(row.threads) if row.threads else None,
-    }
-    differ = []
-    for what, view in views.items():
-        before, after = ({text: None for one in rows if (text := view(one.row))} for rows in (old, new))
-        if before and after and not before.keys() & after.keys():
-            differ.append(f"{what} {_few(before)} in OLD, {_few(after)} in NEW")
-    difference = "; ".join(differ) or f"such as {old[0].label} in OLD, {new[0].label} in NEW"
-    return f"{difference}: measure both alike"
-
-
-def _few(texts: Mapping[str, None]) -> str:
-    some = list(texts)[:4]
-    return ", ".join(some + ["…"] * (len(texts) > len(some)))
-
-
-def _check_comparable(old: TimedRow, new: TimedRow) -> None:
+def _check_comparable(old: SpeedRow, new: SpeedRow) -> None:
     """Raise UsageError if two rows did not time the same."""
-    before, after = old.row.settings, new.row.settings
+    before, after = old.settings, new.settings
     for name in sorted((before.keys() | after.keys()) - _MAY_DIFFER):
         if before.get(name) != after.get(name):
             raise UsageError(
-                f"{new.label}: OLD was measured with {name} {short(before.get(name))}, NEW with "
+                f"{label_of(new)}: OLD was measured with {name} {short(before.get(name))}, NEW with "
                 f"{short(after.get(name))}: measure both alike"
             )
 
 
-def _compare(old: TimedRow | None, new: TimedRow | None, fail_above: float | None) -> ComparedRow:
+def _compare(old: SpeedRow | None, new: SpeedRow | None, fail_above: float | None) -> ComparedRow:
     stages: dict[str, Ratio] = {}
-    if old and new and not old.row.error and not new.row.error:
-        stages = {stage: median_ratio(old.rounds_ns(stage), new.rounds_ns(stage)) for stage in STAGES}
+    if old and new and not old.error and not new.error:
+        stages = {stage: median_ratio(_rounds_ns(old, stage), _rounds_ns(new, stage)) for stage in STAGES}
         verdict = _judge(stages["total"], fail_above)
-    elif new and new.row.error:
-        verdict = FAILED_IN_BOTH if old and old.row.error else FAILED_IN_NEW
+    elif new and new.error:
+        verdict = FAILED_IN_BOTH if old and old.error else FAILED_IN_NEW
     elif not new:
         verdict = ONLY_IN_OLD
     else:
         verdict = FAILED_IN_OLD if old else ONLY_IN_NEW
     return ComparedRow(old, new, stages, verdict)
+
+
+def _rounds_ns(row: SpeedRow, stage: str) -> list[NDArray[np.float64]]:
+    """Return the samples of a stage, cut where rounds end."""
+    samples = np.asarray(getattr(row.samples_ns, stage), np.float64)
+    return np.split(samples, np.cumsum(row.round_runs[:-1]))
 
 
 def _judge(total: Ratio, fail_above: float | None) -> str:
@@ -310,86 +285,68 @@ def _judge(total: Ratio, fail_above: float | None) -> str:
     return UNSURE if is_above else UNCLEAR
 
 
-def warnings_about(pairs: Sequence[tuple[TimedRow, TimedRow]]) -> list[str]:
+def warnings_about(pairs: Sequence[tuple[SpeedRow, SpeedRow]]) -> list[str]:
     """Return what else makes (old, new) rows differ, or their times doubtful: one line each, none twice."""
-    rows = [(old.row, new.row) for old, new in pairs]
-    found = [text for old, new in rows for text in _warn_between(old, new)]
-    for place, side in enumerate(("OLD", "NEW")):
-        found += [text for pair in rows for text in _warn_of_one(pair[place], side)]
+    found = []
+    for old, new in pairs:
+        for what, before, after, names, them in (
+            ("machine", old.machine, new.machine, _MACHINE, "the machines"),
+            ("frames", old.settings, new.settings, ("frames",), "them"),
+            ("versions", old.versions, new.versions, old.versions.keys() | new.versions.keys(), "them"),
+        ):
+            if differ := differences(before, after, names):
+                found.append(f"other {what} ({differ}): the ratios compare {them} too")
+    for side, rows in zip(("OLD", "NEW"), zip(*pairs, strict=True), strict=False):
+        for row in rows:
+            if row.commit and row.commit.dirty:
+                where = f"in a changed checkout of commit {row.commit.sha[:7]}"
+                found.append(f"{side} was measured {where}: its code is not that of the commit")
+            if is_busy(row.machine):
+                where = f"on a busy machine (load {row.machine['load_1min']} on {row.machine['physical_cores']} cores)"
+                found.append(f"{side} was measured {where}: its times are too long")
     return list(dict.fromkeys(found))
-
-
-def _warn_between(old: SpeedRow, new: SpeedRow) -> Iterator[str]:
-    if differ := differences(old.machine, new.machine, _MACHINE):
-        yield f"other machine ({differ}): the ratios compare the machines too"
-    if differ := differences(old.settings, new.settings, ("frames",)):
-        yield f"other frames ({differ}): the ratios compare them too"
-    if differ := differences(old.versions, new.versions, old.versions.keys() | new.versions.keys()):
-        yield f"other versions ({differ}): the ratios compare them too"
-
-
-def _warn_of_one(row: SpeedRow, side: str) -> Iterator[str]:
-    if row.commit and row.commit.dirty:
-        sha = row.commit.sha[:7]
-        yield f"{side} was measured in a changed checkout of commit {sha}: its code is not that of the commit"
-    if is_busy(row.machine):
-        load, cores = row.machine["load_1min"], row.machine["physical_cores"]
-        yield f"{side} was measured on a busy machine (load {load} on {cores} cores): its times are too long"
 
 
 # What is shown and written
 
 
 COLUMNS = (
-    Column("model, size, threads", lambda row: row.shown.label, name="row"),
+    Column("model, size, threads", "label", name="row"),
     Column("OLD ms", lambda row: row.total and row.total.old_p50_ms, ".3f", "old_p50_ms"),
     Column("NEW ms", lambda row: row.total and row.total.new_p50_ms, ".3f", "new_p50_ms"),
     Column("NEW/OLD", lambda row: row.total and row.total.ratio, ".3f", "ratio"),
-    Column("95 % range", "interval", name=""),
+    Column("95 % range", lambda row: row.total and row.total.range_text),
     Column("low", lambda row: row.total and row.total.low, name="low", shown=False),
     Column("high", lambda row: row.total and row.total.high, name="high", shown=False),
     Column("verdict", "verdict"),
 )
 
 
-def _reason(row: ComparedRow, fail_above: float | None) -> str:
-    label = row.shown.label
-    if row.verdict == FAILED_IN_NEW:
-        assert row.new is not None and row.new.row.error is not None
-        error = " ".join(row.new.row.error.split())
-        return "".join(letter if letter.isprintable() else "?" for letter in f"{label}: {error}")
-    total = row.stages["total"]
-    interval = "no interval" if total.low is None else f"{total.low:.3f} to {total.high:.3f}"
-    return f"{label}: {total.ratio:.3f} times as long ({interval}), above {fail_above:g}"
-
-
-def _run_text(path: Path, rows: Sequence[TimedRow | None]) -> str:
+def _run_text(path: Path, rows: Sequence[SpeedRow | None]) -> str:
     """Return the file, and the commits that its rows were measured at."""
-    commits = {one.row.commit.sha[:7]: None for one in rows if one and one.row.commit}
+    commits = {row.commit.sha[:7]: None for row in rows if row and row.commit}
     name = click.format_filename(path.name)
     return f"{name}: commit {', '.join(commits)}" if commits else name
 
 
-def _sha256(one: TimedRow | None) -> str | None:
-    return one.row.model.sha256 if one and one.row.model else None
+def _sha256(row: SpeedRow | None) -> str | None:
+    return row.model.sha256 if row and row.model else None
 
 
 def _record(row: ComparedRow) -> dict[str, Any]:
-    shown = row.shown.row
     return {
-        **{name: getattr(shown, name) for name in ("file", "name", "precision", "engine", "size_wh", "threads")},
+        **{name: getattr(row.shown, name) for name in ("file", "name", "precision", "engine", "size_wh", "threads")},
         "verdict": row.verdict,
         "stages": {stage: vars(ratio) for stage, ratio in row.stages.items()},
         "is_other_file": row.is_other_file,
-        **{side: run and _run_record(run) for side, run in (("old", row.old), ("new", row.new))},
+        "old": row.old and _run_record(row.old),
+        "new": row.new and _run_record(row.new),
     }
 
 
-def _run_record(one: TimedRow) -> dict[str, Any]:
-    row = one.row
+def _run_record(row: SpeedRow) -> dict[str, Any]:
     return {
-        "line": one.line,
-        "sha256": _sha256(one),
+        "sha256": _sha256(row),
         "error": row.error,
         "samples": sum(row.round_runs),
         "rounds": len(row.round_runs),

@@ -31,10 +31,10 @@ from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.process import Child, failing
 from quietframe_bench.results import Results
 from quietframe_bench.rows import Row, Run, set_fields, utc_now
-from quietframe_bench.timing import PERCENTILES, StampedEngine
+from quietframe_bench.subject import PERCENTILES, StampedEngine
 
 TITLE = "Real-time loop"
-_SKIPPED_FRAMES = 10  # at the start, left out of the figures
+_SKIPPED_FRAMES = 10  # at the start, left out of the figures; of short runs half of the frames
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ def run_live(
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "processed", "dropped")}
     counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for client in (preview.clients if preview else ())]
-    return {**counts, "samples_ms": {name: values[_SKIPPED_FRAMES:] for name, values in samples_ms.items()}}
+    start = min(_SKIPPED_FRAMES, len(samples_ms["latency"]) // 2)
+    return {**counts, "samples_ms": {name: values[start:] for name, values in samples_ms.items()}}
 
 
 class _WatchedPreview(Preview):
@@ -249,7 +250,7 @@ def tables(rows: Sequence[LiveRow]) -> list[Table]:
 def command(models: tuple[str, ...], seconds: float, preview: bool, **how: Any) -> Results:
     """Measure the real-time loop behind a source that keeps a camera's pace: latency, drops and overhead."""
     settings = LiveSettings(secs=seconds, clients=(None, 0, 1) if preview else (None,), **how)
-    options.warn(plan.busy_warning(Run(settings).machine))
+    options.warn_if_busy(models)
     with plan.progress_bar() as on_step:
         return live(models, settings, on_step=on_step)
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from itertools import compress
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
+from time import perf_counter_ns
 from typing import Any
 
 import click
 import msgspec
 import numpy as np
 
-from quietframe.errors import UsageError
-from quietframe_bench import figures, options, plan, plots
+from quietframe.engines import ENGINES, Engine
+from quietframe_bench import options, plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.kinds.roofline import measure_machine, place
 from quietframe_bench.kinds.speed import share_of
-from quietframe_bench.litert_file import LITERT_BENCHMARK, ToolError, run_litert_benchmark
+from quietframe_bench.litert_file import ToolError, run_litert_benchmark
 from quietframe_bench.plan import OnStep, all_cores, ignore_step
 from quietframe_bench.process import Child, failing
+from quietframe_bench.profiles import Inputs, Node, Operator, Profiled, ProfileUnavailableError, Times
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, SizedRow, StageTimes, Time, set_fields, utc_now
+from quietframe_bench.rows import Row, Run, SizedRow, StageTimes, Time, p50_ms, set_fields, utc_now
 
 TITLE = "Operators"
 ROUNDS = 3
@@ -42,51 +46,12 @@ class ProfileSettings:
         threads: numbers of CPU threads.
         runs: timed runs by each clock.
         warmup: runs before each round's timed ones.
-        engine_tool: run the engine's own tool, too.
     """
 
     sizes_wh: tuple[tuple[int, int], ...] = ((640, 480),)
     threads: tuple[int, ...] = (1,)
     runs: int = 50
     warmup: int = 3
-    engine_tool: bool = True
-
-
-class Operator(msgspec.Struct):
-    """An operator as the engine runs it, or what lies between operators.
-
-    Attributes:
-        index: its place in the run.
-        kind: its type, by the engine's own name.
-        name: the layer in the file that it computes, where known.
-        output_shape: of that layer.
-        macs, bytes: multiply-accumulates, and bytes of inputs, weights and outputs; None where unknown.
-        share: of the time of all operators, of their medians.
-        gmacs_per_s, gbytes_per_s: at the median, where known.
-        samples_ns: its time in each run.
-        max_gmacs_per_s, limit: what it could reach under the roofline, and whether `arithmetic` or `memory` limits it.
-    """
-
-    index: int
-    kind: str
-    name: str
-    output_shape: list[int]
-    macs: int | None
-    bytes: int | None
-    median_ms: float
-    mean_ms: float
-    min_ms: float
-    share: float | None
-    gmacs_per_s: float | None
-    gbytes_per_s: float | None
-    samples_ns: list[Time]
-    max_gmacs_per_s: float | None = None
-    limit: str | None = None
-
-    @property
-    def intensity(self) -> float | None:
-        """Multiply-accumulates for each byte of its inputs, weights and outputs."""
-        return self.macs / self.bytes if self.macs and self.bytes else None
 
 
 class ProfileRow(SizedRow, kw_only=True, tag="profile"):
@@ -100,8 +65,10 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
         profile_source: who measured them.
         notes: what a reader must know.
         clocks_ms: what one run of the engine takes by each clock, medians: `stopwatch` as in `bench speed`, `profiler`
-            a whole profiled run, `operators` the operators in it, `tool` and `tool_avg` those of its own tool.
-        engine_tool: what the engine's own tool says: `name`, and its figures or `missing`.
+            a whole profiled run, `operators` the operators in it, `tool` by `litert-benchmark` or, of ONNX Runtime, its
+            profile.
+        tool_ms: the medians of `litert-benchmark`, round by round.
+        tool_error: why it has none.
         runs_ns: each whole run by the profiler's clock.
         warmup_ns, samples_ns: the stopwatch's times of calls without a profiler.
         peak_gmacs_per_s, peak_name, memory_gbytes_per_s, cache_gbytes_per_s: the machine's, where they were measured.
@@ -114,7 +81,8 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
     profile_source: str | None = None
     notes: list[str] = msgspec.field(default_factory=list)
     clocks_ms: dict[str, float | None] = msgspec.field(default_factory=dict)
-    engine_tool: dict[str, Any] = msgspec.field(default_factory=dict)
+    tool_ms: list[float] = msgspec.field(default_factory=list)
+    tool_error: str | None = None
     runs_ns: list[int] = msgspec.field(default_factory=list)
     warmup_ns: list[Time] = msgspec.field(default_factory=list)
     samples_ns: StageTimes = msgspec.field(default_factory=StageTimes)
@@ -150,62 +118,30 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
         tool, watch = self.clocks_ms.get("tool"), self.clocks_ms.get("stopwatch")
         return tool / watch if tool and watch else None
 
-    def finish(self, profiled: Mapping[str, Any], tool_rounds: Sequence[Mapping[str, Any]]) -> None:
-        """Derive the figures.
-
-        profiled: a `Profiled`, in JSON's values. tool_rounds: what the engine's own tool said, round by round.
-        """
+    def finish(self, profiled: Profiled) -> None:
+        """Derive the figures."""
         self.finished_utc = utc_now()
-        self.profile_source, self.notes, self.runs_ns = (profiled[name] for name in ("source", "notes", "runs_ns"))
-        self.operators = derive_operators(profiled)
+        self.profile_source, self.notes, self.runs_ns = profiled.source, profiled.notes, profiled.runs_ns
+        each_ns = np.sum([one.samples_ns for one in profiled.operators], axis=0)
+        rest_ns = np.maximum(np.array(self.runs_ns) - each_ns, 0)  # XNNPACK's clock ticks in microseconds
+        self.operators = [*profiled.operators, Operator(UNATTRIBUTED, samples_ns=rest_ns.tolist())]
+        for index, one in enumerate(self.operators):
+            one.index, one.median_ms = index, median(one.samples_ns) / 1e6
+        all_ms = sum(one.median_ms for one in profiled.operators) or 1.0
+        for one in profiled.operators:
+            one.share = one.median_ms / all_ms
         found, on_card = self.macs * self.engine_runs, self.card_macs or 0
         if abs(found - on_card) > _SAME_WORK * max(found, on_card):  # layers that run once a frame are not on the card
             self.notes.append(f"operators: {found / 1e6:.4g} MMAC a frame; the model card: {on_card / 1e6:.4g} MMAC")
-        if tool_rounds:
-            runs = sum(one["num_runs"] for one in tool_rounds)
-            self.engine_tool |= {
-                "avg_ms": sum(one["avg_ms"] * one["num_runs"] for one in tool_rounds) / runs,
-                "median_ms": median(one["median_ms"] for one in tool_rounds),
-                "rounds": list(tool_rounds),
-            }
-        elif self.settings.get("engine_tool") and self.file.endswith(".onnx"):
-            figures = {"avg_ms": mean(self.runs_ns) / 1e6, "median_ms": median(self.runs_ns) / 1e6}
-            self.engine_tool = {"name": "ONNX Runtime's profile", **figures}
-        each_ns = np.sum([one.samples_ns for one in self.operators[:-1]], axis=0)
-        engine_ms = self.samples_ns.p50_ms("engine")
+        engine_ms = p50_ms(self.samples_ns.engine)
+        if self.file.endswith(".onnx"):
+            self.tool_ms = [median(self.runs_ns) / 1e6]
         self.clocks_ms = {
             "stopwatch": engine_ms / self.engine_runs if engine_ms else None,
             "profiler": median(self.runs_ns) / 1e6,
             "operators": float(np.median(each_ns)) / 1e6,
-            "tool": self.engine_tool.get("median_ms"),
-            "tool_avg": self.engine_tool.get("avg_ms"),
+            "tool": median(self.tool_ms) if self.tool_ms else None,
         }
-
-
-def derive_operators(profiled: Mapping[str, Any]) -> list[Operator]:
-    """Return each operator's figures, and the unattributed time as the last one."""
-    found = list(profiled["operators"])
-    rest_ns = np.array(profiled["runs_ns"]) - np.sum([one["samples_ns"] for one in found], axis=0)
-    rest_ns = np.maximum(rest_ns, 0)  # XNNPACK's clock ticks in microseconds
-    found.append(
-        {"kind": UNATTRIBUTED, "name": "", "output_shape": [], "macs": 0, "bytes": None, "samples_ns": rest_ns.tolist()}
-    )
-    medians_ms = [median(one["samples_ns"]) / 1e6 for one in found]
-    all_ms = sum(medians_ms[:-1]) or 1.0
-    return [
-        Operator(
-            index,
-            **{name: one[name] for name in ("kind", "name", "macs", "bytes", "samples_ns")},
-            output_shape=list(one["output_shape"]),
-            median_ms=median_ms,
-            mean_ms=mean(one["samples_ns"]) / 1e6,
-            min_ms=min(one["samples_ns"]) / 1e6,
-            share=None if one["kind"] == UNATTRIBUTED else median_ms / all_ms,
-            gmacs_per_s=one["macs"] / median_ms / 1e6 if one["macs"] and median_ms else None,
-            gbytes_per_s=one["bytes"] / median_ms / 1e6 if one["bytes"] and median_ms else None,
-        )
-        for index, (one, median_ms) in enumerate(zip(found, medians_ms, strict=True))
-    ]
 
 
 def profile(
@@ -230,59 +166,121 @@ def profile(
     """
     settings = settings or ProfileSettings(threads=all_cores())
     paths = plan.find_models(models, frames=True)
-    if not roofline:
-        return Results(measure_profiles(paths, settings, on_step))
-    settings = replace(settings, engine_tool=False)
-    run = Run(settings)
-    machine = measure_machine(run, settings.threads, on_step=on_step)
-    profiles = measure_profiles(paths, settings, on_step)
-    for row in profiles:
-        place(row, machine)
-    return Results([*machine, *profiles])
-
-
-def measure_profiles(
-    paths: Sequence[Path], settings: ProfileSettings, on_step: OnStep = ignore_step
-) -> list[ProfileRow]:
-    """Profile models. See `profile`."""
     run = Run(settings, rounds=ROUNDS)
-    jobs = [
-        (path, row)
-        for path in paths
-        for row in plan.plan_rows(run, ProfileRow, path, settings.sizes_wh, settings.threads)
-    ]
+    machine = measure_machine(run, settings.threads, on_step=on_step) if roofline else []
+    jobs = plan.plan_rows(run, ProfileRow, paths, settings.sizes_wh, settings.threads)
     for step, (path, row) in enumerate(jobs):
         on_step(f"operators of {path.name}", step, len(jobs))
         if row.error is None:
             with failing(row):
-                _measure(path, row, settings)
-    return [row for _, row in jobs]
+                _measure(path, row, settings, with_tool=not roofline and path.suffix.lower() == ".tflite")
+        if roofline:
+            place(row, machine)
+    return Results([*machine, *(row for _, row in jobs)])
 
 
-def _measure(path: Path, row: ProfileRow, settings: ProfileSettings) -> None:
+def _measure(path: Path, row: ProfileRow, settings: ProfileSettings, *, with_tool: bool) -> None:
     what = {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads}
-    tool_rounds: list[dict[str, Any]] = []
     with Child() as child, tempfile.TemporaryDirectory(prefix="quietframe-operators-") as folder:
         row.card_macs = child.call("subject:TimedModel", **what)["macs"]
-        set_fields(row, child.call("profiled:ProfiledModel", **what))
+        set_fields(row, child.call("kinds.profile:ProfiledModel", **what))
         copy = Path(folder) / path.name
-        if settings.engine_tool and path.suffix.lower() == ".tflite":
-            row.engine_tool["name"] = LITERT_BENCHMARK
+        if with_tool:
             child.call("litert_file:write_at_size", model=path, shapes=row.input_shapes, target=copy)
         for runs in filter(None, (share_of(settings.runs, ROUNDS, turn) for turn in range(ROUNDS))):
             times = child.call("subject:TimedModel.time", warmup=settings.warmup, runs=runs, min_secs=0)
             row.warmup_ns += times["warmup_ns"]
             row.samples_ns.extend(times["stages_ns"])
-            child.call("profiled:ProfiledModel.run", warmup=settings.warmup, runs=runs)
-            if copy.exists() and "missing" not in row.engine_tool:
+            child.call("kinds.profile:ProfiledModel.run", warmup=settings.warmup, runs=runs)
+            if with_tool and not row.tool_error:
+                how = {"threads": row.threads or 1, "warmup": settings.warmup, "runs": runs}
                 try:
-                    how = {"threads": row.threads or 1, "warmup": settings.warmup, "runs": runs}
-                    tool_rounds.append(run_litert_benchmark(copy, **how))
+                    row.tool_ms.append(run_litert_benchmark(copy, **how))
                 except ToolError as exc:
-                    row.engine_tool["missing"] = str(exc)
-                    tool_rounds.clear()
-        profiled = child.call("profiled:ProfiledModel.result")
-    row.finish(profiled, tool_rounds)
+                    row.tool_ms, row.tool_error = [], str(exc)
+        profiled = child.call("kinds.profile:ProfiledModel.result")
+    row.finish(msgspec.convert(profiled, Profiled))
+
+
+# In the measuring process
+
+
+class OperatorProfile:
+    """A model under its engine's profiler; where that cannot be, its time as a whole.
+
+    path: the file, `.tflite` or `.onnx`; its engine has opened it before. inputs: what that is given for a frame.
+    """
+
+    def __init__(self, path: Path, inputs: Inputs, *, threads: int) -> None:
+        self._profile = _open_profile(path, inputs, threads=threads)
+        self._kept: list[bool] = []
+
+    def run(self, *, warmup: int, runs: int) -> None:
+        """Run it `warmup` times unseen, then `runs` times."""
+        for index in range(warmup + runs):
+            self._profile.step()
+            self._kept.append(index >= warmup)
+
+    def result(self) -> Any:
+        """Return what all runs gave, a `Profiled` in JSON's values. The last call."""
+        found, times = self._profile.result()
+        for whole_ns, each_ns in compress(times, self._kept):
+            found.runs_ns.append(whole_ns)
+            for operator, ns in zip(found.operators, each_ns, strict=True):
+                operator.samples_ns.append(ns)
+        return msgspec.to_builtins(found)
+
+
+class ProfiledModel(OperatorProfile):
+    """A model under its engine's profiler with what its engine is given for a frame of a size, padded or in tiles."""
+
+    def __init__(self, *, model: str, task: Any, size_wh: list[int], threads: int) -> None:
+        from quietframe_bench.frames import feed_for
+        from quietframe_bench.subject import import_task
+
+        subject: Any = import_task(task, model)(model, threads=threads)
+        prepared = subject.prepare(feed_for(subject.card, None, (size_wh[0], size_wh[1])).frame(0))
+        first, *more = [prepared] if isinstance(prepared, Mapping) else prepared
+        super().__init__(Path(model), first, threads=threads)
+        shapes = {name: list(array.shape) for name, array in first.items()}
+        self.facts = {"input_shapes": shapes, "engine_runs": 1 + len(more)}
+
+
+class _WholeGraph:
+    """A profile where the engine profiles no single operators: the time of all of them as one; why: for the notes."""
+
+    def __init__(self, engine: Engine, inputs: Inputs, nodes: Sequence[Node], why: str) -> None:
+        self._run, self._nodes, self._why = partial(engine.run, inputs), nodes, why
+        self._times: Times = []
+
+    def step(self) -> None:
+        begin = perf_counter_ns()
+        self._run()
+        took_ns = perf_counter_ns() - begin
+        self._times.append((took_ns, [took_ns]))
+
+    def result(self) -> tuple[Profiled, Times]:
+        macs, name = sum(node.macs for node in self._nodes), f"{len(self._nodes)} operators as one"
+        whole = Operator("whole graph", name, self._nodes[-1].output_shape, macs)
+        return Profiled("stopwatch around the engine", [whole], [self._why]), self._times
+
+
+def _open_profile(path: Path, inputs: Inputs, *, threads: int) -> Any:
+    """Return what has `step`, which runs the model once, and `result`: a `Profiled` without times, and the `Times`."""
+    if path.suffix.lower() == ".onnx":
+        from quietframe_bench.onnx_profile import OnnxProfile
+
+        return OnnxProfile(path, inputs, threads=threads)
+    from quietframe_bench.litert_file import tflite_nodes
+    from quietframe_bench.litert_profile import LiteRtProfile
+
+    nodes = tflite_nodes(path.read_bytes(), {name: array.shape for name, array in inputs.items()})
+    engine = ENGINES[path.suffix.lower()](path, threads=threads)
+    declared = {name: engine.inputs[name].as_declared(array) for name, array in inputs.items()}
+    try:
+        return LiteRtProfile(path, declared, nodes, threads=threads)
+    except ProfileUnavailableError as exc:
+        return _WholeGraph(engine, inputs, nodes, str(exc))
 
 
 # Columns and tables
@@ -317,9 +315,7 @@ _CLOCKS = (
     _clock("stopwatch", "stopwatch"),
     _clock("profiler", "profiler"),
     _clock("operators", "operators"),
-    Column("engine's tool", lambda row: row.engine_tool.get("name"), name="engine_tool", words=True),
-    _clock("median", "tool"),
-    _clock("average", "tool_avg"),
+    _clock("engine's tool", "tool"),
     Column("ratio", "tool_over_stopwatch", ".3f"),
 )
 _REACHED = (
@@ -350,31 +346,28 @@ def tables(rows: Sequence[ProfileRow]) -> list[Table]:
             made.append(Table(title, _OPERATORS, row.operators, row.notes, details=True))
     clocks = (
         "one run of the engine in milliseconds, by each clock: medians; stopwatch: as in bench speed; "
-        "operators: those of the profile added up; ratio: the engine tool's median over the stopwatch's"
+        "operators: those of the profile added up; engine's tool: litert-benchmark, or ONNX Runtime's profile; "
+        "ratio: its median over the stopwatch's"
     )
-    missing = [f"{row.file}: {row.engine_tool['missing']}" for row in rows if "missing" in row.engine_tool]
-    return [*made, Table(clocks, (*WHAT, *_CLOCKS), rows, list(dict.fromkeys(missing)))]
+    missing = dict.fromkeys(f"{row.file}: {row.tool_error}" for row in rows if row.tool_error)
+    return [*made, Table(clocks, (*WHAT, *_CLOCKS), rows, list(missing))]
 
 
 def draw(rows: Sequence[ProfileRow], _all_rows: Sequence[Row]) -> list[str]:
     """Draw each model's roofline, and a bar of operators for each row."""
     measured = [row for row in rows if row.error is None]
-    cpu = str(rows[0].machine.get("cpu") or "")
-    rooflines = [
-        plots.as_image(figures.roofline_figure([row], cpu), f"Roofline of {row.label}")
-        for row in measured
-        if row.layers and row.of_peak
-    ]
-    return [*rooflines, *([plots.operators(measured)] if measured else [])]
+    rooflines = [(row, draw_rooflines([row])) for row in measured]
+    drawn = [plots.as_image(figure, f"Roofline of {row.label}") for row, figure in rooflines if figure]
+    return [*drawn, *([plots.operators(measured)] if measured else [])]
 
 
-def write_plot(results: Results, path: Path) -> None:
-    """Draw the rooflines as PNG. Raises UsageError if there is nothing to draw."""
-    rows = [row for row in results if isinstance(row, ProfileRow) and row.layers and row.of_peak]
-    if not rows:
-        raise UsageError("no roofline: none of the models has layers whose work and time are known")
-    machine = rows[0].machine
-    figures.write_png(figures.roofline_figure(rows, str(machine["cpu"] or machine["architecture"])), path)
+def draw_rooflines(rows: Sequence[Row]) -> Any:
+    """Draw the rooflines; None where no model has layers whose work and time are known."""
+    placed = [row for row in rows if isinstance(row, ProfileRow) and row.layers and row.of_peak]
+    if not placed:
+        return None
+    machine = placed[0].machine
+    return plots.roofline_figure(placed, str(machine["cpu"] or machine["architecture"]))
 
 
 @click.command(short_help="Measure each operator, and the machine's roofline.")
@@ -386,20 +379,15 @@ def write_plot(results: Results, path: Path) -> None:
 @click.option(
     "--roofline", is_flag=True, help="Measure the machine's peak, too, and how much of it each model and layer reaches."
 )
-@click.option("--plot", type=options.FILE, metavar="PNG", help="With --roofline: draw it.")
-@options.output_options
-def command(models: tuple[str, ...], roofline: bool, plot: Path | None, **grid: Any) -> Results:
+@partial(options.output_options, plot=("With --roofline: draw it.", draw_rooflines))
+@click.pass_context
+def command(ctx: click.Context, /, models: tuple[str, ...], roofline: bool, **grid: Any) -> Results:
     """Measure what each operator costs, by the engines' own profilers.
 
     LiteRT's is experimental: where this LiteRT has another interface, the graph is timed as a whole.
     """
-    if plot and not roofline:
-        raise click.UsageError("--plot goes with --roofline")
-    settings = ProfileSettings(engine_tool=not roofline, **grid)
-    options.warn(plan.busy_warning(Run(settings).machine))
+    if not roofline:
+        options.reject(ctx, ["plot_path"], "goes with --roofline")
+    options.warn_if_busy(models)
     with plan.progress_bar() as on_step:
-        results = profile(models, settings, roofline=roofline, on_step=on_step)
-    if plot:
-        write_plot(results, plot)
-        click.echo(f"wrote {plot}", err=True)
-    return results
+        return profile(models, ProfileSettings(**grid), roofline=roofline, on_step=on_step)

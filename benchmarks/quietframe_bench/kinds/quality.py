@@ -7,24 +7,29 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 import click
 import msgspec
+import numpy as np
+from jinja2 import Environment
 
 from quietframe.cpu import physical_cores
 from quietframe.errors import MissingExtraError, UsageError
 from quietframe.images import read_image
 from quietframe.noise.formats import FORMATS, find_format
-from quietframe_bench import figures, options, plan, quality_tables
-from quietframe_bench.baselines import FFDNET, check_networks, networks, time_entries
+from quietframe_bench import ffdnet, options, plan, plots, quality_tables
 from quietframe_bench.classical import CBM3D, METHODS
 from quietframe_bench.columns import Column, Table
+from quietframe_bench.ffdnet import FFDNET
+from quietframe_bench.frames import NOISE_SIGMA_255
 from quietframe_bench.judging import (
     LEVEL_KNOWN,
     NOISY_INPUT,
-    Candidate,
     Choice,
     Condition,
     Entry,
@@ -33,10 +38,10 @@ from quietframe_bench.judging import (
     judge_entries,
     new_entry,
 )
-from quietframe_bench.kinds.speed import SpeedSettings, fastest_ms
+from quietframe_bench.kinds.speed import SpeedJob, SpeedRow, SpeedSettings, fastest_ms, measure_speed
 from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run
+from quietframe_bench.rows import FACTS, Row, Run
 from quietframe_bench.samples import (
     FolderKind,
     Halves,
@@ -59,6 +64,8 @@ BASELINES = {
     "formats": ("bilateral", "NLM"),
     "video": (),
 }
+MAX_SECS = 60.0
+"""A baseline is timed for so long at most, or for one frame: CBM3D would take an hour for fifty."""
 _SIGMAS_255 = {"images": (15.0, 25.0, 50.0), "video": (15.0, 25.0, 50.0), "formats": (0.0, 10.0, 25.0), "pairs": ()}
 _MEASURES = {
     "images": ("psnr_db", "ssim"),
@@ -118,6 +125,10 @@ class QualitySettings:
         """The baselines whose settings are chosen."""
         return [name for name in self.baselines or () if name in METHODS and METHODS[name].grid]
 
+    def step(self, count: int) -> int:
+        """Return every how many of so many samples to take where all take too long: to have a few, evenly spread."""
+        return self.every or max(1, round(count / _CHOOSING[self.source]))
+
 
 class QualitySummary(Row, kw_only=True, tag="quality-summary"):
     """What belongs to no row in particular.
@@ -132,20 +143,12 @@ class QualitySummary(Row, kw_only=True, tag="quality-summary"):
 
 
 class Material(NamedTuple):
-    """What is judged.
-
-    Attributes:
-        samples: to report on.
-        choosing: to choose settings on.
-        conditions: the noise.
-        gray: whether the samples are gray.
-        halves: of pairs.
-    """
+    """What is judged: samples to report on, to choose settings on, the noise, whether all is gray, halves of pairs."""
 
     samples: Sequence[Sample]
     choosing: Sequence[Sample]
     conditions: Sequence[Condition]
-    gray: bool
+    gray: bool = False
     halves: Halves | None = None
 
 
@@ -176,29 +179,31 @@ def quality(
     material = find_material(folder, settings)
     run = Run(settings, folder=folder.name)
     alike = [path.name for path in paths]
-    names = {path: path.name if alike.count(path.name) == 1 else str(path) for path in paths}
-    candidates = [NOISY_INPUT, *(Candidate(names[path], model=path) for path in paths)]
-    entries = _entries(run, source, candidates, material.conditions)
+    names = [(path.name if alike.count(path.name) == 1 else str(path), path) for path in paths]
+    entries = [
+        new_entry(run, source, name, condition, path)
+        for name, path in [(NOISY_INPUT, None), *names]
+        for condition in material.conditions
+    ]
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="quietframe-ffdnet-") as temporary:
         if FFDNET in (settings.baselines or ()):
-            files = settings.ffdnet_weights, settings.ffdnet_calibrate, settings.ffdnet_cache or Path(temporary)
-            entries += networks(run, material.conditions, *files, absent, gray=material.gray)
+            where = settings.ffdnet_weights, settings.ffdnet_calibrate, settings.ffdnet_cache or Path(temporary)
+            of_ffdnet, absent = ffdnet.new_entries(run, material.conditions, *where, gray=material.gray)
+            entries += of_ffdnet
         judge_entries(entries, material.samples, on_step, measures=_MEASURES[source])
-        choices = choose(run, _alternatives(settings, material, entries), material.choosing, on_step)
+        choices = choose(_alternatives(run, settings, material, entries), material.choosing, on_step)
         chosen = _chosen(run, settings, material, choices, absent)
         judge_entries(chosen, material.samples, on_step, measures=_MEASURES[source])
-        order = {path: index for index, path in enumerate([None, *paths])}
+        places = {path: place for place, path in enumerate([None, *paths])}  # methods and FFDNet stand behind models
         entries = sorted(
-            [*entries, *chosen],
-            key=lambda one: len(order) if one.candidate.method else order.get(one.candidate.model, len(order)),
+            [*entries, *chosen], key=lambda one: len(places) if one.row.method else places.get(one.model, len(places))
         )
         rows = [entry.row for entry in entries]
         _set_gains(rows)
-        times = []
-        if source == "images" and settings.baselines:
-            times = time_entries(run, entries, settings.speed, on_step, gray=material.gray)
-    notes = _notes(settings, material, choices, entries, absent)
+        timed = source == "images" and settings.baselines
+        times = _time(run, entries, settings.speed, on_step, gray=material.gray) if timed else []
+    notes = _notes(settings, material, choices, rows, absent)
     if not notes:
         return Results(rows)
     details: dict[str, Any] = {"gray": material.gray, "absent": absent}
@@ -224,8 +229,10 @@ def complete(settings: QualitySettings, folder: Path) -> QualitySettings:
     for name in names:
         if name not in known:
             raise UsageError(f"Unknown baseline {name!r}: expected one of {', '.join(known)}")
-    if source == "pairs" and settings.every and not names:
+    if source in ("images", "pairs") and settings.every and not names:
         raise UsageError("--every goes with --baselines")
+    if source == "pairs" and settings.sigmas_255:
+        raise UsageError("pairs have noise of their own: --sigma does not go with them")
     needs_av = source == "formats" and any(find_format(name).codec == "h264" for name in settings.formats)
     if needs_av and importlib.util.find_spec("av") is None:
         raise MissingExtraError("PyAV, which encodes H.264,", "bench")
@@ -240,53 +247,36 @@ def find_material(folder: Path, settings: QualitySettings) -> Material:
     white = [Condition(sigma_255) for sigma_255 in levels]
     if settings.source == "video":
         videos = find_videos(folder, settings.seed, limit)
-        return Material(videos, videos, white, gray=False)
+        return Material(videos, videos, white)
     if settings.source == "pairs":
         halves = split_by_scene(find_pairs(folder, settings.rule, limit), settings.rule)
-        every = settings.every or _every(len(halves.choose), "pairs")
-        gray = is_gray(halves.choose[0].clean[0])
-        return Material(halves.report, halves.choose[::every], [Condition()], gray, halves)
+        choosing = halves.choose[:: settings.step(len(halves.choose))]
+        return Material(halves.report, choosing, [Condition()], is_gray(choosing[0].clean[0]), halves)
     if settings.source == "formats":
         images = image_samples(folder, settings.seed, settings.crop)[:: settings.every or 1][:limit]
         for image in images:
-            height, width = (
-                side - cut for side, cut in zip(read_image(image.clean[0]).bgr.shape[:2], image.crop, strict=True)
-            )
+            height, width = np.subtract(read_image(image.clean[0]).bgr.shape[:2], image.crop)
             if min(height, width) < _MIN_SIDE:
                 size = f"{width}×{height}"
                 raise UsageError(f"{image.clean[0]}: {size} pixels to judge, and {_MIN_SIDE}×{_MIN_SIDE} are needed")
-        conditions = [Condition(sigma_255, name) for sigma_255 in levels for name in settings.formats]
-        return Material(images, images, conditions, gray=False)
+        return Material(images, images, [Condition(level, name) for level in levels for name in settings.formats])
     images = image_samples(folder, settings.seed)[:limit]
-    every = settings.every or _every(len(images), "images")
     gray = is_gray(images[0].clean[0])
     if settings.baselines:
-        check_networks(folder, settings.ffdnet_weights, settings.ffdnet_calibrate, gray=gray)
-    return Material(images, images[::every], white, gray)
-
-
-def _every(count: int, source: str) -> int:
-    """Return every how many samples to take so that there are about as many as wanted, evenly spread."""
-    return max(1, round(count / _CHOOSING[source]))
-
-
-def _entries(
-    run: Run, source: str, candidates: Sequence[Candidate], conditions: Sequence[Condition], error: str | None = None
-) -> list[Entry]:
-    return [new_entry(run, source, one, condition, error) for one in candidates for condition in conditions]
+        ffdnet.check_files(folder, settings.ffdnet_weights, settings.ffdnet_calibrate, gray=gray)
+    return Material(images, images[:: settings.step(len(images))], white, gray)
 
 
 def _alternatives(
-    settings: QualitySettings, material: Material, entries: Sequence[Entry]
-) -> list[tuple[Sequence[Candidate], Condition]]:
-    """Return what is tried under each condition: settings of filters, and on pairs constant levels of models."""
-    found: list[tuple[Sequence[Candidate], Condition]] = []
-    for entry in entries:
-        model = entry.candidate.model
-        if settings.source == "pairs" and model and entry.row.conditioning == "sigma" and not entry.row.error:
-            name = f"{entry.candidate.name}, constant level"
-            levels = [Candidate(f"{name} {s:g}", model=model, given_sigma_255=s) for s in LEVELS_255]
-            found.append((levels, entry.row.condition))
+    run: Run, settings: QualitySettings, material: Material, entries: Sequence[Entry]
+) -> list[list[Entry]]:
+    """Return what is tried under each condition: constant levels of models on pairs, and settings of filters."""
+    new = partial(new_entry, run, settings.source)
+    groups = []
+    for row, model in entries:
+        if settings.source == "pairs" and model and row.conditioning == "sigma" and not row.error:
+            name = f"{row.candidate}, constant level"
+            groups.append([new(f"{name} {s:g}", row.condition, model, given_sigma_255=s) for s in LEVELS_255])
     in_formats = settings.source == "formats"
     for method in settings.filters:
         name = method if in_formats else f"{method}, best setting"
@@ -294,35 +284,29 @@ def _alternatives(
             if condition.sigma_255 != 0:
                 near_255 = condition.sigma_255 if in_formats else None
                 grid = METHODS[method].settings(gray=material.gray, near_255=near_255)
-                found.append(([Candidate(name, method=method, setting=setting) for setting in grid], condition))
-    return found
+                groups.append([new(name, condition, method=method, setting=dict(one)) for one in grid])
+    return groups
 
 
 def _chosen(
     run: Run, settings: QualitySettings, material: Material, choices: Sequence[Choice], absent: dict[str, str]
 ) -> list[Entry]:
     """Make the rows of what was chosen, of filters at their textbook setting, and of CBM3D, which has no other."""
-    source = settings.source
-
-    def best(method: str | None) -> list[Entry]:
-        found = [choice for choice in choices if choice.best.method == method]
-        return [new_entry(run, source, choice.best, choice.condition, choice.error) for choice in found]
-
-    entries = best(None)
+    new = partial(new_entry, run, settings.source)
+    entries = [choice.best for choice in choices if choice.best.model]
     for method in settings.filters:
-        entries += best(method)
-        if source != "formats":
-            textbook = Candidate(f"{method}, textbook", method=method, setting=METHODS[method].textbook)
-            entries += _entries(run, source, [textbook], material.conditions)
+        entries += [choice.best for choice in choices if choice.best.row.method == method]
+        if settings.source != "formats":
+            how: dict[str, Any] = {"method": method, "setting": dict(METHODS[method].textbook)}
+            entries += [new(f"{method}, textbook", condition, **how) for condition in material.conditions]
     if CBM3D in (settings.baselines or ()):
         if importlib.util.find_spec("bm3d") is None:
             absent[CBM3D] = "pip install 'quietframe[baselines]' (for non-commercial use)"
             return entries
-        every = settings.every or _every(len(material.samples), source)
+        every = settings.step(len(material.samples))
         for condition in material.conditions:
-            setting = {"sigma": condition.sigma_255 or 0.0}
-            known = Candidate(f"{CBM3D}{LEVEL_KNOWN}", method=CBM3D, setting=setting, every=every)
-            entries.append(new_entry(run, source, known, condition))
+            how = {"method": CBM3D, "setting": {"sigma": condition.sigma_255 or 0.0}, "every": every}
+            entries.append(new(f"{CBM3D}{LEVEL_KNOWN}", condition, **how))
     return entries
 
 
@@ -334,88 +318,79 @@ def _set_gains(rows: Sequence[QualityRow]) -> None:
         if row.source not in ("pairs", "formats") or row.is_noisy_input:
             continue
         gains = row.gains_db(noisy[row.condition])
-        row.gain_db = _mean(gains)
+        row.gain_db = fmean(gains.values()) if gains else None
         if gains and row.source == "pairs":
             row.worst_sample = min(gains, key=gains.__getitem__)
             row.worst_gain_db = gains[row.worst_sample]
             row.gaining_share = sum(gain > 0 for gain in gains.values()) / len(gains)
         if (other := bilateral.get(row.condition)) and other is not row:
-            row.lead_db = _mean(row.gains_db(other))
+            leads = row.gains_db(other).values()
+            row.lead_db = fmean(leads) if leads else None
 
 
-def _mean(gains: Mapping[str, float]) -> float | None:
-    return sum(gains.values()) / len(gains) if gains else None
+def _time(run: Run, entries: Sequence[Entry], speed: SpeedSettings, on_step: OnStep, *, gray: bool) -> list[SpeedRow]:
+    """Time what was judged as `speed` does, in turn and each in a process of its own; note the time in its rows.
 
-
-# Notes
+    A known level makes no row of its own, and methods that take a level get that of the frames that are timed.
+    """
+    users: dict[tuple[Any, ...], list[QualityRow]] = {}
+    jobs: dict[tuple[Any, ...], SpeedJob] = {}
+    for row, model in entries:
+        if row.is_noisy_input or row.error is not None:
+            continue
+        setting = {"sigma": NOISE_SIGMA_255} if row.method == CBM3D else row.setting
+        key = (model, row.method, *setting.items())
+        users.setdefault(key, []).append(row)
+        if key not in jobs:
+            facts = {name: getattr(row, name) for name in FACTS}
+            if row.method:
+                facts["name"] = " ".join([row.method, METHODS[row.method].in_words(setting)]).strip()
+            what = {"size_wh": speed.sizes_wh[0], "threads": speed.threads[0], "method": row.method, "setting": setting}
+            jobs[key] = SpeedJob(model, run.row(SpeedRow, model, **facts, **what), gray)
+    measure_speed(list(jobs.values()), replace(speed, max_secs=MAX_SECS), on_step)
+    for key, job in jobs.items():
+        for row in users[key]:
+            row.total_p50_ms = job.row.p("total", 50)
+    return [job.row for job in jobs.values()]
 
 
 def _notes(
     settings: QualitySettings,
     material: Material,
     choices: Sequence[Choice],
-    entries: Sequence[Entry],
+    rows: Sequence[QualityRow],
     absent: Mapping[str, str],
 ) -> list[str]:
-    """Say how the figures came about, and which methods they favour."""
-    if material.halves:
-        return _pair_notes(settings.rule, material.halves, [one for one in choices if one.best.method])
-    if settings.source != "images" or not settings.baselines:
+    """Say how the figures came about, and which methods they favour: a sentence for each line of the template."""
+    if not material.halves and (settings.source != "images" or not settings.baselines):
         return []
-    kind, total = "gray" if material.gray else "colour", len(material.samples)
-    every = settings.every or _every(total, "images")
-    on = f"one in {every} images" if every > 1 else "every image"
-    (width, height), threads = settings.speed.sizes_wh[0], settings.speed.threads[0]
-    grids = "; ".join(f"{method}: {METHODS[method].grid_text}" for method in settings.filters)
-    notes = [
-        f"{total} {kind} images; white Gaussian noise, rounded and clipped to 8 bits.",
-        "Models estimate the noise level in every frame. Rows that say 'level known' get the true one, as published "
-        "figures do; they have the time of the row without it.",
-        f"'best setting': of a small grid, by mean PSNR at each level on {on} ({len(material.choosing)}) of these "
-        f"same images, with the level known: that favours the filters. The grid: {grids}.",
-        "'textbook': the setting of OpenCV's tutorials.",
-        f"ms: medians on {width}×{height} {kind} frames with {threads} threads, OpenCV's as many; all methods are "
-        "timed in turn, each in a process of its own. They include the estimate of the level and the frame's way to "
-        "the engine and back.",
-    ]
-    if any(entry.candidate.method == CBM3D for entry in entries):
-        notes.append(
-            f"{CBM3D}: the bm3d package, profile np, on {on}: compare it in the table of those images. It assumes "
-            "Gaussian noise, which it no longer is where it was clipped."
+    total, (width, height) = len(material.samples), settings.speed.sizes_wh[0]
+    filters = [choice.best.row for choice in choices if choice.best.row.method]
+    every = settings.step(total)
+    template = files("quietframe_bench").joinpath("quality_notes.jinja").read_text(encoding="utf-8")
+    text = (
+        Environment(trim_blocks=True)
+        .from_string(template)
+        .render(
+            pairs=bool(material.halves),
+            rule=settings.rule,
+            halves=material.halves,
+            levels=[f"{level:g}" for level in LEVELS_255],
+            grids="; ".join(f"{method}: {METHODS[method].grid_text}" for method in settings.filters),
+            chosen="; ".join(
+                f"{row.method}: {', '.join(f'{k} {v:g}' for k, v in row.setting.items())}" for row in filters
+            ),
+            choosing=len(material.choosing),
+            total=total,
+            kind="gray" if material.gray else "colour",
+            on=f"one in {every} images" if every > 1 else "every image",
+            size=f"{width}×{height}",
+            threads=settings.speed.threads[0],
+            cbm3d=any(row.method == CBM3D for row in rows),
+            absent=absent,
         )
-    if material.gray:
-        notes.append("Colour models see a gray frame as three equal channels.")
-    return notes + [f"{name} is not measured: {what}" for name, what in absent.items()]
-
-
-def _pair_notes(rule: PairRule, halves: Halves, choices: Sequence[Choice]) -> list[str]:
-    noisy_end, clean_end = rule.suffixes
-    by = "the last part of a name that begins with a letter" if rule.scene is None else rule.scene
-    same = "".join(f"; {name} counts as {other}" for name, other in rule.same.items())
-    half = {
-        side: f"To {side} on: {sum(scenes.values())} pairs ({', '.join(f'{s} {count}' for s, count in scenes.items())})"
-        for side, scenes in halves.scenes.items()
-    }
-    notes = [
-        f"A pair: NAME{noisy_end}.* with the camera's noise, NAME{clean_end}.* without.",
-        f"Split by scene ({by}{same}), so that none is in both halves; cameras can be. "
-        f"{half['choose']}; {half['report']}.",
-        "Models estimate the noise level in every frame. 'constant level': the one level that is best by mean PSNR on "
-        f"the pairs to choose on, of {', '.join(f'{level:g}' for level in LEVELS_255)}: the difference is what the "
-        "estimate costs.",
-    ]
-    if choices:
-        grids = "; ".join(f"{one.best.method}: {METHODS[str(one.best.method)].grid_text}" for one in choices)
-        settings = "; ".join(
-            f"{one.best.method}: {', '.join(f'{name} {value:g}' for name, value in one.best.setting.items())}"
-            for one in choices
-        )
-        notes += [
-            f"'best setting': of a small grid, by mean PSNR on {choices[0].samples} of the pairs to choose on. "
-            f"The grid: {grids}. Chosen: {settings}.",
-            "'textbook': the setting of OpenCV's tutorials.",
-        ]
-    return notes
+    )
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 # What is shown
@@ -430,8 +405,19 @@ def tables(rows: Sequence[Any]) -> list[Table]:
 
 
 def draw(rows: Sequence[Any], all_rows: Sequence[Row]) -> list[str]:
-    """Draw PSNR against time."""
-    return quality_tables.draw_front([row for row in rows if isinstance(row, QualityRow)], fastest_ms(all_rows))
+    """Draw PSNR against time, with the times of speed rows where there are none of its own."""
+    panels = quality_tables.front_panels(rows, fastest_ms(all_rows))
+    figure = plots.front_figure(panels, "median of the total") if panels else None
+    return [plots.as_image(figure, "PSNR against time")] if figure else []
+
+
+def draw_front(rows: Sequence[Any]) -> Any:
+    """Draw PSNR against the time of baselines; None where no method has both."""
+    if not (panels := quality_tables.front_panels(rows, {})):
+        return None
+    settings, cpu = rows[0].settings, rows[0].machine["cpu"]
+    (width, height), threads = settings["speed"]["sizes_wh"][0], settings["speed"]["threads"][0]
+    return plots.front_figure(panels, f"{width}×{height}, threads: {threads}, {cpu} · images of {settings['folder']}")
 
 
 @click.command(short_help="Measure PSNR and SSIM on images, pairs or videos.")
@@ -487,15 +473,16 @@ def draw(rows: Sequence[Any], all_rows: Sequence[Row]) -> list[str]:
 @options.number("--runs", 50, "Baselines: timed frames.", low=1)
 @options.number("--min-secs", 1.0, "Baselines: timed seconds.")
 @options.number("--warmup", 3, "Baselines: warm-up frames.")
-@click.option("--plot", type=options.FILE, metavar="PNG", help="Baselines: plot PSNR against time.")
-@options.output_options
+@partial(options.output_options, plot=("Baselines: plot PSNR against time.", draw_front))
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     folder: Path,
     models: tuple[str, ...],
     pair_suffixes: str,
     scene: str | None,
     same_scene: tuple[str, ...],
-    plot: Path | None,
     **others: Any,
 ) -> Results:
     """Measure PSNR and SSIM on what lies in FOLDER: clean images, pairs of photographs, or videos.
@@ -504,21 +491,16 @@ def command(
     photograph each. Videos are sub-folders of numbered frames; of them flicker is measured, too. Baselines are timed
     at one --size and one number of --threads.
     """
-    if plot and not others["baselines"]:
-        raise UsageError("--plot goes with --baselines")
-    speed = SpeedSettings(**{name: others.pop(name) for name in ("sizes_wh", "threads", "runs", "min_secs", "warmup")})
+    timing = ("sizes_wh", "threads", "runs", "min_secs", "warmup")
+    if others["noise"] != "formats":
+        options.reject(ctx, ["formats", "crop"], "goes with --noise formats")
+    if not others["baselines"]:
+        of_ffdnet = ("ffdnet_weights", "ffdnet_calibrate", "ffdnet_cache")
+        options.reject(ctx, [*timing, *of_ffdnet, "plot_path"], "goes with --baselines")
+    speed = SpeedSettings(**{name: others.pop(name) for name in timing})
     settings = QualitySettings(rule=_rule(pair_suffixes, scene, same_scene), speed=speed, **others)
     with plan.progress_bar() as on_step:
-        results = quality(folder, models, settings, on_step=on_step)
-    if plot:
-        panels = quality_tables.front_panels([row for row in results if isinstance(row, QualityRow)], {})
-        if not panels:
-            raise UsageError("there is nothing to plot: no method has both a PSNR and a time")
-        (width, height), machine = speed.sizes_wh[0], results[0].machine["cpu"]
-        caption = f"{width}×{height}, threads: {speed.threads[0]}, {machine} · images of {folder.name}"
-        figures.write_png(figures.front_figure(panels, caption), plot)
-        click.echo(f"wrote {plot}", err=True)
-    return results
+        return quality(folder, models, settings, on_step=on_step)
 
 
 def _rule(pair_suffixes: str, scene: str | None, same_scene: Sequence[str]) -> PairRule:

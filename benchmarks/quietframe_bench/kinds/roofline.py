@@ -7,7 +7,6 @@ A. Waterman, D. Patterson: Roofline, Communications of the ACM 52(4), 2009).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +25,7 @@ PRECISIONS = ("int8", "fp32")
 ROUNDS = 2
 """Everything is tried so many times, spread over the run."""
 
+_SUFFIXES = {"LiteRtEngine": ".tflite", "OnnxEngine": ".onnx"}
 _ARITHMETIC = {"int8": "int8", "int16x8": "int8", "dynamic": "int8", "fp16": "fp32", "fp32": "fp32"}
 _MIN_WORK = 0.001  # of the model's: smaller layers are left out, as clocks tick in microseconds
 
@@ -60,17 +60,12 @@ class PeakRow(Row, kw_only=True, tag="peak"):
     @property
     def best(self) -> PeakTrial | None:
         """The trial that had the fastest run."""
-        return max(self.trials, key=lambda trial: trial.gmacs_per_s) if self.trials else None
+        return max(self.trials, key=lambda trial: trial.gmacs_per_s, default=None)
 
     @property
     def gmacs_per_s(self) -> float | None:
         """10⁹ multiply-accumulates a second in the fastest run of all trials."""
         return self.best.gmacs_per_s if self.best else None
-
-    @property
-    def median_gmacs_per_s(self) -> float | None:
-        """The same in the median run of that trial."""
-        return self.best.macs / median(self.best.samples_ns) if self.best else None
 
     def failures(self) -> list[str]:
         """Say why there is no peak."""
@@ -115,28 +110,29 @@ def measure_machine(
         for suffix in ENGINE_NAMES
         for precision in PRECISIONS
     ]
-    bandwidths = [run.row(BandwidthRow, None, level=level, threads=n) for n in threads for level in ("memory", "cache")]
-    memory = {n: [row for row in bandwidths if row.threads == n] for n in threads}
+    memories = {
+        n: [run.row(BandwidthRow, None, level=level, threads=n) for level in ("memory", "cache")] for n in threads
+    }
     step = counted(on_step, ROUNDS * (len(peaks) + len(threads)))
     for _ in range(ROUNDS):
         for peak in peaks:
             step(f"peak of {peak.engine}, {peak.precision}")
             if not peak.error:
                 _try(peak, secs / ROUNDS)
-        for n, rows in memory.items():
+        for n, rows in memories.items():
             step("memory")
             _copy(rows, n, secs / ROUNDS)
-    return [*peaks, *(row for row in bandwidths if row.rates or row.error)]
+    return [*peaks, *(row for rows in memories.values() for row in rows if row.rates or row.error)]
 
 
 def _try(peak: PeakRow, secs: float) -> None:
     """Run one round of all trials, added to those before."""
     what = {"suffix": peak.suffix, "precision": peak.precision, "threads": peak.threads}
     with failing(peak), Child() as child:
-        trials = child.call("peaks:run_trials", **what, secs=secs)
-        peak.trials = peak.trials or [PeakTrial(**trial | {"samples_ns": []}) for trial in trials]
-        for before, trial in zip(peak.trials, trials, strict=True):
-            before.samples_ns += trial["samples_ns"]
+        trials = msgspec.convert(child.call("peaks:run_trials", **what, secs=secs), list[PeakTrial])
+        for before, trial in zip(peak.trials, trials, strict=False):
+            trial.samples_ns[:0] = before.samples_ns
+        peak.trials = trials
 
 
 def _copy(rows: Sequence[BandwidthRow], threads: int, secs: float) -> None:
@@ -157,8 +153,7 @@ def place(row: ProfileRow, machine: Sequence[PeakRow | BandwidthRow]) -> None:
     """
     if row.error:
         return
-    engine = {"LiteRtEngine": ".tflite", "OnnxEngine": ".onnx"}[str(row.engine)]
-    wanted = engine, _ARITHMETIC[str(row.precision)], row.threads
+    wanted = _SUFFIXES[str(row.engine)], _ARITHMETIC[str(row.precision)], row.threads
     for one in machine:
         if isinstance(one, PeakRow) and (one.suffix, one.precision, one.threads) == wanted and not one.error:
             row.peak_gmacs_per_s = one.gmacs_per_s
@@ -181,7 +176,6 @@ _PEAKS = (
     Column("precision", "precision"),
     Column("threads", "threads"),
     Column("GMAC/s", "gmacs_per_s", ".1f"),
-    Column("median GMAC/s", "median_gmacs_per_s", ".1f", shown=False),
     Column("reached by", lambda row: row.best and row.best.name, name="best", words=True),
 )
 _BANDWIDTHS = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +19,14 @@ import numpy as np
 
 from quietframe.errors import UsageError
 from quietframe_bench import options, plan, plots
-from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
+from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table, table_of_lines
 from quietframe_bench.kinds.sustained import SustainedSettings, sustained
 from quietframe_bench.machine import machine_now
 from quietframe_bench.plan import OnStep, all_cores, counted, ignore_step
 from quietframe_bench.process import Child, failing
 from quietframe_bench.results import Results, read_results
 from quietframe_bench.rows import Count, Row, Run, SizedRow, StageTimes, Time, differences, set_fields, utc_now
-from quietframe_bench.timing import PERCENTILES, STAGES, percentiles_ms
+from quietframe_bench.subject import PERCENTILES, STAGES
 
 ROUNDS = 5
 """Each row is measured in so many rounds, spread over its block."""
@@ -79,7 +78,7 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         import_ms, load_ms, first_frame_ms: of the imports, the model file and the first frame in a fresh process.
         macs: multiply-accumulates of one frame.
         gray_frames: whether frames were gray.
-        rss_before_first_frame_mb, steady_rss_mb, peak_rss_mb: memory of the process.
+        steady_rss_mb, peak_rss_mb: memory of the process.
         stages: for each of `STAGES` its `p50_ms`, `p95_ms` and `p99_ms`.
         total_over_engine_p50, total_over_engine_mean: ratios of the medians and of the means.
         frames_per_s_p50: at the median.
@@ -96,7 +95,6 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
     first_frame_ms: float | None = None
     macs: int | None = None
     gray_frames: bool | None = None
-    rss_before_first_frame_mb: float | None = None
     steady_rss_mb: float | None = None
     peak_rss_mb: float | None = None
     stages: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
@@ -147,7 +145,11 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         total_ns, engine_ns = self.samples_ns.total, self.samples_ns.engine
         if self.error is not None or not total_ns:
             return
-        self.stages = {stage: percentiles_ms(getattr(self.samples_ns, stage)) for stage in STAGES}
+        self.stages = {
+            stage: {f"p{percent}_ms": float(np.percentile(times_ns, percent)) / 1e6 for percent in PERCENTILES}
+            for stage in STAGES
+            if (times_ns := getattr(self.samples_ns, stage))
+        }
         total_ms, engine_ms = (self.stages[stage]["p50_ms"] for stage in ("total", "engine"))
         self.total_over_engine_p50 = total_ms / engine_ms
         self.total_over_engine_mean = float(np.mean(total_ns) / np.mean(engine_ns))
@@ -156,12 +158,12 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         self.noisy_machine = self.spread > NOISY_SPREAD
 
 
-@dataclass
-class SpeedJob:
-    """A row to measure, and what its process opens: the arguments of `subject.TimedModel`."""
+class SpeedJob(NamedTuple):
+    """A row to measure: the model's file, and whether frames are gray (None: as the model takes them)."""
 
+    model: Path | None
     row: SpeedRow
-    opens: dict[str, Any]
+    gray: bool | None = None
 
 
 def speed(
@@ -169,7 +171,7 @@ def speed(
     settings: SpeedSettings | None = None,
     *,
     on_step: OnStep = ignore_step,
-    on_block: Callable[[Sequence[SpeedRow]], None] = lambda rows: None,
+    on_block: Callable[[Results], None] = lambda results: None,
     resume: Sequence[Row] = (),
 ) -> Results:
     """Measure the speed of models, each row in a process of its own.
@@ -178,8 +180,9 @@ def speed(
         models: model files or names of built-in ones; without any, all built-in ones.
         settings: how to measure; default: 640×480 with as many threads as physical cores.
         on_step: called with (what, step, steps) as it goes on.
-        on_block: called with the rows of each block when it is finished.
-        resume: rows of an interrupted run with these settings on this machine; those that did not fail are kept.
+        on_block: called with all rows that there are, whenever a block of them is finished.
+        resume: rows of an interrupted run with these settings on this machine; those that did not fail are kept, and so
+            are rows of other kinds.
 
     Returns:
         A row for each model, size and number of threads, in that order, small sizes first; a model that cannot be
@@ -190,23 +193,23 @@ def speed(
     """
     settings = settings or SpeedSettings(threads=all_cores())
     paths = plan.find_models(models)
-    run = speed_run(settings)
-    kept = rows_to_keep(resume, run)
+    run = Run(settings, rounds=settings.rounds)
+    kept = _rows_to_keep(resume, run)
+    others = [row for row in resume if not isinstance(row, SpeedRow)]
     done = {_key(row) for row in kept}
-    jobs = [job for path in paths for job in plan_jobs(run, path, settings) if _key(job.row) not in done]
-    measure_speed(jobs, settings, on_step, on_block)
-    order = {path.name: index for index, path in enumerate(paths)}
-    rows = [*kept, *(job.row for job in jobs)]
-    rows.sort(key=lambda row: (order.get(row.file, len(order)), row.size_wh or (), row.threads or 0))
-    return Results(rows)
+    planned = plan.plan_rows(run, SpeedRow, paths, settings.sizes_wh, settings.threads)
+    jobs = [SpeedJob(path, row) for path, row in planned if _key(row) not in done]
+    places = {path.name: place for place, path in enumerate(paths)}
+
+    def results(rows: Sequence[SpeedRow]) -> Results:
+        order = sorted(rows, key=lambda row: (places.get(row.file, len(places)), row.size_wh or (), row.threads or 0))
+        return Results([*order, *others])
+
+    measure_speed(jobs, settings, on_step, lambda rows: on_block(results([*kept, *rows])))
+    return results([*kept, *(job.row for job in jobs)])
 
 
-def speed_run(settings: SpeedSettings) -> Run:
-    """Note the circumstances of a run."""
-    return Run(settings, rounds=settings.rounds)
-
-
-def rows_to_keep(rows: Sequence[Row], run: Run) -> list[SpeedRow]:
+def _rows_to_keep(rows: Sequence[Row], run: Run) -> list[SpeedRow]:
     """Return the rows of an interrupted run that need not be measured again: those that did not fail.
 
     Raises UsageError if they were measured with other settings, versions or on another machine, or none is of speed.
@@ -215,9 +218,8 @@ def rows_to_keep(rows: Sequence[Row], run: Run) -> list[SpeedRow]:
     if rows and not of_speed:
         raise UsageError("cannot resume, there are no rows of kind 'speed'")
     for row in of_speed:
-        settings, ours = row.settings, msgspec.to_builtins(run.settings)
         for what, before, now, names in (
-            ("settings", settings, ours, settings.keys() - {"sizes_wh", "threads"}),
+            ("settings", row.settings, run.settings, row.settings.keys() - {"sizes_wh", "threads"}),
             ("machine", row.machine, run.machine, _SAME_MACHINE),
             ("versions", row.versions, run.versions, row.versions.keys()),
         ):
@@ -230,30 +232,18 @@ def _key(row: SpeedRow) -> tuple[Any, ...]:
     return row.model.sha256 if row.model else None, row.size_wh and tuple(row.size_wh), row.threads
 
 
-def plan_jobs(run: Run, path: Path, settings: SpeedSettings) -> list[SpeedJob]:
-    """Make the rows of one model; one with its error if it cannot be opened."""
-    where = {"frames": settings.frames, "video_fps": settings.video_fps}
-    return [
-        SpeedJob(row, {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads, **where})
-        for row in plan.plan_rows(run, SpeedRow, path, settings.sizes_wh, settings.threads)
-    ]
-
-
 def measure_speed(
     jobs: Sequence[SpeedJob],
     settings: SpeedSettings,
     on_step: OnStep = ignore_step,
     on_block: Callable[[Sequence[SpeedRow]], None] = lambda rows: None,
 ) -> None:
-    """Measure rows, block by block. See `speed`."""
+    """Measure rows, block by block; `on_block` is called with those that are finished. See `speed`."""
     by_size = sorted(jobs, key=lambda job: job.row.size_wh or (0, 0))
     step = counted(on_step, len(jobs) * (settings.rounds + 1))
     for start in range(0, len(by_size), BLOCK):
-        block = by_size[start : start + BLOCK]
-        _measure_block(block, settings, step)
-        for job in block:
-            job.row.finish()
-        on_block([job.row for job in block])
+        _measure_block(by_size[start : start + BLOCK], settings, step)
+        on_block([job.row for job in by_size[: start + BLOCK]])
 
 
 def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: Callable[[str], None]) -> None:
@@ -264,7 +254,7 @@ def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: C
             if job.row.error is None:
                 child = stack.enter_context(Child())
                 with failing(job.row):
-                    set_fields(job.row, child.call("subject:TimedModel", **job.opens))
+                    set_fields(job.row, child.call("subject:TimedModel", **_opens(job, settings)))
                     opened.append((job.row, child))
         for turn in range(settings.rounds):
             # Every other round goes backwards, so that none always follows the same.
@@ -277,6 +267,15 @@ def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: C
             if row.error is None:
                 with failing(row):
                     set_fields(row, child.call("subject:memory"))
+    for job in jobs:
+        job.row.finish()
+
+
+def _opens(job: SpeedJob, settings: SpeedSettings) -> dict[str, Any]:
+    """Return the arguments of `subject.TimedModel`."""
+    names = ("task", "size_wh", "threads", "method", "setting")
+    how = {"frames": settings.frames, "video_fps": settings.video_fps, "gray": job.gray}
+    return {"model": job.model, **{name: getattr(job.row, name) for name in names}, **how}
 
 
 def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, turn: int) -> None:
@@ -368,67 +367,47 @@ def tables(rows: Sequence[SpeedRow]) -> list[Table]:
     ]
 
 
-class Growth(NamedTuple):
-    """How the time of one model grows with pixels, at one number of threads."""
-
-    file: str
-    threads: int
-    exponent: float
-
-
-class Speedup(NamedTuple):
-    """How much faster one model is with more threads, at one size."""
-
-    file: str
-    size: str
-    by_threads: Mapping[int, float]
-
-
 def growth_tables(rows: Sequence[SpeedRow]) -> list[Table]:
-    """Make the tables of both; nothing where there is one size and one number of threads."""
-    exponents, gains = pixel_exponents(rows), speedups(rows)
-    model, counts = Column("model", "file"), sorted({count for one in gains for count in one.by_threads})
-    by_threads = [Column(f"{count} threads", partial(_gain, count), ".2f") for count in counts]
-    growth = Column("threads", "threads"), Column("exponent", "exponent", ".2f")
+    """Make the tables of how times grow with pixels and threads; none of what was measured at one of them alone."""
+    exponents = [[*key, f"{exponent:.2f}"] for key, exponent in pixel_exponents(rows).items()]
+    gains = speedups(rows)
+    counts = sorted({count for gain in gains.values() for count in gain})
+    by_threads = [[*key, *(f"{gain[n]:.2f}" if n in gain else "" for n in counts)] for key, gain in gains.items()]
     made = [
-        Table("time grows with pixels to the power of", (model, *growth), exponents),
-        Table("speedup over the fewest threads", (model, Column("size", "size"), *by_threads), gains),
+        table_of_lines("time grows with pixels to the power of", ("model", "threads", "exponent"), exponents),
+        table_of_lines(
+            "speedup over the fewest threads", ("model", "size", *(f"{n} threads" for n in counts)), by_threads
+        ),
     ]
     return [table for table in made if table.rows]
 
 
-def _gain(count: int, one: Speedup) -> float | None:
-    return one.by_threads.get(count)
-
-
-def pixel_exponents(rows: Sequence[SpeedRow]) -> list[Growth]:
+def pixel_exponents(rows: Sequence[SpeedRow]) -> dict[tuple[str, int], float]:
     """Return the power of the number of pixels with which the median total time grows, by model and threads.
 
     A least-squares line through the logarithms; of models that were measured at two sizes or more. 1: twice the pixels
     take twice the time; below 1, part of the time is the same for all sizes; above 1, caches overflow.
     """
-    found = []
-    for (file, threads), group in _groups(rows, lambda row: (row.file, row.threads)).items():
+    found = {}
+    for key, group in _groups(rows, lambda row: (row.file, row.threads)).items():
         pixels = [row.size_wh[0] * row.size_wh[1] for row in group if row.size_wh]
         if len(set(pixels)) > 1:
-            slope, _ = np.polyfit(np.log(pixels), np.log([row.p("total", 50) or np.nan for row in group]), 1)
-            found.append(Growth(file, threads, float(slope)))
+            found[key] = float(np.polyfit(np.log(pixels), np.log([row.p("total", 50) for row in group]), 1)[0])
     return found
 
 
-def speedups(rows: Sequence[SpeedRow]) -> list[Speedup]:
-    """Return for each model and size how many times faster each number of threads is than the fewest."""
-    found = []
-    for (file, size), group in _groups(rows, lambda row: (row.file, row.size)).items():
-        first, *more = sorted(group, key=lambda row: row.threads or 0)
+def speedups(rows: Sequence[SpeedRow]) -> dict[tuple[str, str], dict[int, float]]:
+    """Return by model and size how many times faster each number of threads is than the fewest."""
+    found = {}
+    for key, group in _groups(rows, lambda row: (row.file, row.size)).items():
+        times_ms = {row.threads: row.p("total", 50) for row in sorted(group, key=lambda row: row.threads or 0)}
+        (_, first_ms), *more = times_ms.items()
         if more:
-            base_ms = first.p("total", 50) or np.nan
-            gains = {row.threads or 0: base_ms / (row.p("total", 50) or np.nan) for row in more}
-            found.append(Speedup(file, size, gains))
+            found[key] = {threads: first_ms / ms for threads, ms in more}
     return found
 
 
-def _groups(rows: Sequence[SpeedRow], key: Callable[[SpeedRow], Any]) -> dict[Any, list[SpeedRow]]:
+def _groups(rows: Sequence[SpeedRow], key: Callable[[SpeedRow], Any]) -> dict[Any, list[Any]]:
     groups: dict[Any, list[SpeedRow]] = {}
     for row in rows:
         if row.error is None:
@@ -439,7 +418,7 @@ def _groups(rows: Sequence[SpeedRow], key: Callable[[SpeedRow], Any]) -> dict[An
 def draw(rows: Sequence[SpeedRow], _all_rows: Sequence[Row]) -> list[str]:
     """Draw the distribution of latencies, and time against pixels."""
     measured = [row for row in rows if row.error is None]
-    grown = {(one.file, one.threads) for one in pixel_exponents(measured)}
+    grown = pixel_exponents(measured)
     growing = [row for row in measured if (row.file, row.threads) in grown]
     return [
         *([plots.latencies(measured)] if measured else []),
@@ -494,56 +473,47 @@ def command(
 
     Frames differ in every iteration; rows are measured in turn, each in a process of its own.
     """
-    _check_options(ctx, as_video=as_video, resume=resume, sustained=sustained_s is not None)
+    if not as_video:
+        options.reject(ctx, ["fps"], "goes with --as-video")
+    if sustained_s is not None:
+        options.reject(ctx, ["runs", "min_secs", "warmup", "resume", "as_video"], "does not go with --sustained")
+    if resume and "out" not in ctx.obj:
+        raise UsageError("--resume needs the file with the rows: name it with --out FILE")
     settings = SpeedSettings(video_fps=fps if as_video else None, **grid)
+    options.warn_if_busy(models)
     if sustained_s is not None:
         how = SustainedSettings(sustained_s, settings.sizes_wh, settings.threads, settings.frames)
         with plan.progress_bar() as on_step:
             return sustained(models, how, on_step=on_step)
-    return _measure(ctx, models, settings, resume=resume)
+    return _measure(models, settings, ctx.obj, resume=resume)
 
 
-def _check_options(ctx: click.Context, *, as_video: bool, resume: bool, sustained: bool) -> None:
-    """Reject options that would be ignored."""
-    given = {
-        param.name: param.opts[0]
-        for param in ctx.command.params
-        if ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-    }
-    if "fps" in given and not as_video:
-        raise UsageError("--fps goes with --as-video")
-    if resume and not ctx.obj["out"]:
-        raise UsageError("--resume needs the file with the rows: name it with --out FILE")
-    if sustained and (unused := given.keys() & {"runs", "min_secs", "warmup", "resume", "as_video"}):
-        raise UsageError(f"{given[min(unused)]} does not go with --sustained")
+def _measure(models: Sequence[str], settings: SpeedSettings, targets: Mapping[str, Path], *, resume: bool) -> Results:
+    target = targets.get("out")
+    before: list[Row] = []
+    if resume and target and target.exists():
+        before = [row for row in read_results(target) if row.kind != "image"]  # they are made anew
+    finished = 0
 
-
-def _measure(ctx: click.Context, models: Sequence[str], settings: SpeedSettings, *, resume: bool) -> Results:
-    target: Path | None = ctx.obj["out"]
-    before = list(read_results(target)) if resume and target and target.exists() else []
-    finished: list[Row] = []
-
-    def keep(rows: Sequence[SpeedRow]) -> None:
-        finished.extend(rows)
+    def keep(results: Results) -> None:
+        nonlocal finished
+        finished = len(results)
         if target:
-            kept = [row for row in before if isinstance(row, SpeedRow) and row.error is None]
-            Results([*kept, *finished]).to_json(target, overwrite=True)
+            results.to_json(target, overwrite=True)
 
-    plan.find_models(models)  # a wrong name is said before anything else
-    options.warn(plan.busy_warning(speed_run(settings).machine))
     try:
         with plan.progress_bar() as on_step:
             results = speed(models, settings, on_step=on_step, on_block=keep, resume=before)
     except KeyboardInterrupt:
         if target and finished:
-            options.warn(f"{target} holds {len(finished)} new rows: --resume continues")
+            options.warn(f"{target} holds {finished} rows: --resume continues")
         raise
-    noisy = dict.fromkeys(row.file for row in results if isinstance(row, SpeedRow) and row.noisy_machine)
-    options.warn(f"noisy machine: rounds differ in {', '.join(noisy)}" if noisy else None)
-    if ctx.obj["html"]:
+    if noisy := dict.fromkeys(row.file for row in results if isinstance(row, SpeedRow) and row.noisy_machine):
+        options.warn(f"noisy machine: rounds differ in {', '.join(noisy)}")
+    if "html" in targets:
         from quietframe_bench.kinds.before_after import before_and_after
 
         failed = {row.file for row in results if row.error}
         good = [path for path in plan.find_models(models) if path.name not in failed and plan.denoises_frames(path)]
-        results.rows += before_and_after(good)
+        results += before_and_after(good)
     return results

@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from quietframe_bench import plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
@@ -17,7 +16,7 @@ from quietframe_bench.machine import machine_now
 from quietframe_bench.plan import OnStep, ignore_step
 from quietframe_bench.process import Child, failing
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, set_fields, utc_now
+from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, p50_ms, set_fields, utc_now
 
 TITLE = "Sustained speed"
 _PART_S = 5.0
@@ -83,22 +82,19 @@ class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
         first = [part for part in self.parts if part.from_s < ends_s]
         last = [part for part in self.parts if part.from_s >= seconds - ends_s] or self.parts[-1:]
         self.first_p50_ms, self.last_p50_ms = (
-            float(np.median(np.concatenate([part.samples_ns for part in parts]))) / 1e6 for parts in (first, last)
+            p50_ms([ns for part in parts for ns in part.samples_ns]) for parts in (first, last)
         )
 
 
 def sustained(models: Sequence[str | Path], settings: SustainedSettings, *, on_step: OnStep = ignore_step) -> Results:
     """Run each model at each size and number of threads for so many seconds, one after the other."""
-    run = Run(settings)
-    rows = []
-    for path in plan.find_models(models):
-        for row in plan.plan_rows(run, SustainedRow, path, settings.sizes_wh, settings.threads):
-            rows.append(row)
-            if row.error is None:
-                with failing(row):
-                    _measure(row, path, settings, on_step)
-            row.finish(settings.seconds)
-    return Results(rows)
+    jobs = plan.plan_rows(Run(settings), SustainedRow, plan.find_models(models), settings.sizes_wh, settings.threads)
+    for path, row in jobs:
+        if row.error is None:
+            with failing(row):
+                _measure(row, path, settings, on_step)
+        row.finish(settings.seconds)
+    return Results([row for _, row in jobs])
 
 
 def _measure(row: SustainedRow, path: Path, settings: SustainedSettings, on_step: OnStep) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from quietframe import Classifier
-from quietframe.cli import main
 from quietframe.errors import UsageError
 from quietframe_bench.kinds.accuracy import AccuracySettings, accuracy
 
@@ -28,16 +27,9 @@ def sorted_folder(classifier_file, tmp_path):
     return folder
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as done:
-        main(["bench", "accuracy", *map(str, arguments)])
-    printed = capsys.readouterr()
-    return done.value.code, printed.out, printed.err
-
-
-def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_folder, capsys, tmp_path):
+def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_folder, bench, tmp_path):
     target = tmp_path / "rows.jsonl"
-    code, out, _ = run(capsys, sorted_folder, classifier_file, "--out", target)
+    code, out, _ = bench("accuracy", sorted_folder, classifier_file, "--out", target)
     assert code == 0
     (row,) = map(json.loads, target.read_text().splitlines())
     assert (row["kind"], len(row["answers"]), row["accuracy"]) == ("accuracy", 10, 0.9)
@@ -50,24 +42,24 @@ def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_fold
 
 
 def test_a_limit_takes_pictures_of_all_classes(classifier_file, sorted_folder):
-    (row,) = accuracy([classifier_file], sorted_folder, AccuracySettings(sorted_folder, 5))
+    (row,) = accuracy([classifier_file], sorted_folder, AccuracySettings(5))
     assert len(row.answers) == 5
     assert len(set(row.classes.values())) == len(list(sorted_folder.iterdir()))
 
 
-def test_a_broken_picture_is_named_and_exit_1(classifier_file, sorted_folder, capsys):
+def test_a_broken_picture_is_named_and_exit_1(classifier_file, sorted_folder, bench):
     broken = next(sorted_folder.rglob("*.png"))
     broken.write_bytes(b"\x89PNG no")
-    code, out, err = run(capsys, sorted_folder, classifier_file)
+    code, out, err = bench("accuracy", sorted_folder, classifier_file)
     assert code == 1
     assert broken.name in err
     assert " 9 " in out
 
 
-def test_folders_that_are_no_labels_are_said(classifier_file, sorted_folder, capsys):
+def test_folders_that_are_no_labels_are_said(classifier_file, sorted_folder, bench):
     (sorted_folder / "unheard of").mkdir()
     next(sorted_folder.rglob("*.png")).rename(sorted_folder / "unheard of" / "a.png")
-    code, _, err = run(capsys, sorted_folder, classifier_file)
+    code, _, err = bench("accuracy", sorted_folder, classifier_file)
     assert code == 1
     assert "'unheard of'" in err
     assert "named as its labels" in err
@@ -85,7 +77,7 @@ def test_pictures_beside_the_folders_are_refused(classifier_file, sorted_folder)
         accuracy([classifier_file], sorted_folder)
 
 
-def test_a_model_must_be_named(sorted_folder, capsys):
-    code, _, err = run(capsys, sorted_folder)
+def test_a_model_must_be_named(sorted_folder, bench):
+    code, _, err = bench("accuracy", sorted_folder)
     assert code == 2
     assert "name its file" in err

@@ -1,22 +1,22 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
 
 import cv2
 import pytest
 
-from quietframe.errors import OutputError, UsageError
 from quietframe.zoo import builtin_models
-from quietframe_bench.figures import roofline_figure, write_png
 from quietframe_bench.kinds import profile, roofline
-from quietframe_bench.kinds.profile import ProfileRow, write_plot
+from quietframe_bench.kinds.profile import ProfileRow, draw_rooflines
 from quietframe_bench.kinds.roofline import BandwidthRow, PeakRow, PeakTrial, measure_machine
+from quietframe_bench.options import write_png
+from quietframe_bench.plots import roofline_figure
 from quietframe_bench.process import ChildError
+from quietframe_bench.profiles import Operator, Profiled
 from quietframe_bench.results import Results, read_results
 from quietframe_bench.rows import Run
 
-RUN = Run({"engine_tool": False})
+RUN = Run({})
 MODEL = builtin_models()["camera-nano"]
 
 
@@ -53,13 +53,12 @@ def profiled():
     """One layer that could reach the peak, one that memory limits, one too small, and an addition."""
     layers = [(800_000, 8_000, 10_000), (160_000, 8_000, 8_000), (16, 1, 1_000), (0, 8_000, 2_000)]
     operators = [
-        {"kind": "Conv", "name": f"layer{index}", "output_shape": [1], "macs": macs, "bytes": moved, "samples_ns": [ns]}
-        for index, (macs, moved, ns) in enumerate(layers)
+        Operator("Conv", f"layer{index}", (1,), macs, moved, [ns]) for index, (macs, moved, ns) in enumerate(layers)
     ]
     about = {"precision": "int8", "engine": "LiteRtEngine", "card_macs": 960_016}
     row = RUN.row(ProfileRow, MODEL, size_wh=(640, 480), threads=1, **about)
     row.samples_ns.extend({stage: [48_000] for stage in ("pre", "engine", "post", "total")})
-    row.finish({"source": "a profiler", "runs_ns": [21_500], "operators": operators, "notes": ["a note"]}, [])
+    row.finish(Profiled("a profiler", operators, ["a note"], [21_500]))
     return row
 
 
@@ -71,7 +70,6 @@ def failed():
 def test_the_peak_is_the_fastest_run_of_all_trials(machine):
     assert machine[0].best.name == "one"
     assert machine[0].gmacs_per_s == 100
-    assert machine[0].median_gmacs_per_s == pytest.approx(8_000_000 / 90_000)
 
 
 @pytest.mark.parametrize(
@@ -170,26 +168,23 @@ def test_the_roofline_has_a_panel_for_each_model(machine, profiled, failed, tmp_
     assert (panel.memory_gbytes_per_s, panel.cache_gbytes_per_s) == (2, 5)
     assert [layer.index for layer in panel.layers] == [0, 1]
     sizes = []
-    for count in (1, 2, 3):
+    for count in (1, 3):
         path = tmp_path / f"{count}.png"
         write_png(roofline_figure([panel] * count, "a machine"), path)
         image = cv2.imread(str(path))
         sizes.append(image.shape[:2])
         assert image.std() > 10
-    assert sizes[1] == (sizes[0][0], 2 * sizes[0][1])
-    assert sizes[2][0] > 1.5 * sizes[1][0]
-    with pytest.raises(OutputError, match="nowhere"):
-        write_png(roofline_figure([panel], ""), tmp_path / "nowhere" / "plot.png")
-    with pytest.raises(UsageError, match="no roofline"):
-        write_plot(Results([*machine, place(failed, machine)]), tmp_path / "none.png")
+    assert sizes[1][1] == 2 * sizes[0][1]
+    assert sizes[1][0] > 1.5 * sizes[0][0]
+    assert draw_rooflines([*machine, place(failed, machine)]) is None
 
 
-def test_a_machine_whose_cache_is_unknown_has_one_slope(machine, profiled, tmp_path):
-    write_plot(Results([place(profiled, machine[:-1])]), tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+def test_a_machine_whose_cache_is_unknown_has_one_slope(machine, profiled):
+    panels = draw_rooflines([place(profiled, machine)]), draw_rooflines([place(profiled, machine[:-1])])
+    assert [len(figure.axes[0].lines) for figure in panels] == [3, 2]
 
 
-def test_the_command_draws_and_writes_all_kinds_of_rows(bench, machine, conditioned_file, tmp_path, monkeypatch):
+def test_the_command_draws_and_writes_all_kinds_of_rows(bench, machine, tmp_path, monkeypatch):
     monkeypatch.setattr(profile, "measure_machine", lambda run, threads, on_step: machine)
     target, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
     quick = ("--size", "64x48", "--threads", 1, "--runs", 3)
@@ -200,5 +195,3 @@ def test_the_command_draws_and_writes_all_kinds_of_rows(bench, machine, conditio
     assert plot.read_bytes().startswith(b"\x89PNG")
     kinds = [row.kind for row in read_results(target)]
     assert kinds == ["peak"] * 3 + ["bandwidth"] * 2 + ["profile"]
-    assert bench("profile", MODEL, "--plot", tmp_path / "p.png")[0] == 2
-    assert Path(plot).exists()

@@ -1,118 +1,112 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from quietframe.card import Spatial
 from quietframe.tasks.base import open_model
+from quietframe_bench.columns import print_tables
 from quietframe_bench.kinds import speed as module
-from quietframe_bench.kinds.speed import ROUNDS, SpeedRow, SpeedSettings, speed, spread_of
-from quietframe_bench.rows import Run
+from quietframe_bench.kinds.speed import (
+    ROUNDS,
+    SpeedRow,
+    SpeedSettings,
+    growth_tables,
+    pixel_exponents,
+    speed,
+    speedups,
+    spread_of,
+)
+from quietframe_bench.kinds.sustained import SustainedRow
+from quietframe_bench.rows import ModelFile, Run
 
-QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=10, min_secs=0, warmup=1)
+QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=5, min_secs=0, warmup=1)
 
 
-def test_every_model_size_and_thread_count_is_a_row(denoiser_file, blur_file):
-    settings = SpeedSettings(sizes_wh=((64, 48), (32, 24)), threads=(1, 2), runs=5, min_secs=0, warmup=1)
-    rows = speed([denoiser_file, blur_file], settings)
+@pytest.fixture(scope="module")
+def grid(lasting, tmp_path_factory):
+    """Two models at two sizes with two numbers of threads: (their names, the rows, the steps, the blocks of rows)."""
+    first = lasting[0]
+    second = shutil.copy(first, tmp_path_factory.mktemp("grid") / "second.tflite")
+    settings = SpeedSettings(sizes_wh=((64, 48), (32, 24)), threads=(1, 2), runs=7, min_secs=0, warmup=1)
+    steps, blocks = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK", 4)
+        rows = speed([first, second], settings, on_step=lambda *step: steps.append(step), on_block=blocks.append)
+    return [first.name, second.name], rows, steps, blocks
+
+
+def test_every_model_size_and_thread_count_is_a_row_with_its_figures(grid):
+    names, rows, _, _ = grid
     assert [(row.file, row.size_wh, row.threads) for row in rows] == [
-        (model.name, size_wh, threads)
-        for model in (denoiser_file, blur_file)
-        for size_wh in ((32, 24), (64, 48))
-        for threads in (1, 2)
+        (name, size_wh, threads) for name in names for size_wh in ((32, 24), (64, 48)) for threads in (1, 2)
     ]
     for row in rows:
         assert row.error is None
-        assert len(row.samples_ns.total) == 5
+        assert (row.round_runs, len(row.samples_ns.total), len(row.warmup_ns)) == ([2, 2, 1, 1, 1], 7, ROUNDS)
         total = row.stages["total"]
         assert total["p50_ms"] <= total["p95_ms"] <= total["p99_ms"]
         assert row.total_over_engine_p50 > 1
         assert row.frames_per_s_p50 == pytest.approx(1000 / total["p50_ms"])
-        assert row.peak_rss_mb > 10
+        assert 10 < row.steady_rss_mb <= row.peak_rss_mb
+        assert len(row.round_health) == ROUNDS
+        assert {"temperature_c", "throttled", "clock_mhz"} == set(row.round_health[0])
 
 
-def test_rows_are_measured_in_turn(denoiser_file, blur_file):
-    steps = []
-    rows = speed([denoiser_file, blur_file], QUICK, on_step=lambda text, step, of: steps.append((text, step, of)))
-    measured = [text.removeprefix("measure ") for text, *_ in steps if text.startswith("measure")]
-    there = [denoiser_file.name, blur_file.name]
-    assert measured == (there + there[::-1]) * (ROUNDS // 2) + there * (ROUNDS % 2)
-    assert [step for _, step, _ in steps] == list(range(len(steps)))
-    assert {of for *_, of in steps} == {len(steps)}
-    assert [row.round_runs for row in rows] == [[2] * ROUNDS] * 2
-    assert [len(row.warmup_ns) for row in rows] == [ROUNDS] * 2
+def test_the_models_at_one_size_are_measured_in_turn_and_handed_out_as_a_block(grid):
+    _, rows, steps, blocks = grid
+    assert [row.size_wh for row in blocks[0]] == [(32, 24)] * 4
+    assert blocks[1] == rows
+    measured = [text for text, *_ in steps if text.startswith("measure")]
+    for block in (measured[: 4 * ROUNDS], measured[4 * ROUNDS :]):
+        assert block == (block[:4] + block[:4][::-1]) * (ROUNDS // 2) + block[:4] * (ROUNDS % 2)
+    assert [(step, of) for _, step, of in steps] == [(step, len(steps)) for step in range(len(steps))]
 
 
-def test_runs_are_spread_over_the_rounds_exactly(denoiser_file):
-    for runs in (1, 3, 7):
-        (row,) = speed([denoiser_file], SpeedSettings(((64, 48),), (1,), runs=runs, min_secs=0, warmup=0))
-        assert len(row.samples_ns.total) == sum(row.round_runs) == runs
+def test_fewer_runs_than_rounds_are_spread_exactly(denoiser_file):
+    (row,) = speed([denoiser_file], SpeedSettings(((64, 48),), (1,), runs=3, min_secs=0, warmup=0))
+    assert len(row.samples_ns.total) == sum(row.round_runs) == 3
 
 
-def test_models_of_a_fixed_size_run_at_it(classifier_file, make_model):
+def test_models_of_a_fixed_size_run_at_it_and_those_of_two_tasks_are_timed(classifier_file, make_model):
+    both = make_model("both", task="denoise+classify", colour="GRAY", blur=True)
     tile_file = make_model("tile", size_hw=(32, 32), fit="tile")
     settings = SpeedSettings(sizes_wh=((64, 48), (32, 24)), threads=(1,), runs=2, min_secs=0, warmup=0)
-    rows = speed([classifier_file, tile_file], settings)
-    assert [row.size_wh for row in rows] == [(28, 28), (32, 24), (64, 48)]
-    assert [row.task for row in rows] == ["classify", "denoise", "denoise"]
-    assert all(row.error is None for row in rows)
-
-
-def test_a_model_that_does_both_is_timed(make_model):
-    both = make_model("both", task="denoise+classify", colour="GRAY", blur=True)
-    (row,) = speed([both], QUICK)
-    assert row.error is None
-    assert row.gray_frames is True
-
-
-def test_a_model_that_fails_is_a_failed_row(denoiser_file, make_model, tmp_path):
-    bad = tmp_path / "bad.tflite"
-    bad.write_bytes(denoiser_file.read_bytes()[:200])
-    nameless = make_model("nameless", carries_card=False)
-    good, first, second = speed([denoiser_file, bad, nameless], QUICK)
-    assert good.error is None
-    assert len(good.samples_ns.total) == QUICK.runs
-    assert "bad.tflite" in first.error
-    assert "carries no model card" in second.error
-    assert first.stages == second.stages == {}
-
-
-def test_a_file_whose_card_lies_beside_it_is_timed(denoiser_file, make_model):
-    model = make_model("mine", carries_card=False)
-    model.with_suffix(".card.json").write_text(open_model(make_model("other"))[1].to_json(), encoding="utf-8")
-    (row,) = speed([model], QUICK)
-    assert row.error is None
-
-
-def test_a_model_that_fails_only_while_it_runs_is_a_failed_row(make_model, denoiser_file):
-    # Without the multiple in its card the runtime does not pad, and space-to-depth refuses the frame.
-    from quietframe.card import Spatial
-
-    broken = make_model("broken", multiple=4, card_changes={"spatial": Spatial(kind="any", multiple=1)})
-    settings = SpeedSettings(sizes_wh=((61, 45),), threads=(1,), runs=5, min_secs=0)
-    failed, good = speed([broken, denoiser_file], settings)
-    assert failed.error
-    assert good.error is None
-
-
-def test_blocks_hold_the_models_at_one_size(denoiser_file, blur_file, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 2)
-    settings = SpeedSettings(sizes_wh=((64, 48), (32, 24)), threads=(1,), runs=1, min_secs=0, warmup=0)
-    blocks = []
-    rows = speed([denoiser_file, blur_file], settings, on_block=blocks.append)
-    assert [[(row.file, row.size_wh) for row in block] for block in blocks] == [
-        [(denoiser_file.name, (32, 24)), (blur_file.name, (32, 24))],
-        [(denoiser_file.name, (64, 48)), (blur_file.name, (64, 48))],
+    rows = speed([classifier_file, tile_file, both], settings)
+    assert [(row.task, row.size_wh, row.error) for row in rows] == [
+        ("classify", (28, 28), None),
+        ("denoise", (32, 24), None),
+        ("denoise", (64, 48), None),
+        ("denoise+classify", (28, 28), None),
     ]
-    assert all(len(row.samples_ns.total) == 1 for row in rows)
+    assert rows[-1].gray_frames is True
+
+
+def test_models_that_fail_are_failed_rows(denoiser_file, make_model, bad_file):
+    nameless, beside = (make_model(name, carries_card=False) for name in ("nameless", "beside"))
+    beside.with_suffix(".card.json").write_text(open_model(make_model("other"))[1].to_json(), encoding="utf-8")
+    # Without the multiple in its card the runtime does not pad, and space-to-depth refuses the frame.
+    late = make_model("late", multiple=4, card_changes={"spatial": Spatial(kind="any", multiple=1)})
+    settings = SpeedSettings(sizes_wh=((61, 45),), threads=(1,), runs=1, min_secs=0)
+    good, bad, nameless_row, beside_row, late_row = speed([denoiser_file, bad_file, nameless, beside, late], settings)
+    assert (good.error, beside_row.error) == (None, None)
+    assert "bad.tflite" in bad.error
+    assert "carries no model card" in nameless_row.error
+    assert late_row.error and late_row.size_wh == (61, 45)
+    assert bad.stages == late_row.stages == {}
 
 
 def test_rows_that_are_done_are_kept_and_not_measured_again(denoiser_file, blur_file):
     before = speed([denoiser_file], QUICK)
+    other = Run({}).row(SustainedRow, denoiser_file, error="of another kind")
     opened = []
-    first, second = speed(
-        [denoiser_file, blur_file], QUICK, on_step=lambda text, *_: opened.append(text), resume=before
+    first, second, third = speed(
+        [denoiser_file, blur_file], QUICK, on_step=lambda text, *_: opened.append(text), resume=[other, *before]
     )
     assert first is before[0]
     assert second.file == blur_file.name
+    assert third is other
     assert not any(denoiser_file.name in text for text in opened)
 
 
@@ -127,8 +121,32 @@ def test_rounds_that_differ_are_called_noisy(denoiser_file):
     assert row.spread == pytest.approx(30 / 115)
 
 
-def test_each_round_tells_how_the_machine_was(denoiser_file):
-    (row,) = speed([denoiser_file], QUICK)
-    assert len(row.round_health) == len(row.round_runs) == ROUNDS
-    assert {"temperature_c", "throttled", "clock_mhz"} == set(row.round_health[0])
-    assert 10 < row.steady_rss_mb <= row.peak_rss_mb
+# How times grow
+
+
+def line(model, size_wh, threads, total_ms, error=None):
+    fields = {"name": "n", "precision": "int8", "engine": "e", "size_wh": size_wh, "threads": threads}
+    row = Run({}).row(SpeedRow, None, **fields, error="not yet")
+    row.error, row.model = error, ModelFile(model, "aa")
+    row.stages = {} if error else {"total": {"p50_ms": total_ms}}
+    return row
+
+
+GRID = [
+    line("a", (w, h), threads, 3e-5 * (w * h) ** 1.1 / (1 if threads == 1 else 1.6))
+    for w, h in ((320, 240), (640, 480), (1920, 1080))
+    for threads in (1, 2)
+]
+
+
+def test_the_power_of_the_pixels_and_the_speedup_over_the_fewest_threads(capsys):
+    rows = [*GRID[::-1], line("a", (32, 24), 1, 0, "broken")]
+    assert pixel_exponents(rows) == {("a", 1): pytest.approx(1.1), ("a", 2): pytest.approx(1.1)}
+    assert speedups(rows) == {("a", size): {2: pytest.approx(1.6)} for size in ("1920×1080", "640×480", "320×240")}
+    print_tables(growth_tables(rows))
+    text = capsys.readouterr().out
+    assert "1.10" in text and "1.60" in text and "640×480" in text
+
+
+def test_one_size_and_one_number_of_threads_tell_nothing():
+    assert growth_tables([line("a", (64, 48), 1, 5), line("b", (64, 48), 1, 7)]) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from quietframe.errors import QuietFrameError
-from quietframe_bench.kinds.startup import HEAVY, MAX_RATIO, help_imports, measure_overhead
+from quietframe_bench.kinds.startup import MAX_RATIO, measure_overhead, tables
 from quietframe_bench.rows import Run
 
 # Processor time of two short processes on a machine that others use, too: the goal itself is for `bench startup`.
@@ -16,13 +16,10 @@ def test_the_first_denoiser_costs_little_more_than_the_libraries(denoiser_file):
     assert startup.cpu_ratio < MAX_RATIO * MARGIN
 
 
-def test_help_imports_nothing_heavy():
-    assert help_imports() == []
-
-
-def test_the_check_of_help_can_fail():
-    assert set(help_imports(("info", "no-such-model"))) >= {"numpy"}
-    assert {"numpy", "cv2", "ai_edge_litert"} == set(HEAVY)
+@pytest.mark.parametrize(("suffix", "engine"), [(".tflite", "ai_edge_litert"), (".onnx", "onnxruntime")])
+def test_the_bare_libraries_are_those_of_the_models_engine(make_model, suffix, engine):
+    row = measure_overhead(make_model(suffix=suffix), 1, Run({}))
+    assert any(f"import numpy, cv2, {engine}" in line[0] for line in tables([row])[1].rows)
 
 
 def test_a_model_that_does_not_open_is_an_error(bad_file):

@@ -4,13 +4,9 @@ import weakref
 from time import perf_counter_ns
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from quietframe import Denoiser
-from quietframe_bench.subject import as_video
-from quietframe_bench.timing import STAGES, Stopwatch, percentiles_ms
+from quietframe_bench.subject import STAGES, Stopwatch, as_video
 
 
 def busy_wait(duration_ns: int) -> int:
@@ -84,10 +80,11 @@ def test_the_engine_time_is_the_engines_own():
 
 
 def test_the_stages_are_kept_apart_and_add_up():
-    samples = Stopwatch(ClockedTask(), lambda index: index).run(warmup=0, runs=15, min_secs=0)
+    task = ClockedTask(pre_ns=200_000, engine_ns=1_000_000, post_ns=500_000)
+    samples = Stopwatch(task, lambda index: index).run(warmup=0, runs=40, min_secs=0)
     stages = {stage: np.array(samples["stages_ns"][stage]) for stage in STAGES}
-    for stage, least_ns in (("pre", 1_000_000), ("engine", 5_000_000), ("post", 2_000_000), ("total", 8_000_000)):
-        assert least_ns <= stages[stage].min() < least_ns + 1_000_000
+    for stage, least_ns in (("pre", 200_000), ("engine", 1_000_000), ("post", 500_000), ("total", 1_700_000)):
+        assert least_ns <= stages[stage].min() < least_ns + 200_000
     rest = stages["total"] - stages["pre"] - stages["engine"] - stages["post"]
     assert (rest == 0).all()
 
@@ -143,17 +140,3 @@ def test_min_secs_asks_for_more_runs():
     samples = Stopwatch(ClockedTask(0, 1_000_000, 0), lambda index: index).run(warmup=0, runs=1, min_secs=0.1)
     assert perf_counter_ns() - start >= 0.1e9
     assert len(samples["stages_ns"]["total"]) > 1
-
-
-@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=200))
-def test_percentiles_are_numpys(samples_ns):
-    expected = np.percentile(np.array(samples_ns), [50, 95, 99]) / 1e6
-    found = percentiles_ms(samples_ns)
-    assert list(found) == ["p50_ms", "p95_ms", "p99_ms"]
-    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
-
-
-def test_percentiles_of_known_samples():
-    assert percentiles_ms([n * 1_000_000 for n in range(101)]) == pytest.approx(
-        {"p50_ms": 50, "p95_ms": 95, "p99_ms": 99}
-    )

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 pytest.importorskip("matplotlib", reason="the plot needs the extra 'bench'")
 
 from quietframe.errors import OutputError
-from quietframe_bench.figures import FrontPanel, Point, front, front_figure, write_png
+from quietframe_bench.options import write_png
+from quietframe_bench.plots import FrontPanel, Point, front, front_figure
 
 
 def point(ms, psnr_db, name="it", family="ours", partly=False):
-    return Point(name, ms, psnr_db, family, partly)
+    return Point(ms, psnr_db, name, family, partly)
 
 
 def test_the_front_leaves_out_what_is_beaten():
