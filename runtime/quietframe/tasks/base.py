@@ -60,9 +60,9 @@ class ModelTask(Generic[Result]):
         self._options: dict[str, Any] = {"threads": threads, "card": None if card is None else self.card}
         self._model = model
         if isinstance(model, (str, Path)):
-            is_path = find_model(model) == Path(model)
-            self._model = Path(model).absolute() if is_path else str(model)
-            log.debug("opened %s with %s", find_model(model), type(engine).__name__)
+            path = find_model(model)
+            self._model = path.absolute() if path == Path(model) else str(model)
+            log.debug("opened %s with %s", path, type(engine).__name__)
         self.color = color
 
     def __call__(self, frame: NDArray[np.uint8]) -> Result:
@@ -156,14 +156,13 @@ def open_model(
         card = read_card_file(card)
     if not isinstance(card, ModelCard | None):
         raise UsageError(f"Expected card to be a ModelCard or a path. Received: {type(card).__name__}")
-    if not isinstance(model, (str, Path)) and not hasattr(model, "run"):
-        raise UsageError(f"Expected model to be a name, a path or an engine. Received: {type(model).__name__}")
     if isinstance(model, (str, Path)):
         path = find_model(model)
-        engine, origin = open_engine(path, threads=threads), str(path)
-        beside = card_beside(path)
-    else:
+        engine, origin, beside = open_engine(path, threads=threads), str(path), card_beside(path)
+    elif hasattr(model, "run"):
         engine, origin, beside = model, type(model).__name__, None
+    else:
+        raise UsageError(f"Expected model to be a name, a path or an engine. Received: {type(model).__name__}")
     if card is None and engine.card_json is not None:
         card = parse_card(engine.card_json, origin=origin)
     elif card is None and beside:
