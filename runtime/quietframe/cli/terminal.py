@@ -137,7 +137,7 @@ def _status_line(record: Mapping[str, Any]) -> str:
         return "waiting for the first frame"
     parts = [
         f"{record['fps']:.1f} fps",
-        f"age {record['age_p50_ms']:.0f} ms (p95 {record['age_p95_ms']:.0f})",
+        f"latency {record['age_p50_ms']:.0f} ms (p95 {record['age_p95_ms']:.0f})",
         f"{record['processed']} frames",
         f"{record['dropped']} dropped",
         str(record["model"]),

@@ -86,8 +86,8 @@ const number = (value, digits = 0) => value.toLocaleString("en", { minimumFracti
 const ms = (value) => [number(value, value < 100 ? 1 : 0), "ms"];
 const FIGURES = [  // label; what the state says, as [number, unit], null where it says nothing; whether that is bad
   ["frames a second", (s) => s.fps != null && [number(s.fps, 1), ""]],
-  ["age, median", (s) => s.age_p50_ms != null && ms(s.age_p50_ms)],
-  ["age, 95 % below", (s) => s.age_p95_ms != null && ms(s.age_p95_ms)],
+  ["latency, median", (s) => s.age_p50_ms != null && ms(s.age_p50_ms)],
+  ["latency, p95", (s) => s.age_p95_ms != null && ms(s.age_p95_ms)],
   ["model, median", (s) => s.denoise_p50_ms != null && ms(s.denoise_p50_ms)],
   ["noise level", (s) => s.sigma_255 != null && [number(s.sigma_255, 1), "of 255"]],
   ["frames dropped", (s) => s.dropped != null && [number(s.dropped), s.dropped && s.captured ? `${number((100 * s.dropped) / s.captured)} %` : ""]],
