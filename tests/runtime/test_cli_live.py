@@ -91,7 +91,7 @@ def test_a_service_that_is_stopped_finishes_its_video(tmp_path, denoiser_file):
     out = tmp_path / "a.mkv"
     with start("--live", "-o", out, "-m", denoiser_file) as process:
         deadline = time.monotonic() + 30
-        while not any(path.stat().st_size > 10000 for path in tmp_path.glob(".*.part.*")):
+        while not any(path.stat().st_size > 1000 for path in tmp_path.glob("*.mkv")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)

@@ -11,7 +11,7 @@ import quietframe
 from support.process import run_python
 
 FRAMEWORKS = {"tensorflow", "keras", "jax", "torch"}
-HEAVY = {"numpy", "cv2", "PIL", "ai_edge_litert", "onnxruntime", "rich"}
+HEAVY = {"numpy", "cv2", "av", "PIL", "ai_edge_litert", "onnxruntime", "rich"}
 
 RUN_A_MODEL = """
 import numpy as np
@@ -54,6 +54,20 @@ def test_help_imports_nothing_heavy():
     modules = modules_after("from quietframe.cli import main; main(['--help'])")
     assert {"click", "quietframe"} <= modules
     assert not modules & (HEAVY | FRAMEWORKS)
+
+
+def test_an_image_imports_no_av(tmp_path: Path, denoiser_file: Path) -> None:
+    code = """
+import cv2, numpy as np
+from quietframe.cli import main
+cv2.imwrite({source!r}, np.full((48, 64, 3), 90, np.uint8))
+main(["denoise", {source!r}, "-o", {out!r}, "-m", {model!r}])
+"""
+    modules = modules_after(
+        code.format(source=str(tmp_path / "a.png"), out=str(tmp_path / "b.png"), model=str(denoiser_file))
+    )
+    assert "PIL" in modules and "av" not in modules
+    assert (tmp_path / "b.png").exists()
 
 
 def test_a_video_imports_no_pillow(tmp_path, denoiser_file):

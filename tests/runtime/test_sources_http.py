@@ -46,7 +46,7 @@ def test_chunked_answers_and_bare_jpegs_are_read(server: Server) -> None:
         ("image/png", 200, b"\x89PNG", "is a single picture"),
         ("text/html; charset=utf-8", 200, b"<html></html>", "is a web page"),
         ("multipart/x-mixed-replace", 200, b"", "the stream ended"),
-        ("application/json", 200, b"{}", "no video that FFmpeg can read"),
+        ("application/json", 200, b"{}", "no video that can be read"),
     ],
 )
 def test_answers_without_a_stream_are_reported(server: Server, kind: str, status: int, body: bytes, says: str) -> None:

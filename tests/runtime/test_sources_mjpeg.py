@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quietframe.sources import mjpeg
-from quietframe.sources.mjpeg import JpegSplitter, decode_jpeg
+from quietframe.sources.mjpeg import JpegDecoder, JpegSplitter
 
 
 def jpeg(seed: int = 0, size_hw: tuple[int, int] = (40, 56), *options: int) -> bytes:
@@ -58,8 +60,8 @@ PICTURES = [
 def test_every_picture_is_found_whole_however_the_bytes_come(piece: int, wrap: object) -> None:
     found, splitter = split(wrap(*PICTURES), piece)  # type: ignore[operator]
     assert found == PICTURES
-    assert (splitter.damaged, splitter.is_within) == (0, False)
-    assert all(decode_jpeg(picture) is not None for picture in found)
+    assert (splitter.damaged, splitter.finish()) == (0, [])
+    assert all(JpegDecoder().decode(picture) is not None for picture in found)
 
 
 @settings(deadline=None, max_examples=60)
@@ -74,17 +76,51 @@ def test_whatever_lies_between_is_skipped(between: list[bytes], piece: int) -> N
 
 @pytest.mark.parametrize("number", range(len(PICTURES)))
 def test_a_picture_cut_anywhere_is_damaged_and_costs_no_other(number: int) -> None:
-    for cut in range(3, len(PICTURES[number])):
-        before, after = PICTURES[:number], [*PICTURES[number + 1 :], PICTURES[0]]
+    decoder = JpegDecoder()
+    before, after = PICTURES[:number], [*PICTURES[number + 1 :], PICTURES[0]]
+    for cut in range(3, len(PICTURES[number]) - 20, 1 if number == 5 else 7):
         found, splitter = split(multipart(*before, PICTURES[number][:cut], *after))
-        assert found == before + after, cut
-        assert splitter.damaged == 1, cut
+        broken = [picture for picture in found if picture not in PICTURES]
+        assert [picture for picture in found if picture in PICTURES] == before + after, cut
+        assert splitter.damaged + len(broken) == 1, cut
+        assert all(decoder.decode(picture) is None for picture in broken), cut
 
 
-def test_a_picture_that_is_cut_where_the_stream_ends_is_not_given() -> None:
-    found, splitter = split(PICTURES[0] + PICTURES[1][:500])
-    assert found == [PICTURES[0]]
-    assert splitter.is_within
+@pytest.mark.parametrize("number", range(len(PICTURES)))
+@pytest.mark.parametrize("wrap", [multipart, lambda *pictures: b"".join(pictures)], ids=["multipart", "bare"])
+def test_a_missing_end_marker_costs_nothing(number: int, wrap: Callable[..., bytes]) -> None:
+    decoder, picture = JpegDecoder(), PICTURES[number]
+    if number in (1, 2, 4):  # of several scans or with restarts, decoders go on after what is missing
+        assert decoder.decode(picture[:-2]) is None
+        return
+    found, splitter = split(wrap(picture[:-2], PICTURES[0], picture[:-2]))
+    found += splitter.finish()
+    assert (len(found), splitter.damaged) == (3, 0)
+    for cut in (found[0], found[2]):
+        np.testing.assert_array_equal(decoder.decode(cut), decoder.decode(picture))
+
+
+def test_a_start_marker_that_comes_twice_costs_nothing() -> None:
+    found, splitter = split(b"".join(b"\xff\xd8" + picture for picture in PICTURES), 100)
+    assert (found, splitter.damaged) == (PICTURES, 0)
+
+
+def test_a_picture_that_is_cut_where_the_stream_ends_is_damaged() -> None:
+    found, splitter = split(PICTURES[0] + PICTURES[0][:300])
+    assert (found, splitter.finish(), splitter.damaged) == ([PICTURES[0]], [], 1)
+    found, splitter = split(PICTURES[0] + PICTURES[0][:-200])
+    (cut,) = splitter.finish()
+    assert JpegDecoder().decode(cut) is None
+
+
+def test_most_pictures_that_are_damaged_inside_are_left_out() -> None:
+    rng, decoder, picture = np.random.default_rng(3), JpegDecoder(), jpeg(7, (120, 160))
+    left_out = 0
+    for _ in range(100):
+        at = int(rng.integers(picture.index(b"\xff\xda") + 20, len(picture) - 300))
+        left_out += decoder.decode(picture[:at] + bytes(200) + picture[at + 200 :]) is None
+    assert left_out >= 60  # OpenCV's decoder leaves out 3 of them; the others are in step again by chance
+    assert decoder.decode(picture) is not None
 
 
 def test_an_empty_part_is_damaged() -> None:
@@ -113,7 +149,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_no_jpeg_decodes_to_nothing() -> None:
-    assert decode_jpeg(b"\xff\xd8\xff\xd9") is None
-    assert decode_jpeg(b"") is None
-    pixels = decode_jpeg(cv2.imencode(".jpg", np.full((8, 8), 77, np.uint8))[1].tobytes())
-    assert pixels is not None and pixels.shape == (8, 8, 3) and abs(int(pixels.mean()) - 77) < 3
+    decoder = JpegDecoder()
+    assert decoder.decode(b"\xff\xd8\xff\xd9") is None
+    assert decoder.decode(b"") is None
+    pixels = decoder.decode(cv2.imencode(".jpg", np.full((8, 8), 77, np.uint8))[1].tobytes())
+    assert pixels is not None and pixels.shape == (8, 8) and abs(int(pixels.mean()) - 77) < 3

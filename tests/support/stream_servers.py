@@ -182,9 +182,9 @@ def gstreamer() -> str:
     pytest.skip("GStreamer's RTSP server is not installed (gir1.2-gst-rtsp-server-1.0, python3-gi)")
 
 
-def rtsp_server(python: str, port: int, *login: str) -> Program:
-    """GStreamer's RTSP server at /live."""
-    program = Program([python, str(Path(__file__).with_name("rtsp_server.py")), str(port), *login])
+def rtsp_server(python: str, port: int, *options: str) -> Program:
+    """GStreamer's RTSP server at /live; see `rtsp_server.py`."""
+    program = Program([python, str(Path(__file__).with_name("rtsp_server.py")), str(port), *options])
     assert program.process.stdout is not None
     assert program.process.stdout.readline() == "ready\n"
     return program

@@ -48,14 +48,32 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "image_format",
-    type=click.Choice(["bmp", "jpg", "png", "tif", "webp"]),
-    help="Write a folder's images in this format.  [default: their own, or png]",
+    type=click.Choice(["bmp", "jpg", "png", "tif", "webp", "mpegts", "mjpeg", "bgr", "i420"]),
+    help="Of a folder's images (bmp to webp) or of -o - (mpegts to i420).  [default: their own, or png; mpegts]",
 )
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True, metavar="N", help="Quality of JPEG images."
 )
 @click.option(
     "--strip-metadata", is_flag=True, help="Write images without colour profile, EXIF, XMP, resolution and comments."
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["h264", "hevc", "ffv1", "mjpeg"]),
+    help="Codec of a video; ffv1 is lossless.  [default: h264]",
+)
+@click.option("--encoder", metavar="NAME", help="FFmpeg's encoder instead, as h264_v4l2m2m on boards that have it.")
+@click.option(
+    "--crf", type=click.IntRange(0, 51), metavar="N", help="Quality of h264 and hevc; lower is better.  [default: 20]"
+)
+@click.option(
+    "--no-audio", "audio", flag_value=False, default=True, help="Leave out sound, subtitles, chapters and titles."
+)
+@click.option(
+    "--input-fps",
+    type=click.FloatRange(min=0.1, max=1000),
+    metavar="N",
+    help="The frame rate of a video that holds no times, as raw H.264.",
 )
 @click.option("--show", is_flag=True, help="Show the result in a window; q closes it.")
 @click.option(
@@ -108,9 +126,9 @@ def denoise(
 
     Without -o, photo.jpg goes to photo.denoised.jpg, clip.mp4 to clip.denoised.mp4 and the folder shots to
     shots-denoised; others need -o, --show or --serve. Images keep their names, transparency, grayscale and metadata.
-    Videos keep their size, frame rate and frame count: .mp4 is small, .avi larger and better, .mkv lossless (of a
-    camera or stream like .avi); sound is not kept. shots/%06d.png takes numbered images, null nothing. Ctrl-C leaves
-    the images that are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
+    Videos (.mp4, .mkv, .avi) keep their times, colours, sound, subtitles and chapters. shots/%06d.png takes numbered
+    images, - is standard output, rtsp://, rtmp:// and udp:// take a stream, null nothing. Ctrl-C leaves the images that
+    are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
     """
     from quietframe.cli.terminal import Display, json_line, say
     from quietframe.descriptors import suppress_native_output
@@ -119,17 +137,21 @@ def denoise(
     from quietframe.sources import open_source
     from quietframe.sources.address import as_shown
 
-    if every_frame and live:
-        raise UsageError("--every-frame and --live exclude each other")
-    names = model.split(",")
-    if not all(map(str.strip, names)):
-        raise UsageError(f"--model: expected a name, or names with commas between. Received: {model!r}")
-    if settings["card"] and (len(names) > 1 or model == "auto"):
-        raise UsageError("--card describes one model: name one with --model")
+    clashes = {
+        "--json and -o - would both write to standard output: leave one out": as_json and "-" in outs,
+        "--every-frame and --live exclude each other": every_frame and live,
+        f"--model: expected a name, or names with commas between. Received: {model!r}": not all(
+            map(str.strip, model.split(","))
+        ),
+        "--card describes one model: name one with --model": settings["card"] and ("," in model or model == "auto"),
+    }
+    for clash, is_there in clashes.items():
+        if is_there:
+            raise UsageError(clash)
     config = PipelineConfig(**settings, drop_frames=True if live else False if every_frame else None)
     with (
         suppress_native_output(),
-        open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s) as opened,
+        open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s, input_fps=config.input_fps) as opened,
     ):
         if not opened.moving:
             moving_only = {"live": live, "every-frame": every_frame, "fps": config.fps, "serve": serve}
@@ -182,11 +204,11 @@ def _sentence(result: Result) -> str:
 
 @contextlib.contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C, or SIGTERM as from a service's manager, call `stop`; a second one interrupts at once.
+    """Let Ctrl-C, SIGTERM (a service's manager) or SIGHUP (a closed terminal) call `stop`; a second one interrupts.
 
     A signal that is ignored, as Ctrl-C is in a job in the background, stays ignored.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     earlier = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
     def first(_number: int, _frame: Any) -> None:

@@ -15,12 +15,13 @@ from quietframe.card import ModelCard
 from quietframe.controls import Controls, Settings
 from quietframe.errors import OutputError, UsageError
 from quietframe.images import WRITERS
+from quietframe.log import log
 from quietframe.pipeline.loop import Loop, OnFrame
 from quietframe.pipeline.models import AUTO, Models
 from quietframe.pipeline.stats import stats_file
-from quietframe.sinks import Sink, default_output, open_sink
+from quietframe.sinks import MAX_CRF, PIPES, Sink, VideoOptions, default_output, open_sink
 from quietframe.sources import Source, open_source
-from quietframe.sources.address import as_shown
+from quietframe.sources.address import as_shown, is_network
 from quietframe.tasks import Denoiser
 from quietframe.zoo import ALIASES, camera_models
 
@@ -37,9 +38,11 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "threads": (Integral, 1, math.inf),
     "timeout_s": (Real, 0.001, 86400),
     "quality": (Integral, 1, 100),
+    "crf": (Integral, 0, MAX_CRF),
+    "input_fps": (Real, 0.1, 1000),
 }
-_IMAGE_FORMATS = " ".join(sorted(suffix[1:] for suffix in WRITERS))
-_FLAGS = ("drop_frames", "to_8bit", "overwrite", "show", "skip_existing", "strip_metadata")
+_IMAGE_FORMATS = " ".join([*sorted(suffix[1:] for suffix in WRITERS), *PIPES])
+_FLAGS = ("drop_frames", "to_8bit", "overwrite", "show", "skip_existing", "strip_metadata", "audio")
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ class PipelineConfig:
         max_frames: stop after so many frames; None: at the end of the source.
         strength, luma_strength, chroma_strength, sigma_255, threads, card: as of `Denoiser`, for models that the
             pipeline opens.
-        to_8bit, timeout_s: as of `open_source`, for a source that the pipeline opens.
+        to_8bit, timeout_s, input_fps: as of `open_source`, for a source that the pipeline opens.
         overwrite: replace files that exist. The source's own files never are.
-        skip_existing, image_format, quality, strip_metadata: as of `open_sink`.
+        skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio: as of `open_sink`.
         show: show the result in a window as well.
         stats_file: write counts, latencies and times there, a JSON line each second.
 
@@ -82,6 +85,11 @@ class PipelineConfig:
     image_format: str | None = None
     quality: int = 95
     strip_metadata: bool = False
+    input_fps: float | None = None
+    codec: str | None = None
+    encoder: str | None = None
+    crf: int | None = None
+    audio: bool = True
 
     def __post_init__(self) -> None:
         for name, (kind, low, high) in _RANGES.items():
@@ -97,10 +105,11 @@ class PipelineConfig:
             value = getattr(self, name)
             if not isinstance(value, bool) and not (value is None and name == "drop_frames"):
                 raise UsageError(f"Expected {name} to be True or False. Received: {value!r}")
-        if self.image_format is not None and f".{self.image_format}" not in WRITERS:
+        if self.image_format not in (None, *PIPES) and f".{self.image_format}" not in WRITERS:
             raise UsageError(f"Expected image_format to be one of {_IMAGE_FORMATS}. Received: {self.image_format!r}")
         if self.skip_existing and self.overwrite:
             raise UsageError("skip_existing and overwrite exclude each other")
+        VideoOptions(self.codec, self.encoder, self.crf, self.audio)
 
 
 @dataclass(frozen=True)
@@ -192,13 +201,17 @@ class Pipeline:
         with ExitStack() as stack:
             source = self._source
             if not isinstance(source, Source):
-                source = stack.enter_context(open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s))
+                source = stack.enter_context(
+                    open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s, input_fps=config.input_fps)
+                )
+            for note in source.notes:
+                log.warning("%s", note)
             sinks = self._sinks_for(source)
             places = [sink for sink in sinks if not isinstance(sink, Sink)]
             watched = any(isinstance(sink, Sink) and sink.interactive for sink in sinks)
             drop = config.drop_frames
             if drop is None:
-                drop = source.real_time or config.show or watched
+                drop = source.real_time or config.show or watched or any(is_network(str(place)) for place in places)
             drop = drop and source.moving
             models, controls = self._open_models(source, offer_all=watched)
             source.keep_16bit = not source.moving and models.keep_16bit
@@ -212,6 +225,10 @@ class Pipeline:
                 image_format=config.image_format,
                 quality=config.quality,
                 strip_metadata=config.strip_metadata,
+                codec=config.codec,
+                encoder=config.encoder,
+                crf=config.crf,
+                audio=config.audio,
             )
             loop = self._loop = Loop(source, models, sink, controls, every_frame=not drop, on_frame=on_frame)
             loop.stopped = self._stopped

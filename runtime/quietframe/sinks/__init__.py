@@ -8,11 +8,13 @@ from pathlib import Path
 from quietframe.errors import OutputError
 from quietframe.sinks.base import Guarded, NullSink, Sink
 from quietframe.sinks.images import ImageOptions, ImageSink, NumberedSink, is_numbered
-from quietframe.sinks.video import CODECS, VideoSink
+from quietframe.sinks.stream import PIPES, STDOUT, StreamSink
+from quietframe.sinks.video import MAX_CRF, SUFFIXES, VideoOptions, VideoSink
 from quietframe.sinks.window import WindowSink
 from quietframe.sources import Source
+from quietframe.sources.address import is_network, without_password
 
-__all__ = ["Guarded", "Sink", "default_output", "open_sink"]
+__all__ = ["MAX_CRF", "PIPES", "STDOUT", "Guarded", "Sink", "VideoOptions", "default_output", "open_sink"]
 
 
 NULL = "null"
@@ -30,6 +32,10 @@ def open_sink(
     image_format: str | None = None,
     quality: int = 95,
     strip_metadata: bool = False,
+    codec: str | None = None,
+    encoder: str | None = None,
+    crf: int | None = None,
+    audio: bool = True,
 ) -> Guarded:
     """Open places for a source's results: `with open_sink(...) as sink: sink.write(frame, pixels)`.
 
@@ -38,21 +44,28 @@ def open_sink(
 
     Args:
         out: for images a file or folder (`ImageSink`); for moving sources a video file (`VideoSink`) or numbered
-            images (`shots/%06d.png`); `null`, nothing; a sink of your own; or several of these. None: none.
+            images (`shots/%06d.png`), `-` for standard output or an address (`StreamSink`); `null`, nothing; a sink of
+            your own; or several of these. None: none.
         source: whose results they will be: its names, frame rate and files.
         overwrite: replace files that exist. The source's own files never are.
         show: show the results in a window as well.
         live: the source's frames come at their own times, and some will be dropped: see `VideoSink`.
         skip_existing: leave out images whose file exists.
         image_format: the format of images that are not named one by one, as a suffix without its dot; None: the
-            source's, or PNG where that cannot be written.
+            source's, or PNG where that cannot be written. Of standard output one of `PIPES`; None: `mpegts`.
         quality: of JPEGs, in [1, 100].
         strip_metadata: write images without colour profile, EXIF, XMP, resolution and comments.
+        codec: of videos: `h264`, `hevc`, `ffv1` (lossless) or `mjpeg`; None: `h264`, in .avi `mjpeg`.
+        encoder: FFmpeg's name of an encoder in place of a codec, as `h264_v4l2m2m`.
+        crf: the quality of H.264 and H.265, lower is better; None: 20.
+        audio: copy a video's sound, subtitles, chapters and titles.
 
     Raises:
         OutputError: the results cannot go there.
     """
     options = ImageOptions(overwrite, skip_existing, image_format, quality, strip_metadata)
+    pipe = image_format if image_format in PIPES else None
+    videos = VideoOptions(codec, encoder, crf, audio, pipe or "mpegts")
     outs = [out] if isinstance(out, str | Path | Sink) else list(out or ())
     sinks: dict[str, Sink] = {}
     for number, place in enumerate(outs):
@@ -61,8 +74,11 @@ def open_sink(
             continue
         if str(place) in sinks:
             raise OutputError(f"{place}: given twice")
+        if (pipe or image_format) and (str(place) == STDOUT) != bool(pipe):
+            names = f"{' '.join(PIPES)} for standard output, and image formats for images"
+            raise OutputError(f"{place}: --format {image_format} does not fit it: there are {names}")
         try:
-            sinks[str(place)] = _open(str(place), source, options, live=live)
+            sinks[str(place)] = _open(str(place), source, options, videos, live=live)
         except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
             raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
     if show:
@@ -70,14 +86,18 @@ def open_sink(
     return Guarded(sinks)
 
 
-def _open(out: str, source: Source, options: ImageOptions, *, live: bool) -> Sink:
+def _open(out: str, source: Source, options: ImageOptions, videos: VideoOptions, *, live: bool) -> Sink:
     if out == NULL:
         return NullSink()
+    if out == STDOUT or is_network(out):
+        if not source.moving:
+            raise OutputError(f"{without_password(out) if is_network(out) else out}: images go to a file or a folder")
+        return StreamSink(out, source, videos, live=live)
     if not source.moving:
         return ImageSink(Path(out), source, options)
     if is_numbered(out):
         return NumberedSink(Path(out), options)
-    return VideoSink(Path(out), source, overwrite=options.overwrite, live=live)
+    return VideoSink(out, source, videos, overwrite=options.overwrite, live=live)
 
 
 def default_output(source: Source, image_format: str | None = None) -> Path | None:
@@ -99,4 +119,4 @@ def default_output(source: Source, image_format: str | None = None) -> Path | No
         return (
             ImageOptions(format=image_format).rename(path) if source.path.suffix else path.with_name(f"{path.name}.png")
         )
-    return path if path.suffix.lower() in CODECS else path.with_suffix(".mp4")
+    return path if path.suffix.lower() in SUFFIXES else path.with_suffix(".mp4")

@@ -1,169 +1,231 @@
-"""Video files, written by OpenCV's FFmpeg."""
+"""Video files, written by PyAV."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
+import queue
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import OutputError
+from quietframe.errors import OutputError, UsageError
 from quietframe.images import move_into_place
 from quietframe.sinks.base import Sink, check_folder, check_targets, make_folder, part_path
+from quietframe.sinks.encoder import CODECS, Encoder, EncoderError
 from quietframe.sources import Frame, Source
 
-CODECS: Mapping[str, str] = {".mp4": "mp4v", ".mkv": "FFV1", ".avi": "MJPG"}
-"""The codec for each suffix: MPEG-4, small and played everywhere; FFV1, lossless and large; Motion JPEG."""
+SUFFIXES: Mapping[str, tuple[str, str]] = {
+    ".mp4": ("mp4", "h264"),
+    ".mkv": ("matroska", "h264"),
+    ".avi": ("avi", "mjpeg"),
+}
+"""The suffixes of videos that are written: PyAV's name of the format, and its codec where none is named."""
 
-_LIVE_CODECS: Mapping[str, str] = {**CODECS, ".mkv": "MJPG"}
-"""FFV1 takes too long where frames do not wait: a loop that repeats frames for lost time would lose more of it."""
-
-_LIVE_FPS = 30.0
+LIVE_FPS = 30.0
 """The rate of a live source's video where the source does not tell its own; frames stand in it at their times."""
 
-_ON_THEIR_WAY_NS = 10**9
-_SPACE_CHECK_FRAMES = 16
-_SPACE_NEEDED_BYTES = 1 << 20
+MAX_CRF = 51
+_WAITING_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How videos are written.
+
+    Attributes:
+        codec: one of `CODECS`; None: that of the file's suffix.
+        encoder: FFmpeg's name of an encoder, for boards with one of their own.
+        crf: the quality of H.264 and H.265, lower is better; None: 20.
+        audio: copy sound, subtitles, chapters and titles.
+        pipe: what standard output takes, one of `PIPES`.
+    """
+
+    codec: str | None = None
+    encoder: str | None = None
+    crf: int | None = None
+    audio: bool = True
+    pipe: str = "mpegts"
+
+    def __post_init__(self) -> None:
+        if self.codec is not None and self.codec not in CODECS:
+            raise UsageError(f"Expected codec to be one of {' '.join(CODECS)}. Received: {self.codec!r}")
+        if self.codec and self.encoder:
+            raise UsageError("codec and encoder exclude each other: an encoder has its codec")
+
+    def encoder_for(self, usual: str) -> str:
+        """FFmpeg's name of the encoder to use, where a format has a usual codec."""
+        name = self.codec or usual
+        return self.encoder or CODECS.get(name, name)
 
 
 class VideoSink(Sink):
-    """Writes a video with the source's frame rate, one frame for each of the source's.
+    """Writes a video with the times of the source's frames, and what stands beside them: sound, subtitles, chapters.
 
     A live source's frames come when they come, and some were dropped: with `live` each stands in the video from the
-    time at which it was captured until the next one's, so that the video plays in real time. If such a source
-    changes its size, the video keeps its own, and frames are scaled to it.
+    time at which it was captured. If such a source changes its size, the video keeps its own, and frames are scaled.
 
-    The file is written beside and renamed into place by `close`, which first counts the frames in it: OpenCV does
-    not report a disk that filled up. An interrupted video is discarded: nothing is left of it.
+    Frames are encoded by a thread. A recording's file is written beside and renamed into place by `close`; an
+    interrupted one is discarded. What has no end is written in its place, in fragments: a file that can be played
+    stays, whatever ends it.
 
     Raises:
-        OutputError: the file exists (without `overwrite`) or is the source, its suffix or the frames' size cannot
-            be written, the source's frame rate is unknown, or the disk is full.
+        OutputError: the file exists (without `overwrite`) or is the source, its suffix, codec or size cannot be
+            written, the source's frame rate is unknown, or the disk is full.
     """
 
-    def __init__(self, out: Path, source: Source, *, overwrite: bool, live: bool = False) -> None:
+    def __init__(
+        self, out: str, source: Source, options: VideoOptions, *, overwrite: bool = False, live: bool = False
+    ) -> None:
         super().__init__()
-        if out.is_dir() and source.path is not None:
-            out = out / source.path.name
-        self._fourcc = (_LIVE_CODECS if live else CODECS).get(out.suffix.lower(), "")
-        if not self._fourcc:
-            raise OutputError(f"{out}: a video needs a file name with one of {' '.join(CODECS)}")
-        fps = source.fps or (_LIVE_FPS if live else None)
-        if fps is None:
-            raise OutputError(f"{out}: the source does not tell its frame rate, and a video needs one")
-        self.path: Path = out
-        check_targets([out], source.files, overwrite=overwrite)
-        check_folder(out.parent)
-        if source.size_wh is not None:
-            self._check_size(source.size_wh)
-        self._overwrite = overwrite
-        self._fps = fps
-        self._live = live
+        self._source, self._options = source, options
+        self._live, self._overwrite = live, overwrite
+        self._fragmented = live or source.endless
+        self._rate = _rate(source, live=live)
+        if self._rate is None:
+            raise OutputError(f"{out}: the source does not tell its frame rate, and a video needs one: --input-fps")
+        self._name = out
+        self._prepare()
+        self._queue: queue.Queue[tuple[NDArray[np.uint8], float] | None] = queue.Queue(_WAITING_FRAMES)
+        self._thread: threading.Thread | None = None
+        self._encoder: Encoder | None = None
+        self._error: Exception | None = None
         self._first_ns = 0
-        self._held: NDArray[np.uint8] | None = None
-        self._part = part_path(out)
-        self._writer: cv2.VideoWriter | None = None
         self._size_wh = (0, 0)
-        self._count = 0
+
+    def _prepare(self) -> None:
+        """Find out what cannot be written before any work."""
+        path = Path(self._name)
+        if path.is_dir() and self._source.path is not None:
+            path = path / self._source.path.name
+        if path.suffix.lower() not in SUFFIXES:
+            raise OutputError(f"{path}: a video needs a file name with one of {' '.join(SUFFIXES)}")
+        self._shape, usual = SUFFIXES[path.suffix.lower()]
+        self.path, self._name = path, str(path)
+        self._part = part_path(path)
+        check_targets([path], self._source.files, overwrite=self._overwrite)
+        check_folder(path.parent)
+        self._check_codec(usual)
+
+    def _check_codec(self, usual: str) -> None:
+        self._codec = self._options.encoder_for(usual)
+        with self._reported():
+            Encoder.check(self._codec, self._shape, self._options.crf, self._source.size_wh)
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
-        """See `Sink`."""
+        """See `Sink`. It waits while the encoder is behind."""
         size_wh = (pixels.shape[1], pixels.shape[0])
-        if self._writer is None:
-            self._writer = self._open(size_wh)
-            self._first_ns = frame.captured_ns
-        if size_wh != self._size_wh and self._live:
+        if self._thread is None:
+            self._size_wh, self._first_ns = size_wh, frame.captured_ns
+            with self._reported():
+                Encoder.check(self._codec, self._shape, self._options.crf, size_wh)
+                self._open()
+            self._thread = threading.Thread(target=self._run, name="quietframe-encode", daemon=True)
+            self._thread.start()
+        if size_wh != self._size_wh and self._fragmented:
             pixels = cv2.resize(pixels, self._size_wh, interpolation=cv2.INTER_AREA)
         elif size_wh != self._size_wh:
-            raise OutputError(f"{self.path}: frame {frame.index} is {size_wh}, those before were {self._size_wh}")
-        bgr = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels
-        if not self._live:
-            self._append(bgr)
-            return
-        place = self._place(frame.captured_ns)
-        self._hold(place)
-        if place >= self._count:
-            self._append(bgr)
-        self._held = bgr
+            raise OutputError(f"{self._name}: frame {frame.index} is {size_wh}, those before were {self._size_wh}")
+        assert self._rate is not None
+        time_s = float(frame.index / self._rate) if frame.time_s is None else frame.time_s
+        if self._live:
+            time_s = (frame.captured_ns - self._first_ns) / 1e9
+        self._raise_failure()
+        self._put(pixels, time_s)
 
-    def tick(self, now_ns: int) -> None:
-        """See `Sink`. While no frame comes, the latest one stays; frames on their way keep their place."""
-        if self._live and self._writer is not None:
-            self._hold(self._place(now_ns - _ON_THEIR_WAY_NS))
+    def _put(self, pixels: NDArray[np.uint8], time_s: float) -> None:
+        self._queue.put((pixels, time_s))
 
-    def _place(self, captured_ns: int) -> int:
-        """The number in the video of a frame of that time."""
-        return round((captured_ns - self._first_ns) * self._fps / 1e9)
+    def _run(self) -> None:
+        for pixels, time_s in iter(self._queue.get, None):
+            if self._error is None:
+                try:
+                    self._encode(pixels, time_s)
+                except Exception as exc:  # noqa: BLE001  raised again by the next `write` or `close`
+                    self._error = exc
 
-    def _hold(self, place: int) -> None:
-        """Repeat the latest frame up to that place."""
-        while self._held is not None and self._count < place:
-            self._append(self._held)
+    def _encode(self, pixels: NDArray[np.uint8], time_s: float) -> None:
+        assert self._encoder is not None
+        self._encoder.encode(pixels, time_s)
 
-    def _append(self, bgr: NDArray[np.uint8]) -> None:
-        assert self._writer is not None
-        self._writer.write(bgr)
-        self._count += 1
-        if self._count % _SPACE_CHECK_FRAMES == 0 and shutil.disk_usage(self.path.parent).free < _SPACE_NEEDED_BYTES:
-            raise self._full()
+    def _open(self) -> None:
+        assert self.path is not None
+        make_folder(self.path.parent)
+        self._part.touch()
+        self._encoder = self._new_encoder(f"file:{self._part}")
+        if self._fragmented:
+            move_into_place(self._part, self.path, overwrite=self._overwrite)
+
+    def _new_encoder(self, place: Any, **more: Any) -> Encoder:
+        assert self._rate is not None
+        return Encoder(
+            place,
+            self._shape,
+            self._codec,
+            self._size_wh,
+            self._rate,
+            crf=self._options.crf,
+            video=self._source.video,
+            live=self._live,
+            fragmented=self._fragmented,
+            audio=self._options.audio,
+            name=self._name,
+            **more,
+        )
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            with self._reported():
+                raise self._error
+
+    @contextlib.contextmanager
+    def _reported(self) -> Any:
+        try:
+            yield
+        except EncoderError as exc:
+            raise OutputError(f"{self._name}: {exc}") from exc
+        except OSError as exc:
+            raise OutputError(f"{self._name}: cannot be written ({exc.strerror or exc})") from exc
 
     def close(self) -> None:
         """See `Sink`."""
-        if self._writer is None:
+        self._end_thread()
+        self._raise_failure()
+        if self._encoder is None:
             return
-        self._writer.release()
-        # One more than was counted is no fault: Ctrl-C may fall between writing and counting.
-        if _count_packets(self._part) < self._count:
-            raise self._full()
-        try:
+        with self._reported():
+            self._encoder.close()
+            self._keep()
+
+    def _keep(self) -> None:
+        if not self._fragmented:
+            assert self.path is not None
             move_into_place(self._part, self.path, overwrite=self._overwrite)
-        except OSError as exc:
-            raise OutputError(f"{self.path}: cannot be written ({exc.strerror or exc})") from exc
 
     def discard(self) -> None:
-        """See `Sink`."""
-        if self._writer is not None:
-            self._writer.release()
-        with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
+        """See `Sink`. Of what has no end, the fragments that are written stay."""
+        self._end_thread()
+        if self._encoder is not None:
+            with contextlib.suppress(OSError, EncoderError):
+                self._encoder.close()
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                self._part.unlink(missing_ok=True)
 
-    def _open(self, size_wh: tuple[int, int]) -> cv2.VideoWriter:
-        self._check_size(size_wh)
-        make_folder(self.path.parent)
-        try:
-            self._part.touch()
-        except OSError as exc:
-            raise OutputError(f"{self.path}: cannot be written ({exc.strerror or exc})") from exc
-        fourcc = cv2.VideoWriter.fourcc(*self._fourcc)
-        writer = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, fourcc, self._fps, size_wh)
-        if not writer.isOpened():
-            raise OutputError(
-                f"{self.path}: this OpenCV cannot encode {self._fourcc} into {self.path.suffix} at {self._fps:g} fps: "
-                f"try another of {' '.join(CODECS)}"
-            )
-        self._size_wh = size_wh
-        return writer
-
-    def _check_size(self, size_wh: tuple[int, int]) -> None:
-        # OpenCV's encoders drop the last row or column of odd sizes without a word.
-        if size_wh[0] % 2 or size_wh[1] % 2:
-            raise OutputError(
-                f"{self.path}: frames are {size_wh[0]}x{size_wh[1]}, a video needs an even width and height"
-            )
-
-    def _full(self) -> OutputError:
-        return OutputError(f"{self.path}: the disk is full or failed: the video was not kept")
+    def _end_thread(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
 
 
-def _count_packets(path: Path) -> int:
-    """The frames in a video file, counted without decoding them."""
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
-    count = 0
-    while capture.isOpened() and capture.grab():
-        count += 1
-    capture.release()
-    return count
+def _rate(source: Source, *, live: bool) -> Fraction | None:
+    if source.video is not None and source.video.rate is not None:
+        return source.video.rate
+    fps = source.fps or (LIVE_FPS if live else None)
+    return Fraction(fps).limit_denominator(1001) if fps else None

@@ -25,7 +25,9 @@ ACCEPTED = (
 _MOST_TIMEOUT_S = 86400.0
 
 
-def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 10.0) -> Source:
+def open_source(
+    spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 10.0, input_fps: float | None = None
+) -> Source:
     """Open whatever gives frames. docs/sources.md names all settings.
 
     Args:
@@ -37,17 +39,20 @@ def open_source(spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 1
         to_8bit: reduce images of more than 8 bits a channel to 8. Otherwise they are refused, or kept as they are where
             the source's `keep_16bit` is set.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
+        input_fps: frames per second of a video that holds no times, as raw H.264.
 
     Returns a source to iterate over once, inside a `with` statement. A stream's has its first frame by then.
 
     Raises:
         SourceError: there is no such thing, or it cannot be read. Of an address no password is repeated.
-        UsageError: a timeout that is none.
+        UsageError: a timeout or a rate that is none.
     """
     if not 0 < timeout_s <= _MOST_TIMEOUT_S:
         raise UsageError(f"Expected timeout_s in (0, {_MOST_TIMEOUT_S:g}]. Received: {timeout_s!r}")
+    if input_fps is not None and not 0.1 <= input_fps <= 1000:
+        raise UsageError(f"Expected input_fps in [0.1, 1000]. Received: {input_fps!r}")
     text = str(spec)
-    options = Options(to_8bit=to_8bit, timeout_s=timeout_s)
+    options = Options(to_8bit=to_8bit, timeout_s=timeout_s, input_fps=input_fps)
     try:
         for matches, open_kind in _KINDS:
             if matches(text):

@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.images import Pixels
 from quietframe.metadata import Metadata
+
+if TYPE_CHECKING:
+    from quietframe.sources.container import Container
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,10 +51,12 @@ class Options:
     Attributes:
         to_8bit: reduce images of more than 8 bits a channel to 8.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
+        input_fps: frames per second of a video that holds no times, as raw H.264.
     """
 
     to_8bit: bool = False
     timeout_s: float = 10.0
+    input_fps: float | None = None
 
 
 class Source(ABC):
@@ -70,6 +75,8 @@ class Source(ABC):
         failures: what could not be read while the rest went on, a line each.
         damaged: frames that came broken and were left out.
         reconnects: how often a stream that broke was open again.
+        notes: what was changed or assumed when it was opened, a line each.
+        video: of a video, what PyAV reads of it: times, colours, sound and so on, for a sink to keep.
         trouble: while a stream is broken, what is wrong, in a line without its password; else None.
         keep_16bit: give images of 16 bits a channel as they are, unless they are to be reduced; else they are refused.
     """
@@ -90,11 +97,20 @@ class Source(ABC):
         self.reconnects = 0
         self.trouble: str | None = None
         self.keep_16bit = False
+        self.notes: list[str] = []
+        self.video: Container | None = None
         self._cancelled = threading.Event()
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """The frames. Raises SourceError when the source breaks."""
+
+    def adopt(self, video: Container, shown: str) -> None:
+        """Take over what a video says of itself. shown: its name, for notes."""
+        self.video = video
+        self.fps = float(video.rate) if video.rate else None
+        self.frame_count, self.size_wh = video.frame_count, video.size_wh
+        self.notes = [f"{shown}: {note}" for note in video.notes]
 
     def cancel(self) -> None:
         """Ask an iteration that runs in another thread to end soon: waits on `_cancelled` return at once."""

@@ -6,9 +6,16 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from http.client import responses
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from quietframe.sources.container import Container
+
+Taken: TypeAlias = "tuple[bytes | NDArray[np.uint8], float | None]"
+"""A frame, a JPEG or (H, W, 3) or (H, W) uint8, and its time in a recording."""
 
 
 class ConnectionLostError(Exception):
@@ -20,15 +27,17 @@ class Connection(ABC):
 
     Attributes:
         fps: frames per second, where known.
-        frame_count: how many frames there will be, where known: it is a recording, and ends.
+        ends: it is a recording, not a stream.
+        video: what PyAV reads of it, where it does.
     """
 
     fps: float | None = None
-    frame_count: int | None = None
+    ends = False
+    video: Container | None = None
 
     @abstractmethod
-    def __iter__(self) -> Iterator[bytes | NDArray[np.uint8] | None]:
-        """Frames as they come, JPEGs or (H, W, 3) uint8 BGR; None when something came that is no whole one.
+    def __iter__(self) -> Iterator[Taken | None]:
+        """Frames as they come; None when something came that is no whole one.
 
         Raises ConnectionLostError.
         """

@@ -8,9 +8,9 @@ import urllib.request
 from collections.abc import Iterator
 
 from quietframe.sources.address import split_login
-from quietframe.sources.connection import Connection, ConnectionLostError, OnDamage, reason_of, refusal
-from quietframe.sources.mjpeg import JpegSplitter
-from quietframe.sources.rtsp import FfmpegConnection
+from quietframe.sources.connection import Connection, ConnectionLostError, OnDamage, Taken, reason_of, refusal
+from quietframe.sources.mjpeg import JpegSplitter, looks_like_mjpeg
+from quietframe.sources.network import NetworkConnection
 
 _CHUNK_BYTES = 1 << 16
 _MJPEG_TYPES = {"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "image/x-mjpeg"}
@@ -24,19 +24,19 @@ class MjpegConnection(Connection):
         self._answer, self._head = answer, head
         self._timeout_s, self._on_damage = timeout_s, on_damage
 
-    def __iter__(self) -> Iterator[bytes | None]:
+    def __iter__(self) -> Iterator[Taken | None]:
         splitter, reported, data, error = JpegSplitter(), 0, self._head, None
-        while data:
-            yield from splitter.feed(data) or (None,)
-            if splitter.damaged > reported:
-                self._on_damage(splitter.damaged - reported)
-                reported = splitter.damaged
+        while True:
+            jpegs = splitter.feed(data) if data else splitter.finish()
+            yield from [(jpeg, None) for jpeg in jpegs] or (None,)
+            self._on_damage(splitter.damaged - reported)
+            reported = splitter.damaged
+            if not data:
+                break
             try:
                 data = self._answer.read1(_CHUNK_BYTES)
             except (OSError, http.client.HTTPException) as exc:
                 data, error = b"", exc
-        if splitter.is_within:
-            self._on_damage(1)
         if error is not None:
             raise ConnectionLostError(reason_of(error, self._timeout_s)) from error
 
@@ -59,14 +59,14 @@ def connect_http(address: str, timeout_s: float, on_damage: OnDamage) -> Connect
         raise ConnectionLostError(reason_of(cause, timeout_s)) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ConnectionLostError(reason_of(exc, timeout_s)) from exc
-    if kind.startswith("multipart/") or kind in _MJPEG_TYPES or (kind in _UNKNOWN_TYPES and _looks_like_mjpeg(head)):
+    if kind.startswith("multipart/") or kind in _MJPEG_TYPES or (kind in _UNKNOWN_TYPES and looks_like_mjpeg(head)):
         return MjpegConnection(answer, head, timeout_s, on_damage)
     answer.close()
     if kind.startswith("image/"):
         raise ConnectionLostError(f"is a single picture ({kind}), expected a stream: download it and give the file")
     if kind == "text/html":
         raise ConnectionLostError("is a web page, expected a stream: give the address of the video in it")
-    return FfmpegConnection(address, timeout_s, on_damage)
+    return NetworkConnection(address, timeout_s, on_damage)
 
 
 def _get(address: str, timeout_s: float) -> http.client.HTTPResponse:
@@ -79,7 +79,3 @@ def _get(address: str, timeout_s: float) -> http.client.HTTPResponse:
         handlers = [urllib.request.HTTPDigestAuthHandler(logins), urllib.request.HTTPBasicAuthHandler(logins)]
     answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(bare, timeout=timeout_s)
     return answer
-
-
-def _looks_like_mjpeg(head: bytes) -> bool:
-    return head.lstrip().startswith((b"\xff\xd8\xff", b"--"))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from quietframe.colour import BT601_625, Colour
+from quietframe.sources.container import pixels_of
 
 _START = b"\xff\xd8\xff"
 _IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker that is no restart; FF 00 is a level of 255
 _NEXT_PART = re.compile(rb"\n\r?\n\xff\xd8\xff")  # a part's headers end and its JPEG begins
+_NEXT_HEAD = re.compile(rb"\r?\n--[^\r\n]*\r?\n([\w-]+:[^\r\n]*\r?\n)*\r?\n?\Z")
+_UNSURE = re.compile(rb"\xff[\xc2\xdd]")  # several scans, or restarts: decoders go on after what is missing
+_END, _FILLERS = b"\xff\xd9", (b"\x00", b"\x5a")
 _EMPTY_PART = re.compile(rb"content-length:\s*0+\s*\n", re.IGNORECASE)
 _KEPT_BYTES = 512  # of what lies between JPEGs: the beginning of a start, or of a part's headers
-_EOI, _SOS = 0xD9, 0xDA
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 MOST_BYTES = 32 << 20
 
 
@@ -24,8 +29,9 @@ class _DamagedError(Exception):
 class JpegSplitter:
     """Finds whole JPEGs in bytes that come in pieces of any length, and skips what lies between them.
 
-    It follows the markers (ITU-T T.81, annex B), so that a thumbnail within does not end a picture. What is cut
-    short, longer than `MOST_BYTES` or an empty part counts as damaged. It holds one JPEG and the latest piece at most.
+    It follows the markers (ITU-T T.81, annex B), so that a thumbnail within does not end an image. The next image ends
+    one without an end marker. What is cut short before its pixels, longer than `MOST_BYTES` or an empty part counts as
+    damaged. It holds one JPEG and the latest piece at most.
 
     Attributes:
         damaged: how many were left out.
@@ -35,13 +41,8 @@ class JpegSplitter:
         self.damaged = 0
         self._data = bytearray()
         self._at = 0  # how far the markers of the JPEG at the front were followed; 0: there is none
-        self._in_scan = False
+        self._in_scan = self._has_pixels = False
         self._doubtful = 0  # so many bytes may belong to a damaged JPEG, and a start there may be its thumbnail's
-
-    @property
-    def is_within(self) -> bool:
-        """Whether a JPEG has begun and not ended."""
-        return self._at > 0
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The JPEGs that a piece completes, in order."""
@@ -61,6 +62,11 @@ class JpegSplitter:
             self._forget(end or self._at)
         return found
 
+    def finish(self) -> list[bytes]:
+        """The JPEG that the end of all bytes ends, if any."""
+        self.damaged += self._at > 0 and not self._has_pixels
+        return [bytes(self._data)] if self._has_pixels else []
+
     def _find_start(self) -> bool:
         """Bring the start of the next JPEG to the front."""
         start = self._data.find(_START)
@@ -78,7 +84,8 @@ class JpegSplitter:
 
     def _forget(self, count: int) -> None:
         del self._data[:count]
-        self._at, self._in_scan, self._doubtful = 0, False, max(0, self._doubtful - count)
+        self._at, self._in_scan, self._has_pixels = 0, False, False
+        self._doubtful = max(0, self._doubtful - count)
 
     def _follow(self) -> int:
         """Go from marker to marker. Returns where the JPEG ends, or 0 when more bytes are needed.
@@ -98,6 +105,11 @@ class JpegSplitter:
             head = data[self._at : self._at + 4]
             if head[1:2] == bytes([_EOI]):
                 return self._at + 2
+            if head[1:2] == bytes([_SOI]) and (self._has_pixels or self._at == 2):
+                if self._has_pixels:
+                    return self._at
+                del data[:2]  # the start marker came twice
+                continue
             if len(head) >= 2 and (head[1] < 0xC0 or 0xD0 <= head[1] <= 0xD8):  # reserved, a restart, a new picture
                 raise _DamagedError
             length = int.from_bytes(head[2:], "big")
@@ -109,11 +121,41 @@ class JpegSplitter:
                 self._doubtful = 2 + length
                 raise _DamagedError
             self._at, self._in_scan = after, head[1] == _SOS
+            self._has_pixels = self._has_pixels or self._in_scan
 
 
-def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
-    """(H, W, 3) uint8 BGR; None if it cannot be decoded."""
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
+def looks_like_mjpeg(head: bytes) -> bool:
+    """Whether a stream begins with a JPEG, or with a part's boundary."""
+    return head.lstrip().startswith((_START, b"--"))
+
+
+class JpegDecoder:
+    """Decodes JPEGs one by one, and none that is damaged: OpenCV's decoder would fill up what is missing with gray."""
+
+    def __init__(self) -> None:
+        import av
+
+        self._context = av.CodecContext.create("mjpeg", "r")
+        self._context.options = {"err_detect": "explode"}
+
+    def decode(self, data: bytes) -> NDArray[np.uint8] | None:
+        """(H, W, 3) uint8 BGR or (H, W) uint8 gray; None if it cannot be decoded.
+
+        A JPEG whose end marker alone is missing is whole: what follows, whatever it is, changes no pixel.
+        """
+        if data.endswith(_END):
+            return self._decode(data)
+        data = _NEXT_HEAD.sub(b"", data)
+        if _UNSURE.search(data):
+            return None
+        one, other = (self._decode(data + filler * 64 + _END) for filler in _FILLERS)
+        return one if one is not None and other is not None and np.array_equal(one, other) else None
+
+    def _decode(self, data: bytes) -> NDArray[np.uint8] | None:
+        import av
+
+        try:
+            frames = self._context.decode(av.Packet(data))
+        except av.error.FFmpegError:
+            return None
+        return pixels_of(frames[0], Colour(BT601_625, full_range=True)) if frames else None

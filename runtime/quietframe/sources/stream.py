@@ -16,22 +16,25 @@ from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.connection import Connect, Connection, ConnectionLostError, OnDamage
 from quietframe.sources.http import connect_http
-from quietframe.sources.mjpeg import decode_jpeg
-from quietframe.sources.rtsp import connect_rtsp
+from quietframe.sources.mjpeg import JpegDecoder
+from quietframe.sources.network import NetworkConnection
 from quietframe.sources.slot import Latest
 from quietframe.sources.video import cut_short
 
 CONNECT: dict[str, Connect] = {
     "http": connect_http,
     "https": connect_http,
-    "rtsp": connect_rtsp,
-    "rtsps": connect_rtsp,
+    "rtsp": NetworkConnection,
+    "rtsps": NetworkConnection,
+    "rtmp": NetworkConnection,
+    "rtmps": NetworkConnection,
+    "udp": NetworkConnection,
 }
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Before a broken stream is opened again; the last one repeats."""
 _GOODBYE_S = 1.0
 
-_Taken = tuple[NDArray[np.uint8], int]  # pixels and captured_ns
+_Taken = tuple[NDArray[np.uint8], int, float | None]  # pixels, captured_ns and time_s
 
 
 class StreamSource(Source):
@@ -49,6 +52,7 @@ class StreamSource(Source):
         self._address, self._shown = spec, without_password(spec)
         self._timeout_s = options.timeout_s
         self._counting = threading.Lock()
+        self._jpegs: JpegDecoder | None = None
         if scheme_of(spec) not in CONNECT:
             expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
             raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
@@ -62,9 +66,11 @@ class StreamSource(Source):
             raise
         connection = self._reader.connection
         assert connection is not None  # it gave a frame
-        self.fps, self.frame_count = connection.fps, connection.frame_count
-        self.endless = self.real_time = self.frame_count is None
+        self.fps = connection.fps
         self.size_wh = self._first[0].shape[1], self._first[0].shape[0]
+        self.endless = self.real_time = not connection.ends
+        if connection.video is not None and connection.ends:
+            self.adopt(connection.video, self._shown)
 
     def __iter__(self) -> Iterator[Frame]:
         index = failures = 0
@@ -73,10 +79,10 @@ class StreamSource(Source):
             if taken is not None:
                 self.reconnects += self.trouble is not None
                 self.trouble, failures = None, 0
-                yield Frame(taken[0], index, taken[1])
+                yield Frame(taken[0], index, taken[1], time_s=taken[2])
                 index += 1
-            elif self.frame_count is not None:
-                self.failures += cut_short(self._shown, index, self.frame_count)
+            elif self.video is not None:
+                self.failures += cut_short(self._shown, self.video)
                 return
             else:
                 self.trouble = f"{self._shown}: {self._reader.reason or self._silence()}"
@@ -99,10 +105,14 @@ class StreamSource(Source):
             newest = self._reader.newest.take(max(0.0, deadline_s - time.monotonic()))
             if newest is None:
                 break
-            data, captured_ns = newest
-            pixels = decode_jpeg(data) if isinstance(data, bytes) else data
+            data, captured_ns, time_s = newest
+            if isinstance(data, bytes):
+                self._jpegs = self._jpegs or JpegDecoder()
+                pixels = self._jpegs.decode(data)
+            else:
+                pixels = data
             if pixels is not None:
-                return pixels, captured_ns
+                return pixels, captured_ns, time_s
             self._note_damage(1)
             if time.monotonic() > deadline_s:  # however many of them there are
                 break
@@ -137,7 +147,7 @@ class _Reader(threading.Thread):
 
     def __init__(self, connect: Connect, address: str, timeout_s: float, on_damage: OnDamage) -> None:
         super().__init__(name="quietframe-stream", daemon=True)
-        self.newest: Latest[tuple[bytes | NDArray[np.uint8], int]] = Latest()
+        self.newest: Latest[tuple[bytes | NDArray[np.uint8], int, float | None]] = Latest()
         self.connection: Connection | None = None
         self.reason: str | None = None
         self._connect: Callable[[], Connection] = partial(connect, address, timeout_s, on_damage)
@@ -147,10 +157,10 @@ class _Reader(threading.Thread):
         try:
             with closing(self._connect()) as connection:
                 self.connection = connection
-                put = self.newest.put if connection.frame_count is None else self.newest.put_when_empty
-                for data in connection:
-                    if data is not None:
-                        put((data, time.monotonic_ns()))
+                put = self.newest.put_when_empty if connection.ends else self.newest.put
+                for taken in connection:
+                    if taken is not None:
+                        put((taken[0], time.monotonic_ns(), taken[1]))
                     if self.newest.closed:
                         return
             self.reason = "the stream ended"

@@ -1,4 +1,4 @@
-"""Video files, read by OpenCV's FFmpeg."""
+"""Video files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-
 from quietframe.errors import SourceError
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.ffmpeg import open_capture, positive
+from quietframe.sources.container import Container, UnreadableError
 
 _HEAD_BYTES = 4096
+_SHAPES = {".264": "h264", ".h264": "h264", ".265": "hevc", ".h265": "hevc", ".hevc": "hevc"}
+_SHAPES |= {".mjpeg": "mjpeg", ".mjpg": "mjpeg"}
 
 
 def is_file(spec: str) -> bool:
@@ -24,8 +24,8 @@ def is_file(spec: str) -> bool:
 class VideoSource(Source):
     """Reads a video file's frames in order, turned upright as its header says.
 
-    A video that ends well before the count in its header is cut short or damaged: the frames that could be read
-    are given, and `failures` says so.
+    A video that ends well before the time in its header is cut short or damaged: the frames that could be read are
+    given, and `failures` says so.
 
     Raises:
         SourceError: the file cannot be read, is empty, or is not a video with at least one frame.
@@ -36,43 +36,38 @@ class VideoSource(Source):
         self.path = Path(spec)
         self.files = (self.path,)
         _check_content(self.path)
-        self._capture = open_capture(spec)
-        if not self._capture.isOpened():
-            raise SourceError(f"{spec}: not an image or video that OpenCV can read, or a damaged one")
-        self.fps = positive(self._capture.get(cv2.CAP_PROP_FPS))
-        count = positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.frame_count = round(count) if count else None
-        self.size_wh = (
-            int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-            int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        )
+        try:
+            # Nothing that a file names is opened, on the network or elsewhere.
+            self.video = Container(
+                f"file:{spec}",
+                shape=_SHAPES.get(self.path.suffix.lower()),
+                options={"protocol_whitelist": "file"},
+                fps=options.input_fps,
+            )
+        except UnreadableError as exc:
+            raise SourceError(f"{spec}: {exc}") from exc
+        self.adopt(self.video, spec)
 
     def __iter__(self) -> Iterator[Frame]:
-        index = 0
-        while True:
-            found, pixels = self._capture.read()
-            if not found:
-                break
-            # Of a file without times OpenCV says 0 for every frame.
-            time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            yield Frame(pixels, index, time.monotonic_ns(), time_s=time_s if time_s > 0 or index == 0 else None)
-            index += 1
-        if index == 0:
-            raise SourceError(f"{self.path}: holds no frame that OpenCV can read")
-        if self.frame_count:
-            self.failures += cut_short(str(self.path), index, self.frame_count)
+        assert self.video is not None
+        for index, (pixels, time_s) in enumerate(self.video):
+            self.damaged = self.video.damaged
+            yield Frame(pixels, index, time.monotonic_ns(), time_s=time_s)
+        self.damaged = self.video.damaged
+        self.failures += cut_short(str(self.path), self.video)
 
     def close(self) -> None:
         """Close the file."""
-        self._capture.release()
+        if self.video:
+            self.video.close()
 
 
-def cut_short(name: str, index: int, frame_count: int) -> list[str]:
-    """What to say of a recording that ended after `index` frames: a line if that is well before its count, or none."""
-    # Counts in headers may be rounded from durations: some frames fewer mean nothing.
-    if index >= frame_count - max(5, frame_count // 50):
-        return []
-    return [f"{name}: cut short or damaged: {index} of {frame_count} frames could be read"]
+def cut_short(name: str, video: Container) -> list[str]:
+    """What to say of a recording that was read to its end: a line if it is damaged or came well before its time."""
+    # Durations in headers may be rounded: some frames fewer mean nothing.
+    if video.duration_s and video.ended_s < video.duration_s - max(5 / (video.rate or 25), video.duration_s / 50):
+        return [f"{name}: cut short or damaged: ends after {video.ended_s:.1f} of {video.duration_s:.1f} s"]
+    return [f"{name}: damaged frames were left out: {video.damaged}"] if video.damaged else []
 
 
 def _check_content(path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Results for other programs: standard output, and streams over the network."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.errors import OutputError
+from quietframe.log import log
+from quietframe.sinks.encoder import Encoder, EncoderError
+from quietframe.sinks.video import VideoSink
+from quietframe.sources.address import scheme_of, without_password
+from quietframe.sources.stream import PAUSES_S
+
+STDOUT = "-"
+PIPES: Mapping[str, tuple[str, str | None]] = {
+    "mpegts": ("mpegts", None),
+    "mjpeg": ("mjpeg", "mjpeg"),
+    "bgr": ("rawvideo", "bgr24"),
+    "i420": ("rawvideo", "yuv420p"),
+}
+"""What standard output takes: FFmpeg's format, and its encoder or layout of pixels."""
+
+_SCHEMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "rtsp": ("rtsp", {"rtsp_transport": "tcp"}),
+    "rtmp": ("flv", {}),
+    "rtmps": ("flv", {}),
+    "udp": ("mpegts", {}),
+}
+_GOODBYE_S = 0.8
+
+
+class StreamSink(VideoSink):
+    """Sends a video to standard output (`-`) or to a server: `rtsp://…`, `rtmp://…`, MPEG-TS to `udp://HOST:PORT`.
+
+    Frames are encoded without delay. A server that goes away is called again after growing pauses; what comes meanwhile
+    is dropped.
+
+    Raises:
+        OutputError: standard output is a terminal or closed, there is no such server, or it refuses the video.
+    """
+
+    def _prepare(self) -> None:
+        self._fragmented, self._place, usual = True, self._name, "h264"
+        self._pixels: str | None = None
+        self._format_options: Mapping[str, str] = {}
+        self._failures, self._retry_s = 0, 0.0
+        if self._name == STDOUT:
+            self._shape, how = PIPES[self._options.pipe]
+            if self._shape == "rawvideo":
+                self._pixels, usual = how, "rawvideo"
+            usual = "mjpeg" if self._shape == "mjpeg" else usual
+            if sys.stdout.isatty():
+                raise OutputError("-: standard output is a terminal: pipe it into a program, or name a file")
+        else:
+            self._name = without_password(self._place)
+            if (scheme := scheme_of(self._place)) not in _SCHEMES:
+                expected = ", ".join(f"{name}://" for name in _SCHEMES)
+                raise OutputError(f"{self._name}: no address that can be written to: expected {expected}")
+            self._shape, self._format_options = _SCHEMES[scheme]
+            if scheme == "udp" and "?" not in self._place:
+                self._place += "?pkt_size=1316"
+        self._check_codec(usual)
+
+    def _put(self, pixels: NDArray[np.uint8], time_s: float) -> None:
+        if not self._live:
+            return super()._put(pixels, time_s)
+        try:
+            self._queue.put_nowait((pixels, time_s))
+        except queue.Full:  # a server that does not answer holds nobody up
+            log.debug("%s: a frame was dropped", self._name)
+        return None
+
+    def _open(self) -> None:
+        self._encoder = self._connect()
+
+    def _connect(self) -> Encoder:
+        place: Any = os.fdopen(os.dup(1), "wb", 0) if self._name == STDOUT else self._place
+        return self._new_encoder(place, pixels=self._pixels, immediate=True, options=self._format_options)
+
+    def _encode(self, pixels: NDArray[np.uint8], time_s: float) -> None:
+        if self._name == STDOUT:
+            return super()._encode(pixels, time_s)
+        try:
+            if self._encoder is None:
+                if time.monotonic() < self._retry_s:
+                    return None
+                self._encoder = self._connect()
+                log.info("%s: is there again", self._name)
+            self._encoder.encode(pixels, time_s)
+            self._failures = 0
+        except EncoderError as exc:
+            if not self._failures:
+                log.warning("%s: %s", self._name, exc)
+            self._encoder = None  # without a word to a server that is away
+            self._retry_s = time.monotonic() + PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
+            self._failures += 1
+        return None
+
+    def _keep(self) -> None:
+        """Nothing is to be put into its place."""
+
+    def _end_thread(self) -> None:
+        """End soon, whatever the other side does: a thread that waits for it is left to itself."""
+        if self._thread is None or not self._thread.is_alive():
+            return
+        if not self._live:
+            super()._end_thread()
+            return
+        try:
+            self._queue.put(None, timeout=_GOODBYE_S)
+            self._thread.join(_GOODBYE_S)
+        except queue.Full:
+            pass
+        if self._thread.is_alive():
+            self._encoder = None

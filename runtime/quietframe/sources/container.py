@@ -1,0 +1,319 @@
+"""Videos and streams as PyAV reads them: upright, progressive, in 8 bits, with what stands beside the frames."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.colour import HDR, Colour, bgr_from_planes
+from quietframe.log import silence
+
+if TYPE_CHECKING:
+    import av
+
+Packets: TypeAlias = "deque[tuple[int, av.Packet]]"
+
+UNTIMED = {"av1", "h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu", "vvc"}
+"""PyAV's names of formats that are a codec's data alone: they hold no times."""
+
+_MAX_FPS = 240  # above it is a time base that FFmpeg takes for a rate
+_UNTIMED_FPS = 25
+_FULL_RANGE = 2
+_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180, -90: cv2.ROTATE_90_CLOCKWISE}
+_PLANAR = {(8, 8): "yuv420p", (8, 16): "yuv422p"}  # by the chroma of 16x16 pixels
+_LOST = "missed"  # in FFmpeg's message of packets that a network lost
+
+
+class UnreadableError(Exception):
+    """There is no video, or none that can be used. The message says why and how to fix it, without a name.
+
+    Attributes:
+        error: FFmpeg's, whose text holds the name: an address may have a password.
+    """
+
+    def __init__(self, message: str, error: Exception | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Container:
+    """An open video or stream. Iterate over it once: pixels, and their time in seconds or None.
+
+    Args:
+        file: a name with its protocol (`file:…`), an address, or an open file.
+        shape: PyAV's name of its format; None: it is recognized.
+        options: FFmpeg's.
+        live: frames come when they happen. Decode without delay and, where data is damaged, give nothing up to the
+            next key frame. What ends is a recording, and decoded as one.
+        lossy: the network may lose packets without the decoder noticing.
+        timeout_s: how long a network may be silent; None: for ever.
+        fps: of a format that holds no times.
+
+    Attributes:
+        rate: frames a second, where known.
+        time_base: the unit of its times.
+        frame_count: how many frames there should be, where known.
+        size_wh: (width, height) of its first frame.
+        colour, pixel_aspect: of its frames.
+        notes: what was changed or assumed, a line each.
+        damaged: frames that came broken and were left out.
+        others: its streams of sound and subtitles.
+        live: it was to be live, and has no end.
+        ended_s: up to which time there was data.
+
+    Raises:
+        UnreadableError: it holds no video, one of a kind that is not read, or cannot be opened.
+    """
+
+    def __init__(
+        self,
+        file: Any,
+        *,
+        shape: str | None = None,
+        options: Mapping[str, str] | None = None,
+        live: bool = False,
+        lossy: bool = False,
+        timeout_s: float | None = None,
+        fps: float | None = None,
+    ) -> None:
+        import av
+
+        rate = {"framerate": f"{fps:g}"} if fps and shape in UNTIMED else {}
+        self.notes: list[str] = []
+        self.damaged = 0
+        self.ended_s = 0.0
+        self._lossy = lossy
+        if lossy:
+            _watch_for_losses()
+        try:
+            self._input: av.container.InputContainer = av.open(
+                file, format=shape, options={**(options or {}), **rate}, timeout=timeout_s, metadata_errors="replace"
+            )
+        except av.error.FFmpegError as exc:
+            raise UnreadableError("not an image or video that can be read, or a damaged one", exc) from None
+        try:
+            self._open(live, fps)
+        except BaseException:
+            self._input.close()
+            raise
+
+    def _open(self, live: bool, fps: float | None) -> None:
+        import av
+
+        stream = self._input.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise UnreadableError("holds no video")
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            raise UnreadableError("holds sound with a cover image, and no video")
+        self._stream: Any = stream
+        self._context: Any = stream.codec_context
+        self._strict = live
+        self.live = live = live and self._input.duration is None
+        self._context.thread_type = "SLICE" if live else "AUTO"
+        if live:
+            self._context.thread_count = 1  # each more would hold a frame back
+            self._context.flags |= av.codec.context.Flags.low_delay
+        if self._context.name == "mjpeg":
+            self._context.options = {"err_detect": "explode"}  # a damaged one is no frame
+        self.others = [other for other in self._input.streams if other.type in ("audio", "subtitle")]
+        self._early: Packets = deque()  # what came with the first frame, for who subscribes then
+        self._subscribers = [self._early]
+        self._zero_s = max(0, self._input.start_time or 0) / 1e6
+        self._timed = self._input.format.name not in UNTIMED
+        rate = stream.guessed_rate or stream.average_rate
+        if not self._timed:
+            told = self._context.framerate if self._input.format.name != "mjpeg" else None
+            if not fps and not told:
+                self.notes.append(f"holds no frame rate: {_UNTIMED_FPS} is assumed; state it with --input-fps")
+            rate = Fraction(fps or told or _UNTIMED_FPS).limit_denominator(1001)
+        elif fps:
+            raise UnreadableError("holds its own times: leave --input-fps out")
+        self.rate = Fraction(rate) if rate and rate <= _MAX_FPS else None
+        self.time_base = stream.time_base if self._timed else None
+        self.duration_s = None if self._input.duration is None or not self._timed else self._input.duration / 1e6
+        self.frame_count = stream.frames or None
+        if not self.frame_count and self.duration_s and self.rate and not self.others:
+            self.frame_count = round(self.duration_s * self.rate)
+        self._frames = self._progressive(self._decoded())
+        self._first = next(self._frames, None)
+        if self._first is None:
+            raise UnreadableError("holds no frame that can be decoded")
+        self._describe(self._first)
+
+    def _describe(self, first: av.VideoFrame) -> None:
+        if first.color_trc in HDR:
+            raise UnreadableError(
+                f"is HDR ({HDR[first.color_trc]}), which 8 bits cannot hold: convert it to SDR first (ffmpeg's filters "
+                "zscale and tonemap)"
+            )
+        bits = max(component.bits for component in first.format.components)
+        if bits > 8:
+            self.notes.append(f"holds {bits} bits a channel: they become 8")
+        if any(component.is_alpha for component in first.format.components):
+            self.notes.append("holds transparency: it is left out")
+        full = first.color_range == _FULL_RANGE or first.format.name.startswith("yuvj")
+        colour = Colour(int(first.colorspace), int(first.color_primaries), int(first.color_trc), full)
+        self.colour = colour.for_size(first.width, first.height)
+        self.size_wh: tuple[int, int] = pixels_of(first, self.colour).shape[1::-1]
+        aspect = self._stream.sample_aspect_ratio
+        aspect = Fraction(aspect) if aspect else Fraction(1)
+        self.pixel_aspect = 1 / aspect if abs(first.rotation) == 90 else aspect
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
+        frame: av.VideoFrame | None = self._first
+        self._first = None
+        self._subscribers.remove(self._early)
+        while frame is not None:
+            yield pixels_of(frame, self.colour), self._seconds(frame)
+            frame = next(self._frames, None)
+
+    def subscribe(self) -> Packets:
+        """Return where the packets of `others` will be, each behind the index of its stream, for who takes them out."""
+        self._subscribers.append(self._early.copy())
+        return self._subscribers[-1]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What it says of itself: its title and so on."""
+        return dict(self._input.metadata)
+
+    @property
+    def chapters(self) -> list[Any]:
+        """Its chapters, as PyAV has them."""
+        return self._input.chapters()
+
+    def close(self) -> None:
+        """Close the file or hang up."""
+        self._frames.close()
+        self._input.close()
+
+    def _packets(self) -> Iterator[tuple[av.Packet, bool]]:
+        """The packets of the video, and whether some were lost before; those of other streams go to who subscribed."""
+        import av
+
+        zero = Fraction(self._zero_s)
+        with av.logging.Capture() if self._lossy else nullcontext([]) as messages:
+            packets = self._input.demux(self._stream, *self.others)
+            while (packet := self._next(packets)) is not None:
+                lost = self._strict and (packet.is_corrupt or any(_LOST in text for _, _, text in messages))
+                messages.clear()
+                end = packet.pts if packet.pts is not None else packet.dts
+                if end is not None:
+                    self.ended_s = max(self.ended_s, float((end + (packet.duration or 0)) * packet.time_base - zero))
+                if packet.stream is self._stream:
+                    yield packet, lost
+                elif packet.dts is not None and packet.pts is not None:
+                    shift = round(zero / packet.time_base)
+                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                    for subscriber in self._subscribers:
+                        subscriber.append((packet.stream.index, packet))
+
+    def _next(self, packets: Iterator[av.Packet]) -> av.Packet | None:
+        import av
+
+        try:
+            return next(packets, None)
+        except av.error.FFmpegError as exc:
+            if self.live:
+                raise UnreadableError("broke", exc) from None
+            return None  # a recording that is damaged there: that it is cut short shows in `ended_s`
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        import av
+
+        waiting, broken = self._strict, False
+        for packet, hole in self._packets():
+            if waiting and not packet.is_keyframe:
+                self.damaged += broken
+                continue
+            waiting, lost = False, hole
+            try:
+                frames = [] if lost else self._context.decode(packet)
+            except av.error.FFmpegError:
+                frames, lost = [], True
+            for frame in frames:
+                lost = self._strict and frame.is_corrupt
+                if lost:
+                    break
+                yield frame
+            self.damaged += lost
+            if lost and self._strict:
+                waiting = broken = True
+                self._context.flush_buffers()
+
+    def _progressive(self, frames: Iterable[av.VideoFrame]) -> Generator[av.VideoFrame, None, None]:
+        """Pass progressive frames on; from the first interlaced one on, a filter makes one frame of each two fields."""
+        graph = None
+        for frame in frames:
+            if graph is None and frame.interlaced_frame:
+                graph = self._deinterlacer()
+                self.notes.append("is interlaced: each frame is made of both its fields")
+            if graph is None:
+                yield frame
+                continue
+            graph.push(frame)
+            yield from _pull(graph)
+        if graph is not None:
+            graph.push(None)
+            yield from _pull(graph)
+
+    def _deinterlacer(self) -> av.filter.Graph:
+        import av
+
+        graph = av.filter.Graph()
+        source = graph.add_buffer(template=self._stream)
+        graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+        graph.configure()
+        return graph
+
+    def _seconds(self, frame: av.VideoFrame) -> float | None:
+        if not self._timed or frame.pts is None:
+            return None
+        return float(frame.pts * frame.time_base - Fraction(self._zero_s))
+
+
+def _watch_for_losses() -> None:
+    """Let FFmpeg say what a network lost, for `Container` alone: nothing is printed."""
+    import av
+
+    silence("libav")
+    av.logging.set_skip_repeated(False)
+    av.logging.set_level(av.logging.WARNING)
+
+
+def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    import av
+
+    try:
+        while True:
+            yield graph.pull()
+    except (av.error.BlockingIOError, av.error.EOFError):
+        return
+
+
+def pixels_of(frame: av.VideoFrame, colour: Colour) -> NDArray[np.uint8]:
+    """Convert a frame to (H, W, 3) uint8 BGR or (H, W) uint8 gray, turned upright. colour: its matrix is known."""
+    shape = frame.format
+    colours = [component for component in shape.components if not component.is_alpha]
+    if shape.is_rgb or shape.has_palette:
+        pixels = frame.to_ndarray(format="bgr24")
+    else:
+        planar = _PLANAR.get((shape.chroma_width(16), shape.chroma_height(16)), "yuv444p")
+        if len(colours) == 1:
+            planar = "gray"
+        if shape.name.replace("yuvj", "yuv") != planar:
+            frame = frame.reformat(format=planar)
+        planes = [
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+            for plane in frame.planes
+        ]
+        pixels = bgr_from_planes(planes, colour)
+    turn = _TURNS.get(frame.rotation)
+    return pixels if turn is None else cv2.rotate(pixels, turn)
