@@ -50,6 +50,9 @@ class Check:
         """Return whether the value is within its limit; a NaN is not."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value:.2f}, {self.limit:g} {'needed' if self.at_least else 'allowed'}"
+
 
 def is_camera(card: ModelCard) -> bool:
     """Return whether a model is one for camera frames: colour, any size, conditioned on the noise level."""

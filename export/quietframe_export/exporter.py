@@ -205,7 +205,9 @@ def _export_one(
     metrics = _metrics(subject.held_out_from, comparisons)
     if test:
         metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
-    data = target.format.embed_card(bare, replace(card, metrics=tuple(metrics)))
+    exceeded = [f"exceeds a check of the export: {check}" for check in checks if not check.passed]
+    limits = "; ".join(filter(None, [card.limits, *exceeded]))
+    data = target.format.embed_card(bare, replace(card, metrics=tuple(metrics), limits=limits))
     if not reason:
         write_whole(out / name, data)
     return FileReport(
@@ -241,7 +243,7 @@ def _failure(
                 return f"drops {drop:.2f} {unit}{group and f' at {group}'}, more than the {limit:g} allowed; not kept"
     for check in checks:
         if gate.checks and not check.passed:
-            return f"{check.name}: {check.value:.2f}, {check.limit:g} allowed; not kept"
+            return f"{check}; not kept"
     return ""
 
 

@@ -53,6 +53,11 @@ def test_every_target_of_a_camera_model(camera: Subject, tmp_path: Path) -> None
         assert len(card.source_sha256) == 64
         assert [metric.noise for metric in card.metrics] == ["", "sigma 5", "sigma 15", "sigma 25", "sigma 50"]
         assert all(metric.measure == "psnr_db" and metric.drop is not None for metric in card.metrics)
+        checks = by_target[f"{suffix.rpartition('.')[2]}-{precision}"].checks
+        failed = [str(check) for check in checks if not check.passed]
+        assert failed, "random weights"
+        said = (f"exceeds a check of the export: {text}" for text in failed)
+        assert card.limits == "; ".join([camera.card.limits, *said])
 
 
 def test_weights_of_fewer_bits_reach_the_file(camera: Subject, tmp_path: Path) -> None:
@@ -111,7 +116,7 @@ def test_a_camera_model_that_denoises_badly_is_not_kept(camera: Subject, tmp_pat
     report = export_model(camera, parse_targets("tflite-fp32"), tmp_path)
     (file,) = report.files
     assert (file.outcome, file.file) == ("failed", None)
-    assert re.match(r"(flat|gradient|clean|sigma).*: [\d.]+, [\d.]+ allowed; not kept", file.reason)
+    assert re.match(r"(flat|gradient|clean|sigma).*: [\d.]+, [\d.]+ (allowed|needed); not kept", file.reason)
     assert not (tmp_path / "camera-nano.fp32.tflite").exists()
     for found, of_keras in zip(file.checks, report.keras_checks, strict=True):
         assert found.value == pytest.approx(of_keras.value, abs=0.1)
