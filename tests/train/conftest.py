@@ -31,18 +31,6 @@ def drawn_photo(rng, height=112, width=130):
 
 
 @pytest.fixture(scope="session")
-def repeatable_noise():
-    """Noise of cameras that is the same at every draw.
-
-    Not so H.264: x264 decides by memory that nothing was written to (its macroblock tree), so that now and then a clip
-    is encoded otherwise, and a loss or a figure differs in its last digits.
-    """
-    from quietframe_train.camera_noise import CameraNoise
-
-    return CameraNoise(h264_share=0.0)
-
-
-@pytest.fixture(scope="session")
 def mnist_npz(tmp_path_factory) -> Path:
     """640 training and 100 test digits in a file of MNIST's layout."""
     rng = np.random.default_rng(7)

@@ -42,8 +42,8 @@ def test_patches_have_their_shape(count: int, patch: int) -> None:
     assert ((sigma_255 >= 0) & (sigma_255 <= 75)).all()
 
 
-def test_the_same_seed_draws_the_same(repeatable_noise: CameraNoise) -> None:
-    first, again, other = (repeatable_noise.draw(photos(), 24, 64, rng(seed)) for seed in (3, 3, 4))
+def test_the_same_seed_draws_the_same() -> None:
+    first, again, other = (CameraNoise().draw(photos(), 24, 64, rng(seed)) for seed in (3, 3, 4))
     for one, two in zip(first, again, strict=True):
         assert np.array_equal(one, two)
     assert not np.array_equal(first.noisy, other.noisy)
@@ -146,8 +146,7 @@ def test_validation_takes_turns_over_formats_and_levels() -> None:
     by_level = deviations[:turns].reshape(len(VALIDATION_SIGMAS_255), len(FORMATS)).mean(axis=1)
     assert (np.diff(by_level) > 2).all()
     again = validation_patches(photos() * 16, 64, seed=1)
-    of_h264 = np.resize([name.startswith("h264") for name in FORMATS], len(found.noisy))
-    assert np.array_equal(found.noisy[~of_h264], again.noisy[~of_h264])
+    assert np.array_equal(found.noisy, again.noisy)
 
 
 def test_the_middle_lies_off_the_grid() -> None:

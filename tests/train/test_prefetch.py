@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from quietframe.errors import QuietFrameError
+from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.data.photos import PhotoBatches
 from quietframe_train.prefetch import prefetched
 from quietframe_train.recipes import RECIPES
@@ -13,9 +14,9 @@ CAMERA = RECIPES["camera-nano"]
 
 
 @pytest.fixture(scope="module")
-def batches(photo_folder, repeatable_noise):
+def batches(photo_folder):
     photos = CAMERA.data.load(photo_folder, CAMERA, seed=1).training
-    return PhotoBatches(photos, repeatable_noise, patch=32, batch=4, steps=3, seed=(1,))
+    return PhotoBatches(photos, CameraNoise(), patch=32, batch=4, steps=3, seed=(1,))
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -18,7 +18,6 @@ import pytest
 from quietframe.errors import OutputError, UsageError
 from quietframe.noise.formats import FORMATS
 from quietframe_train import RECIPES, load_run, train
-from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.checkpoint import read_history, resume, state_path
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.evaluate import denoise_photo, predict
@@ -28,7 +27,6 @@ from quietframe_train.trainer import build_model, compile_model
 
 SHORT_CAMERA = replace(
     RECIPES["camera-nano"].with_phases(steps_per_epoch=6, batch=4),
-    noise=CameraNoise(h264_share=0.0),  # the same at every draw: see `repeatable_noise`
     model=ModelConfig("camera_unet", {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (0,)}),
 )
 # Compiled in a fifth of the time, where nothing depends on Muon: with `without_xla` for the tests that use it.
@@ -107,11 +105,7 @@ def test_the_saved_model_is_the_one_that_was_measured(run, mnist_npz, photo_fold
     model = keras.models.load_model(run.model_path)
     assert model.count_params() == run.metrics["parameters"]
     assert getattr(model, "optimizer", None) is None, "the optimizer's state stays out of the file"
-    for found, expected in zip(
-        run.recipe.data.evaluate(model, run.recipe, splits, run.data), run.measured, strict=True
-    ):
-        assert replace(found, value=0, noisy=0) == replace(expected, value=0, noisy=0)
-        assert found.value == pytest.approx(expected.value, rel=1e-2 if found.noise.startswith("h264") else 0)
+    assert run.recipe.data.evaluate(model, run.recipe, splits, run.data) == list(run.measured)
 
 
 def test_the_classifier_learns(classifier, mnist_npz):
@@ -352,7 +346,9 @@ def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(
     assert not multiprocessing.active_children()
     run = train(whole.recipe, resume=True, **options)
     assert_same_weights(run, whole)
-    assert [row["loss"] for row in read_history(run.folder)] == [row["loss"] for row in read_history(whole.folder)]
+    # A loss is a sum that no weight depends on: once, one differed in its last bit.
+    losses = [[row["loss"] for row in read_history(one.folder)] for one in (run, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_a_run_of_digits_knows_its_classes_and_is_not_cross_validated(classifier, autoencoder):

@@ -141,8 +141,9 @@ def h264(frames: Sequence[Frame], crf: int) -> Frame:
     clip = [_even(frame) for frame in frames]
     encoder.height, encoder.width = clip[0].shape[:2]
     encoder.pix_fmt, encoder.framerate = "yuv420p", 30
-    # No B-frames, as the encoders of cameras. One thread: the same bytes on every machine.
-    encoder.options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "threads": "1"}
+    # No B-frames, as the encoders of cameras. The same bytes at every call and on every machine: one thread, and no
+    # macroblock tree, which decides by memory that nothing was written to.
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "threads": "1", "mbtree": "0"}
     packets = []
     for index, frame in enumerate(clip):
         picture = av.VideoFrame.from_ndarray(_to_i420(frame), format="yuv420p")
