@@ -133,7 +133,7 @@ def run_demo(folder: Path, *, overwrite: bool = False) -> Demo:
     try:
         with open_sink(clip_path, PanSource(), overwrite=overwrite) as sink:
             clip_row = _clip(denoise, sink)
-    except OutputError as exc:  # this OpenCV has no such codec, or the disk is full: the figures do not need the file
+    except OutputError as exc:  # no encoder, or the disk is full: the figures do not need the file
         notes.append(str(exc))
         clip_row = _clip(denoise, NullSink())
     digit_rows, results = _read_digits(clean_digit, classify)

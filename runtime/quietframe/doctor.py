@@ -25,19 +25,20 @@ Status = Literal["ok", "note", "wrong"]
 BASE_PACKAGES = {
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
+    "av": "av",
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
     "flatbuffers": "flatbuffers",
 }
-"""Modules that no image can be denoised without, and the packages that bring them."""
+"""Modules that QuietFrame does not run without, and the packages that bring them."""
 
 EXTRAS = {
     "onnx": ("onnxruntime",),
     "heif": ("pillow-heif",),
     "serve": ("starlette", "uvicorn", "websockets"),
-    "train": ("tensorflow", "keras", "matplotlib", "av"),
+    "train": ("tensorflow", "keras", "matplotlib"),
     "export": ("onnx", "tf2onnx"),
-    "bench": ("av", "jinja2", "msgspec", "onnx", "psutil", "matplotlib", "scipy"),
+    "bench": ("jinja2", "msgspec", "onnx", "psutil", "matplotlib", "scipy"),
 }
 """The optional packages, by the extra that installs them."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from quietframe import __version__, builtin_models
 from quietframe.cpu import cpu_features, logical_cores, memory_mb, peak_rss_mb, physical_cores
-from quietframe.doctor import EXTRAS, Report, examine, find_cameras
+from quietframe.doctor import BASE_PACKAGES, EXTRAS, Report, examine, find_cameras
 from support.process import run_python
 
 
@@ -43,7 +43,7 @@ def test_an_extra_that_is_missing_names_its_install(report):
 
 def test_extras_are_those_of_the_package():
     """An extra's requirements include those of the extras that it brings."""
-    known = {package for packages in EXTRAS.values() for package in packages}
+    known = {package for packages in (BASE_PACKAGES.values(), *EXTRAS.values()) for package in packages}
     for extra, packages in EXTRAS.items():
         of_extra = [line for line in requires("quietframe") or () if re.search(rf"extra == ['\"]{extra}['\"]", line)]
         named = {re.split("[^a-z0-9-]", line)[0] for line in of_extra} - {"quietframe"}
