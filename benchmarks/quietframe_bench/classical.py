@@ -33,14 +33,12 @@ class Method:
         apply: (frame, setting, CPU threads) to the denoised frame, of the same shape and dtype.
         textbook: the setting of OpenCV's tutorials ("Smoothing Images", "Image Denoising"; OpenCV 4 and 5).
         grid: the settings that are tried to find the best one; empty: nothing to choose.
-        grid_text: the grid in words.
         colour_only: the parameters that mean nothing for gray frames.
     """
 
     apply: Callable[[Frame, Setting, int], Frame]
     textbook: Setting
     grid: Sequence[Setting] = ()
-    grid_text: str = ""
     colour_only: frozenset[str] = frozenset()
 
     def settings(self, *, gray: bool, near_255: float | None = None) -> Sequence[Setting]:
@@ -52,6 +50,12 @@ class Method:
             return grid
         low, high = (share * near_255 for share in _NLM_H)
         return [one for one in grid if one["searchWindowSize"] == _NLM_SEARCH and low <= one["h"] <= high] or grid[:1]
+
+    @property
+    def grid_text(self) -> str:
+        """The grid in words: each parameter with its values."""
+        values = {name: sorted({one[name] for one in self.grid}) for one in self.grid for name in one}
+        return "; ".join(f"{name} {', '.join(f'{value:g}' for value in tried)}" for name, tried in values.items())
 
     def in_words(self, setting: Setting) -> str:
         """Return a setting, without what is the same in every setting of the method."""
@@ -103,16 +107,12 @@ METHODS: Mapping[str, Method] = {
             for colour in (15, 30, 45, 60, 90, 120, 180, 240)
             for space in (1.5, 3)
         ],
-        grid_text="d 5, 7, 9; sigmaColor 15, 30, 45, 60, 90, 120, 180, 240; sigmaSpace 1.5, 3",
     ),
-    "median": Method(
-        _median, textbook={"ksize": 5}, grid=[{"ksize": side} for side in (3, 5, 7)], grid_text="ksize 3, 5, 7"
-    ),
+    "median": Method(_median, textbook={"ksize": 5}, grid=[{"ksize": side} for side in (3, 5, 7)]),
     "Gaussian": Method(
         _gaussian,
         textbook={"ksize": 5, "sigmaX": 0},
         grid=[{"ksize": 0, "sigmaX": sigma} for sigma in (0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)],
-        grid_text="sigmaX 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, ksize as wide as that needs",
     ),
     "NLM": Method(
         _nlm,
@@ -123,7 +123,6 @@ METHODS: Mapping[str, Method] = {
             for times in (1, 2)
             for search in (11, 21)
         ],
-        grid_text="h 3, 5, 7, 10, 14, 20, 28, 40; hColor h, 2 h; searchWindowSize 11, 21; templateWindowSize 7",
         colour_only=frozenset({"hColor"}),
     ),
     CBM3D: Method(_cbm3d, textbook={}),

@@ -195,7 +195,7 @@ def memory() -> dict[str, float]:
 
     on_macos_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts kilobytes, of parents too
     steady_mb = rss_mb()
-    return {"steady_rss_mb": steady_mb, "peak_rss_mb": max(steady_mb, peak_rss_mb() or on_macos_mb)}
+    return {"steady_rss_mb": steady_mb, "peak_rss_mb": float(max(steady_mb, peak_rss_mb() or on_macos_mb))}
 
 
 def rss_mb() -> float:

@@ -20,7 +20,8 @@ from quietframe_bench.samples import find_images
 
 HAS_BM3D = importlib.util.find_spec("bm3d") is not None
 QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=ROUNDS, min_secs=0, warmup=0)
-ALL = QualitySettings("images", sigmas_255=(20.0, 40.0), seed=2, baselines=("all",), speed=QUICK, every=2)
+METHODS_HERE = ("bilateral", "median", "CBM3D", "FFDNet")
+ALL = QualitySettings("images", sigmas_255=(20.0, 40.0), seed=2, baselines=METHODS_HERE, speed=QUICK, every=2)
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_models_and_filters_are_judged_on_the_same_frames(measured, lasting):
     expected = {
         "noisy input": lambda frame: frame,
         blur_file.name: Denoiser(blur_file),
-        "Gaussian, textbook": ClassicalDenoiser("Gaussian", METHODS["Gaussian"].textbook, threads=1),
+        "median, textbook": ClassicalDenoiser("median", METHODS["median"].textbook, threads=1),
         "bilateral, best setting": ClassicalDenoiser("bilateral", best, threads=1),
     }
     for name, denoise in expected.items():
@@ -68,9 +69,9 @@ def test_models_and_filters_are_judged_on_the_same_frames(measured, lasting):
 
 def test_the_best_setting_is_chosen_for_each_level_on_a_part_of_the_images(measured):
     choices = {(choice["method"], choice["sigma_255"]): choice for choice in measured[-1].details["choices"]}
-    assert len(choices) == 8
+    assert len(choices) == 4
     assert {choice["samples"] for choice in choices.values()} == {2}
-    assert {len(choice["tried"]) for choice in choices.values()} == {48, 3, 7, 32}
+    assert {len(choice["tried"]) for choice in choices.values()} == {48, 3}
     for (name, sigma_255), row in by_name(measured).items():
         if name.endswith("best setting"):
             tried = choices[row.method, sigma_255]["tried"]
@@ -129,7 +130,7 @@ def test_the_notes_say_what_favours_the_filters(measured):
     notes = " ".join(measured[-1].notes)
     assert "one in 2 images (2) of these same images" in notes
     assert "that favours the filters" in notes
-    assert all(method.grid_text in notes for method in METHODS.values())
+    assert all(f"{name}: {METHODS[name].grid_text}" in notes for name in ("bilateral", "median"))
 
 
 def test_gray_images_are_compared_as_gray_frames(tmp_path, blur_file):

@@ -278,6 +278,16 @@ def test_baselines_print_tables_and_notes_and_write_everything(bench, lasting, t
     assert any("favours" in note for note in rows[-1]["notes"])
 
 
+def test_a_plot_of_nothing_is_said_and_no_row_is_lost(bench, bad_file, lasting, tmp_path):
+    target, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
+    quick = ("--limit", 1, "--sigma", 25, "--baselines", "FFDNet", "--out", target, "--plot", plot)
+    code, _, err = bench("quality", lasting[1], bad_file, *quick)
+    assert code == 1
+    assert "plot.png: there is nothing to draw" in err
+    assert not plot.exists()
+    assert [row["kind"] for row in read(target)] == ["quality", "quality", "quality-summary"]
+
+
 def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, picture_folder, tmp_path):
     for name in ("a", "b"):
         image = (picture_folder / f"{name}.png").read_bytes()

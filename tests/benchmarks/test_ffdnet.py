@@ -147,9 +147,9 @@ def test_what_is_not_ffdnets_weights_is_an_error_of_one_line(content, says, tmp_
     assert "\n" not in str(raised.value)
 
 
-# PSNR of the first three pictures of CBSD68 with the level known, from another implementation: the published order
+# PSNR of the first picture of CBSD68 with the level known, from another implementation: the published order
 # of channels in NumPy, tf.nn.conv2d layer by layer.
-KNOWN = {15: (31.0732, 34.9446, 34.6385), 25: (28.1691, 32.2414, 32.1384), 50: (24.8925, 28.9545, 28.8179)}
+KNOWN = {15: 31.0732, 25: 28.1691, 50: 24.8925}
 
 
 @pytest.mark.skipif(
@@ -160,6 +160,6 @@ def test_the_published_weights_give_the_published_quality(tmp_path):
     file = make_file(DATA / "peers", "BGR", "fp32", tmp_path)
     run = Run({})
     entries = [new_entry(run, "images", "it", Condition(float(level)), file, given_sigma_255=level) for level in KNOWN]
-    judge_entries(entries, image_samples(DATA / "cbsd68")[:3], measures=("psnr_db",))
+    judge_entries(entries, image_samples(DATA / "cbsd68")[:1], measures=("psnr_db",))
     for entry, known in zip(entries, KNOWN.values(), strict=True):
-        assert [figures["psnr_db"] for figures in entry.row.by_sample.values()] == pytest.approx(known, abs=0.005)
+        assert entry.row.psnr_db == pytest.approx(known, abs=0.005)

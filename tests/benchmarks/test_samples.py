@@ -147,6 +147,8 @@ def test_videos_differ_from_images_by_numbered_frames_in_sub_folders(videos, pic
     assert find_kind(videos, PairRule()) == "video"
     assert find_kind(videos / "walk", PairRule()) == "images"  # one sequence: say so with --as video
     assert find_kind(picture_folder, PairRule()) == "images"
+    touch(videos.parent / "areas", "first/1m².png", "first/2m².png")
+    assert find_kind(videos.parent / "areas", PairRule()) == "video"
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):

@@ -11,8 +11,8 @@ MARGIN = 1.15
 
 
 def test_the_first_denoiser_costs_little_more_than_the_libraries(denoiser_file):
-    startup = measure_overhead(denoiser_file, 9, Run({}))
-    assert len(startup.libraries_ns) == len(startup.denoiser_cpu_ns) == 9
+    startup = measure_overhead(denoiser_file, 5, Run({}))
+    assert len(startup.libraries_ns) == len(startup.denoiser_cpu_ns) == 5
     assert startup.cpu_ratio < MAX_RATIO * MARGIN
 
 
