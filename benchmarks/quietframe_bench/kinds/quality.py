@@ -19,7 +19,7 @@ import numpy as np
 from jinja2 import Environment
 
 from quietframe.cpu import physical_cores
-from quietframe.errors import MissingExtraError, UsageError
+from quietframe.errors import UsageError
 from quietframe.images import read_image
 from quietframe.noise.formats import FORMATS, find_format
 from quietframe_bench import ffdnet, options, plan, plots, quality_tables
@@ -233,9 +233,8 @@ def complete(settings: QualitySettings, folder: Path) -> QualitySettings:
         raise UsageError("--every goes with --baselines")
     if source == "pairs" and settings.sigmas_255:
         raise UsageError("pairs have noise of their own: --sigma does not go with them")
-    needs_av = source == "formats" and any(find_format(name).codec == "h264" for name in settings.formats)
-    if needs_av and importlib.util.find_spec("av") is None:
-        raise MissingExtraError("PyAV, which encodes H.264,", "bench")
+    for name in settings.formats:
+        find_format(name)  # an unknown one is said at once
     if names and (len(settings.speed.sizes_wh) > 1 or len(settings.speed.threads) > 1):
         raise UsageError("--baselines compares at one --size and one number of --threads")
     return replace(settings, baselines=names, sigmas_255=settings.sigmas_255 or _SIGMAS_255[source])

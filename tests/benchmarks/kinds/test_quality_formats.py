@@ -20,8 +20,6 @@ from quietframe.quality import psnr_db, ssim
 from quietframe_bench.classical import METHODS
 from quietframe_bench.kinds.quality import QualitySettings, quality
 
-pytest.importorskip("av", reason="H.264 needs the extra 'bench'")
-
 NAMES = ("a.png", "b.png", "c.png", "more/d.png")
 
 
