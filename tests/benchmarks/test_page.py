@@ -110,25 +110,6 @@ def test_report_joins_files_without_measuring(run_folder, results, tmp_path, cap
     assert results[0].file in capsys.readouterr().out
 
 
-def test_a_row_that_lacks_something_is_one_line(results, tmp_path, capsys):
-    source = tmp_path / "rows.jsonl"
-    record = msgspec.to_builtins(results[0])
-    del record["samples_ns"]
-    source.write_bytes(msgspec.json.encode(record))
-    assert run("report", source, "--html", tmp_path / "page.html") == 2
-    printed = capsys.readouterr()
-    assert "0 samples of 'pre'" in printed.err
-    assert len(printed.err.splitlines()) == 1
-    assert not (tmp_path / "page.html").exists()
-
-
-def test_a_report_of_rows_that_failed_is_done(results, tmp_path, capsys):
-    failed = msgspec.structs.replace(results[0], error="broken")
-    Results([failed]).to_json(tmp_path / "rows.jsonl")
-    assert run("report", tmp_path / "rows.jsonl") == 0
-    assert "failed" in capsys.readouterr().out
-
-
 def test_startup_sustained_live_and_accuracy_have_sections(denoiser_file, tmp_path, capsys):
     kinds = {
         "startup": ["startup", "--runs", "1"],
