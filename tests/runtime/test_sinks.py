@@ -243,6 +243,8 @@ def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
         copy(SCENE, tmp_path / "a.mp4", encoder="h264_v4l2m2m")
     with pytest.raises(OutputError, match=r"a\.avi: ffv1 has no constant rate factor: leave --crf out"):
         copy(SCENE, tmp_path / "a.avi", codec="ffv1", crf=20)
+    with pytest.raises(OutputError, match=r"a\.avi: avi does not hold hevc: name another"):
+        copy(SCENE, tmp_path / "a.avi", codec="hevc")
     with pytest.raises(UsageError, match="codec and encoder exclude each other"):
         copy(SCENE, tmp_path / "a.mp4", codec="hevc", encoder="libx264")
     assert files_below(tmp_path) == []

@@ -271,6 +271,8 @@ def test_nobody_there_is_an_error_at_once(scheme: str) -> None:
         f"ftp://me:{SECRET}@host/x",
         f"rtmp://host/x?key={SECRET}",
         f"rtsp://:{SECRET}@/x",
+        f" rtsp://me:{SECRET}@127.0.0.1:9/x",
+        f"\t http://me:{SECRET}@127.0.0.1:9/x ",
         f"http://me:{SECRET}@127.0.0.1:99999/",
         f"http://me:{SECRET}@[::1/x",
         f"rtsp://me:{SECRET}@[::1/x",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from support.videos import decoded, ffmpeg, make, probe
 
 Cli = Callable[..., Any]
 SIZE_WH = (320, 240)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -305,7 +307,7 @@ def test_what_a_format_cannot_hold_is_named(tmp_path: Path, film: Path, cli: Cli
     result = cli("denoise", film, "-o", tmp_path / "b.mp4", "-m", denoiser_file)
     assert result.code == 0
     (line, _) = result.error_lines
-    assert line.endswith("b.mp4: cannot hold the subtitle (srt), which is left out: .mkv holds it")
+    assert line.endswith("b.mp4: cannot hold the subtitles (srt), left out: .mkv holds more kinds")
     expected = described(film)
     expected["streams"] = expected["streams"][:2]
     written = described(tmp_path / "b.mp4")
@@ -362,3 +364,11 @@ def test_a_live_recording_can_be_played_whatever_ends_it(
     assert len(decoded(out, SIZE_WH)) > 20
     with open_source(out) as written:
         assert len(list(written)) > 20
+
+
+@pytest.mark.long
+def test_the_tables_of_the_docs_are_what_the_command_prints() -> None:
+    ffmpeg("-version")
+    pytest.importorskip("pillow_heif", reason="the tables hold HEIC")
+    script = runpy.run_path(str(ROOT / "docs/research/formats.py"))
+    assert script["video_tables"]() in (ROOT / "docs/formats.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -136,6 +137,10 @@ class Encoder:
             canonical = av.codec.Codec(codec, "w").canonical_name
         except av.codec.codec.UnknownCodecError as exc:
             raise EncoderError(f"no encoder {codec} in this PyAV: name another with --codec or --encoder") from exc
+        try:
+            av.open(os.devnull, "w", format=shape).add_stream(codec)
+        except ValueError as exc:
+            raise EncoderError(f"{shape} does not hold {canonical}: name another with --codec, or write .mkv") from exc
         if crf is not None and codec not in _OPTIONS:
             raise EncoderError(f"{codec} has no constant rate factor: leave --crf out")
         if size_wh is not None and canonical != "ffv1" and (size_wh[0] % 2 or size_wh[1] % 2):
@@ -165,8 +170,9 @@ class Encoder:
             try:
                 copy = self._output.add_stream_from_template(other)
             except ValueError:
-                codec = other.codec_context.name
-                log.warning("%s: cannot hold the %s (%s), which is left out: .mkv holds it", name, other.type, codec)
+                what = f"{'sound' if other.type == 'audio' else 'subtitles'} ({other.codec_context.name})"
+                remedy = "" if self._output.format.name == "matroska" else ": .mkv holds more kinds"
+                log.warning("%s: cannot hold the %s, left out%s", name, what, remedy)
                 continue
             copy.metadata.update({key: text for key, text in other.metadata.items() if key in ("language", "title")})
             copy.disposition = other.disposition

@@ -48,7 +48,7 @@ class StreamSink(VideoSink):
     """
 
     def _prepare(self) -> None:
-        self._fragmented, self._place, usual = True, self._name, "h264"
+        self._fragmented, self._place, usual = True, self._name.strip(), "h264"
         self._pixels: str | None = None
         self._format_options: Mapping[str, str] = {}
         self._failures, self._retry_s = 0, 0.0

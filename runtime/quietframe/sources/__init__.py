@@ -52,6 +52,7 @@ def open_source(
     if input_fps is not None and not 0.1 <= input_fps <= 1000:
         raise UsageError(f"Expected input_fps in [0.1, 1000]. Received: {input_fps!r}")
     text = str(spec)
+    text = text.strip() if is_network(text) else text
     options = Options(to_8bit=to_8bit, timeout_s=timeout_s, input_fps=input_fps)
     try:
         for matches, open_kind in _KINDS:

@@ -13,8 +13,8 @@ _HARMLESS = {"camera", "channel", "fps", "profile", "resolution", "size", "strea
 
 
 def is_network(spec: str) -> bool:
-    """Whether it begins as an address does: `rtsp://`."""
-    return _ADDRESS.match(spec) is not None
+    """Whether it begins as an address does, `rtsp://`, blanks before it aside."""
+    return _ADDRESS.match(spec.strip()) is not None
 
 
 def scheme_of(address: str) -> str:
@@ -27,6 +27,7 @@ def without_password(address: str) -> str:
 
     Where it is not clear which part is which, only the scheme is shown.
     """
+    address = address.strip()
     match = _ADDRESS.match(address)
     if match is None:
         return _HIDDEN

@@ -34,7 +34,7 @@ class NetworkConnection(Connection):
         except ValueError as exc:
             raise ConnectionLostError(reason_of(exc, timeout_s)) from None
         try:
-            self.video = Container(address.strip(), options=options, live=True, lossy=lossy, timeout_s=timeout_s)
+            self.video = Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s)
         except UnreadableError as exc:
             raise ConnectionLostError(self._reason(exc, has_login=user is not None)) from None
         self.fps = float(self.video.rate) if self.video.rate else None
