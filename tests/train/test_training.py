@@ -197,8 +197,9 @@ def test_a_training_may_begin_at_a_phase(quick_camera, tmp_path, photo_folder):
     assert run.started_from.startswith(f"{quick_camera.folder.name}/main.weights.h5, sha256 ")
     assert_same_weights(run, quick_camera)
     (run.folder / "finetune.weights.h5").unlink()
-    again = train(QUICK_CAMERA, out=run.folder, resume=True)
+    again = train(QUICK_CAMERA, out=run.folder, resume=True, start_from=start)
     assert again.recipe == run.recipe
+    assert_same_weights(again, quick_camera)
     with pytest.raises(UsageError, match="no phase 'last': it has main, finetune"):
         train(QUICK_CAMERA, out=tmp_path / "other", data=photo_folder, from_phase="last")
 
