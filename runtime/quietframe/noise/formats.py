@@ -1,7 +1,7 @@
 """Deliver frames in the formats of cameras: chroma subsampling, JPEG and H.264.
 
 Noise that has passed one of them is no longer white: chroma noise is halved in resolution, and a codec removes what it
-cannot afford. OpenCV encodes JPEG and YUYV; PyAV encodes H.264, and only that needs it.
+cannot afford. OpenCV encodes JPEG and YUYV, PyAV H.264.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import MissingExtraError, UsageError
+from quietframe.errors import UsageError
 from quietframe.noise.synthesis import add_gaussian
 
 Frame = NDArray[np.uint8]
@@ -61,7 +61,6 @@ class Format:
         """Return the last frame as this format delivers it.
 
         frames: `self.frames` frames in their order, (H, W, 3) uint8 BGR each. Returns (H, W, 3) uint8.
-        Raises MissingExtraError if the format is H.264 and PyAV is not installed.
         """
         if self.codec == "rgb":
             return frames[-1]
@@ -130,12 +129,9 @@ def h264(frames: Sequence[Frame], crf: int) -> Frame:
     """Encode a clip as H.264 (libx264, 4:2:0, preset veryfast) and return its last frame, decoded.
 
     frames: (H, W, 3) uint8 BGR each, of one size; odd sides are repeated. crf: constant rate factor, 0 to 51.
-    Raises MissingExtraError if PyAV is not installed.
     """
-    try:
-        import av
-    except ImportError as exc:
-        raise MissingExtraError("PyAV, which encodes H.264,", "bench") from exc
+    import av
+
     height, width = frames[0].shape[:2]
     encoder = av.CodecContext.create("libx264", "w")
     clip = [_even(frame) for frame in frames]

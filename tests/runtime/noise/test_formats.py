@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quietframe.assets import photo_bgr
-from quietframe.errors import MissingExtraError, UsageError
+from quietframe.errors import UsageError
 from quietframe.noise.formats import CLIP_FRAMES, FORMATS, deliver_noisy, find_format, h264, jpeg
 from quietframe.quality import psnr_db
 from support.images import rng
@@ -104,9 +102,3 @@ def test_an_unknown_format_is_named_with_the_known_ones():
     assert find_format("rgb").codec == "rgb"
     with pytest.raises(UsageError, match=r"Unknown format 'webp': expected one of rgb, yuyv-422, .*h264-28"):
         find_format("webp")
-
-
-def test_without_pyav_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"PyAV.* is not installed: pip install 'quietframe\[bench\]'"):
-        h264([np.zeros((16, 16, 3), np.uint8)] * CLIP_FRAMES, 20)
