@@ -9,10 +9,3 @@ import logging
 
 log = logging.getLogger("quietframe")
 log.addHandler(logging.NullHandler())
-
-
-def silence(name: str) -> None:
-    """Let nothing be shown of what a library logs under a name."""
-    logger = logging.getLogger(name)
-    logger.propagate = False
-    logger.addHandler(logging.NullHandler())

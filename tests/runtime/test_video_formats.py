@@ -327,6 +327,19 @@ def test_sound_is_left_out_on_request_and_cut_with_the_video(tmp_path: Path, fil
     assert probe(tmp_path / "c.mkv")["duration_s"] < 1.5
 
 
+def test_a_film_that_is_played_live_says_what_it_loses(
+    tmp_path: Path, film: Path, cli: Cli, denoiser_file: Path
+) -> None:
+    result = cli("denoise", film, "--live", "-o", tmp_path / "b.mkv", "-m", denoiser_file)
+    assert result.code == 0
+    assert any(
+        line.endswith("b.mkv: sound and subtitles are left out of what is played live") for line in result.error_lines
+    )
+    written = described(tmp_path / "b.mkv")
+    assert (written["title"], written["streams"]) == ("A night", [])
+    assert probe(tmp_path / "b.mkv")["duration_s"] == pytest.approx(2, abs=0.3)
+
+
 @pytest.mark.parametrize("name", ["-dash.mp4", "a:b.mp4", "http:x.mp4", "öü %d %20.mp4", "a'b.mp4"])
 def test_odd_names_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -115,9 +115,8 @@ class Encoder:
         self._duration = max(1, round(1 / rate / time_base))
         self._copies: dict[int, Any] = {}
         self._packets: Packets | None = None
-        if video is not None and audio and not live and shape not in ("mjpeg", "rawvideo"):
-            self._packets = video.subscribe()
-            self._copy_streams(video, name)
+        if video is not None and audio and shape not in ("mjpeg", "rawvideo"):
+            self._copy_streams(video, name, live=live)
         try:
             context.open()
         except av.error.FFmpegError as exc:
@@ -163,9 +162,14 @@ class Encoder:
             context.pix_fmt = pixels or ("yuv420p" if not formats or "yuv420p" in formats else formats[0])
         context.color_range = _FULL_RANGE if full_range else _LIMITED_RANGE
 
-    def _copy_streams(self, video: Container, name: str) -> None:
+    def _copy_streams(self, video: Container, name: str, *, live: bool) -> None:
         self._output.metadata.update({key: text for key, text in video.tags.items() if key.lower() not in _OWN_TAGS})
+        if live and video.others:
+            log.warning("%s: sound and subtitles are left out of what is played live", name)
+        if live:
+            return
         self._output.set_chapters(video.chapters)
+        self._packets = video.subscribe()
         for other in video.others:
             try:
                 copy = self._output.add_stream_from_template(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -185,7 +185,7 @@ class VideoSink(Sink):
                 raise self._error
 
     @contextlib.contextmanager
-    def _reported(self) -> Any:
+    def _reported(self) -> Iterator[None]:
         try:
             yield
         except EncoderError as exc:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from fractions import Fraction
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.colour import HDR, Colour, bgr_from_planes
-from quietframe.log import silence
 
 if TYPE_CHECKING:
     import av
@@ -28,7 +27,7 @@ _UNTIMED_FPS = 25
 _FULL_RANGE = 2
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180, -90: cv2.ROTATE_90_CLOCKWISE}
 _PLANAR = {(8, 8): "yuv420p", (8, 16): "yuv422p"}  # by the chroma of 16x16 pixels
-_LOST = "missed"  # in FFmpeg's message of packets that a network lost
+_KNOWN_GAPS = 5
 
 
 class UnreadableError(Exception):
@@ -90,8 +89,6 @@ class Container:
         self.damaged = 0
         self.ended_s = 0.0
         self._lossy = lossy
-        if lossy:
-            _watch_for_losses()
         try:
             self._input: av.container.InputContainer = av.open(
                 file, format=shape, options={**(options or {}), **rate}, timeout=timeout_s, metadata_errors="replace"
@@ -191,29 +188,37 @@ class Container:
 
     def close(self) -> None:
         """Close the file or hang up."""
-        self._frames.close()
+        try:
+            self._frames.close()
+        except ValueError:  # a thread that does not answer is in it: its file is left to it
+            return
         self._input.close()
 
     def _packets(self) -> Iterator[tuple[av.Packet, bool]]:
-        """The packets of the video, and whether some were lost before; those of other streams go to who subscribed."""
-        import av
+        """The packets of the video, and whether some were lost before; those of other streams go to who subscribed.
 
+        A network may lose a frame whole, which shows in its time alone.
+        """
         zero = Fraction(self._zero_s)
-        with av.logging.Capture() if self._lossy else nullcontext([]) as messages:
-            packets = self._input.demux(self._stream, *self.others)
-            while (packet := self._next(packets)) is not None:
-                lost = self._strict and (packet.is_corrupt or any(_LOST in text for _, _, text in messages))
-                messages.clear()
-                end = packet.pts if packet.pts is not None else packet.dts
-                if end is not None:
-                    self.ended_s = max(self.ended_s, float((end + (packet.duration or 0)) * packet.time_base - zero))
-                if packet.stream is self._stream:
-                    yield packet, lost
-                elif packet.dts is not None and packet.pts is not None:
-                    shift = round(zero / packet.time_base)
-                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                    for subscriber in self._subscribers:
-                        subscriber.append((packet.stream.index, packet))
+        gaps: deque[int] = deque(maxlen=_KNOWN_GAPS)  # between frames
+        latest: int | None = None
+        packets = self._input.demux(self._stream, *self.others)
+        while (packet := self._next(packets)) is not None:
+            lost = self._strict and packet.is_corrupt
+            end = packet.pts if packet.pts is not None else packet.dts
+            if end is not None:
+                self.ended_s = max(self.ended_s, float((end + (packet.duration or 0)) * packet.time_base - zero))
+            if packet.stream is self._stream:
+                if self._lossy and packet.pts is not None:
+                    gap, latest = packet.pts - (packet.pts if latest is None else latest), packet.pts
+                    lost = lost or (len(gaps) == _KNOWN_GAPS and gap > 1.5 * median(gaps))
+                    gaps.append(gap)
+                yield packet, lost
+            elif packet.dts is not None and packet.pts is not None:
+                shift = round(zero / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                for subscriber in self._subscribers:
+                    subscriber.append((packet.stream.index, packet))
 
     def _next(self, packets: Iterator[av.Packet]) -> av.Packet | None:
         import av
@@ -277,15 +282,6 @@ class Container:
         if not self._timed or frame.pts is None:
             return None
         return float(frame.pts * frame.time_base - Fraction(self._zero_s))
-
-
-def _watch_for_losses() -> None:
-    """Let FFmpeg say what a network lost, for `Container` alone: nothing is printed."""
-    import av
-
-    silence("libav")
-    av.logging.set_skip_repeated(False)
-    av.logging.set_level(av.logging.WARNING)
 
 
 def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
