@@ -126,10 +126,10 @@ class Container:
         self._timed = self._input.format.name not in UNTIMED
         rate = stream.guessed_rate or stream.average_rate
         if not self._timed:
-            told = self._context.framerate if self._input.format.name != "mjpeg" else None
-            if not fps and not told:
+            stated = self._context.framerate if self._input.format.name != "mjpeg" else None
+            if not fps and not stated:
                 self.notes.append(f"holds no frame rate: {_UNTIMED_FPS} is assumed; state it with --input-fps")
-            rate = Fraction(fps or told or _UNTIMED_FPS).limit_denominator(1001)
+            rate = Fraction(fps or stated or _UNTIMED_FPS).limit_denominator(1001)
         elif fps:
             raise UnreadableError("holds its own times: leave --input-fps out")
         self.rate = Fraction(rate) if rate and rate <= _MAX_FPS else None
