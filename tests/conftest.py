@@ -15,9 +15,10 @@ import pytest
 # start would inherit that, and write of missing GPUs to standard error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, which the processes that they start and then
-# interrupt would inherit: they never end.
+# A shell that starts the tests in the background has them ignore Ctrl-C, nohup a hangup. The processes that they start
+# and then interrupt would inherit that: they never end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests/support: pytest's importlib mode puts no folder there
 
