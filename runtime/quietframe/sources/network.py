@@ -20,7 +20,8 @@ class NetworkConnection(Connection):
     def __init__(self, address: str, timeout_s: float, on_damage: OnDamage) -> None:
         self._timeout_s, self._on_damage = timeout_s, on_damage
         scheme = scheme_of(address)
-        options, lossy = {"analyzeduration": _ANALYZE_US}, False
+        # Frames by which FFmpeg would measure a rate come late, and all at once.
+        options, lossy = {"analyzeduration": _ANALYZE_US, "fpsprobesize": "0"}, False
         try:
             _, user, _ = split_login(address)
             parts = urlsplit(address)
