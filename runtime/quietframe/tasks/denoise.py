@@ -34,7 +34,6 @@ Inputs = Mapping[str, NDArray[Any]]
 Level = float | NDArray[np.float32]
 Sample = TypeVar("Sample", np.uint8, np.uint16)
 
-_GRAY_FACTOR = 1.4  # between 1 and the sqrt(3) by which noise that all colours share is stronger in brightness
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR, as in JPEG
 _BAND_PIXELS = 1 << 17  # blended at once: as floats they are small beside a large frame
 _MAX_LEVEL_255 = 255.0
@@ -49,9 +48,8 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
     A model of any size sees a frame whole, or in tiles if it is larger than `tile_pixels`. They overlap so far that the
     result is the same, and memory no longer grows with the frame. Only a model whose card states its halo can do that.
 
-    A gray frame goes through a color model as three equal planes, and its noise level is passed as 1.4 times what it
-    is: the model expects other noise in each color, of which brightness would have less. A color frame of three equal
-    planes, as an infrared camera's is, stays gray to the last level.
+    A gray frame goes through a color model as three equal planes. A color frame of three equal planes, as an infrared
+    camera's is, stays gray to the last level.
 
     A file that computes in floats takes uint16 frames, of 16 bits a channel, too, and keeps them (`keeps_16bit`).
 
@@ -241,8 +239,6 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
             level_255 = _number("sigma_255", given_255, 0, _MAX_LEVEL_255)
         else:
             level_255 = estimate_noise(frame) if self.estimates else self.sigma_255
-        if level_255 is not None and frame.ndim == 2 and self._image_in.colour != "GRAY":
-            level_255 = level_255 * _GRAY_FACTOR
         if self._sigma is None or level_255 is None:
             return None
         low, high = self._sigma.value_range
