@@ -20,8 +20,9 @@ MEASURING := $(addprefix tests/,benchmarks/test_trust.py runtime/test_limits.py 
 # What shows that the base dependencies are enough: every import, the command line, the built-in models.
 SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)
 
-MODELS := camera-nano camera-small camera-base
+MODELS := camera-nano camera-small camera-base denoise-and-classify digit-classifier digit-cnn digit-unet latent-autoencoder
 PHOTOS := photos
+MNIST :=
 
 # $(call make_venv,FOLDER) and $(call install,FOLDER) do the same with uv and without.
 ifdef UV
@@ -69,11 +70,14 @@ docs: .venv-docs/.made  ## Build the documentation into site/, strictly: a broke
 	.venv-docs/bin/mkdocs build --strict
 
 # A training that was interrupted goes on; an exported model is newer than its training, or is exported again.
-models: install $(MODELS:%=exported/%/export.json)  ## Train and export the built-in camera models: make models PHOTOS=folder
+models: install $(MODELS:%=exported/%/export.json)  ## Train and export the built-in models: make models PHOTOS=folder
 
-.SECONDARY: $(MODELS:%=runs/%/metrics.json)
+.SECONDARY: $(MODELS:%=runs/%/metrics.json) runs/dense-autoencoder/metrics.json
+runs/denoise-and-classify/metrics.json: runs/dense-autoencoder/metrics.json runs/digit-classifier/metrics.json
+runs/camera-%/metrics.json: DATA = $(PHOTOS)
+runs/%/metrics.json: DATA = $(MNIST)
 runs/%/metrics.json:
-	$(BIN)/quietframe train $* --data $(PHOTOS) --out runs/$* $(if $(wildcard runs/$*/recipe.json),--resume)
+	$(BIN)/quietframe train $* $(if $(DATA),--data $(DATA)) --out runs/$* $(if $(wildcard runs/$*/recipe.json),--resume)
 
 exported/%/export.json: runs/%/metrics.json
 	$(BIN)/quietframe export runs/$* --out exported/$* --overwrite
