@@ -19,8 +19,6 @@ from quietframe_bench.rows import FACTS, ModelRow, Run, named_failure, set_field
 from quietframe_bench.samples import Sample
 
 NOISY_INPUT = "noisy input"
-LEVEL_KNOWN = ", level known"
-"""Ends the name of a candidate that knows the true noise level."""
 _FIGURES = ("psnr_db", "ssim", "flicker_255", "estimated_sigma_255", "psnr_to_input_db")
 
 
@@ -148,10 +146,9 @@ def means(of: Iterable[Mapping[str, float]]) -> dict[str, float]:
 def new_entry(
     run: Run, source: str, candidate: str, condition: Condition, model: Path | None = None, **fields: Any
 ) -> Entry:
-    """Make the row of a candidate; of a model whose file could not be made, without it. fields: of `QualityRow`."""
-    file = model if model and model.is_file() else None
+    """Make the row of a candidate. fields: of `QualityRow`."""
     about = {"source": source, "candidate": candidate, **condition._asdict(), **fields}
-    return Entry(run.row(QualityRow, file, **about), model)
+    return Entry(run.row(QualityRow, model, **about), model)
 
 
 def judge_entries(

@@ -1,24 +1,14 @@
-"""A .tflite file at the size it runs at: its operators, a copy that has no other size, and what LiteRT's tool says."""
+"""The operators of a .tflite file at the size it runs at."""
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quietframe.errors import QuietFrameError
 from quietframe_bench.profiles import Node, Shape, convolution_macs, product_macs, short_name, transposed_macs
-
-_BENCHMARK = "ai_edge_litert.tools.benchmark_litert_model"  # what the command litert-benchmark runs
-_EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
 
 
 def tflite_nodes(data: bytes, shapes: Mapping[str, Shape]) -> list[Node]:
@@ -30,46 +20,7 @@ def tflite_nodes(data: bytes, shapes: Mapping[str, Shape]) -> list[Node]:
     data: the file, which the engine has opened before. shapes: of the inputs, by the signature's names.
     """
     model, tensors = _read(data, shapes)
-    return [_node(index, model, operator, tensors) for index, operator in enumerate(model.subgraphs[0].operators)]
-
-
-class ToolError(QuietFrameError):
-    """LiteRT's tool is not installed, or fails."""
-
-
-def write_at_size(*, model: str, shapes: dict[str, list[int]], target: str) -> None:
-    """Write a copy of a file that has these shapes of inputs: LiteRT's own tools take files as they are."""
-    import flatbuffers
-
-    data = Path(model).read_bytes()
-    graph, tensors = _read(data, shapes)
-    for index, tensor in enumerate(graph.subgraphs[0].tensors):
-        if index in tensors:
-            tensor.shape = [int(size) for size in tensors[index]["shape"]]
-        tensor.shapeSignature = None
-    builder = flatbuffers.Builder(len(data) + 4096)
-    builder.Finish(graph.Pack(builder), b"TFL3")
-    Path(target).write_bytes(bytes(builder.Output()))
-
-
-def run_litert_benchmark(model: Path, *, threads: int, warmup: int, runs: int) -> float:
-    """Return the median that LiteRT's own command `litert-benchmark` finds for a file, in milliseconds.
-
-    It runs in a process of its own on random inputs, cannot resize (see `write_at_size`), and rounds to 0.01. Raises
-    ToolError if it is not installed, or fails.
-    """
-    with tempfile.TemporaryDirectory(prefix="quietframe-tool-") as folder:
-        result = Path(folder) / "result.json"
-        how = (f"--num_threads={threads}", f"--num_runs={runs}", f"--warmup_runs={warmup}", f"--result_json={result}")
-        command = [sys.executable, "-P", "-m", _BENCHMARK, f"--model={model}", *how]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
-        try:
-            return float(json.loads(result.read_text(encoding="utf-8"))["latency"]["median_ms"])
-        except (OSError, ValueError, KeyError) as exc:
-            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            raised = [line for line in lines if _EXCEPTION.match(line)]  # LiteRT writes on after it
-            reason = (raised or lines or [f"exit code {done.returncode}"])[-1]
-            raise ToolError(f"litert-benchmark, which comes with LiteRT 2.2 and later, fails: {reason}") from exc
+    return [_node(model, operator, tensors) for operator in model.subgraphs[0].operators]
 
 
 def _read(data: bytes, shapes: Mapping[str, Shape]) -> tuple[Any, dict[int, Mapping[str, Any]]]:
@@ -91,13 +42,13 @@ def _read(data: bytes, shapes: Mapping[str, Shape]) -> tuple[Any, dict[int, Mapp
     return model, {int(detail["index"]): detail for detail in interpreter.get_tensor_details()}
 
 
-def _node(index: int, model: Any, operator: Any, tensors: Mapping[int, Mapping[str, Any]]) -> Node:
+def _node(model: Any, operator: Any, tensors: Mapping[int, Mapping[str, Any]]) -> Node:
     inputs, outputs = ([tensors.get(int(one)) for one in side] for side in (operator.inputs, operator.outputs))
     kind = _kind(model.operatorCodes[operator.opcodeIndex])
     first: tuple[int, ...] = _shape(outputs[0]) if outputs else ()
     name = str(outputs[0]["name"]) if outputs and outputs[0] else kind
     macs, weights = _work(kind, list(map(_shape, inputs)), first)
-    return Node(index, kind, short_name(name), first, macs, sum(map(_bytes, [*inputs, *outputs])), weights)
+    return Node(kind, short_name(name), first, macs, sum(map(_bytes, [*inputs, *outputs])), weights)
 
 
 def _work(kind: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> tuple[int, int]:

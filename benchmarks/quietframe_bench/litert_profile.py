@@ -1,9 +1,9 @@
 """Experimental: LiteRT's own profiler, through the C interface of the library in its Python package.
 
-The Python classes of `ai_edge_litert` offer no profiler, nor does the command `litert-benchmark`. The library that
-they are built on, `libLiteRt.so`, does: with it, XNNPACK reports the time of each of its operators
-(https://github.com/google-ai-edge/LiteRT, litert/c). Its functions take these arguments since LiteRT 2.2; a later
-version may change them, and then `ProfileUnavailableError` names what is missing and the whole graph is timed instead.
+The Python classes of `ai_edge_litert` offer no profiler. The library that they are built on, `libLiteRt.so`, does:
+with it, XNNPACK reports the time of each of its operators (https://github.com/google-ai-edge/LiteRT, litert/c). Its
+functions take these arguments since LiteRT 2.2; a later version may change them, and then `ProfileUnavailableError`
+names what is missing and the whole graph is timed instead.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _MAX_AXES = 8
 _INVOKE = b"Invoke"
 _WHOLE, _OPERATOR, _INSIDE_DELEGATE = 1, 2, 8  # LiteRtProfilerEventType
 _DELEGATE = b"Delegate"
+_MULTIPLY = ("Convolution", "Deconvolution", "Fully Connected", "Batch Matrix Multiply")
+"""How XNNPACK's names of operators that multiply begin."""
 
 _Handle = ctypes.c_void_p
 _SOURCE = "LiteRT's profiler, with XNNPACK's operators inside the delegate"
@@ -47,6 +49,11 @@ class Event(NamedTuple):
     node: int
     inside: bool
     duration_ns: int
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether it is a delegate's convolution or matrix product."""
+        return self.inside and self.kind.startswith(_MULTIPLY)
 
 
 class _Layout(ctypes.Structure):
@@ -239,59 +246,20 @@ def _library() -> Callable[..., None]:
     return call
 
 
-_COMPUTES = {
-    "Convolution": {"CONV_2D", "DEPTHWISE_CONV_2D"},
-    "Fully Connected": {"FULLY_CONNECTED", "CONV_2D"},  # a 1×1 convolution is a matrix product
-    "Deconvolution": {"TRANSPOSE_CONV"},
-    "Batch Matrix Multiply": {"BATCH_MATMUL"},
-    "Static Reshape": {"RESHAPE"},
-    "Sigmoid": {"LOGISTIC"},
-    "Convert": {"QUANTIZE", "DEQUANTIZE"},
-    "Subtract": {"SUB"},
-    "Multiply": {"MUL"},
-    "Clamp": {"RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"},
-    "Constant Pad": {"PAD", "PADV2"},
-    "Resize Bilinear": {"RESIZE_BILINEAR"},
-    "Max Pooling": {"MAX_POOL_2D"},
-    "Average Pooling": {"AVERAGE_POOL_2D"},
-    "Concatenate": {"CONCATENATION"},
-}
-"""XNNPACK's operators by the beginning of their names, and LiteRT's that they may be; others have the same name."""
-_MULTIPLIES = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"}
-
-
 def match(events: Sequence[Event], nodes: Sequence[Node]) -> tuple[list[Node | None], bool]:
     """Return the file's operator that each event is, or None, and whether all that multiply were found.
 
-    LiteRT's own kernels report their index. A delegate numbers its operators anew, leaves some out and adds some, but
-    keeps the order: an event is the next operator of its type, and none that multiplies is ever skipped. Where that
-    does not come out even, no event inside a delegate is given a layer.
+    LiteRT's own kernels report their index. A delegate numbers its operators anew but keeps their order: those that
+    multiply are the file's, one after the other. Where there are more or fewer, none of them is given a layer.
     """
     outside = {event.node for event in events if not event.inside}
-    waiting = [node for node in nodes if node.index not in outside]
+    waiting = [node for index, node in enumerate(nodes) if node.macs and index not in outside]
+    even = sum(event.multiplies for event in events) == len(waiting)
+    delegated = iter(waiting if even else ())
     found: list[Node | None] = []
-    even = True
     for event in events:
-        if not event.inside:
-            found.append(nodes[event.node] if event.node < len(nodes) else None)
-            continue
-        accepted = _accepted(event.kind)
-        reachable = next((place + 1 for place, node in enumerate(waiting) if node.macs), len(waiting))
-        place = next((place for place in range(reachable) if waiting[place].kind in accepted), None)
-        found.append(None if place is None else waiting[place])
-        if place is None:
-            even = even and not accepted & _MULTIPLIES
+        if event.inside:
+            found.append(next(delegated, None) if event.multiplies else None)
         else:
-            del waiting[: place + 1]
-    even = even and not any(node.macs for node in waiting)
-    if not even:
-        found = [None if event.inside else node for event, node in zip(events, found, strict=True)]
+            found.append(nodes[event.node] if event.node < len(nodes) else None)
     return found, even
-
-
-def _accepted(kind: str) -> set[str]:
-    own = kind.partition(" (")[0]
-    for name, accepted in _COMPUTES.items():
-        if own.startswith(name):
-            return accepted
-    return {own.upper().replace(" ", "_")}

@@ -86,23 +86,18 @@ def split_runs(events: Iterable[Mapping[str, Any]], runs: int) -> list[list[Mapp
 def match(kernels: Sequence[Mapping[str, Any]], nodes: Sequence[Node]) -> tuple[list[Node | None], bool]:
     """Return the layer that each kernel computes, or None, and whether all that multiply were found.
 
-    By name; where fusing has changed that, the next one of the same family with an output of that size, or of that
-    size with channels padded.
+    By name; where fusing has changed that, the next one with an output of that size, or that and padded channels.
     """
     waiting = [node for node in nodes if node.macs]
-    found: dict[int, Node] = {}
+    found: list[Node | None] = [None] * len(kernels)
     multiplying = [index for index, event in enumerate(kernels) if _kind(event) in _FAMILIES]
-    for rule in (_same_name, _same_size, _padded_size):
+    for fits in (_same_name, _same_size):
         for index in multiplying:
-            if index in found:
-                continue
-            kernel = kernels[index]
-            alike = (node for node in waiting if _FAMILIES[_kind(kernel)] == _FAMILIES.get(node.kind))
-            node = next((node for node in alike if rule(kernel, node)), None)
+            node = None if found[index] else next((one for one in waiting if fits(kernels[index], one)), None)
             if node:
                 found[index] = node
                 waiting.remove(node)
-    return [found.get(index) for index in range(len(kernels))], not waiting and len(found) == len(multiplying)
+    return found, not waiting and all(found[index] for index in multiplying)
 
 
 def _same_name(event: Mapping[str, Any], node: Node) -> bool:
@@ -110,12 +105,8 @@ def _same_name(event: Mapping[str, Any], node: Node) -> bool:
 
 
 def _same_size(event: Mapping[str, Any], node: Node) -> bool:
-    return prod(_shapes(event, "output")[0]) == prod(node.output_shape)
-
-
-def _padded_size(event: Mapping[str, Any], node: Node) -> bool:
     shape, other = _shapes(event, "output")[0], node.output_shape
-    return shape[:1] + shape[2:] == other[:1] + other[2:] and prod(shape) > prod(other)
+    return prod(shape) == prod(other) or (shape[:1] + shape[2:] == other[:1] + other[2:] and prod(shape) > prod(other))
 
 
 def _nodes(path: Path, inputs: dict[str, Any], threads: int) -> list[Node]:
@@ -124,7 +115,7 @@ def _nodes(path: Path, inputs: dict[str, Any], threads: int) -> list[Node]:
         session = _open(path, threads, Path(folder), optimized=False)
         session.run(None, inputs)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return [_node(index, event) for index, event in enumerate(split_runs(events, 1)[0])]
+    return [_node(event) for event in split_runs(events, 1)[0]]
 
 
 def _open(path: Path, threads: int, folder: Path, *, optimized: bool = True) -> Any:
@@ -139,7 +130,7 @@ def _open(path: Path, threads: int, folder: Path, *, optimized: bool = True) -> 
     return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
-def _node(index: int, event: Mapping[str, Any]) -> Node:
+def _node(event: Mapping[str, Any]) -> Node:
     kind, ins = _kind(event), _shapes(event, "input")
     first = next(iter(_shapes(event, "output")), ())
     macs = weights = 0
@@ -152,7 +143,7 @@ def _node(index: int, event: Mapping[str, Any]) -> Node:
     elif family == "product":
         macs = product_macs(ins[0], first)
         weights = macs // prod(first[:-1]) if prod(first[:-1]) else 0
-    return Node(index, kind, _plain(event), first, macs, _moved(event), weights)
+    return Node(kind, _plain(event), first, macs, _moved(event), weights)
 
 
 def _operator(event: Mapping[str, Any], node: Node | None) -> Operator:

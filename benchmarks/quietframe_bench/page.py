@@ -1,4 +1,4 @@
-"""One self-contained page of results: styles, script, plots and images are in it; it loads nothing."""
+"""One self-contained page of results: styles, script and plots are in it; it loads nothing."""
 
 from __future__ import annotations
 

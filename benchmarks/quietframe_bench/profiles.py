@@ -26,7 +26,6 @@ class Node:
     """An operator as the file has it, before an engine fuses or rewrites it.
 
     Attributes:
-        index: its place in the file.
         kind: its type by the format's name, such as `CONV_2D` or `Conv`.
         name: what the file calls it, shortened.
         output_shape: of its first output.
@@ -35,7 +34,6 @@ class Node:
         weights: how many numbers its kernel or matrix has; 0 without one.
     """
 
-    index: int
     kind: str
     name: str
     output_shape: tuple[int, ...]
@@ -49,7 +47,7 @@ class Operator(msgspec.Struct):
 
     Attributes:
         kind: its type, by the engine's own name.
-        name, output_shape: of the layer in the file that it computes, where known.
+        name, output_shape: of the layer in the file that it computes, where it multiplies and that is known.
         macs, bytes: as of `Node`; None where unknown.
         samples_ns: its time in each run.
         index: its place in the run.

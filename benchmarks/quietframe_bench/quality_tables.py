@@ -12,7 +12,7 @@ import msgspec
 from quietframe.quality import PSNR_CAP_DB
 from quietframe_bench import plots
 from quietframe_bench.columns import CIRCUMSTANCES, Column, Table, table_of_lines
-from quietframe_bench.judging import LEVEL_KNOWN, QualityRow
+from quietframe_bench.judging import QualityRow
 
 HARSH = ("jpeg-60-420", "h264-28")
 """Formats that are reported, and left out of means."""
@@ -69,15 +69,12 @@ def int8_drops(rows: Sequence[QualityRow]) -> list[tuple[Any, ...]]:
 
     That is (name, level, PSNR of int8 minus fp32 over the images that both were judged on, both files).
     """
-
-    def same(row: QualityRow) -> tuple[Any, ...]:
-        return row.name, row.sigma_255, row.given_sigma_255 is None
-
     return [
         (int8.name, int8.sigma_255, fmean(gains.values()), int8.candidate, fp32.candidate)
         for int8 in rows
         for fp32 in rows
-        if (int8.precision, fp32.precision) == ("int8", "fp32") and same(int8) == same(fp32)
+        if (int8.precision, fp32.precision) == ("int8", "fp32")
+        and (int8.name, int8.sigma_255) == (fp32.name, fp32.sigma_255)
         if (gains := int8.gains_db(fp32))
     ]
 
@@ -187,8 +184,7 @@ def _clean(rows: Sequence[QualityRow]) -> str:
 def front_panels(rows: Sequence[Any], times_ms: Mapping[str, float]) -> list[plots.FrontPanel]:
     """Make a panel of quality against time for each noise level of images.
 
-    What has no figures or no time (of its own, or in `times_ms` by its file's hash) stays out, and so do models that
-    know the level.
+    What has no figures or no time (of its own, or in `times_ms` by its file's hash) stays out.
     """
     panels = []
     images = [row for row in rows if isinstance(row, QualityRow) and row.source == "images" and row.psnr_db is not None]
@@ -203,14 +199,12 @@ def front_panels(rows: Sequence[Any], times_ms: Mapping[str, float]) -> list[plo
 
 def _point(row: QualityRow, times_ms: Mapping[str, float], images: int) -> plots.Point | None:
     ms = row.total_p50_ms or (times_ms.get(row.model.sha256) if row.model else None)
-    if row.psnr_db is None or ms is None or row.given_sigma_255 is not None:
+    if row.psnr_db is None or ms is None:
         return None
-    name, family = row.candidate, "ours"
+    name, family = row.candidate, "model"
     if row.method:
         family = "textbook" if name.endswith("textbook") else "classical"
-    elif name.startswith("FFDNet"):
-        family = "network"
-    name = name.removesuffix(".tflite").removesuffix(", best setting").removesuffix(LEVEL_KNOWN).replace(".", " ")
+    name = name.removesuffix(".tflite").removesuffix(", best setting").removesuffix(", level known").replace(".", " ")
     if row.every > 1:
         name += f" ({len(row.by_sample)} of {images} images)"
-    return plots.Point(ms, row.psnr_db, name, family, row.every > 1)
+    return plots.Point(ms, row.psnr_db, name, family)

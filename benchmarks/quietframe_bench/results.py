@@ -15,7 +15,7 @@ from quietframe_bench import columns
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.rows import Row, read_rows, to_lines
 
-KINDS = ("speed", "sustained", "profile", "roofline", "startup", "live", "quality", "accuracy", "before_after")
+KINDS = ("speed", "sustained", "profile", "roofline", "startup", "live", "quality", "accuracy")
 """The modules in `quietframe_bench.kinds` that have rows, in the order in which they are shown."""
 
 

@@ -20,14 +20,14 @@ from quietframe_bench.samples import find_images
 
 HAS_BM3D = importlib.util.find_spec("bm3d") is not None
 QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=ROUNDS, min_secs=0, warmup=0)
-METHODS_HERE = ("bilateral", "median", "CBM3D", "FFDNet")
+METHODS_HERE = ("bilateral", "median", "CBM3D")
 ALL = QualitySettings("images", sigmas_255=(20.0, 40.0), seed=2, baselines=METHODS_HERE, speed=QUICK, every=2)
 
 
 @pytest.fixture
 def median():
     """With one method, which is quick."""
-    return replace(ALL, sigmas_255=(20.0,), seed=0, baselines=("median", "FFDNet"))
+    return replace(ALL, sigmas_255=(20.0,), seed=0, baselines=("median",))
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +108,8 @@ def test_the_page_names_everything_with_its_time_and_draws_it(measured):
 
 
 def test_what_is_not_measured_says_what_it_takes(measured):
-    absent, notes = measured[-1].details["absent"], "\n".join(measured[-1].notes)
-    assert set(absent) - {"CBM3D"} == {"FFDNet fp32", "FFDNet int8"}
-    assert "--ffdnet-weights FOLDER with ffdnet_color_clip.npz" in absent["FFDNet int8"]
-    assert "github.com/cszn/FFDNet" in notes
-    assert ("CBM3D" in absent) != HAS_BM3D
+    notes = "\n".join(measured[-1].notes)
+    assert ("CBM3D is not measured: pip install" in notes) != HAS_BM3D
     assert not measured.failures
 
 
@@ -136,24 +133,17 @@ def test_the_notes_say_what_favours_the_filters(measured):
 def test_gray_images_are_compared_as_gray_frames(tmp_path, blur_file):
     clean = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8) + 60
     write_image(tmp_path / "gray.png", Image(clean))
-    settings = QualitySettings("images", sigmas_255=(25.0,), baselines=("NLM", "FFDNet"), speed=QUICK)
+    settings = QualitySettings("images", sigmas_255=(25.0,), baselines=("NLM",), speed=QUICK)
     results = quality(tmp_path, [blur_file], settings)
     assert results[-1].details["gray"]
-    assert "ffdnet_gray.npz" in results[-1].details["absent"]["FFDNet fp32"]
     assert "hColor" not in by_name(results)["NLM, best setting", 25.0].setting
     assert any("three equal channels" in note for note in results[-1].notes)
 
 
-def test_what_fails_is_a_failed_row_and_the_others_go_on(blur_file, median, tmp_path, picture_folder, bad_file):
+def test_what_fails_is_a_failed_row_and_the_others_go_on(blur_file, median, picture_folder, bad_file):
     (picture_folder / "broken.png").write_bytes(b"\x89PNG not really")
-    (tmp_path / "ffdnet_color_clip.npz").write_bytes(b"no archive")
-    settings = replace(median, ffdnet_weights=tmp_path, ffdnet_cache=tmp_path / "cache")
-    results = quality(picture_folder, [bad_file, blur_file], settings)
+    results = quality(picture_folder, [bad_file, blur_file], median)
     rows = by_name(results)
-    for name in ("FFDNet fp32", "FFDNet fp32, level known"):
-        assert "expected a NumPy archive" in rows[name, 20.0].error
-        assert rows[name, 20.0].model is None
-    assert "--ffdnet-calibrate" in results[-1].details["absent"]["FFDNet int8"]
     assert "not a LiteRT model" in rows["bad.tflite", 20.0].error
     assert rows[blur_file.name, 20.0].by_sample.keys() == {"a.png", "b.png", "c.png", "more/d.png"}
     assert {row.method or row.file for row in times(results)} == {blur_file.name, "median"}
@@ -167,25 +157,9 @@ def prepare(folder, settings, **changes):
 
 
 def test_what_would_fail_late_is_said_at_once(median, tmp_path, picture_folder):
-    with pytest.raises(UsageError, match=r"ffdnet_color_clip\.npz: no such file"):
-        prepare(picture_folder, median, ffdnet_weights=tmp_path)
-    with pytest.raises(UsageError, match="--ffdnet-weights"):
-        prepare(picture_folder, median, ffdnet_calibrate=tmp_path)
     with pytest.raises(UsageError, match="one --size"):
         prepare(picture_folder, median, speed=SpeedSettings(threads=(1, 2)))
     with pytest.raises(UsageError, match="Unknown baseline 'mean'"):
         prepare(picture_folder, median, baselines=("mean",))
     with pytest.raises(SourceError, match="no such folder"):
         prepare(tmp_path / "nowhere", median)
-
-
-def test_images_that_are_judged_with_do_not_calibrate(median, tmp_path, picture_folder):
-    (tmp_path / "ffdnet_color_clip.npz").touch()
-    other = tmp_path / "other"
-    other.mkdir()
-    write_image(other / "new.png", Image(np.zeros((40, 40, 3), np.uint8)))
-    files = {"ffdnet_weights": tmp_path, "ffdnet_calibrate": other}
-    prepare(picture_folder, median, **files)
-    (other / "renamed.png").write_bytes((picture_folder / "b.png").read_bytes())
-    with pytest.raises(UsageError, match=r"renamed\.png: is also judged with .*b\.png"):
-        prepare(picture_folder, median, **files)

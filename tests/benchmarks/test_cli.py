@@ -261,10 +261,10 @@ def test_baselines_print_tables_and_notes_and_write_everything(bench, lasting, t
     blur_file, folder = lasting
     target, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
     quick = ("--size", "64x48", "--threads", 1, "--runs", 2, "--min-secs", 0, "--limit", 2, "--sigma", "25")
-    baselines = ("--baselines", "bilateral,median,FFDNet")
+    baselines = ("--baselines", "bilateral,median")
     code, out, err = bench("quality", folder, blur_file, *baselines, *quick, "--out", target, "--plot", plot)
     assert code == 0, err
-    for text in (blur_file.name, "bilateral, best setting", "median, textbook", "favours", "--ffdnet-weights"):
+    for text in (blur_file.name, "bilateral, best setting", "median, textbook", "favours"):
         assert text in out
     assert plot.read_bytes().startswith(b"\x89PNG")
     rows = read(target)
@@ -278,23 +278,29 @@ def test_baselines_print_tables_and_notes_and_write_everything(bench, lasting, t
     assert any("favours" in note for note in rows[-1]["notes"])
 
 
-def test_a_plot_of_nothing_is_said_and_no_row_is_lost(bench, bad_file, lasting, tmp_path):
-    target, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
-    quick = ("--limit", 1, "--sigma", 25, "--baselines", "FFDNet", "--out", target, "--plot", plot)
-    code, _, err = bench("quality", lasting[1], bad_file, *quick)
-    assert code == 1
-    assert "plot.png: there is nothing to draw" in err
-    assert not plot.exists()
-    assert [row["kind"] for row in read(target)] == ["quality", "quality", "quality-summary"]
-
-
-def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, picture_folder, tmp_path):
+@pytest.fixture
+def pair_folder(picture_folder):
+    """Two pairs, `a` and `b`, without noise."""
     for name in ("a", "b"):
         image = (picture_folder / f"{name}.png").read_bytes()
         for end in ("noisy", "clean"):
             (picture_folder / f"{name}-{end}.png").write_bytes(image)
+    return picture_folder
+
+
+def test_a_plot_of_nothing_is_said_and_no_row_is_lost(bench, bad_file, pair_folder, tmp_path):
+    target, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
+    options = ("--pair-suffixes=-noisy,-clean", "--baselines", "bilateral", "--out", target, "--plot", plot)
+    code, _, err = bench("quality", pair_folder, bad_file, *options)
+    assert code == 1
+    assert "plot.png: there is nothing to draw" in err
+    assert not plot.exists()
+    assert [row["kind"] for row in read(target)] == [*["quality"] * 4, "quality-summary"]
+
+
+def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, pair_folder, tmp_path):
     target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("quality", picture_folder, denoiser_file, "--pair-suffixes=-noisy,-clean", "--out", target)
+    code, out, _ = bench("quality", pair_folder, denoiser_file, "--pair-suffixes=-noisy,-clean", "--out", target)
     assert code == 0
     assert "noisy input" in out
     assert "constant level 0" in out  # there is no noise
@@ -341,8 +347,6 @@ def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, picture_
         (("quality", "{folder}", "--baselines", "all", "--plot", "p.jpg"), "ends in .png"),
         (("quality", "{folder}", "--baselines", "all", "--plot", "{folder}/no/p.png"), "no such folder"),
         (("quality", "{folder}", "--baselines", "NLM", "--size", "64x48,32x24"), "one --size"),
-        (("quality", "{folder}", "--baselines", "all", "--ffdnet-weights", "{folder}"), "ffdnet_color_clip.npz"),
-        (("quality", "{folder}", "--baselines", "all", "--ffdnet-calibrate", "{folder}"), "--ffdnet-weights"),
         (("profile", "{model}", "--plot", "p.png"), "--plot goes with --roofline"),
         (("report",), "Missing argument"),
         (("report", "{model}"), "not a whole row, schema 4, of quietframe bench"),

@@ -24,12 +24,12 @@ def shapes_of(path):
     return {name: array.shape for name, array in inputs_of(path).items()}
 
 
-def node(index, kind, macs=0):
-    return Node(index, kind, f"layer {index}", (1,), macs, 10)
+def node(kind, macs=0):
+    return Node(kind, f"layer of {kind}", (1,), macs, 10)
 
 
-def inside(kind, index=0):
-    return Event(kind, index, True, 1000)
+def inside(kind):
+    return Event(kind, 0, True, 1000)
 
 
 def outside(index, kind="QUANTIZE"):
@@ -63,38 +63,20 @@ def test_every_layer_that_multiplies_is_found(name):
     assert all(operator["bytes"] for operator in found["operators"] if operator["macs"])
 
 
-def test_delegated_operators_are_matched_in_order():
-    nodes = [node(0, "QUANTIZE"), node(1, "CONV_2D", 5), node(2, "RESHAPE"), node(3, "FULLY_CONNECTED", 7)]
-    events = [outside(0), inside("Convolution (NHWC, QC8) IGEMM"), inside("Static Reshape (NC)")]
-    events += [inside("Static Reshape (NC)"), inside("Fully Connected (NC, QS8, QC8W) GEMM")]
-    found, complete = match(events, nodes)
-    assert [one and one.index for one in found] == [0, 1, 2, None, 3]
+def test_delegated_operators_that_multiply_are_matched_in_order_and_kernels_by_their_index():
+    nodes = [node("QUANTIZE"), node("CONV_2D", 5), node("RESHAPE"), node("FULLY_CONNECTED", 7), node("CONV_2D", 9)]
+    events = [outside(0), inside("Convolution (NHWC, QC8) IGEMM"), inside("Static Reshape (NC)"), outside(4)]
+    found, complete = match([*events, inside("Fully Connected (NC, QS8, QC8W) GEMM")], nodes)
+    assert found == [nodes[0], nodes[1], None, nodes[4], nodes[3]]
     assert complete
 
 
-def test_an_operator_that_the_delegate_left_out_is_skipped_and_one_that_multiplies_is_not():
-    nodes = [node(0, "RELU"), node(1, "CONV_2D", 5), node(2, "ADD"), node(3, "CONV_2D", 9), node(4, "ADD")]
-    found, complete = match([inside("Convolution (NHWC)"), inside("Convolution (NHWC)"), inside("Add (ND)")], nodes)
-    assert [one and one.index for one in found] == [1, 3, 4]
-    assert complete
-    # An ADD before the second convolution cannot be the one behind it.
-    found, _ = match([inside("Convolution (NHWC)"), inside("Subtract (ND)"), inside("Convolution (NHWC)")], nodes)
-    assert [one and one.index for one in found] == [1, None, 3]
-
-
-@pytest.mark.parametrize(
-    "events",
-    [
-        [inside("Convolution (NHWC)")],  # one is missing
-        [inside("Convolution (NHWC)")] * 3,  # one too many
-        [inside("Convolution (NHWC)"), inside("Deconvolution (NHWC)")],  # another type
-    ],
-)
-def test_no_work_is_stated_where_the_layers_do_not_come_out_even(events):
-    nodes = [node(0, "QUANTIZE"), node(1, "CONV_2D", 5), node(2, "CONV_2D", 9)]
-    found, complete = match([outside(0), *events], nodes)
+@pytest.mark.parametrize("count", [1, 3])
+def test_no_work_is_stated_where_the_layers_do_not_come_out_even(count):
+    nodes = [node("QUANTIZE"), node("CONV_2D", 5), node("CONV_2D", 9)]
+    found, complete = match([outside(0), *[inside("Convolution (NHWC)")] * count], nodes)
     assert not complete
-    assert [one and one.index for one in found] == [0] + [None] * len(events)
+    assert found == [nodes[0], *[None] * count]
 
 
 def record(tag, kind, elapsed_us=1, node=0):

@@ -83,10 +83,10 @@ def kernel(name, kind, shape, ts=0):
 
 def test_fused_and_padded_kernels_are_matched_to_their_layers():
     nodes = [
-        Node(0, "Conv", "net/a/convolution", (1, 12, 8, 8), 100, 1),
-        Node(1, "Clip", "net/a/Relu6", (1, 12, 8, 8), 0, 1),
-        Node(2, "Conv", "b", (1, 16, 8, 8), 200, 1),
-        Node(3, "MatMul", "c", (1, 10), 300, 1),
+        Node("Conv", "net/a/convolution", (1, 12, 8, 8), 100, 1),
+        Node("Clip", "net/a/Relu6", (1, 12, 8, 8), 0, 1),
+        Node("Conv", "b", (1, 16, 8, 8), 200, 1),
+        Node("MatMul", "c", (1, 10), 300, 1),
     ]
     kernels = [
         kernel("net/a/Relu6:0_nchwc", "Conv", (1, 16, 8, 8)),  # named after what was fused, 12 channels padded to 16
@@ -95,7 +95,7 @@ def test_fused_and_padded_kernels_are_matched_to_their_layers():
         kernel("c/MatMulAddFusion", "Gemm", (1, 10)),
     ]
     found, complete = match(kernels, nodes)
-    assert [one and one.index for one in found] == [0, 2, None, 3]
+    assert found == [nodes[0], nodes[2], None, nodes[3]]
     assert complete
     assert match(kernels[:2], nodes)[1] is False
 

@@ -54,8 +54,8 @@ def test_the_page_is_made_of_the_rows_and_loads_nothing(run_folder, results):
 
 def test_every_kind_of_row_has_its_section(results):
     page = results.to_html()
-    assert {row.kind for row in results} == {"speed", "image", "quality", "profile"}
-    for anchor in ("speed", "quality", "operators", "before-and-after", "settings"):
+    assert {row.kind for row in results} == {"speed", "quality", "profile"}
+    for anchor in ("speed", "quality", "operators", "settings"):
         assert page.count(f'<section id="{anchor}">') == page.count(f'href="#{anchor}"') == 1
     judged = next(row for row in results if row.kind == "quality" and row.model)
     assert f">{judged.psnr_db:.2f}<" in page
@@ -68,7 +68,7 @@ def test_every_kind_of_row_has_its_section(results):
 def test_a_section_without_rows_is_left_out(results):
     page = Results([row for row in results if row.kind == "speed"][:1]).to_html()
     assert 'id="speed"' in page
-    assert not [anchor for anchor in ("operators", "before-and-after") if f'id="{anchor}"' in page]
+    assert 'id="operators"' not in page
 
 
 def test_names_are_text_and_failed_rows_are_said(results):

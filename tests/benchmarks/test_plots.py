@@ -12,18 +12,14 @@ from quietframe_bench.options import write_png
 from quietframe_bench.plots import FrontPanel, Point, front, front_figure
 
 
-def point(ms, psnr_db, name="it", family="ours", partly=False):
-    return Point(ms, psnr_db, name, family, partly)
-
-
 def test_the_front_leaves_out_what_is_beaten():
-    points = [point(10, 30), point(5, 29), point(20, 30), point(8, 28), point(100, 33)]
+    points = [Point(10, 30), Point(5, 29), Point(20, 30), Point(8, 28), Point(100, 33)]
     assert [(one.ms, one.psnr_db) for one in front(points)] == [(5, 29), (10, 30), (100, 33)]
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(20, 40)), min_size=1))
 def test_nothing_on_the_front_is_beaten_and_all_else_is(pairs):
-    points = [point(ms, psnr_db) for ms, psnr_db in pairs]
+    points = [Point(ms, psnr_db) for ms, psnr_db in pairs]
     best = front(points)
     assert [one.ms for one in best] == sorted({one.ms for one in best})
     for one in points:
@@ -36,11 +32,11 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(pairs):
 
 def test_a_panel_for_each_level_is_drawn(tmp_path):
     points = [
-        point(4, 30, "camera"),
-        point(300, 32, "network", "network"),
-        point(0.5, 25, "filter", "classical"),
-        point(0.5, 25, "same place", "textbook"),
-        point(40000, 29, "slow", "classical", partly=True),
+        Point(4, 30, "camera"),
+        Point(300, 32, "other network"),
+        Point(0.5, 25, "filter", "classical"),
+        Point(0.5, 25, "same place", "textbook"),
+        Point(40000, 29, "slow", "classical"),
     ]
     sizes = []
     for count in (1, 2):
@@ -55,4 +51,4 @@ def test_a_panel_for_each_level_is_drawn(tmp_path):
 
 def test_a_plot_that_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(OutputError, match="nowhere"):
-        write_png(front_figure([FrontPanel(25.0, 20, [point(4, 30)])], ""), tmp_path / "nowhere" / "plot.png")
+        write_png(front_figure([FrontPanel(25.0, 20, [Point(4, 30)])], ""), tmp_path / "nowhere" / "plot.png")

@@ -1,8 +1,7 @@
-"""Profile: what each operator costs, by its engine's own profiler, the stopwatch and the engine's tool."""
+"""Profile: what each operator costs, by its engine's own profiler, beside the stopwatch."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,6 @@ from quietframe_bench import options, plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.kinds.roofline import measure_machine, place
 from quietframe_bench.kinds.speed import share_of
-from quietframe_bench.litert_file import ToolError, run_litert_benchmark
 from quietframe_bench.plan import OnStep, all_cores, ignore_step
 from quietframe_bench.process import Child, failing
 from quietframe_bench.profiles import Inputs, Node, Operator, Profiled, ProfileUnavailableError, Times
@@ -30,7 +28,7 @@ from quietframe_bench.rows import Row, Run, SizedRow, StageTimes, Time, p50_ms, 
 
 TITLE = "Operators"
 ROUNDS = 3
-"""Stopwatch, profiler and the engine's own tool take turns so many times."""
+"""Stopwatch and profiler take turns so many times."""
 UNATTRIBUTED = "between operators"
 """Time of a profiled run not attributed to any operator: the engine's work between them, and the profiler's own."""
 
@@ -65,10 +63,7 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
         profile_source: who measured them.
         notes: what a reader must know.
         clocks_ms: what one run of the engine takes by each clock, medians: `stopwatch` as in `bench speed`, `profiler`
-            a whole profiled run, `operators` the operators in it, `tool` by `litert-benchmark` or, of ONNX Runtime, its
-            profile.
-        tool_ms: the medians of `litert-benchmark`, round by round.
-        tool_error: why it has none.
+            a whole profiled run, `operators` the operators in it.
         runs_ns: each whole run by the profiler's clock.
         warmup_ns, samples_ns: the stopwatch's times of calls without a profiler.
         peak_gmacs_per_s, peak_name, memory_gbytes_per_s, cache_gbytes_per_s: the machine's, where they were measured.
@@ -81,8 +76,6 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
     profile_source: str | None = None
     notes: list[str] = msgspec.field(default_factory=list)
     clocks_ms: dict[str, float | None] = msgspec.field(default_factory=dict)
-    tool_ms: list[float] = msgspec.field(default_factory=list)
-    tool_error: str | None = None
     runs_ns: list[int] = msgspec.field(default_factory=list)
     warmup_ns: list[Time] = msgspec.field(default_factory=list)
     samples_ns: StageTimes = msgspec.field(default_factory=StageTimes)
@@ -112,12 +105,6 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
         """The operators that have a place under the roofline."""
         return [one for one in self.operators if one.limit]
 
-    @property
-    def tool_over_stopwatch(self) -> float | None:
-        """The engine tool's median over the stopwatch's."""
-        tool, watch = self.clocks_ms.get("tool"), self.clocks_ms.get("stopwatch")
-        return tool / watch if tool and watch else None
-
     def finish(self, profiled: Profiled) -> None:
         """Derive the figures."""
         self.finished_utc = utc_now()
@@ -134,13 +121,10 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
         if abs(found - on_card) > _SAME_WORK * max(found, on_card):  # layers that run once a frame are not on the card
             self.notes.append(f"operators: {found / 1e6:.4g} MMAC a frame; the model card: {on_card / 1e6:.4g} MMAC")
         engine_ms = p50_ms(self.samples_ns.engine)
-        if self.file.endswith(".onnx"):
-            self.tool_ms = [median(self.runs_ns) / 1e6]
         self.clocks_ms = {
             "stopwatch": engine_ms / self.engine_runs if engine_ms else None,
             "profiler": median(self.runs_ns) / 1e6,
             "operators": float(np.median(each_ns)) / 1e6,
-            "tool": median(self.tool_ms) if self.tool_ms else None,
         }
 
 
@@ -156,8 +140,7 @@ def profile(
     Args:
         models: model files or names of built-in ones; without any, all built-in ones for frames.
         settings: how to measure.
-        roofline: measure the machine's peak and bandwidth, too, and each layer's place under them; the engine's own
-            tool is then not run.
+        roofline: measure the machine's peak and bandwidth, too, and each layer's place under them.
         on_step: called with (what, step, steps) as it goes on.
 
     Returns:
@@ -173,31 +156,22 @@ def profile(
         on_step(f"operators of {path.name}", step, len(jobs))
         if row.error is None:
             with failing(row):
-                _measure(path, row, settings, with_tool=not roofline and path.suffix.lower() == ".tflite")
+                _measure(path, row, settings)
         if roofline:
             place(row, machine)
     return Results([*machine, *(row for _, row in jobs)])
 
 
-def _measure(path: Path, row: ProfileRow, settings: ProfileSettings, *, with_tool: bool) -> None:
+def _measure(path: Path, row: ProfileRow, settings: ProfileSettings) -> None:
     what = {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads}
-    with Child() as child, tempfile.TemporaryDirectory(prefix="quietframe-operators-") as folder:
+    with Child() as child:
         row.card_macs = child.call("subject:TimedModel", **what)["macs"]
         set_fields(row, child.call("kinds.profile:ProfiledModel", **what))
-        copy = Path(folder) / path.name
-        if with_tool:
-            child.call("litert_file:write_at_size", model=path, shapes=row.input_shapes, target=copy)
         for runs in filter(None, (share_of(settings.runs, ROUNDS, turn) for turn in range(ROUNDS))):
             times = child.call("subject:TimedModel.time", warmup=settings.warmup, runs=runs, min_secs=0)
             row.warmup_ns += times["warmup_ns"]
             row.samples_ns.extend(times["stages_ns"])
             child.call("kinds.profile:ProfiledModel.run", warmup=settings.warmup, runs=runs)
-            if with_tool and not row.tool_error:
-                how = {"threads": row.threads or 1, "warmup": settings.warmup, "runs": runs}
-                try:
-                    row.tool_ms.append(run_litert_benchmark(copy, **how))
-                except ToolError as exc:
-                    row.tool_ms, row.tool_error = [], str(exc)
         profiled = child.call("kinds.profile:ProfiledModel.result")
     row.finish(msgspec.convert(profiled, Profiled))
 
@@ -315,8 +289,6 @@ _CLOCKS = (
     _clock("stopwatch", "stopwatch"),
     _clock("profiler", "profiler"),
     _clock("operators", "operators"),
-    _clock("engine's tool", "tool"),
-    Column("ratio", "tool_over_stopwatch", ".3f"),
 )
 _REACHED = (
     Column("MMAC", lambda row: row.macs or None, ".1f", "macs", scale=1e-6),
@@ -346,11 +318,9 @@ def tables(rows: Sequence[ProfileRow]) -> list[Table]:
             made.append(Table(title, _OPERATORS, row.operators, row.notes, details=True))
     clocks = (
         "one run of the engine in milliseconds, by each clock: medians; stopwatch: as in bench speed; "
-        "operators: those of the profile added up; engine's tool: litert-benchmark, or ONNX Runtime's profile; "
-        "ratio: its median over the stopwatch's"
+        "profiler: a whole profiled run; operators: those in it added up"
     )
-    missing = dict.fromkeys(f"{row.file}: {row.tool_error}" for row in rows if row.tool_error)
-    return [*made, Table(clocks, (*WHAT, *_CLOCKS), rows, list(missing))]
+    return [*made, Table(clocks, (*WHAT, *_CLOCKS), rows)]
 
 
 def draw(rows: Sequence[ProfileRow], _all_rows: Sequence[Row]) -> list[str]:

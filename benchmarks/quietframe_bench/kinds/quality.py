@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
@@ -22,13 +21,11 @@ from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
 from quietframe.images import read_image
 from quietframe.noise.formats import FORMATS, find_format
-from quietframe_bench import ffdnet, options, plan, plots, quality_tables
+from quietframe_bench import options, plan, plots, quality_tables
 from quietframe_bench.classical import CBM3D, METHODS
 from quietframe_bench.columns import Column, Table
-from quietframe_bench.ffdnet import FFDNET
 from quietframe_bench.frames import NOISE_SIGMA_255
 from quietframe_bench.judging import (
-    LEVEL_KNOWN,
     NOISY_INPUT,
     Choice,
     Condition,
@@ -59,7 +56,7 @@ TITLE = "Quality"
 LEVELS_255 = (0.0, 2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 25.0, 30.0)
 """The constant levels that are tried on pairs in place of the estimate."""
 BASELINES = {
-    "images": (*METHODS, FFDNET),
+    "images": tuple(METHODS),
     "pairs": ("bilateral", "NLM"),  # the filters that are quick enough
     "formats": ("bilateral", "NLM"),
     "video": (),
@@ -94,10 +91,6 @@ class QualitySettings:
         crop: (rows, columns) to cut off the top left in formats; (3, 5) moves frames off the grid of a file's own JPEG.
         rule: how pairs are found.
         speed: how images' baselines are timed, at one size with one number of threads.
-        ffdnet_weights: a folder with FFDNet's published weights; None: it is not measured.
-        ffdnet_calibrate: a folder of images, none of them judged with, to calibrate its int8 file with; None: that
-            file is not measured.
-        ffdnet_cache: where its files go, or are, when made before; None: they are temporary.
     """
 
     kind: FolderKind | None = None
@@ -111,9 +104,6 @@ class QualitySettings:
     crop: tuple[int, int] = (0, 0)
     rule: PairRule = field(default_factory=PairRule)
     speed: SpeedSettings = field(default_factory=lambda: SpeedSettings(threads=(physical_cores(),)))
-    ffdnet_weights: Path | None = None
-    ffdnet_calibrate: Path | None = None
-    ffdnet_cache: Path | None = None
 
     @property
     def source(self) -> str:
@@ -135,7 +125,7 @@ class QualitySummary(Row, kw_only=True, tag="quality-summary"):
 
     Attributes:
         notes: how the figures came about, in sentences.
-        details: how settings were chosen, how pairs were split, and what was not measured.
+        details: how settings were chosen, and how pairs were split.
     """
 
     notes: list[str] = msgspec.field(default_factory=list)
@@ -185,28 +175,22 @@ def quality(
         for name, path in [(NOISY_INPUT, None), *names]
         for condition in material.conditions
     ]
-    absent: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="quietframe-ffdnet-") as temporary:
-        if FFDNET in (settings.baselines or ()):
-            where = settings.ffdnet_weights, settings.ffdnet_calibrate, settings.ffdnet_cache or Path(temporary)
-            of_ffdnet, absent = ffdnet.new_entries(run, material.conditions, *where, gray=material.gray)
-            entries += of_ffdnet
-        judge_entries(entries, material.samples, on_step, measures=_MEASURES[source])
-        choices = choose(_alternatives(run, settings, material, entries), material.choosing, on_step)
-        chosen = _chosen(run, settings, material, choices, absent)
-        judge_entries(chosen, material.samples, on_step, measures=_MEASURES[source])
-        places = {path: place for place, path in enumerate([None, *paths])}  # methods and FFDNet stand behind models
-        entries = sorted(
-            [*entries, *chosen], key=lambda one: len(places) if one.row.method else places.get(one.model, len(places))
-        )
-        rows = [entry.row for entry in entries]
-        _set_gains(rows)
-        timed = source == "images" and settings.baselines
-        times = _time(run, entries, settings.speed, on_step, gray=material.gray) if timed else []
-    notes = _notes(settings, material, choices, rows, absent)
+    judge_entries(entries, material.samples, on_step, measures=_MEASURES[source])
+    choices = choose(_alternatives(run, settings, material, entries), material.choosing, on_step)
+    chosen = _chosen(run, settings, material, choices)
+    judge_entries(chosen, material.samples, on_step, measures=_MEASURES[source])
+    places = {path: place for place, path in enumerate([None, *paths])}  # methods stand behind models
+    entries = sorted(
+        [*entries, *chosen], key=lambda one: len(places) if one.row.method else places.get(one.model, len(places))
+    )
+    rows = [entry.row for entry in entries]
+    _set_gains(rows)
+    timed = source == "images" and settings.baselines
+    times = _time(run, entries, settings.speed, on_step, gray=material.gray) if timed else []
+    notes = _notes(settings, material, choices, rows)
     if not notes:
         return Results(rows)
-    details: dict[str, Any] = {"gray": material.gray, "absent": absent}
+    details: dict[str, Any] = {"gray": material.gray}
     details["choices"] = [choice.as_record() for choice in choices]
     if material.halves:
         sides = {side: [pair.name for pair in getattr(material.halves, side)] for side in ("choose", "report")}
@@ -261,8 +245,6 @@ def find_material(folder: Path, settings: QualitySettings) -> Material:
         return Material(images, images, [Condition(level, name) for level in levels for name in settings.formats])
     images = image_samples(folder, settings.seed)[:limit]
     gray = is_gray(images[0].clean[0])
-    if settings.baselines:
-        ffdnet.check_files(folder, settings.ffdnet_weights, settings.ffdnet_calibrate, gray=gray)
     return Material(images, images[:: settings.step(len(images))], white, gray)
 
 
@@ -287,9 +269,7 @@ def _alternatives(
     return groups
 
 
-def _chosen(
-    run: Run, settings: QualitySettings, material: Material, choices: Sequence[Choice], absent: dict[str, str]
-) -> list[Entry]:
+def _chosen(run: Run, settings: QualitySettings, material: Material, choices: Sequence[Choice]) -> list[Entry]:
     """Make the rows of what was chosen, of filters at their textbook setting, and of CBM3D, which has no other."""
     new = partial(new_entry, run, settings.source)
     entries = [choice.best for choice in choices if choice.best.model]
@@ -298,15 +278,16 @@ def _chosen(
         if settings.source != "formats":
             how: dict[str, Any] = {"method": method, "setting": dict(METHODS[method].textbook)}
             entries += [new(f"{method}, textbook", condition, **how) for condition in material.conditions]
-    if CBM3D in (settings.baselines or ()):
-        if importlib.util.find_spec("bm3d") is None:
-            absent[CBM3D] = "pip install 'quietframe[baselines]' (for non-commercial use)"
-            return entries
+    if CBM3D in (settings.baselines or ()) and _has_cbm3d():
         every = settings.step(len(material.samples))
         for condition in material.conditions:
             how = {"method": CBM3D, "setting": {"sigma": condition.sigma_255 or 0.0}, "every": every}
-            entries.append(new(f"{CBM3D}{LEVEL_KNOWN}", condition, **how))
+            entries.append(new(f"{CBM3D}, level known", condition, **how))
     return entries
+
+
+def _has_cbm3d() -> bool:
+    return importlib.util.find_spec("bm3d") is not None
 
 
 def _set_gains(rows: Sequence[QualityRow]) -> None:
@@ -358,7 +339,6 @@ def _notes(
     material: Material,
     choices: Sequence[Choice],
     rows: Sequence[QualityRow],
-    absent: Mapping[str, str],
 ) -> list[str]:
     """Say how the figures came about, and which methods they favour: a sentence for each line of the template."""
     if not material.halves and (settings.source != "images" or not settings.baselines):
@@ -386,7 +366,7 @@ def _notes(
             size=f"{width}×{height}",
             threads=settings.speed.threads[0],
             cbm3d=any(row.method == CBM3D for row in rows),
-            absent=absent,
+            no_cbm3d=CBM3D in (settings.baselines or ()) and not _has_cbm3d(),
         )
     )
     return [line.strip() for line in text.splitlines() if line.strip()]
@@ -464,9 +444,6 @@ def draw_front(rows: Sequence[Any]) -> Any:
 )
 @click.option("--scene", metavar="REGEX", help="Finds the scene in a pair's name.")
 @click.option("--same-scene", multiple=True, metavar="A=B", help="Two names of one scene; may be repeated.")
-@click.option("--ffdnet-weights", type=options.FOLDER, metavar="FOLDER", help="FFDNet's weights, as NumPy archives.")
-@click.option("--ffdnet-calibrate", type=options.FOLDER, metavar="FOLDER", help="Images to calibrate its int8 file.")
-@click.option("--ffdnet-cache", type=options.FOLDER, metavar="FOLDER", help="Keep FFDNet's files here.")
 @options.sizes_option
 @options.threads_option
 @options.number("--runs", 50, "Baselines: timed frames.", low=1)
@@ -494,8 +471,7 @@ def command(
     if others["noise"] != "formats":
         options.reject(ctx, ["formats", "crop"], "goes with --noise formats")
     if not others["baselines"]:
-        of_ffdnet = ("ffdnet_weights", "ffdnet_calibrate", "ffdnet_cache")
-        options.reject(ctx, [*timing, *of_ffdnet, "plot_path"], "goes with --baselines")
+        options.reject(ctx, [*timing, "plot_path"], "goes with --baselines")
     speed = SpeedSettings(**{name: others.pop(name) for name in timing})
     settings = QualitySettings(rule=_rule(pair_suffixes, scene, same_scene), speed=speed, **others)
     with plan.progress_bar() as on_step:

@@ -490,9 +490,7 @@ def command(
 
 def _measure(models: Sequence[str], settings: SpeedSettings, targets: Mapping[str, Path], *, resume: bool) -> Results:
     target = targets.get("out")
-    before: list[Row] = []
-    if resume and target and target.exists():
-        before = [row for row in read_results(target) if row.kind != "image"]  # they are made anew
+    before = read_results(target) if resume and target and target.exists() else []
     finished = 0
 
     def keep(results: Results) -> None:
@@ -510,10 +508,4 @@ def _measure(models: Sequence[str], settings: SpeedSettings, targets: Mapping[st
         raise
     if noisy := dict.fromkeys(row.file for row in results if isinstance(row, SpeedRow) and row.noisy_machine):
         options.warn(f"noisy machine: rounds differ in {', '.join(noisy)}")
-    if "html" in targets:
-        from quietframe_bench.kinds.before_after import before_and_after
-
-        failed = {row.file for row in results if row.error}
-        good = [path for path in plan.find_models(models) if path.name not in failed and plan.denoises_frames(path)]
-        results += before_and_after(good)
     return results

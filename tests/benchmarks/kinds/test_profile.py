@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from quietframe.zoo import builtin_models
-from quietframe_bench import litert_file
 from quietframe_bench.kinds import profile as module
 from quietframe_bench.kinds.profile import (
     UNATTRIBUTED,
@@ -28,7 +27,7 @@ def printed(rows, capsys):
 
 
 def test_every_model_size_and_thread_count_is_a_row(denoiser_file, classifier_file, monkeypatch):
-    monkeypatch.setattr(module, "_measure", lambda path, row, settings, with_tool: None)
+    monkeypatch.setattr(module, "_measure", lambda path, row, settings: None)
     settings = ProfileSettings(((64, 48), (32, 24)), (1, 2))
     rows = profile([denoiser_file, classifier_file], settings)
     assert [(row.file, row.size_wh, row.threads) for row in rows] == [
@@ -90,13 +89,11 @@ def test_a_frame_in_tiles_is_several_runs_and_the_table_is_of_one(make_model, ca
     assert "one of the 4 runs that a frame takes" in printed([row], capsys)
 
 
-def test_work_that_is_not_the_cards_and_a_missing_tool_are_noted(denoiser_file, capsys, monkeypatch):
-    monkeypatch.setattr(litert_file, "_BENCHMARK", "no_such_package.tools.benchmark")
+def test_work_that_is_not_the_cards_is_noted(denoiser_file, capsys):
     (row,) = profile([denoiser_file], QUICK)  # its card says 9 a pixel, and it multiplies nothing
-    assert row.error is row.clocks_ms["tool"] is None
+    assert row.error is None
     assert row.notes == ["operators: 0 MMAC a frame; the model card: 0.02765 MMAC"]
-    out = " ".join(printed([row], capsys).split())
-    assert "model card" in out and "no_such_package" in out
+    assert "model card" in printed([row], capsys)
 
 
 @pytest.mark.long
@@ -109,8 +106,7 @@ def test_the_engines_own_clocks_agree_with_the_stopwatch(suffix, make_model):
     stopwatch = min(row.samples_ns.engine) / 1e6
     operators = float(np.sum([one.samples_ns for one in row.operators[:-1]], axis=0).min()) / 1e6
     assert 0.6 * stopwatch < operators < 1.6 * stopwatch
-    if row.tool_ms:
-        assert 0.6 * stopwatch < min(row.tool_ms) < 2 * stopwatch
+    assert 0.6 * stopwatch < min(row.runs_ns) / 1e6 < 2 * stopwatch
 
 
 def test_the_command_prints_the_clocks_and_writes_rows(bench, denoiser_file, tmp_path):
