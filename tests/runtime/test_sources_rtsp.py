@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -210,25 +211,71 @@ def test_no_frame_is_gray_or_smeared(gstreamer: str, codec: str, query: str, los
         assert 1100 < white < 1170 and between < 140, frame.index  # one whole ball
 
 
-def test_ctrl_c_ends_at_once_while_a_stream_is_silent(gstreamer: str, tmp_path: Path, denoiser_file: Path) -> None:
-    port = free_port()
+def started(source: str, stats: Path, model: Path) -> subprocess.Popen[str]:
+    """`quietframe denoise`, once it has denoised frames."""
+    command = [sys.executable, "-m", "quietframe", "denoise", source, "-o", "null", "--json-stats", str(stats)]
+    process = subprocess.Popen([*command, "-m", str(model)], stderr=subprocess.PIPE, text=True)
+    assert wait_until(lambda: stats.exists() and '"size_wh": [' in stats.read_text(), 60)
+    return process
+
+
+def seconds_to_end(process: subprocess.Popen[str]) -> tuple[float, str]:
+    """Send Ctrl-C; how long the process takes to end, and what it says."""
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    return time.monotonic() - began_s, errors
+
+
+@pytest.fixture
+def exit_s(tmp_path: Path, denoiser_file: Path) -> float:
+    """How long the end takes here and now where a source answers."""
+    seconds, _ = seconds_to_end(started("test:?size=64x48&frames=0", tmp_path / "exit", denoiser_file))
+    return seconds
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["silent", "gone"])
+def test_ctrl_c_ends_at_once_while_no_frames_come(
+    gstreamer: str, tmp_path: Path, denoiser_file: Path, exit_s: float, gone: bool
+) -> None:
+    port, stats = free_port(), tmp_path / "stats"
     program = rtsp_server(gstreamer, port, "--codec", "h264")
-    command = [sys.executable, "-m", "quietframe", "denoise", f"rtsp://127.0.0.1:{port}/live", "-o", "null"]
-    stats = tmp_path / "stats"
-    command += ["-m", str(denoiser_file), "--json-stats", str(stats)]
     try:
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            assert wait_until(lambda: stats.exists() and '"size_wh": [160' in stats.read_text(), 60)
-            program.process.send_signal(signal.SIGSTOP)
-            time.sleep(2)
-            began_s = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
-            ended_s = time.monotonic()
+        with started(f"rtsp://127.0.0.1:{port}/live", stats, denoiser_file) as process:
+            if gone:  # it waits for a while, then tries again
+                program.process.kill()
+                assert wait_until(lambda: "rtsp://" in stats.read_text(), 30)
+            else:
+                program.process.send_signal(signal.SIGSTOP)
+                time.sleep(2)
+            seconds, errors = seconds_to_end(process)
     finally:
         program.process.send_signal(signal.SIGCONT)
         program.kill()
     assert process.returncode == 0, errors
-    (line,) = errors.splitlines()  # FFmpeg says nothing
-    assert " frames" in line
-    assert ended_s - began_s < 3  # about 1 s where the machine is free
+    *said, line = errors.splitlines()  # FFmpeg says nothing
+    assert " frames" in line and bool(said) == gone
+    assert all(text.startswith("quietframe: warning: rtsp://") for text in said)
+    assert seconds < 1 + exit_s
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http", "rtmp"])
+@pytest.mark.parametrize("connects", [False, True], ids=["no connection", "no answer"])
+def test_ctrl_c_ends_at_once_while_an_address_does_not_answer(exit_s: float, scheme: str, connects: bool) -> None:
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for client in () if connects else (first, second):  # the queue is full: whoever comes next hears nothing
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        state = "01" if connects else "02"  # of TCP: connected, or trying to
+        trying = f"0100007F:{port:04X} {state}"
+        before = Path("/proc/net/tcp").read_text().count(trying)
+        command = [sys.executable, "-m", "quietframe", "denoise", f"{scheme}://127.0.0.1:{port}/live", "-o", "null"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert wait_until(lambda: Path("/proc/net/tcp").read_text().count(trying) > before, 30)
+            time.sleep(0.5)
+            seconds, errors = seconds_to_end(process)
+    assert (process.returncode, errors.strip()) == (130, "quietframe: interrupted")
+    assert seconds < 1 + exit_s

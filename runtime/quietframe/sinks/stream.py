@@ -34,7 +34,7 @@ _SCHEMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "rtmps": ("flv", {}),
     "udp": ("mpegts", {}),
 }
-_GOODBYE_S = 0.8
+_GOODBYE_S = 0.3
 
 
 class StreamSink(VideoSink):

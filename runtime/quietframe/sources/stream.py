@@ -32,7 +32,7 @@ CONNECT: dict[str, Connect] = {
 }
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Before a broken stream is opened again; the last one repeats."""
-_GOODBYE_S = 1.0
+_GOODBYE_S = 0.2
 
 _Taken = tuple[NDArray[np.uint8], int, float | None]  # pixels, captured_ns and time_s
 
