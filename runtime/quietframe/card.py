@@ -19,7 +19,7 @@ CARD_KEY = "quietframe.card"
 
 Task = Literal["denoise", "classify", "denoise+classify"]
 Precision = Literal["fp32", "fp16", "dynamic", "int8", "int16x8"]
-Role = Literal["image", "sigma", "scores"]
+Role = Literal["image", "sigma", "scores", "state", "confidence", "weight"]
 Layout = Literal["NHWC", "NCHW", "NC", "N111"]
 Colour = Literal["BGR", "RGB", "GRAY"]
 Conditioning = Literal["none", "sigma"]
@@ -33,13 +33,18 @@ class TensorSpec:
 
     Attributes:
         name: the tensor's name in the file's signature; converters reorder tensors, so names decide.
-        role: what it carries: `image`, `sigma` (noise level) or `scores` (one per label).
+        role: what it carries: `image`, `sigma` (noise level) or `scores` (one per label). Of video models `state`, what
+            they remember of the frames before: an output of that role names the input that takes it with the next
+            frame. Or, where there is an output `weight`, the runtime keeps the state, a mean of the frames in which the
+            one before has that weight at every place, and gives it to the input, with the `confidence` in it.
         layout: axis order; `N111` is a single number of shape (1, 1, 1, 1), in any other a noise level is a map.
         channels: colour channels of an image, classes of scores, 1 for sigma.
         value_range: (low, high), the real values that stand for 8-bit 0 and 255 in an image, for the least
             and the greatest noise level (standard deviation / 255) in sigma, and (0, 1) for scores.
         colour: channel order of an image; None for other roles.
-        stride: how many times smaller than the image a map of noise levels is, in height and in width; 1 otherwise.
+        stride: how many times smaller than the image a map or a state is, in height and in width; 1 otherwise.
+        feeds: of an output with the role `state`, the input that takes it.
+        start: of an input with the role `state`, the value that it begins with everywhere.
     """
 
     name: str
@@ -49,6 +54,8 @@ class TensorSpec:
     value_range: tuple[float, float]
     colour: Colour | None = None
     stride: int = 1
+    feeds: str | None = None
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,11 @@ class ModelCard:
         """The tensor with that role, or None."""
         return next((spec for spec in getattr(self, side) if spec.role == role), None)
 
+    @property
+    def has_state(self) -> bool:
+        """Whether the model remembers the frames before: see `VideoDenoiser`."""
+        return self.tensor("state", "inputs") is not None
+
     def to_json(self) -> str:
         """The card as JSON, unknown fields included. `parse_card` reads it back."""
         record = asdict(self)
@@ -188,14 +200,17 @@ def read_card_file(path: str | Path) -> ModelCard:
 
 
 _ROLES: Mapping[str, frozenset[str]] = {
-    "inputs": frozenset({"image", "sigma"}),
-    "outputs": frozenset({"image", "scores"}),
+    "inputs": frozenset({"image", "sigma", "state", "confidence"}),
+    "outputs": frozenset({"image", "scores", "state", "weight"}),
 }
 _ROLE_OF_TASK: Mapping[str, Role] = {"denoise": "image", "classify": "scores"}
 _LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "image": ("NHWC", "NCHW"),
     "sigma": ("N111", "NHWC", "NCHW"),
     "scores": ("NC",),
+    "state": ("NHWC", "NCHW"),
+    "confidence": ("NHWC",),
+    "weight": ("NHWC",),
 }
 _CHANNELS = {"BGR": 3, "RGB": 3, "GRAY": 1}
 _MAX_MULTIPLE = 1024
@@ -210,7 +225,8 @@ def _check_consistency(card: ModelCard) -> None:
             where = f"{side}[{index}]"
             if spec.role not in _ROLES[side]:
                 raise UsageError(f"{where}.role: {spec.role!r} is not for {side}")
-            if any(spec.name == other.name or spec.role == other.role for other in specs[:index]):
+            same_role = [] if spec.role == "state" else [other.role for other in specs[:index]]
+            if spec.name in [other.name for other in specs[:index]] or spec.role in same_role:
                 raise UsageError(f"{where}: name {spec.name!r} or role {spec.role!r} is there twice")
             _check_tensor(spec, where, card.spatial)
     if card.tensor("image", "inputs") is None:
@@ -225,6 +241,19 @@ def _check_consistency(card: ModelCard) -> None:
         raise UsageError("labels: one is there twice")
     if (card.conditioning == "sigma") != (card.tensor("sigma", "inputs") is not None):
         raise UsageError(f"conditioning: {card.conditioning!r} does not fit the inputs")
+    _check_states(card)
+
+
+def _check_states(card: ModelCard) -> None:
+    """Every state has one place that it comes from: an output, or the runtime."""
+    states = [spec.name for spec in card.inputs if spec.role == "state"]
+    fed = [spec.feeds for spec in card.outputs if spec.role == "state"]
+    kept = [card.tensor("confidence", "inputs"), card.tensor("weight", "outputs")]
+    if any(kept):
+        if not all(kept) or fed or len(states) != 1:
+            raise UsageError("inputs: a confidence and a weight belong together, with one state and no output for it")
+    elif sorted(map(str, fed)) != sorted(states):
+        raise UsageError(f"outputs: states feed {fed}, the inputs with the role 'state' are {states}")
 
 
 def _check_tensor(spec: TensorSpec, where: str, spatial: Spatial) -> None:
@@ -237,10 +266,11 @@ def _check_tensor(spec: TensorSpec, where: str, spatial: Spatial) -> None:
             f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1; "
             f"found colour {spec.colour} and {spec.channels} channels"
         )
-    if spec.channels < 1 or (spec.role == "sigma" and spec.channels != 1):
+    if spec.channels < 1 or (spec.role in ("sigma", "confidence", "weight") and spec.channels != 1):
         raise UsageError(f"{where}.channels: {spec.channels} is not for {spec.role}")
     sizes: tuple[int, ...] = (1,)
-    if spec.role == "sigma" and spec.layout != "N111":  # a map's stride goes into every size, and where tiles begin
+    is_number = spec.role == "sigma" and spec.layout == "N111"
+    if spec.role not in ("image", "scores") and not is_number:  # its stride goes into all sizes, and where tiles begin
         sizes = spatial.size_hw if spatial.size_hw and spatial.fit == "resize" else (spatial.multiple,)
     if spec.stride < 1 or any(size % spec.stride for size in sizes):
         raise UsageError(f"{where}.stride: {spec.stride} does not fit {spec.layout} and spatial")

@@ -99,7 +99,7 @@ def test_an_ill_typed_field_is_named(name):
     ("path", "value", "says"),
     [
         (("inputs", 0, "name"), 7, "inputs[0].name: expected a text, received 7"),
-        (("inputs", 1, "role"), "depth", "inputs[1].role: expected 'image' or 'sigma' or 'scores', received 'depth'"),
+        (("inputs", 1, "role"), "depth", "inputs[1].role: expected 'image' or 'sigma' or 'scores' or "),
         (("inputs", 0, "layout"), "HWC", "inputs[0].layout: expected 'NHWC' or"),
         (("inputs", 0, "channels"), True, "inputs[0].channels: expected a whole number, received True"),
         (("inputs", 0, "channels"), 3.0, "inputs[0].channels: expected a whole number, received 3.0"),

@@ -114,7 +114,7 @@ class CameraNoise:
         for start in range(0, count, each):
             scene, form = self._scene(photos[int(rng.integers(len(photos)))], side, rng)
             delivered = form.deliver(scene.frames)
-            level_255 = self._given_level(delivered, rng)
+            level_255 = self.given_level(delivered, rng)
             for index in range(start, min(start + each, count)):
                 top, left = rng.integers(side - patch + 1, size=2)
                 clean[index] = scene.clean[top : top + patch, left : left + patch]
@@ -143,7 +143,8 @@ class CameraNoise:
             "noise level as the runtime estimates it"
         )
 
-    def _given_level(self, frame: Frame, rng: np.random.Generator) -> float:
+    def given_level(self, frame: Frame, rng: np.random.Generator) -> float:
+        """Estimate the level of a frame, and change it as much as the model has to bear."""
         if rng.random() < self.any_level_share:
             return float(rng.uniform(0, MAX_SIGMA_255))
         level = estimate_noise(frame) * np.exp(rng.uniform(-self.level_error, self.level_error))
@@ -151,7 +152,7 @@ class CameraNoise:
 
     def _scene(self, photo: Frame, side: int, rng: np.random.Generator) -> tuple[_Scene, Format]:
         """Draw what reaches the encoder, and the format."""
-        form = self._format(rng)
+        form = self.random_format(rng)
         speed = rng.uniform(-_MAX_MOTION, _MAX_MOTION, 2) if form.frames > 1 and rng.random() < 0.5 else np.zeros(2)
         path = np.rint(speed * np.arange(form.frames)[:, None]).astype(int)
         path -= path.min(axis=0)
@@ -203,7 +204,8 @@ class CameraNoise:
         view = np.ascontiguousarray(view[:, ::-1] if rng.random() < 0.5 else view)
         return view if cut == side else cv2.resize(view, (side, side), interpolation=cv2.INTER_CUBIC)
 
-    def _format(self, rng: np.random.Generator) -> Format:
+    def random_format(self, rng: np.random.Generator) -> Format:
+        """Draw a format."""
         kind = rng.random()
         if kind < self.rgb_share:
             return _RGB

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from quietframe.tasks.video import MAX_CONFIDENCE
+
 
 class _Blocks(keras.layers.Layer):
     def __init__(self, block: int = 2, **kwargs: Any) -> None:
@@ -101,3 +103,51 @@ class SplitLuma(keras.constraints.Constraint):
         planes = ops.where(ops.arange(filters) < filters // 2, luma, planes - luma)
         detail = planes - ops.mean(planes, axis=0, keepdims=True)
         return ops.reshape(ops.where(ops.arange(filters) < filters * 3 // 8, detail, planes), kernel.shape)
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class Warp(keras.layers.Layer):
+    """Move images along a flow, interpolated linearly; beyond a border they repeat.
+
+    Input: images (batch, height, width, channels); flow (batch, height, width, 2), where each pixel comes from,
+    relative to where it goes, x and y in pixels. Output: as the images.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        images, flow = inputs
+        height, width, channels = images.shape[1:]
+        y = ops.clip(ops.arange(height, dtype="float32")[:, None] + flow[..., 1], 0.0, height - 1.0)
+        x = ops.clip(ops.arange(width, dtype="float32") + flow[..., 0], 0.0, width - 1.0)
+        top, left = ops.floor(y), ops.floor(x)
+        down, right = (y - top)[..., None], (x - left)[..., None]
+        flat = ops.reshape(images, (-1, height * width, channels))
+
+        def pixels(row: Any, column: Any) -> Any:
+            row, column = ops.minimum(row, height - 1.0), ops.minimum(column, width - 1.0)
+            index = ops.reshape(ops.cast(row * width + column, "int32"), (-1, height * width, 1))
+            return ops.reshape(ops.take_along_axis(flat, index, axis=1), images.shape)
+
+        above = pixels(top, left) * (1 - right) + pixels(top, left + 1) * right
+        below = pixels(top + 1, left) * (1 - right) + pixels(top + 1, left + 1) * right
+        return above * (1 - down) + below * down
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class NextState(keras.layers.Layer):
+    """Fuse a frame into the state, as the runtime does between two frames (`quietframe.tasks.video`).
+
+    Input: image, state (batch, height, width, 3); weight, confidence (batch, height / 2, width / 2, 1).
+    Output: the new state and its confidence. No gradient passes: a frame is judged by its own result.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        image, state, weight, confidence = (ops.stop_gradient(values) for values in inputs)
+        each = ops.repeat(ops.repeat(weight, 2, axis=1), 2, axis=2)
+        v = ops.square(1 - weight) + ops.square(weight) * (1 - confidence) / ops.maximum(confidence, 1e-3)
+        return image + each * (state - image), ops.minimum(1 / (1 + v), MAX_CONFIDENCE)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape[1], input_shape[3]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from quietframe.card import Task
 from quietframe.errors import UsageError
 from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.clips import ClipNoise
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.data.base import Data
 
@@ -118,7 +119,7 @@ class Recipe:
     task: Task
     model: ModelConfig
     data: Data[Any]
-    noise: ImageCorruption | CameraNoise
+    noise: ImageCorruption | CameraNoise | ClipNoise
     source: str
     phases: tuple[Phase, ...] = ()
     test_noises: tuple[ImageCorruption, ...] = ()

@@ -15,7 +15,9 @@ from typing import Any
 from quietframe.errors import UsageError
 from quietframe_train.augmentation import Augmentation
 from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.clips import ClipNoise
 from quietframe_train.corruption import ImageCorruption, MixedNoise, NoNoise, NormalNoise, UniformNoise
+from quietframe_train.data.clips import ClipData
 from quietframe_train.data.digits import DigitData
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.data.pictures import PictureData
@@ -122,6 +124,38 @@ _CAMERA = Recipe(
     phases=(_CAMERA_MAIN, _CAMERA_FINETUNE),
     limits="trained on photographs with simulated noise: white and of sensors, as RGB, YUYV, JPEG and H.264 deliver it",
     source="QuietFrame: residual U-Net on pixel-unshuffled frames, after FFDNet (Zhang et al. 2018)",
+)
+
+_NANO = replace(
+    _CAMERA,
+    name="camera-nano",
+    summary="63k-parameter colour camera denoiser, noise-conditioned, any frame size",
+    model=ModelConfig(
+        "camera_unet",
+        {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
+    ),
+)
+_BASE = replace(
+    _CAMERA,
+    name="camera-base",
+    summary="1635k-parameter colour camera denoiser, noise-conditioned, any frame size",
+    model=ModelConfig(
+        "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 2, 3), "decoder_convs": (1, 2, 1)}
+    ),
+    dtype_policy="mixed_bfloat16",
+)
+
+# Starts from the camera model of its size, whose batch norm stays as it is.
+_VIDEO_MAIN = replace(
+    _CAMERA_FINETUNE,
+    name="main",
+    epochs=40,
+    batch=6,
+    steps_per_epoch=500,
+    data=None,
+    optimizer=replace(
+        _CAMERA_MAIN.optimizer, learning_rate=3e-3, adam_layers=("level", "residual", "trust", "noise_left")
+    ),
 )
 
 _ALL: tuple[Recipe, ...] = (
@@ -263,24 +297,20 @@ _ALL: tuple[Recipe, ...] = (
         limits="pictures like those it was trained on; it has no answer for `none of these`",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
-    replace(
-        _CAMERA,
-        name="camera-nano",
-        summary="63k-parameter colour camera denoiser, noise-conditioned, any frame size",
-        model=ModelConfig(
-            "camera_unet",
-            {"widths": (16, 32, 48), "encoder_convs": (1, 1, 2), "decoder_convs": (0, 1), "last_kernel": 1},
-        ),
-    ),
+    _NANO,
     _CAMERA,
-    replace(
-        _CAMERA,
-        name="camera-base",
-        summary="1635k-parameter colour camera denoiser, noise-conditioned, any frame size",
-        model=ModelConfig(
-            "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 2, 3), "decoder_convs": (1, 2, 1)}
-        ),
-        dtype_policy="mixed_bfloat16",
+    _BASE,
+    *(
+        replace(
+            camera,
+            name=camera.name.replace("camera", "video"),
+            summary=f"{camera.name} behind a recursive filter: denoises frames in their order",
+            model=ModelConfig("video_unet", {**camera.model.options, "trust_width": trust_width}),
+            data=ClipData(),
+            noise=ClipNoise(),
+            phases=(_VIDEO_MAIN,),
+        )
+        for camera, trust_width in ((_NANO, 16), (_CAMERA, 24), (_BASE, 24))
     ),
 )
 

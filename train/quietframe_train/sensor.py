@@ -212,20 +212,26 @@ def demosaic(raw: NDArray[np.float32], sensor: Sensor) -> Linear:
 
 
 def photograph(
-    frame: Frame, sensor: Sensor, processing: Processing, rng: np.random.Generator, *, frames: int = 1
+    frame: Frame,
+    sensor: Sensor,
+    processing: Processing,
+    rng: np.random.Generator,
+    *,
+    frames: int = 1,
+    fixed: int | None = None,
 ) -> tuple[Frame, list[Frame]]:
     """Photograph a still scene with a camera.
 
-    frame: (H, W, 3) uint8 BGR, what is to be seen; even height and width. Returns the frame that the camera would give
-    without noise, sharpened as it does, and `frames` noisy ones of the same shape.
+    frame: (H, W, 3) uint8 BGR, what is to be seen; even height and width. fixed: seed of the noise that is the same in
+    every frame; None: drawn. Returns the frame that the camera would give without noise, sharpened as it does, and
+    `frames` noisy ones of the same shape.
     """
     raw = mosaic(to_sensor(frame, sensor))
     clean = from_sensor(demosaic(raw, sensor), sensor)
-    seed = int(rng.integers(2**32))
+    seed = int(rng.integers(2**32)) if fixed is None else fixed
     noisy = []
     for _ in range(frames):
-        fixed = np.random.default_rng(seed)
-        values = from_sensor(demosaic(add_noise(raw, sensor, fixed, rng), sensor), sensor)
+        values = from_sensor(demosaic(add_noise(raw, sensor, np.random.default_rng(seed), rng), sensor), sensor)
         noisy.append(sharpen(smooth_noise(clean, values, processing), processing))
     return sharpen(clean, processing), noisy
 

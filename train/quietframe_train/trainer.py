@@ -85,7 +85,8 @@ def train_phases(
             _LOG.info("phase %s: %d epochs of %d steps", phase.name, phase.epochs, len(batches))
         names = [each.name for each in recipe.phases[: number + 1]]
         rows = [row for row in rows if row["phase"] in names]
-        _train_phase(model, recipe, phase, batches, validation, folder, rows, workers, callbacks)
+        trained = (phase.data or recipe.data).training_model(model)
+        _train_phase(trained, recipe, phase, batches, validation, folder, rows, workers, callbacks)
         checkpoint.save_weights(in_float32(recipe, model), done)
         for path in (checkpoint.state_path(folder, phase.name), checkpoint.best_path(folder, phase.name)):
             path.unlink(missing_ok=True)

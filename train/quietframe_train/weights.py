@@ -57,7 +57,17 @@ def load_weights(model: keras.Model, file: Path) -> None:
             if file.name.endswith(".weights.h5"):
                 model.load_weights(file)
             else:
-                model.set_weights(keras.saving.load_model(file, compile=False).get_weights())
+                _copy_weights(keras.saving.load_model(file, compile=False), model)
     except (OSError, ValueError, TypeError, KeyError, UserWarning) as exc:
         reason = " ".join(str(exc).split())
         raise SourceError(f"{file}: not weights of this recipe's model ({reason[:200]})") from exc
+
+
+def _copy_weights(trained: keras.Model, model: keras.Model) -> None:
+    """Copy all weights; into a model of another kind, those of the layers of the same names."""
+    if trained.name == model.name:
+        model.set_weights(trained.get_weights())
+        return
+    for layer in trained.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())

@@ -62,13 +62,15 @@ class Format:
 
         frames: `self.frames` frames in their order, (H, W, 3) uint8 BGR each. Returns (H, W, 3) uint8.
         """
-        if self.codec == "rgb":
-            return frames[-1]
+        return self.deliver_clip(frames if self.codec == "h264" else frames[-1:])[-1]
+
+    def deliver_clip(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return every frame of a clip as this format delivers it."""
         if self.codec == "yuyv":
-            return yuyv(frames[-1])
+            return [yuyv(frame) for frame in frames]
         if self.codec == "jpeg":
-            return jpeg(frames[-1], self.quality, self.chroma)
-        return h264(frames, self.quality)
+            return [jpeg(frame, self.quality, self.chroma) for frame in frames]
+        return list(frames) if self.codec == "rgb" else h264(frames, self.quality)
 
 
 FORMATS: Mapping[str, Format] = {
@@ -125,8 +127,8 @@ def jpeg(frame: Frame, quality: int, chroma: Chroma = "420") -> Frame:
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
-def h264(frames: Sequence[Frame], crf: int) -> Frame:
-    """Encode a clip as H.264 (libx264, 4:2:0, preset veryfast) and return its last frame, decoded.
+def h264(frames: Sequence[Frame], crf: int) -> list[Frame]:
+    """Encode a clip as H.264 (libx264, 4:2:0, preset veryfast) and decode it.
 
     frames: (H, W, 3) uint8 BGR each, of one size; odd sides are repeated. crf: constant rate factor, 0 to 51.
     """
@@ -149,8 +151,8 @@ def h264(frames: Sequence[Frame], crf: int) -> Frame:
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     decoded = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
-    last = max(decoded, key=lambda picture: picture.pts)
-    return _from_i420(last.to_ndarray())[:height, :width]
+    decoded.sort(key=lambda picture: picture.pts)
+    return [_from_i420(picture.to_ndarray())[:height, :width] for picture in decoded]
 
 
 def _to_i420(frame: Frame) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import repeat
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import cv2
 import numpy as np
@@ -75,7 +75,15 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
     """
 
     _TASKS = ("denoise",)
-    _SETTINGS = ("strength", "sigma_255", "luma_strength", "chroma_strength", "tile_pixels", "color")
+    _HAS_STATE: ClassVar[bool] = False
+    _SETTINGS: ClassVar[tuple[str, ...]] = (
+        "strength",
+        "sigma_255",
+        "luma_strength",
+        "chroma_strength",
+        "tile_pixels",
+        "color",
+    )
     strength: float
     sigma_255: float | None
     luma_strength: float
@@ -96,6 +104,9 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         color: Color = "bgr",
     ) -> None:
         super().__init__(model, threads=threads, card=card, color=color)
+        if self.card.has_state != self._HAS_STATE:
+            how = "remembers the frames before: use VideoDenoiser" if self.card.has_state else "takes single frames"
+            raise ModelLoadError(f"{self.card.name}: this model {how}")
         self._image_in = _tensor(self.card, "inputs")
         self._image_out = _tensor(self.card, "outputs")
         self._sigma = self.card.tensor("sigma", "inputs")
@@ -120,11 +131,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         bgr, alpha = self._checked(frame)
         sigma = self._level(bgr, sigma_255)
         placement = self.placement(bgr.shape[0], bgr.shape[1])
-        planes = []
-        for plane in self._planes(bgr):
-            results = (self.engine.run(inputs) for inputs in self._encode(plane, sigma, placement))
-            parts = (self._decode(result, placement.part_hw, bgr.dtype) for result in results)
-            planes.append(placement.join(parts))
+        planes = [self._run(number, plane, sigma, placement) for number, plane in enumerate(self._planes(bgr))]
         clean = planes[0] if len(planes) == 1 else cv2.merge(planes)
         if clean.ndim > bgr.ndim:
             clean = cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
@@ -200,6 +207,11 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
             yield frame
         else:
             yield from (cv2.extractChannel(frame, channel) for channel in range(3))
+
+    def _run(self, number: int, plane: NDArray[Any], sigma: Level | None, placement: Placement) -> NDArray[Any]:
+        """Denoise one plane; `number`: which one of the frame."""
+        results = (self.engine.run(inputs) for inputs in self._encode(plane, sigma, placement))
+        return placement.join(self._decode(result, placement.part_hw, plane.dtype) for result in results)
 
     def _decode(self, result: Inputs, part_hw: tuple[int, int], dtype: Any) -> NDArray[Any]:
         name = self._image_out.name

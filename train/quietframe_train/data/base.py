@@ -153,6 +153,10 @@ class Data(ABC, Generic[S]):
     def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:
         """Give the card's `inputs`, `spatial` and `conditioning`."""
 
+    def training_model(self, model: keras.Model) -> keras.Model:
+        """Make what is trained: the model itself, or another with its weights."""
+        return model
+
     def fit_to(self, recipe: Recipe, splits: S) -> Recipe:
         """Adapt a recipe to the data, such as its number of classes."""
         return recipe

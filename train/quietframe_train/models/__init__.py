@@ -8,6 +8,7 @@ import keras
 
 from quietframe_train.models import fixed_size
 from quietframe_train.models.camera import camera_unet, camera_unet_geometry
+from quietframe_train.models.video import video_unet, video_unet_geometry
 
 BUILDERS: Mapping[str, Callable[..., keras.Model]] = {
     builder.__name__: builder
@@ -24,10 +25,14 @@ BUILDERS: Mapping[str, Callable[..., keras.Model]] = {
         fixed_size.latent_autoencoder,
         fixed_size.small_cnn,
         camera_unet,
+        video_unet,
     )
 }
 
-GEOMETRIES: Mapping[str, Callable[..., tuple[int, int]]] = {"camera_unet": camera_unet_geometry}
+GEOMETRIES: Mapping[str, Callable[..., tuple[int, int]]] = {
+    "camera_unet": camera_unet_geometry,
+    "video_unet": video_unet_geometry,
+}
 """For models of any frame size: (multiple, halo) in pixels from the same arguments: what sizes they take, and how far
 an output pixel sees.
 """

@@ -46,19 +46,40 @@ def camera_unet(
     """
     image = keras.Input((None, None, 3), name="image")
     sigma = keras.Input((None, None, 1), name="sigma")
-    level = layers.Conv2D(widths[1], 1, activation="relu6", name="level")(_hidden(sigma, "level_hidden"))
-    scales = _residual_scales(layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name="level_mean")(sigma))
     frame = PixelUnshuffle(2, dtype="float32", name="unshuffle")(image)
+    x = denoised(frame, sigma, sigma, widths, encoder_convs, decoder_convs, last_kernel)
+    return keras.Model([image, sigma], x, name="camera_unet")
+
+
+def denoised(
+    frame: Any,
+    level: Any,
+    sigma: Any,
+    widths: Sequence[int],
+    encoder_convs: Sequence[int],
+    decoder_convs: Sequence[int],
+    last_kernel: int,
+) -> Any:
+    """Apply what `camera_unet` describes to an unshuffled frame.
+
+    level: the map of noise levels. sigma: the same, or another one whose mean sets the unit of the residual.
+    """
+    features = level_features(level, widths[1], "level")
+    scales = _residual_scales(layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name="level_mean")(sigma))
     x = fake_quantized(conv(frame, widths[0], "down0_0", activate=False, constraint=SplitLuma()), _FIRST, "down0_0")
-    x = unet(x, widths, encoder_convs, decoder_convs, fake_quantize=True, level=level, gains=True)
+    x = unet(x, widths, encoder_convs, decoder_convs, fake_quantize=True, level=features, gains=True)
     x = layers.Conv2D(12, last_kernel, padding="same", kernel_initializer="zeros", name="residual")(x)
     x = FakeQuantization(1.0, name="residual_quantized")(layers.Activation("hard_tanh", name="residual_bounded")(x))
     planes = frame
     for name, scale in zip(("scaled", "excess"), scales, strict=True):
         part = layers.Multiply(name=name)([x, scale])
         planes = layers.Add(dtype="float32", name=f"{name}_added")([part, planes])  # bfloat16 would round the frame
-    x = PixelShuffle(2, dtype="float32", name="denoised")(planes)
-    return keras.Model([image, sigma], x, name="camera_unet")
+    return PixelShuffle(2, dtype="float32", name="denoised")(planes)
+
+
+def level_features(level: Any, width: int, name: str) -> Any:
+    """Turn noise levels into so many features at the same size."""
+    return layers.Conv2D(width, 1, activation="relu6", name=name)(_hidden(level, f"{name}_hidden"))
 
 
 def camera_unet_geometry(

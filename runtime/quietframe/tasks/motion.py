@@ -1,0 +1,86 @@
+"""Find how a scene moved between two frames, and move what was seen before along with it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK = 9  # pixels of half size, in which errors are compared
+_GAIN = 0.8  # moved pixels must match so much better than those in place
+_CUT_255, _CUT_SHARE = 16.0, 0.6  # a cut: so large an error remains in so much of the frame
+
+
+class Motion(NamedTuple):
+    """How a frame came from the one before.
+
+    Attributes:
+        flow: (H / 2, W / 2, 2) float32, rounded up: where each pixel was before, relative to where it is now, x and y,
+            in pixels of that size. None: nothing has moved.
+        is_cut: it shows something else.
+    """
+
+    flow: NDArray[np.float32] | None
+    is_cut: bool
+
+
+class MotionEstimator:
+    """Estimates dense optical flow at half size, with OpenCV's DIS (Kroeger et al. 2016).
+
+    Noise looks like motion, and to move what stands still would blur it: where moved pixels do not match clearly
+    better than those in place, the flow is 0.
+    """
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+
+    def __call__(self, frame: NDArray[np.uint8], before: NDArray[np.uint8], sigma_255: float) -> Motion:
+        """Find where the pixels of a frame were in the one before.
+
+        frame: (H, W, 3) BGR or (H, W) uint8, noisy. before: the same shape, the denoised frame before. sigma_255: noise
+        level of `frame`, in 8-bit levels.
+        """
+        now, last = _half(frame), _half(before)
+        still = _difference(now, last)
+        threshold_255 = 1 + 0.15 * sigma_255  # smoothed noise differs by a tenth of the level
+        if not (still > threshold_255).any():
+            return Motion(None, False)
+        flow = self._dis.calc(now, last, None)
+        moved = _difference(now, warp(last, flow))
+        moves = (moved < _GAIN * still) & (still > threshold_255)
+        is_cut = bool(np.mean(np.minimum(still, moved) > _CUT_255 + threshold_255) > _CUT_SHARE)
+        if is_cut or not moves.any():
+            return Motion(None, is_cut)
+        share = cv2.blur(cv2.dilate(moves.astype(np.float32), np.ones((_BLOCK, _BLOCK), np.uint8)), (5, 5))
+        return Motion(flow * share[:, :, None], False)
+
+
+def warp(values: NDArray[Any], flow: NDArray[np.float32]) -> NDArray[Any]:
+    """Move an image along a flow of its size, interpolated linearly; beyond a border it repeats."""
+    height, width = flow.shape[:2]
+    places = flow + _grid(height, width)
+    return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def at_full_size(flow: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Enlarge the flow of a frame of that height and width to its size, in its pixels."""
+    return 2 * cv2.resize(flow, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+@lru_cache(maxsize=8)
+def _grid(height: int, width: int) -> NDArray[np.float32]:
+    return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+
+
+def _half(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Gray at half size, smoothed."""
+    gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
+    size_wh = -(-frame.shape[1] // 2), -(-frame.shape[0] // 2)
+    return cv2.blur(cv2.resize(gray, size_wh, interpolation=cv2.INTER_AREA), (3, 3))
+
+
+def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return cv2.blur(cv2.absdiff(a, b).astype(np.float32), (_BLOCK, _BLOCK))

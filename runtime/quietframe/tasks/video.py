@@ -1,0 +1,210 @@
+"""Denoise the frames of a video in their order: what was seen before is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.card import ModelCard, TensorSpec
+from quietframe.engines import Engine
+from quietframe.errors import UsageError
+from quietframe.tasks.base import Color
+from quietframe.tasks.denoise import Denoiser, Inputs, Level
+from quietframe.tasks.fit import Placement
+from quietframe.tasks.motion import MotionEstimator, at_full_size, warp
+from quietframe.tasks.tensors import decode_image, dequantize, encode_image, encode_levels, quantize
+
+MAX_CONFIDENCE = 23 / 24
+"""Greatest confidence in the past: it weighs at most as much as 23 frames, and so forgets."""
+
+
+@dataclass
+class _Memory:
+    """What is kept of one plane.
+
+    Attributes:
+        clean: the last result.
+        state: (H, W, 3) or (H, W) float32, the mean of what was seen.
+        confidence: (H / 2, W / 2) float32, rounded up; 0: there is nothing before.
+        passed: of models that make their state themselves, the tensors for the next frame, part by part.
+    """
+
+    clean: NDArray[Any]
+    state: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    passed: list[dict[str, NDArray[Any]]]
+
+
+class VideoDenoiser(Denoiser):
+    """Denoises the frames of a video with a model that remembers: one `VideoDenoiser` for each video.
+
+    Every call takes the next frame. A frame of another size or type begins anew, and so does one that shows something
+    else than the frame before. A frame that was dropped does no harm.
+
+    Arguments and errors as of `Denoiser`, and:
+
+    Args:
+        align: move what was seen before along with the scene, by optical flow; False: for a camera that stands still.
+
+    Attributes:
+        fused: the weight of the frames before in the last result, in [0, 1), the mean over the frame.
+    """
+
+    _HAS_STATE: ClassVar[bool] = True
+    _SETTINGS: ClassVar[tuple[str, ...]] = (*Denoiser._SETTINGS, "align")
+    align: bool
+
+    def __init__(
+        self,
+        model: str | Path | Engine = "video",
+        *,
+        strength: float = 1.0,
+        sigma_255: float | None = None,
+        luma_strength: float | None = None,
+        chroma_strength: float | None = None,
+        threads: int | None = None,
+        card: ModelCard | str | Path | None = None,
+        tile_pixels: int | None = None,
+        color: Color = "bgr",
+        align: bool = True,
+    ) -> None:
+        super().__init__(
+            model,
+            strength=strength,
+            sigma_255=sigma_255,
+            luma_strength=luma_strength,
+            chroma_strength=chroma_strength,
+            threads=threads,
+            card=card,
+            tile_pixels=tile_pixels,
+            color=color,
+        )
+        self.align = align
+        self.fused = 0.0
+        self._memories: dict[int, _Memory] = {}
+        self._motion = MotionEstimator()
+        self._shape: tuple[int, ...] | None = None
+        self._lock = RLock()
+
+    @property
+    def keeps_16bit(self) -> bool:
+        """False: what is seen before is kept of 8-bit frames."""
+        return False
+
+    def reset(self) -> None:
+        """Forget the frames before: the next one begins a video."""
+        with self._lock:
+            self._memories.clear()
+
+    def _validated(self, name: str, value: Any) -> Any:
+        if name == "align" and not isinstance(value, bool):
+            raise UsageError(f"Expected align to be True or False. Received: {value!r}")
+        return super()._validated(name, value)
+
+    def __call__(self, frame: NDArray[Any], *, sigma_255: Level | None = None) -> NDArray[Any]:
+        """Denoise the next frame. See `Denoiser`."""
+        with self._lock:
+            shape = getattr(frame, "shape", None)
+            if shape != self._shape:
+                self.reset()
+            self._shape = shape
+            return super().__call__(frame, sigma_255=sigma_255)
+
+    def _run(self, number: int, plane: NDArray[Any], sigma: Level | None, placement: Placement) -> NDArray[Any]:
+        memory = self._recalled(number, plane, sigma)
+        parts, weights, passed = [], [], []
+        states = self._states(memory, placement)
+        for inputs, state in zip(self._encode(plane, sigma, placement), states, strict=True):
+            result = self.engine.run({**inputs, **state})
+            parts.append(self._decode(result, placement.part_hw, plane.dtype))
+            weights += self._weights(result, placement)
+            passed.append(self._passed(result))
+        memory.clean, memory.passed = placement.join(parts), passed
+        if weights:
+            self._fuse(memory, plane, placement.join(weights))
+        self._memories[number] = memory
+        return memory.clean
+
+    def _recalled(self, number: int, plane: NDArray[Any], sigma: Level | None) -> _Memory:
+        """What is known when a frame comes, moved to where the scene is now."""
+        memory = self._memories.get(number)
+        if memory is not None:
+            if not self.align or memory.passed[0]:
+                return memory
+            motion = self._motion(plane, memory.clean, 255 * float(np.mean(sigma or 0)))
+            if not motion.is_cut:
+                if motion.flow is not None:
+                    memory.state = warp(memory.state, at_full_size(motion.flow, plane.shape[:2]))
+                    memory.confidence = warp(memory.confidence, motion.flow)
+                return memory
+        half_hw = -(-plane.shape[0] // 2), -(-plane.shape[1] // 2)
+        return _Memory(plane, plane.astype(np.float32), np.zeros(half_hw, np.float32), [])
+
+    def _states(self, memory: _Memory, placement: Placement) -> Sequence[Inputs]:
+        """The model's further inputs for each part."""
+        specs = [spec for spec in self.card.inputs if spec.role == "state"]
+        confidence = self.card.tensor("confidence", "inputs")
+        if confidence is None:
+            return memory.passed or [{spec.name: self._start(spec, placement) for spec in specs}] * placement.count
+        (state,) = specs
+        infos = self.engine.inputs
+        seen = cv2.convertScaleAbs(memory.state)
+        return [
+            {
+                state.name: encode_image(part, state, infos[state.name]),
+                confidence.name: encode_levels(known, confidence, infos[confidence.name]),
+            }
+            for part, known in zip(placement.cut(seen), placement.cut(memory.confidence, 2), strict=True)
+        ]
+
+    def _start(self, spec: TensorSpec, placement: Placement) -> NDArray[Any]:
+        height, width = (length // spec.stride for length in placement.part_hw)
+        shape = (1, height, width, spec.channels) if spec.layout == "NHWC" else (1, spec.channels, height, width)
+        return quantize(np.full(shape, spec.start, np.float32), self.engine.inputs[spec.name])
+
+    def _weights(self, result: Inputs, placement: Placement) -> list[NDArray[np.uint8]]:
+        """The weight of the state in the new one, at the size of a part, in 255ths; none where the model has none."""
+        spec = self.card.tensor("weight", "outputs")
+        if spec is None:
+            return []
+        weight = decode_image(result[spec.name], spec, self.engine.outputs[spec.name])
+        return [cv2.resize(weight, placement.part_hw[::-1], interpolation=cv2.INTER_NEAREST)]
+
+    def _passed(self, result: Inputs) -> dict[str, NDArray[Any]]:
+        """The states for the next frame, as the inputs hold them."""
+        passed = {}
+        for spec in self.card.outputs:
+            if spec.role == "state" and spec.feeds is not None:
+                given, taken = self.engine.outputs[spec.name], self.engine.inputs[spec.feeds]
+                same = (
+                    given.dtype == taken.dtype and given.scale == taken.scale and given.zero_point == taken.zero_point
+                )
+                values = result[spec.name]
+                passed[spec.feeds] = values.copy() if same else quantize(dequantize(values, given), taken)
+        return passed
+
+    def _fuse(self, memory: _Memory, plane: NDArray[Any], weight: NDArray[np.uint8]) -> None:
+        """Average the frame and the state. In 8 bits a mean of many frames would no longer move."""
+        share = weight * np.float32(1 / 255)
+        memory.confidence = next_confidence(memory.confidence, share[::2, ::2])
+        self.fused = float(cv2.mean(share)[0])
+        each = cv2.merge([share] * 3) if plane.ndim == 3 else share
+        state = cv2.subtract(memory.state, plane, dtype=cv2.CV_32F)
+        memory.state = cv2.add(cv2.multiply(state, each, dst=state), plane, dst=state, dtype=cv2.CV_32F)
+
+
+def next_confidence(confidence: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Calculate the confidence in a state that a frame was fused into.
+
+    confidence: in the state before, 1 / (1 + v) for noise of v times the variance of a frame's. weight: of that state
+    in the new one, at most `confidence`. Any shape, float32 in [0, 1); the same returned.
+    """
+    v = (1 - weight) ** 2 + weight * weight * (1 - confidence) / np.maximum(confidence, np.float32(1e-3))
+    return np.minimum(1 / (1 + v), np.float32(MAX_CONFIDENCE))

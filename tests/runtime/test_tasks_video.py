@@ -1,0 +1,213 @@
+"""Video denoisers: what is remembered, moved along, and forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import quietframe as qf
+from quietframe.card import CARD_KEY, DataTerms, ModelCard, Spatial, TensorSpec
+from quietframe.errors import ModelLoadError, UsageError
+from quietframe.noise import add_gaussian
+from quietframe.tasks.motion import MotionEstimator, warp
+from quietframe.tasks.video import MAX_CONFIDENCE, VideoDenoiser
+
+IMAGE = TensorSpec("image", "image", "NHWC", 3, (0.0, 1.0), "BGR")
+CARD = ModelCard(
+    name="tiny-video",
+    task="denoise",
+    recipe="tiny",
+    precision="fp32",
+    inputs=(IMAGE,),
+    outputs=(replace(IMAGE, name="denoised"),),
+    spatial=Spatial("any", multiple=2, halo=2),
+    conditioning="none",
+    noise="none",
+    data=DataTerms("none", "none"),
+    parameters=0,
+    macs_per_pixel=9.0,
+    license="Apache-2.0",
+)
+
+
+def write(path: Path, nodes: list, card: ModelCard, constants: dict[str, np.ndarray] | None = None) -> Path:
+    """Write an ONNX file of float tensors with the names and channels of the card."""
+
+    def infos(specs):
+        return [
+            helper.make_tensor_value_info(
+                spec.name, TensorProto.FLOAT, [1, f"{spec.name}_h", f"{spec.name}_w", spec.channels]
+            )
+            for spec in specs
+        ]
+
+    fixed = [helper.make_tensor(name, TensorProto.FLOAT, v.shape, v) for name, v in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "tiny", infos(card.inputs), infos(card.outputs), fixed)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {CARD_KEY: card.to_json()})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recurrent_file(tmp_path_factory):
+    """A third party's model: the mean of the frame and its own last result, which begins with 0.2."""
+    state = TensorSpec("last", "state", "NHWC", 3, (0.0, 1.0), start=0.2)
+    card = replace(
+        CARD,
+        inputs=(IMAGE, state),
+        outputs=(*CARD.outputs, replace(state, name="next", feeds="last", start=0.0)),
+    )
+    nodes = [
+        helper.make_node("Add", ["image", "last"], ["sum"]),
+        helper.make_node("Mul", ["sum", "half"], ["denoised"]),
+        helper.make_node("Identity", ["denoised"], ["next"]),
+    ]
+    path = tmp_path_factory.mktemp("recurrent") / "recurrent.onnx"
+    return write(path, nodes, card, {"half": np.float32([0.5])})
+
+
+@pytest.fixture(scope="module")
+def fusing_file(tmp_path_factory):
+    """The plain mean of all frames: what was seen before is trusted as far as its confidence says."""
+    confidence = TensorSpec("confidence", "confidence", "NHWC", 1, (0.0, 1.0), stride=2)
+    card = replace(
+        CARD,
+        inputs=(IMAGE, TensorSpec("state", "state", "NHWC", 3, (0.0, 1.0), "BGR"), confidence),
+        outputs=(*CARD.outputs, replace(confidence, name="weight", role="weight")),
+    )
+    nodes = [
+        helper.make_node("Identity", ["confidence"], ["weight"]),
+        helper.make_node("Resize", ["confidence", "", "scales"], ["each"], mode="nearest"),
+        helper.make_node("Sub", ["state", "image"], ["difference"]),
+        helper.make_node("Mul", ["each", "difference"], ["moved"]),
+        helper.make_node("Add", ["image", "moved"], ["denoised"]),
+    ]
+    path = tmp_path_factory.mktemp("fusing") / "fusing.onnx"
+    return write(path, nodes, card, {"scales": np.float32([1, 2, 2, 1])})
+
+
+def frames(count: int, sigma_255: float = 20, size_hw=(64, 96)) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Make a scene, and frames of it with noise of their own."""
+    rng = np.random.default_rng(3)
+    scene = cv2.GaussianBlur(rng.integers(40, 215, (*size_hw, 3), np.uint8), (0, 0), 3)
+    return scene, [add_gaussian(scene, sigma_255, rng) for _ in range(count)]
+
+
+def test_a_state_goes_from_each_frame_to_the_next(recurrent_file):
+    denoise = VideoDenoiser(recurrent_file)
+    frame = np.full((6, 8, 3), 100, np.uint8)
+    expected = 0.2 * 255
+    for _ in range(5):
+        expected = (100 + expected) / 2
+        assert abs(int(denoise(frame)[0, 0, 0]) - expected) <= 0.51
+
+
+def test_the_mean_of_a_still_scene_gets_better_and_does_not_drift(fusing_file):
+    scene, noisy = frames(120)
+    denoise = VideoDenoiser(fusing_file, align=False)
+    results = [denoise(frame) for frame in noisy]
+    deviations = [float(np.std(result.astype(np.float32) - scene)) for result in results]
+    assert deviations[0] == pytest.approx(20, rel=0.05)
+    for count in (2, 4, 9, 16):
+        assert deviations[count - 1] == pytest.approx(20 / count**0.5, rel=0.08), count
+    # From there on it forgets: an exponential mean of that weight.
+    weight = MAX_CONFIDENCE
+    assert deviations[-1] == pytest.approx(20 * ((1 - weight) / (1 + weight)) ** 0.5, rel=0.12)
+    assert abs(float(np.mean(results[-1].astype(np.float32) - scene))) < 0.3
+    assert denoise.fused == pytest.approx(weight, abs=0.005)
+
+
+def test_the_first_frame_has_no_past_nor_has_one_after_a_reset(fusing_file):
+    _, noisy = frames(3)
+    denoise = VideoDenoiser(fusing_file)
+    assert np.array_equal(denoise(noisy[0]), noisy[0])
+    assert not np.array_equal(denoise(noisy[1]), noisy[1])
+    denoise.reset()
+    assert np.array_equal(denoise(noisy[2]), noisy[2])
+
+
+@pytest.mark.parametrize("other", ["size", "gray", "cut"])
+def test_another_size_kind_or_scene_begins_anew(fusing_file, other):
+    _, noisy = frames(3)
+    frame = {
+        "size": noisy[2][:-2, :-3],
+        "gray": cv2.cvtColor(noisy[2], cv2.COLOR_BGR2GRAY),
+        "cut": 255 - noisy[2] // 2,
+    }[other]
+    denoise = VideoDenoiser(fusing_file)
+    for before in noisy:
+        denoise(before)
+    assert np.array_equal(denoise(np.ascontiguousarray(frame)), frame)
+
+
+def test_two_videos_do_not_mix(fusing_file):
+    _, noisy = frames(4)
+    alone = VideoDenoiser(fusing_file)
+    expected = [alone(frame) for frame in noisy]
+    one, other = VideoDenoiser(fusing_file), VideoDenoiser(fusing_file)
+    for frame, result in zip(noisy, expected, strict=True):
+        other(np.full_like(frame, 17))
+        assert np.array_equal(one(frame), result)
+
+
+def test_tiles_give_what_the_whole_frame_gives(fusing_file):
+    _, noisy = frames(5, size_hw=(90, 131))
+    whole, tiles = VideoDenoiser(fusing_file), VideoDenoiser(fusing_file, tile_pixels=2500)
+    for frame in noisy:
+        assert np.array_equal(whole(frame), tiles(frame))
+
+
+def test_what_moves_is_followed(fusing_file):
+    """A scene that moves by three pixels a frame is averaged as one that stands still, and blurred without."""
+    scene, _ = frames(1, size_hw=(96, 240))
+    rng = np.random.default_rng(4)
+    clean = [np.ascontiguousarray(scene[:, 3 * index : 3 * index + 160]) for index in range(20)]
+    errors = {}
+    for align in (True, False):
+        denoise = VideoDenoiser(fusing_file, align=align, sigma_255=None)
+        results = [denoise(add_gaussian(frame, 10, rng)) for frame in clean]
+        errors[align] = np.std(results[-1][10:-10, :100].astype(np.float32) - clean[-1][10:-10, :100])
+    assert errors[True] < 5 < errors[False]
+
+
+def test_a_still_scene_has_no_motion():
+    scene, noisy = frames(6, sigma_255=30, size_hw=(120, 160))
+    estimate = MotionEstimator()
+    for frame in noisy:
+        motion = estimate(frame, scene, 30)
+        assert not motion.is_cut
+        assert motion.flow is None or float(np.mean(np.abs(motion.flow).max(axis=2) > 0.05)) < 0.1
+
+
+def test_warp_moves_along_the_flow():
+    image = np.arange(30, dtype=np.float32).reshape(5, 6)
+    moved = warp(image, np.broadcast_to(np.float32([1, 0]), (5, 6, 2)))
+    assert np.array_equal(moved[:, :-1], image[:, 1:])
+    assert np.array_equal(moved[:, -1], image[:, -1])
+
+
+def test_a_model_is_opened_by_what_it_is(fusing_file):
+    with pytest.raises(ModelLoadError, match="use VideoDenoiser"):
+        qf.Denoiser(fusing_file)
+    with pytest.raises(ModelLoadError, match="takes single frames"):
+        VideoDenoiser("camera-nano")
+    with pytest.raises(UsageError, match="align"):
+        VideoDenoiser(fusing_file, align="flow")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wrong"),
+    [((), "states feed"), ((TensorSpec("next", "state", "NHWC", 3, (0, 1), feeds="lost"),), "states feed")],
+    ids=["nothing feeds it", "feeds another"],
+)
+def test_a_state_without_an_output_that_feeds_it_is_refused(outputs, wrong):
+    state = TensorSpec("last", "state", "NHWC", 3, (0.0, 1.0))
+    with pytest.raises(UsageError, match=wrong):
+        replace(CARD, inputs=(IMAGE, state), outputs=(*CARD.outputs, *outputs))
