@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 import click
 
-from quietframe.errors import MissingExtraError
+from quietframe.cli import ExtraCommand
 
 _NEEDS = ("psutil", "msgspec", "jinja2", "onnxruntime", "onnx", "scipy", "matplotlib")
 
@@ -24,7 +23,7 @@ COMMANDS = {
 """Each is `command` in the module of its name in `quietframe_bench.kinds`."""
 
 
-class _Kinds(click.Group):
+class _Kinds(ExtraCommand, click.Group):
     """The commands above; their modules are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -33,8 +32,6 @@ class _Kinds(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        if missing := _missing():
-            raise MissingExtraError(missing[0], "bench")
         command: click.Command = importlib.import_module(f"quietframe_bench.kinds.{cmd_name}").command
         return command
 
@@ -42,18 +39,8 @@ class _Kinds(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def get_short_help_str(self, limit: int = 45) -> str:
-        """Return one line for the list of commands."""
-        text = super().get_short_help_str(limit)
-        return f"{text} (needs: pip install 'quietframe[bench]')" if _missing() else text
 
-
-def _missing() -> list[str]:
-    """Return the modules of the extra that are not installed."""
-    return [module for module in _NEEDS if importlib.util.find_spec(module) is None]
-
-
-@click.group(cls=_Kinds, short_help="Measure speed, quality or start-up.")
+@click.group(cls=_Kinds, short_help="Measure speed, quality or start-up.", extra="bench", needs=_NEEDS)
 def bench() -> None:
     """Measure models on this machine: speed, start-up, quality, accuracy and where the time goes.
 

@@ -128,16 +128,11 @@ def print_tables(tables: Iterable[Table]) -> None:
         if table.rows:
             style: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
             made = RichTable(title=Text(table.title), title_justify="left", **style)
-            texts = [[column.head for column in table.shown]]
-            texts += [[cell.text for cell in cells] for cells in table.cells()]
-            widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-            numbers = [bool(index and not column.words) for index, column in enumerate(table.shown)]
-            needed = sum(w for w, is_number in zip(widths, numbers, strict=True) if is_number) + 2 * len(widths) + 10
-            for head, is_number in zip(texts[0], numbers, strict=True):
-                whole = is_number and needed <= console.width  # numbers are not folded where that can be helped
-                made.add_column(Text(head), justify="right" if is_number else "left", overflow="fold", no_wrap=whole)
-            for line in texts[1:]:
-                made.add_row(*map(Text, line))
+            for index, column in enumerate(table.shown):
+                justify: Any = "right" if index and not column.words else "left"
+                made.add_column(Text(column.head), justify=justify, overflow="fold")
+            for cells in table.cells():
+                made.add_row(*(Text(cell.text) for cell in cells))
             console.print(made)
         for note in table.notes:
             console.print(f"- {note}", soft_wrap=not console.is_terminal)

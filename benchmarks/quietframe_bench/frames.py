@@ -80,7 +80,7 @@ def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = Fals
     from quietframe.sources import open_source
 
     with open_source(source) as opened:
-        images = [_bgr(frame.bgr) for frame in islice(opened, _MAX_IMAGES)]
+        images = [frame.bgr for frame in islice(opened, _MAX_IMAGES)]
     if not images:
         raise UsageError(f"{Path(source)}: holds no frames to measure with")
     return FrameFeed(images, size_wh, gray=gray)
@@ -90,10 +90,6 @@ def feed_for(card: ModelCard, source: str | None, size_wh: tuple[int, int]) -> F
     """Open a feed of the kind that a model takes: gray or in colour. See `open_feed`."""
     image = card.tensor("image", "inputs")
     return open_feed(source, size_wh, gray=image is not None and image.colour == "GRAY")
-
-
-def _bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
 
 
 def _cover(image: NDArray[np.uint8], area_wh: tuple[int, int]) -> NDArray[np.uint8]:

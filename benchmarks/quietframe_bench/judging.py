@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import msgspec
@@ -136,11 +137,9 @@ class Choice(NamedTuple):
 
 def means(of: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each figure over those that have it."""
-    found: dict[str, list[float]] = {}
-    for figures in of:
-        for name, value in figures.items():
-            found.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    figures = list(of)
+    names = dict.fromkeys(name for one in figures for name in one)
+    return {name: fmean(one[name] for one in figures if name in one) for name in names}
 
 
 def new_entry(
@@ -229,23 +228,6 @@ def _choose(group: Sequence[Entry]) -> Choice:
 # In the measuring process
 
 
-def open_candidate(
-    *, model: str | None, method: str | None, setting: Mapping[str, float], threads: int | None = None
-) -> Any:
-    """Make a model, or a method at a setting, ready to be called with frames. threads: None for every core.
-
-    Raises QuietFrameError where it cannot be used.
-    """
-    if method is not None:
-        from quietframe.cpu import physical_cores
-        from quietframe_bench.classical import ClassicalDenoiser
-
-        return ClassicalDenoiser(method, setting, threads=threads or physical_cores())
-    from quietframe import Denoiser
-
-    return Denoiser(str(model), threads=threads)
-
-
 def judge(
     *,
     model: str | None,
@@ -298,7 +280,12 @@ def judge(
 
 @lru_cache(maxsize=1)
 def _opened(model: str | None, method: str | None, setting: tuple[tuple[str, float], ...]) -> Any:
-    return open_candidate(model=model, method=method, setting=dict(setting))
+    """Open a model, or a method at a setting. Raises QuietFrameError where it cannot be used."""
+    from quietframe import Denoiser
+    from quietframe.cpu import physical_cores
+    from quietframe_bench.classical import ClassicalDenoiser
+
+    return ClassicalDenoiser(method, dict(setting), threads=physical_cores()) if method else Denoiser(str(model))
 
 
 @lru_cache(maxsize=2)

@@ -3,24 +3,33 @@
 The Python classes of `ai_edge_litert` offer no profiler. The library that they are built on, `libLiteRt.so`, does:
 with it, XNNPACK reports the time of each of its operators (https://github.com/google-ai-edge/LiteRT, litert/c). Its
 functions take these arguments since LiteRT 2.2; a later version may change them, and then `ProfileUnavailableError`
-names what is missing and the whole graph is timed instead.
+names what is missing.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from quietframe_bench.profiles import Inputs, Node, Operator, Profiled, ProfileUnavailableError, Times
+from quietframe.engines import LiteRtEngine
+from quietframe_bench.profiles import (
+    Inputs,
+    Node,
+    Operator,
+    Profiled,
+    ProfileUnavailableError,
+    Shape,
+    Times,
+    convolution_macs,
+    short_name,
+)
 
-_SINCE = (2, 2)
 _SIGNATURE = 0
 _CPU = 1  # kLiteRtHwAcceleratorCpu
 _WRITE = 1  # kLiteRtTensorBufferLockModeWrite
@@ -88,21 +97,23 @@ class LiteRtProfile:
 
     Nothing of it is freed: it lives in a process of its own.
 
-    inputs: an array for each input, by the signature's names. nodes: the file's operators at the inputs' size.
+    inputs: an array for each input, by the signature's names.
 
     Raises ProfileUnavailableError if this LiteRT has another interface, refuses the model, or reports no operators.
     """
 
-    def __init__(self, path: Path, inputs: Inputs, nodes: Sequence[Node], *, threads: int) -> None:
+    def __init__(self, path: Path, inputs: Inputs, *, threads: int) -> None:
+        self._nodes = tflite_nodes(path.read_bytes(), {name: array.shape for name, array in inputs.items()})
+        engine = LiteRtEngine(path, threads=threads)
+        declared = {name: engine.inputs[name].as_declared(array) for name, array in inputs.items()}
         self._call = _library()
         self._environment = self._new("LiteRtCreateEnvironment", 0, None)
         self._file = self._new("LiteRtCreateModelFromFile", self._environment, str(path).encode())
         self._model = self._new("LiteRtCreateCompiledModel", self._environment, self._file, self._options(threads))
         self._signature = self._new("LiteRtGetModelSignature", self._file, _SIGNATURE)
-        self._inputs = self._fill_inputs(inputs)
+        self._inputs = self._fill_inputs(declared)
         self._outputs = self._make_outputs()
         self._profiler = self._new("LiteRtCompiledModelGetProfiler", self._model)
-        self._nodes = nodes
         self._times: Times = []
         duration_ns, self._events = self.run()
         if not self._events or not duration_ns:
@@ -152,9 +163,7 @@ class LiteRtProfile:
         for index in range(self._count("LiteRtGetNumSignatureInputs")):
             name = ctypes.c_char_p()
             self._call("LiteRtGetSignatureInputName", self._signature, index, ctypes.byref(name))
-            if (given := inputs.get((name.value or b"").decode())) is None:
-                raise ProfileUnavailableError(f"LiteRT's profiler has another name for an input: {name.value!r}")
-            array = np.ascontiguousarray(given)
+            array = np.ascontiguousarray(inputs[(name.value or b"").decode()])
             kind = self._tensor_type("LiteRtGetSignatureInputTensorByIndex", index)
             where = self._model, _SIGNATURE, index
             if tuple(kind.layout.sizes[: kind.layout.rank]) != array.shape:
@@ -223,9 +232,6 @@ def _library() -> Callable[..., None]:
     """Return a function that calls LiteRT's by name and raises ProfileUnavailableError if that fails."""
     import ai_edge_litert
 
-    version = importlib.metadata.version("ai-edge-litert")
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) < _SINCE:
-        raise ProfileUnavailableError(f"LiteRT {version} reports no times of single operators; 2.2 and later do")
     path = Path(ai_edge_litert.__file__).parent / "libLiteRt.so"
     try:
         library = ctypes.CDLL(str(path))
@@ -236,7 +242,7 @@ def _library() -> Callable[..., None]:
         try:
             entry = getattr(library, function)
         except AttributeError as exc:
-            raise ProfileUnavailableError(f"LiteRT {version} lacks {function}") from exc
+            raise ProfileUnavailableError(f"this LiteRT's profiler lacks {function}") from exc
         entry.restype = ctypes.c_int
         # Whole numbers go as wide as a register: a size_t needs that, and an int is its lower half.
         wide = (ctypes.c_size_t(one) if isinstance(one, int) else one for one in arguments)
@@ -263,3 +269,73 @@ def match(events: Sequence[Event], nodes: Sequence[Node]) -> tuple[list[Node | N
         else:
             found.append(nodes[event.node] if event.node < len(nodes) else None)
     return found, even
+
+
+# The operators of the file at the size that it runs at
+
+
+def tflite_nodes(data: bytes, shapes: Mapping[str, Shape]) -> list[Node]:
+    """Return the operators of a file's main graph, in the order in which they run.
+
+    The graph is read with the classes that LiteRT generates from the published schema, the shapes from the
+    interpreter's public tensor details.
+
+    data: the file, which the engine has opened before. shapes: of the inputs, by the signature's names.
+    """
+    model, tensors = _read(data, shapes)
+    return [_node(model, operator, tensors) for operator in model.subgraphs[0].operators]
+
+
+def _read(data: bytes, shapes: Mapping[str, Shape]) -> tuple[Any, dict[int, Mapping[str, Any]]]:
+    """Return the model, and details of the main graph's tensors by their index, as these inputs make them."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # A delegate would take the operators out of the graph, and with them the shapes between them. Nothing is run.
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=data, experimental_op_resolver_type=plain)
+    model = schema.ModelT.InitFromPackedBuf(data)
+    graph, signatures = model.subgraphs[0], list(model.signatureDefs or [])
+    inputs = {graph.tensors[index].name: index for index in graph.inputs}  # by the names that `LiteRtEngine` gives them
+    if len(signatures) == 1:
+        inputs = {entry.name: entry.tensorIndex for entry in signatures[0].inputs}
+    for name, index in inputs.items():
+        interpreter.resize_tensor_input(int(index), list(shapes[name.decode()]))
+    interpreter.allocate_tensors()
+    return model, {int(detail["index"]): detail for detail in interpreter.get_tensor_details()}
+
+
+def _node(model: Any, operator: Any, tensors: Mapping[int, Mapping[str, Any]]) -> Node:
+    inputs, outputs = ([tensors.get(int(one)) for one in side] for side in (operator.inputs, operator.outputs))
+    kind = _kind(model.operatorCodes[operator.opcodeIndex])
+    first: tuple[int, ...] = _shape(outputs[0]) if outputs else ()
+    name = str(outputs[0]["name"]) if outputs and outputs[0] else kind
+    macs = _macs(kind, list(map(_shape, inputs)), first)
+    return Node(kind, short_name(name), first, macs, sum(map(_bytes, [*inputs, *outputs])))
+
+
+def _macs(kind: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """Return multiply-accumulates. Images lie as NHWC; channels come last in depthwise kernels, too."""
+    if kind in ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D"):
+        return convolution_macs(output, inputs[1], output[-1])
+    if kind == "TRANSPOSE_CONV":  # its first input is the shape of its output
+        return convolution_macs(inputs[2], inputs[1], inputs[2][-1])
+    return prod(inputs[0]) * output[-1] if kind in ("FULLY_CONNECTED", "BATCH_MATMUL") else 0
+
+
+def _kind(code: Any) -> str:
+    from ai_edge_litert import schema_py_generated as schema
+
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)  # numbers above 127 are in the first alone
+    if number == schema.BuiltinOperator.CUSTOM:
+        return str(code.customCode.decode())
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    return names.get(number, f"operator {number}")
+
+
+def _shape(detail: Mapping[str, Any] | None) -> tuple[int, ...]:
+    return tuple(int(size) for size in detail["shape"]) if detail else ()
+
+
+def _bytes(detail: Mapping[str, Any] | None) -> int:
+    return prod(_shape(detail)) * np.dtype(detail["dtype"]).itemsize if detail else 0

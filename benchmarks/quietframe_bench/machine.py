@@ -1,8 +1,7 @@
-"""What was measured, and on what: the machine, the versions, the model file."""
+"""What was measured on: the machine and the versions."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -56,12 +55,6 @@ def describe_versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
-
-
-def describe_file(path: Path) -> dict[str, Any]:
-    """Return name, size and SHA-256 of a model file."""
-    data = path.read_bytes()
-    return {"file": path.name, "file_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _first_line(path: Path) -> str | None:

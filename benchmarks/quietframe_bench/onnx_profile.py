@@ -18,22 +18,8 @@ from quietframe_bench.profiles import (
     Profiled,
     Times,
     convolution_macs,
-    product_macs,
     short_name,
-    transposed_macs,
 )
-
-_CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
-_PRODUCTS = (
-    *("MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul", "DynamicQuantizeMatMul"),
-    *("Gemm", "FusedGemm", "QGemm", "MatMulNBits"),
-)
-_FAMILIES = {
-    **dict.fromkeys(_CONVOLUTIONS, "convolution"),
-    **dict.fromkeys(_PRODUCTS, "product"),
-    "ConvTranspose": "transposed",
-}
-"""Operators that multiply: before and after ONNX Runtime has fused and replaced them."""
 
 _KERNEL = "_kernel_time"
 _BYTES = {"float": 4, "double": 8, "float16": 2, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
@@ -90,7 +76,7 @@ def match(kernels: Sequence[Mapping[str, Any]], nodes: Sequence[Node]) -> tuple[
     """
     waiting = [node for node in nodes if node.macs]
     found: list[Node | None] = [None] * len(kernels)
-    multiplying = [index for index, event in enumerate(kernels) if _kind(event) in _FAMILIES]
+    multiplying = [index for index, event in enumerate(kernels) if _family(event)]
     for fits in (_same_name, _same_size):
         for index in multiplying:
             node = None if found[index] else next((one for one in waiting if fits(kernels[index], one)), None)
@@ -134,14 +120,14 @@ def _node(event: Mapping[str, Any]) -> Node:
     kind, ins = _kind(event), _shapes(event, "input")
     first = next(iter(_shapes(event, "output")), ())
     macs = weights = 0
-    family = _FAMILIES.get(kind)
+    family = _family(event)
     if family == "convolution":
         kernel = ins[3] if kind == "QLinearConv" else ins[1]  # between them: scales and zero points
         macs, weights = convolution_macs(first, kernel, first[1]), prod(kernel)
     elif family == "transposed":
-        macs, weights = transposed_macs(ins[0], ins[1], ins[0][1]), prod(ins[1])
+        macs, weights = convolution_macs(ins[0], ins[1], ins[0][1]), prod(ins[1])
     elif family == "product":
-        macs = product_macs(ins[0], first)
+        macs = prod(ins[0]) * first[-1] if first else 0
         weights = macs // prod(first[:-1]) if prod(first[:-1]) else 0
     return Node(kind, _plain(event), first, macs, _moved(event), weights)
 
@@ -156,6 +142,14 @@ def _operator(event: Mapping[str, Any], node: Node | None) -> Operator:
 
 def _kind(event: Mapping[str, Any]) -> str:
     return str(event["args"]["op_name"])
+
+
+def _family(event: Mapping[str, Any]) -> str:
+    """Return how an operator multiplies, before or after ONNX Runtime has fused and replaced it; empty: not at all."""
+    kind = _kind(event)
+    if "Conv" in kind:
+        return "transposed" if "Transpose" in kind else "convolution"
+    return "product" if "MatMul" in kind or "Gemm" in kind else ""
 
 
 def _name(event: Mapping[str, Any]) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli.terminal import progress_bar
 from quietframe.cpu import physical_cores
 from quietframe.errors import OutputError, UsageError
 from quietframe.images import write_whole
@@ -101,6 +103,7 @@ def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
 def output_options(
     command: Command,
     *,
+    measures: bool = True,
     html: bool = True,
     out: str = "rows with all samples as JSON Lines",
     plot: tuple[str, Callable[[Any], Any]] | None = None,
@@ -111,6 +114,7 @@ def output_options(
 
     Args:
         command: returns `Results`, or what has the same methods.
+        measures: whether it takes `on_step`, which moves a progress bar on standard error, on a terminal only.
         html: whether there is a page.
         out: what `--out` writes, in words.
         plot: the help of `--plot`, and what makes the figure of the results, or None where there is nothing to draw.
@@ -139,7 +143,13 @@ def output_options(
         _check(targets, kwargs, overwrite=overwrite)
         context = click.get_current_context()
         context.obj = targets
-        results = command(*args, **kwargs)
+        with progress_bar(Console(stderr=True)) as progress:
+            bar = progress.add_task("", visible=measures)
+            if measures:
+                kwargs["on_step"] = lambda text, step, steps: progress.update(
+                    bar, description=text, completed=step, total=steps
+                )
+            results = command(*args, **kwargs)
         if as_json:
             click.echo(results.to_document())
         else:

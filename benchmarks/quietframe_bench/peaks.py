@@ -30,7 +30,6 @@ _DTYPES = {
     (".onnx", "int8"): ("uint8", "int8"),  # which of them is fast is another one on x86 and on ARM
 }
 _WARMUP, _MIN_RUNS = 2, 5
-_TOO_SLOW = 4  # times slower than the best so far
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _LARGE_BYTES = 128 * 2**20
 _MAX_CACHED_BYTES = 8 * 2**20
@@ -39,43 +38,39 @@ _TASK_SECS = 0.01  # of copying: handing a task to a thread hardly counts then
 
 @dataclass(frozen=True)
 class Trial:
-    """A stack of equal layers.
+    """A stack of equal convolutions.
 
     Attributes:
         channels: into and out of each layer.
-        rows_hw: height and width of the image, or (rows, 0) of a matrix.
-        kernel: side of the convolution; 0: a matrix product (rows, channels)·(channels, channels).
+        size_hw: height and width of the image.
+        kernel: side of the convolution; one of 1 is a matrix product.
     """
 
     channels: int
-    rows_hw: tuple[int, int]
-    kernel: int = 0
+    size_hw: tuple[int, int]
+    kernel: int
 
     @property
     def name(self) -> str:
         """Its description."""
-        if not self.kernel:
-            return f"matrix product {self.rows_hw[0]}×{self.channels}×{self.channels}"
-        return f"{self.kernel}×{self.kernel} convolution, {self.channels} channels, {self.rows_hw[0]}×{self.rows_hw[1]}"
+        height, width = self.size_hw
+        return f"{self.kernel}×{self.kernel} convolution, {self.channels} channels, {height}×{width}"
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one run."""
-        return LAYERS * self.rows_hw[0] * max(self.rows_hw[1], 1) * self.channels**2 * max(self.kernel, 1) ** 2
+        return LAYERS * self.size_hw[0] * self.size_hw[1] * self.channels**2 * self.kernel**2
 
     def image(self, dtype: str, *, channels_first: bool) -> NDArray[Any]:
-        """Return an input: (1, H, W, C), (1, C, H, W) or (rows, C), of values around 0."""
-        shape: tuple[int, ...] = (self.rows_hw[0], self.channels)
-        if self.kernel:
-            shape = (1, *self.rows_hw, self.channels)
-            shape = (1, self.channels, *self.rows_hw) if channels_first else shape
+        """Return an input: (1, H, W, C) or (1, C, H, W), of values around 0."""
+        shape = (1, self.channels, *self.size_hw) if channels_first else (1, *self.size_hw, self.channels)
         values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         return values if dtype == "float32" else _integers(values / _SCALE, dtype)
 
     def weights(self, dtype: str) -> tuple[NDArray[Any], float]:
-        """Return (weights as (out, kernel, kernel, in) or (out, in), their scale); outputs are as large as inputs."""
-        fan_in = self.channels * max(self.kernel, 1) ** 2
-        shape = (self.channels, self.kernel, self.kernel, self.channels) if self.kernel else (self.channels,) * 2
+        """Return (weights as (out, kernel, kernel, in), their scale); outputs are as large as inputs."""
+        fan_in = self.channels * self.kernel**2
+        shape = self.channels, self.kernel, self.kernel, self.channels
         values = np.random.default_rng(1).standard_normal(shape).astype(np.float32) / np.float32(np.sqrt(fan_in))
         if dtype == "float32":
             return values, 1.0
@@ -87,7 +82,6 @@ TRIALS = (
     Trial(64, (64, 64), kernel=3),
     Trial(128, (40, 40), kernel=3),
     Trial(256, (48, 48), kernel=1),
-    Trial(512, (512, 0)),
 )
 """The trials. The fastest one counts: which it is differs between engines, precisions and machines."""
 
@@ -97,12 +91,10 @@ def onnx_trial(trial: Trial, dtype: str) -> bytes:
     from onnx import helper, numpy_helper
 
     weights, weight_scale = trial.weights(dtype)
-    weights = weights.transpose(0, 3, 1, 2) if trial.kernel else weights.T
-    constants: dict[str, Any] = {"weights": weights}
-    around = ["weights"]
-    kind = "Conv" if trial.kernel else "MatMul"
+    constants: dict[str, Any] = {"weights": weights.transpose(0, 3, 1, 2)}
+    kind, around = "Conv", ["weights"]
     if dtype != "float32":
-        kind = "QLinearConv" if trial.kernel else "QLinearMatMul"
+        kind = "QLinearConv"
         constants |= {
             "zero": np.array(128 if dtype == "uint8" else 0, dtype),
             "scale": np.array(_SCALE, np.float32),
@@ -110,9 +102,10 @@ def onnx_trial(trial: Trial, dtype: str) -> bytes:
             "weight_zero": np.array(0, np.int8),
         }
         around = ["scale", "zero", "weights", "weight_scale", "weight_zero", "scale", "zero"]
-    pads = {"pads": [trial.kernel // 2] * 4} if trial.kernel else {}
     names = ["in", *(f"layer_{index}" for index in range(LAYERS - 1)), "out"]
-    nodes = [helper.make_node(kind, [names[i], *around], [names[i + 1]], **pads) for i in range(LAYERS)]
+    nodes = [
+        helper.make_node(kind, [names[i], *around], [names[i + 1]], pads=[trial.kernel // 2] * 4) for i in range(LAYERS)
+    ]
     shape = trial.image(dtype, channels_first=True).shape
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     ends = [helper.make_tensor_value_info(name, element, shape) for name in ("in", "out")]
@@ -146,14 +139,10 @@ def litert_trial(trial: Trial, dtype: str) -> bytes:
     tensors = [
         tensor("weights", list(weights.shape), dtype, 1, many),
         tensor("bias", [trial.channels], bias.dtype.name, 2, tuple(scale * _SCALE for scale in many)),
-        *(tensor(f"layer_{index}", shape, dtype, 0, (_SCALE,)) for index in range(LAYERS + 1)),
+        *(tensor(name, shape, dtype, 0, (_SCALE,)) for name in _names()),
     ]
     options: Any = schema.Conv2DOptionsT(padding=schema.Padding.SAME, strideH=1, strideW=1)
     kind, options_kind = schema.BuiltinOperator.CONV_2D, schema.BuiltinOptions.Conv2DOptions
-    if not trial.kernel:
-        options = schema.FullyConnectedOptionsT()
-        kind, options_kind = schema.BuiltinOperator.FULLY_CONNECTED, schema.BuiltinOptions.FullyConnectedOptions
-    version = 1 if floats else 3 if trial.kernel else 4
     operators = [
         schema.OperatorT(
             inputs=[index, 0, 1], outputs=[index + 1], builtinOptionsType=options_kind, builtinOptions=options
@@ -164,20 +153,18 @@ def litert_trial(trial: Trial, dtype: str) -> bytes:
     first, last = 2, LAYERS + 2
     model = schema.ModelT(
         version=3,
-        operatorCodes=[schema.OperatorCodeT(deprecatedBuiltinCode=kind, builtinCode=kind, version=version)],
+        operatorCodes=[schema.OperatorCodeT(deprecatedBuiltinCode=kind, builtinCode=kind, version=1 if floats else 3)],
         subgraphs=[schema.SubGraphT(tensors=tensors, operators=operators, inputs=[first], outputs=[last])],
         buffers=buffers,
-        signatureDefs=[
-            schema.SignatureDefT(
-                signatureKey="serving_default",
-                inputs=[schema.TensorMapT(name="in", tensorIndex=first)],
-                outputs=[schema.TensorMapT(name="out", tensorIndex=last)],
-            )
-        ],
     )
     builder = flatbuffers.Builder(weights.nbytes + 8192)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _names() -> list[str]:
+    """Return the names of the tensors between the layers."""
+    return ["in", *(f"layer_{index}" for index in range(LAYERS - 1)), "out"]
 
 
 def _integers(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
@@ -192,10 +179,9 @@ def run_trials(*, suffix: str, precision: str, threads: int, secs: float) -> lis
     suffix: the engine's: `.tflite` or `.onnx`. precision: `fp32` or `int8`.
 
     Returns for each trial its `name`, the type of its inputs, `macs` and `samples_ns`: times of whole runs of the
-    engine, only one where that was far from the best.
+    engine.
     """
     found: list[dict[str, Any]] = []
-    best = 0.0
     write = onnx_trial if suffix == ".onnx" else litert_trial
     with tempfile.TemporaryDirectory(prefix="quietframe-peak-") as folder:
         for trial in TRIALS:
@@ -205,12 +191,9 @@ def run_trials(*, suffix: str, precision: str, threads: int, secs: float) -> lis
                 engine = ENGINES[suffix](path, threads=threads)
                 image = trial.image(dtype, channels_first=suffix == ".onnx")
                 inputs = {"in": engine.inputs["in"].from_declared(image)}
-                samples_ns = [_time(engine, inputs) for _ in range(_WARMUP)][-1:]
-                if trial.macs / samples_ns[0] > best / _TOO_SLOW:
-                    samples_ns.clear()
-                    while len(samples_ns) < _MIN_RUNS or sum(samples_ns) < secs * 1e9:
-                        samples_ns.append(_time(engine, inputs))
-                best = max(best, trial.macs / min(samples_ns))
+                samples_ns = [_time(engine, inputs) for _ in range(_WARMUP)]
+                while len(samples_ns) < _MIN_RUNS or sum(samples_ns) < secs * 1e9:
+                    samples_ns.append(_time(engine, inputs))
                 found.append({"name": trial.name, "dtype": dtype, "macs": trial.macs, "samples_ns": samples_ns})
     return found
 

@@ -1,4 +1,4 @@
-"""What is measured: model files, the grid of sizes and threads, and progress."""
+"""What is measured: model files, the grid of sizes and threads; what fails, and progress."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from quietframe.cpu import physical_cores
-from quietframe.errors import UsageError
+from quietframe.errors import QuietFrameError, UsageError
 from quietframe_bench.process import Child, ChildError
-from quietframe_bench.rows import Run, SizedRow
+from quietframe_bench.rows import Row, Run, SizedRow, utc_now
 
 AnySizedRow = TypeVar("AnySizedRow", bound=SizedRow)
 
@@ -26,6 +25,17 @@ def counted(on_step: OnStep, steps: int) -> Callable[[str], None]:
 
 def ignore_step(_text: str, _step: int, _steps: int) -> None:
     """Show no progress."""
+
+
+@contextmanager
+def failing(row: Row) -> Iterator[None]:
+    """Note in a row when its measuring ends, and why it fails, in place of a crash."""
+    try:
+        yield
+    except QuietFrameError as exc:
+        row.error = str(exc)
+    finally:
+        row.finished_utc = utc_now()
 
 
 def find_models(models: Sequence[str | Path], *, frames: bool = False) -> list[Path]:
@@ -72,20 +82,3 @@ def plan_rows(
         grid = [(size_wh, count) for size_wh in ([tuple(own_wh)] if own_wh else sizes_wh) for count in threads]
         rows += [(path, run.row(row_type, path, size_wh=size_wh, threads=count, **facts)) for size_wh, count in grid]
     return rows
-
-
-def all_cores() -> tuple[int, ...]:
-    """Return the number of threads that is measured by default."""
-    return (physical_cores(),)
-
-
-@contextmanager
-def progress_bar() -> Iterator[OnStep]:
-    """Show a progress bar on standard error, on a terminal only."""
-    from rich.console import Console
-
-    from quietframe.cli.terminal import progress_bar as make_bar
-
-    with make_bar(Console(stderr=True)) as progress:
-        bar = progress.add_task("")
-        yield lambda text, step, steps: progress.update(bar, description=text, completed=step, total=steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_COLOURS = (
-    *("#1f6fb4", "#e07b1a", "#3b8f4c", "#a4487a", "#6b5bb5", "#8a6d3b", "#2a9aa0", "#b5483d", "#5c6670", "#9aa51f"),
-)
 _INK, _FAINT = "#333a42", "#c9cfd6"
 _REAL_TIME_MS = 1000 / 30
 
@@ -23,18 +21,9 @@ _REAL_TIME_MS = 1000 / 30
 def latencies(rows: Sequence[Any]) -> str:
     """Draw a box for each row of total times: quartiles and median; a line from the 1st to the 99th percentile."""
     figure, axes = _one_panel(7.6, 1.4 + 0.3 * len(rows))
-    palette = _colours(rows)
-    for place, row in enumerate(reversed(rows)):
-        times_ms = np.asarray(row.samples_ns.total) / 1e6
-        low, first, middle, third, high = np.percentile(times_ms, (1, 25, 50, 75, 99))
-        colour = palette[row.file]
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.3, solid_capstyle="butt")
-        axes.barh(place, third - first, left=first, height=0.5, color=colour, alpha=0.45)
-        axes.plot([middle, middle], [place - 0.32, place + 0.32], color=colour, linewidth=2)
-        style = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": _INK}
-        axes.annotate(f"{middle:.3g}", (high, place), (5, 0), **style)
-    axes.set_yticks(range(len(rows)), [row.label for row in reversed(rows)], fontsize=8.5)
-    axes.set_ylim(-0.7, len(rows) - 0.3)
+    times_ms = [np.asarray(row.samples_ns.total) / 1e6 for row in reversed(rows)]
+    names = [row.label for row in reversed(rows)]
+    axes.boxplot(times_ms, whis=(1, 99), showfliers=False, tick_labels=names, orientation="horizontal")
     _time_axis(axes, "x", [time for row in rows for time in row.samples_ns.total])
     return as_image(figure, "Distribution of the time of a frame, row by row")
 
@@ -61,20 +50,19 @@ def growth(rows: Sequence[Any]) -> str:
 def operators(rows: Sequence[Any]) -> str:
     """Draw a bar for each row, cut into its operators in their order; operators of one kind have the same colour."""
     figure, axes = _one_panel(7.6, 1.6 + 0.4 * len(rows))
-    totals: dict[str, float] = {}
+    totals: Counter[str] = Counter()
     for row in rows:
         for one in row.operators:
-            totals[one.kind] = totals.get(one.kind, 0.0) + one.median_ms
-    kinds = sorted(totals, key=lambda kind: -totals[kind])[: len(_COLOURS) - 1]
-    palette = dict(zip(kinds, _COLOURS, strict=False))
+            totals[one.kind] += one.median_ms
+    palette = {kind: f"C{index}" for index, (kind, _) in enumerate(totals.most_common(9))}
     for place, row in enumerate(reversed(rows)):
         left = 0.0
         for one in row.operators:
             style = {"height": 0.62, "color": palette.get(one.kind, _FAINT), "edgecolor": "white", "linewidth": 0.6}
             axes.barh(place, one.median_ms, left=left, **style)
             left += one.median_ms
-    for kind in kinds:
-        axes.barh(0, 0, color=palette[kind], label=kind)
+    for kind, colour in palette.items():
+        axes.barh(0, 0, color=colour, label=kind)
     axes.set_yticks(range(len(rows)), [row.label for row in reversed(rows)], fontsize=8.5)
     axes.set_xlabel("milliseconds of a run, operator after operator", fontsize=9)
     figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside upper left")
@@ -110,9 +98,8 @@ def as_image(figure: Figure, says: str) -> str:
 
 
 def _colours(rows: Sequence[Any]) -> dict[str, str]:
-    """Return a colour for each model file, in their order."""
-    files = dict.fromkeys(row.file for row in rows)
-    return {file: _COLOURS[index % len(_COLOURS)] for index, file in enumerate(files)}
+    """Return a colour of matplotlib's cycle for each model file, in their order."""
+    return {file: f"C{index}" for index, file in enumerate(dict.fromkeys(row.file for row in rows))}
 
 
 def _new_figure(width: float, height: float) -> Figure:
@@ -148,11 +135,11 @@ def _time_axis(axes: Any, which: str, times_ns: Sequence[float]) -> None:
     axes.grid(axis=which, alpha=0.2)
 
 
-def _log_axis(axis: Any) -> None:
+def _log_axis(axis: Any, steps: tuple[int, ...] = (1, 2, 5)) -> None:
     """Mark a logarithmic axis with plain numbers."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=steps))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _position: f"{value:,g}")
 
@@ -214,19 +201,16 @@ def _draw_front(axes: Any, panel: FrontPanel) -> None:
         places = [point.ms for point in points], [point.psnr_db for point in points]
         axes.scatter(*places, s=40, marker=marker, color=colour, label=title, zorder=3)
         for point in points:
-            style = {"textcoords": "offset points", "va": "center", "fontsize": 7.5, "color": colour}
-            axes.annotate(f" {point.name}", (point.ms, point.psnr_db), (5, 0), **style)
+            style = {"textcoords": "offset points", "fontsize": 7.5, "color": colour}
+            axes.annotate(point.name, (point.ms, point.psnr_db), (6, -9), **style)
     axes.set_xscale("log")
     axes.margins(x=0.2)  # space for names
-    _log_axis(axes.xaxis)
+    _log_axis(axes.xaxis, (1,))
     axes.set_ylabel(f"PSNR (dB) at σ {panel.sigma_255:g}")
     axes.grid(alpha=0.18)
     axes.spines[["top", "right"]].set_visible(False)
-    for draw, place, text in (
-        (axes.axhline, panel.noisy_psnr_db, "noisy input"),
-        (axes.axvline, _REAL_TIME_MS, "30 frames/s"),
-    ):
-        draw(place, color=_FAINT, linewidth=1, linestyle=":", label=text)
+    axes.axhline(panel.noisy_psnr_db, color=_FAINT, linewidth=1, linestyle=":", label="noisy input")
+    axes.axvline(_REAL_TIME_MS, color=_FAINT, linewidth=1, linestyle="--", label="30 frames/s")
 
 
 # Roofline
@@ -241,13 +225,8 @@ def roofline_figure(panels: Sequence[Any], caption: str) -> Figure:
         panels: profiled models with their layers, see `quietframe_bench.kinds.profile.ProfileRow`, one or more.
         caption: the machine.
     """
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = _new_figure(7.4 * columns, 5.0 * lines + 0.7)
-    every = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes in every[len(panels) :]:
-        axes.remove()
-    for axes, panel in zip(every, panels, strict=False):
+    figure = _new_figure(8.6, 0.7 + 5.0 * len(panels))
+    for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         _draw_roofline(axes, panel)
     figure.suptitle(f"Roofline · {caption}\nnumbers: those of the table; area: share of the time", fontsize=10)
     return figure

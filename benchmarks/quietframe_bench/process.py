@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from quietframe.errors import QuietFrameError, UsageError
@@ -28,15 +28,6 @@ def fresh_environment() -> dict[str, str]:
 
 class ChildError(QuietFrameError):
     """A call in a measuring process failed, or the process died."""
-
-
-@contextmanager
-def failing(row: Any) -> Iterator[None]:
-    """Note in a row why its measuring fails, in place of a crash."""
-    try:
-        yield
-    except ChildError as exc:
-        row.error = str(exc)
 
 
 class Child:
@@ -57,11 +48,6 @@ class Child:
             encoding="utf-8",
             env=fresh_environment(),
         )
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
 
     def call(self, path: str, /, **arguments: Any) -> Any:
         """Call code in the process by its import path and wait for its result.

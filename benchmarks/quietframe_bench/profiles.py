@@ -31,7 +31,7 @@ class Node:
         output_shape: of its first output.
         macs: multiply-accumulates of one run; 0 for all that is no convolution or matrix product.
         bytes: of its inputs, weights and outputs, each read or written once.
-        weights: how many numbers its kernel or matrix has; 0 without one.
+        weights: how many numbers its kernel or matrix has; 0 without one, and in TFLite, where `bytes` holds them.
     """
 
     kind: str
@@ -103,25 +103,13 @@ Times = list[tuple[int, list[int]]]
 """(the whole run, each of its operators) of runs, in nanoseconds."""
 
 
-def convolution_macs(output: Shape, weights: Shape, output_channels: int) -> int:
-    """Return those of a convolution, grouped and depthwise ones too: each output pixel takes every weight once.
+def convolution_macs(image: Shape, kernel: Shape, channels: int) -> int:
+    """Return those of a convolution, grouped and depthwise ones too: each pixel takes every weight once.
 
-    output: all axes, channels among them. weights: the kernel's; its input channels are those of one group.
+    image: the output; of a transposed convolution the input, and what falls off its edges counts too. channels: of
+    that. kernel: its input channels are those of one group.
     """
-    return prod(output) // output_channels * prod(weights)
-
-
-def transposed_macs(image: Shape, weights: Shape, image_channels: int) -> int:
-    """Return those of a transposed convolution: each input pixel takes every weight once.
-
-    What falls off the edges counts too.
-    """
-    return prod(image) // image_channels * prod(weights)
-
-
-def product_macs(left: Shape, output: Shape) -> int:
-    """Return those of a matrix product (…, M, K)·(K, N) → (…, M, N), whichever way its matrices are stored."""
-    return prod(left) * output[-1] if output else 0
+    return prod(image) // channels * prod(kernel)
 
 
 _STEPS = {"batchnorm", "convolution", "depthwise", "MatMul"}

@@ -188,23 +188,20 @@ def front_panels(rows: Sequence[Any], times_ms: Mapping[str, float]) -> list[plo
     """
     panels = []
     images = [row for row in rows if isinstance(row, QualityRow) and row.source == "images" and row.psnr_db is not None]
-    for sigma_255 in dict.fromkeys(row.sigma_255 for row in images):
-        at_level = [row for row in images if row.sigma_255 == sigma_255]
-        noisy = next((row for row in at_level if row.is_noisy_input), None)
-        points = [point for row in at_level if noisy and (point := _point(row, times_ms, len(noisy.by_sample)))]
-        if noisy and points:
-            panels.append(plots.FrontPanel(sigma_255 or 0.0, noisy.psnr_db or 0.0, points))
+    for noisy in [row for row in images if row.is_noisy_input]:
+        at_level = [row for row in images if row.sigma_255 == noisy.sigma_255]
+        points = [point for row in at_level if (point := _point(row, times_ms, len(noisy.by_sample)))]
+        if points:
+            panels.append(plots.FrontPanel(noisy.sigma_255 or 0.0, noisy.psnr_db or 0.0, points))
     return panels
 
 
 def _point(row: QualityRow, times_ms: Mapping[str, float], images: int) -> plots.Point | None:
     ms = row.total_p50_ms or (times_ms.get(row.model.sha256) if row.model else None)
-    if row.psnr_db is None or ms is None:
+    if ms is None:
         return None
-    name, family = row.candidate, "model"
-    if row.method:
-        family = "textbook" if name.endswith("textbook") else "classical"
-    name = name.removesuffix(".tflite").removesuffix(", best setting").removesuffix(", level known").replace(".", " ")
+    family = "textbook" if row.candidate.endswith("textbook") else "classical" if row.method else "model"
+    name = row.candidate.removesuffix(".tflite").removesuffix(", best setting").replace(".", " ")
     if row.every > 1:
         name += f" ({len(row.by_sample)} of {images} images)"
-    return plots.Point(ms, row.psnr_db, name, family)
+    return plots.Point(ms, row.psnr_db or 0.0, name, family)

@@ -6,40 +6,26 @@ import importlib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from quietframe.images import write_whole
 from quietframe_bench import columns
 from quietframe_bench.columns import Column, Table
-from quietframe_bench.rows import Row, read_rows, to_lines
+from quietframe_bench.rows import Row, measured_on, read_rows, to_lines
 
 KINDS = ("speed", "sustained", "profile", "roofline", "startup", "live", "quality", "accuracy")
 """The modules in `quietframe_bench.kinds` that have rows, in the order in which they are shown."""
 
 
-class KindModule(Protocol):
-    """What the module of a kind has beside its measuring.
-
-    Attributes:
-        TITLE: the heading of its section of the page.
-        COLUMNS: its types of rows, and the columns of each for CSV.
-    """
-
-    TITLE: str
-    COLUMNS: dict[type[Row], Sequence[Column]]
-
-    def tables(self, rows: Sequence[Any]) -> list[Table]:
-        """Make the tables of its rows."""
-
-    def draw(self, rows: Sequence[Any], all_rows: Sequence[Row]) -> list[str]:
-        """Draw its rows for the page, as HTML; `all_rows` are those of other kinds, too. A kind may lack it."""
-
-
 @cache
-def kind_modules() -> tuple[KindModule, ...]:
-    """Import the modules of all kinds with rows."""
+def kind_modules() -> tuple[Any, ...]:
+    """Import the modules of all kinds with rows.
+
+    Each has a TITLE for its section of the page; COLUMNS, the columns for CSV of each of its types of rows;
+    `tables(rows)`; and, if it has plots for the page, `draw(rows, all_rows)`, which returns HTML.
+    """
     return tuple(importlib.import_module(f"quietframe_bench.kinds.{name}") for name in KINDS)
 
 
@@ -83,7 +69,7 @@ class Results(Report, list[Row]):
         """What failed, one line for each thing."""
         return list(dict.fromkeys(failure for row in self for failure in row.failures()))
 
-    def sections(self) -> Iterator[tuple[KindModule, list[Row]]]:
+    def sections(self) -> Iterator[tuple[Any, list[Row]]]:
         """Yield the rows of each kind with its module."""
         for module in kind_modules():
             if rows := [row for row in self if type(row) in module.COLUMNS]:
@@ -112,7 +98,8 @@ class Results(Report, list[Row]):
 
     def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the tables as Markdown under the machines they were measured on, and write them if a file is named."""
-        where = list(dict.fromkeys(measured_on(row) for row in self if not row.error))
+        facts = [measured_on(row) for row in self if not row.error]
+        where = list(dict.fromkeys(", ".join(f"{name}: {value}" for name, value in of.items()) for of in facts))
         return write_text("\n\n".join([*where, super().to_markdown()]), path, overwrite=overwrite)
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
@@ -130,17 +117,6 @@ def row_types() -> list[type[Row]]:
 def read_results(*paths: str | Path) -> Results:
     """Read rows from files that `--out` or `Results.to_json` wrote. See `read_rows` for errors."""
     return Results([row for path in paths for _, row in read_rows(path, row_types())])
-
-
-def measured_on(row: Row) -> str:
-    """Return what a row was measured on, in words."""
-    machine, versions = row.machine, row.versions
-    names = ("quietframe", "ai-edge-litert", "onnxruntime")
-    software = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
-    commit = f", commit {row.commit.sha[:10]}{' with changes' if row.commit.dirty else ''}" if row.commit else ""
-    board = f"{machine['board']}, " if machine.get("board") else ""
-    cores = f"{machine.get('physical_cores')} cores"
-    return f"{board}{machine.get('cpu')}, {cores}; Python {versions.get('python')}, {software}{commit}."
 
 
 def write_text(text: str, path: str | Path | None, *, overwrite: bool) -> str:

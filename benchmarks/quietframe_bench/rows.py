@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from msgspec import Meta, Struct
 
 from quietframe.commit import describe_commit
 from quietframe.errors import SourceError, UsageError
-from quietframe_bench.machine import describe_file, describe_machine, describe_versions
+from quietframe_bench.machine import describe_machine, describe_versions
 
 Text = Annotated[str, Meta(min_length=1, pattern="\\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]+\\Z")]
 """Text on one line, without control characters: any terminal takes it."""
@@ -28,9 +29,6 @@ TotalTime = Annotated[int, Meta(gt=0, lt=2**53)]
 SizeWh = tuple[Count, Count]
 """(width, height) in pixels."""
 
-FACTS = ("name", "precision", "engine", "task", "parameters", "macs_per_pixel", "conditioning")
-"""The metadata of a model that rows hold."""
-
 _SHOWN = 60  # characters of a differing value that a message repeats
 
 
@@ -40,6 +38,12 @@ class ModelFile(Struct):
     file: Text
     sha256: Text
     file_bytes: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFile:
+        """Describe a file."""
+        data = path.read_bytes()
+        return cls(path.name, hashlib.sha256(data).hexdigest(), len(data))
 
 
 class Commit(Struct):
@@ -99,6 +103,10 @@ class ModelRow(Row, kw_only=True):
     conditioning: str | None = None
 
 
+FACTS = tuple(ModelRow.__annotations__)
+"""The metadata of a model that rows hold."""
+
+
 class SizedRow(ModelRow, kw_only=True):
     """A row of one model at one frame size with one number of threads; None where it failed before that was known."""
 
@@ -113,13 +121,9 @@ class SizedRow(ModelRow, kw_only=True):
     @property
     def label(self) -> str:
         """The model, the size and the threads in a few words."""
-        return self.label_of(self.file)
-
-    def label_of(self, what: str) -> str:
-        """Return the size and the threads, as far as they are known, behind what was measured."""
         if self.size_wh is None or self.threads is None:
-            return what
-        return f"{what} {self.size}, {self.threads} thread{'s' * (self.threads > 1)}"
+            return self.file
+        return f"{self.file} {self.size}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
 class StageTimes(Struct, kw_only=True):
@@ -157,13 +161,20 @@ class Run:
         return row_type(
             schema=4,
             finished_utc=utc_now(),
-            model=ModelFile(**describe_file(model)) if model else None,
+            model=ModelFile.read(model) if model else None,
             settings=self.settings,
             machine=self.machine,
             versions=self.versions,
             commit=self.commit,
             **fields,
         )
+
+
+def measured_on(row: Row) -> dict[str, Any]:
+    """Return what a row was measured on; what is unknown is left out."""
+    commit = row.commit and row.commit.sha[:10] + " with changes" * row.commit.dirty
+    facts = row.machine | row.versions | {"commit": commit}
+    return {name.replace("_", " "): value for name, value in facts.items() if value is not None}
 
 
 def set_fields(row: Row, fields: Mapping[str, Any]) -> None:

@@ -34,14 +34,14 @@ LIBRARIES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
 def describe(*, model: str) -> dict[str, Any]:
     """Return a model's metadata, as rows hold it, and `own_size_wh`, the one size that it runs at, if it has one."""
     from quietframe.tasks.base import open_model
+    from quietframe_bench.rows import FACTS
 
     engine, card = open_model(model)
     spatial = card.spatial
-    names = ("name", "precision", "task", "parameters", "macs_per_pixel", "conditioning")
     return {
         "engine": type(engine).__name__,
         "own_size_wh": spatial.size_hw[::-1] if spatial.fit == "resize" and spatial.size_hw else None,
-        **{name: getattr(card, name) for name in names},
+        **{name: getattr(card, name) for name in FACTS if name != "engine"},
     }
 
 

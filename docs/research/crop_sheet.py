@@ -15,15 +15,17 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.cpu import physical_cores
 from quietframe.errors import QuietFrameError, UsageError
 from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import find_format
 from quietframe.quality import mean_psnr_db, psnr_db
+from quietframe.tasks import Denoiser
 from quietframe.zoo import find_model
-from quietframe_bench.classical import METHODS
-from quietframe_bench.judging import Condition, add_noise, choose, new_entry, open_candidate
+from quietframe_bench.classical import METHODS, ClassicalDenoiser
+from quietframe_bench.judging import Condition, add_noise, choose, new_entry
 from quietframe_bench.rows import Run
 from quietframe_bench.samples import PairRule, Sample
 
@@ -100,11 +102,11 @@ def make_rows(
         if not crop.noisy:
             noisy = add_gaussian(pixels, sigma_255, np.random.default_rng((seed, index)))
         images.append((crop, clean, noisy))
-    denoisers = [open_candidate(model=str(path), method=None, setting={}) for path in models]
+    denoisers = [Denoiser(path) for path in models]
     settings = _nlm_settings(images, sigma_255)
     rows = []
     for (crop, clean, noisy), setting in zip(images, settings, strict=True):
-        nlm: Any = open_candidate(model=None, method="NLM", setting=setting)
+        nlm: Any = ClassicalDenoiser("NLM", setting, threads=physical_cores())
         cells: list[tuple[str, Pixels | None]] = [("", None if clean is None else crop.cut(clean, side))]
         for result in (noisy, *(denoise(noisy) for denoise in (nlm, *denoisers))):
             text = "" if clean is None else f"{psnr_db(clean, result):.1f} dB"
@@ -130,13 +132,14 @@ def make_format_rows(
     """
     clean = [read_image(crop.path).bgr for crop in crops]
     details = [crop.cut(image, side) for crop, image in zip(crops, clean, strict=True)]
-    denoisers = [open_candidate(model=str(path), method=None, setting={}) for path in models]
+    denoisers = [Denoiser(path) for path in models]
     rows = []
     for form in map(find_format, formats):
         condition = Condition(sigma_255, form.name)
         noisy = [add_noise(one, condition, [seed, index]) for index, one in enumerate(clean)]
         pairs = list(zip(clean, noisy, strict=True))
-        tried = [open_candidate(model=None, method="bilateral", setting=one) for one in METHODS["bilateral"].grid]
+        grid = METHODS["bilateral"].grid
+        tried = [ClassicalDenoiser("bilateral", one, threads=physical_cores()) for one in grid]
         bilateral = max(tried, key=lambda one: mean_psnr_db((image, one(frame)) for image, frame in pairs))
         for crop, image, frame, detail in zip(crops, clean, noisy, details, strict=True):
             results = [frame, *(denoise(frame) for denoise in (bilateral, *denoisers))]

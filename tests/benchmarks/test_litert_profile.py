@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import importlib.metadata
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from quietframe import Denoiser, models
+from quietframe.tasks.base import open_model
 from quietframe.zoo import builtin_models
-from quietframe_bench.kinds.profile import OperatorProfile, ProfiledModel
-from quietframe_bench.litert_file import tflite_nodes
-from quietframe_bench.litert_profile import Event, LiteRtProfile, match, read_events
+from quietframe_bench.kinds.profile import ProfiledModel
+from quietframe_bench.litert_profile import Event, LiteRtProfile, match, read_events, tflite_nodes
 from quietframe_bench.profiles import Node, ProfileUnavailableError
 
 
@@ -39,7 +38,7 @@ def outside(index, kind="QUANTIZE"):
 def test_the_profiler_tells_the_operators_inside_the_delegate():
     path = builtin_models()["camera-nano"]
     nodes = tflite_nodes(path.read_bytes(), shapes_of(path))
-    model = LiteRtProfile(path, inputs_of(path), nodes, threads=1)
+    model = LiteRtProfile(path, inputs_of(path), threads=1)
     runs = [model.run() for _ in range(3)]
     for whole_ns, events in runs:
         assert 0 < sum(event.duration_ns for event in events) <= whole_ns + 1000 * len(events)
@@ -99,24 +98,44 @@ def test_a_delegate_is_not_counted_on_top_of_its_operators():
     assert [event.kind for event in read_events(records[:4])[1]] == ["QUANTIZE", "TfLiteXNNPackDelegate"]
 
 
-def test_an_old_litert_gives_the_whole_graph_and_says_why(monkeypatch):
-    from quietframe_bench import litert_profile as litert_library
+def test_a_litert_with_another_interface_says_what_is_missing(monkeypatch):
+    from quietframe_bench import litert_profile
 
-    litert_library._library.cache_clear()
-    monkeypatch.setattr(importlib.metadata, "version", lambda package: "2.1.6")
-    path = builtin_models()["camera-nano"]
-    profile = OperatorProfile(path, inputs_of(path), threads=1)
-    profile.run(warmup=1, runs=3)
-    found = profile.result()
-    (whole,) = found["operators"]
-    nodes = tflite_nodes(path.read_bytes(), shapes_of(path))
-    assert (whole["kind"], whole["name"]) == ("whole graph", f"{len(nodes)} operators as one")
-    assert len(whole["samples_ns"]) == 3
-    assert whole["samples_ns"] == found["runs_ns"]
-    assert whole["macs"] == sum(node.macs for node in nodes) > 1600 * 96 * 128
-    assert found["notes"] == ["LiteRT 2.1.6 reports no times of single operators; 2.2 and later do"]
+    litert_profile._library.cache_clear()
+    monkeypatch.setattr(litert_profile.ctypes, "CDLL", lambda path: SimpleNamespace())
+    with pytest.raises(ProfileUnavailableError, match="this LiteRT's profiler lacks LiteRtCreateEnvironment"):
+        LiteRtProfile(builtin_models()["camera-nano"], inputs_of(builtin_models()["camera-nano"]), threads=1)
+    litert_profile._library.cache_clear()
 
 
-def test_an_input_of_another_name_is_refused():
-    with pytest.raises(ProfileUnavailableError, match="another name"):
-        LiteRtProfile(builtin_models()["camera-nano"], {"image_": np.zeros((1, 96, 128, 3), np.int8)}, [], threads=1)
+@pytest.mark.parametrize("name", [name for name, path in builtin_models().items() if path.suffix == ".tflite"])
+def test_the_operators_work_is_what_the_card_says(shapes_at, name):
+    path = builtin_models()[name]
+    _, card = open_model(path)
+    found = {
+        size_wh: sum(node.macs for node in tflite_nodes(path.read_bytes(), shapes_at(path, size_wh)))
+        for size_wh in ((640, 480), (128, 96))
+    }
+    if card.spatial.size_hw:
+        height, width = card.spatial.size_hw
+        assert set(found.values()) == {round(card.macs_per_pixel * height * width)}
+        return
+    # Layers that run once a frame, for the noise level, are not in the card's figure.
+    once = {macs - card.macs_per_pixel * width * height for (width, height), macs in found.items()}
+    assert len(once) == 1
+    assert 0 <= once.pop() < 1e-3 * found[640, 480]
+
+
+def test_operators_are_listed_with_shapes_and_bytes_at_the_size(denoiser_file, classifier_file):
+    nodes = tflite_nodes(denoiser_file.read_bytes(), {"image": (1, 48, 64, 3), "sigma": (1, 1, 1, 1)})
+    assert [node.kind for node in nodes] == ["SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "ADD", "ADD"]
+    assert nodes[0].output_shape == (1, 24, 32, 12)
+    assert nodes[0].bytes == 2 * 48 * 64 * 3
+    assert {node.macs for node in nodes} == {0}
+    dense = next(
+        node
+        for node in tflite_nodes(classifier_file.read_bytes(), {"image": (1, 28, 28, 1)})
+        if node.kind == "FULLY_CONNECTED"
+    )
+    assert dense.macs == 784 * 4
+    assert dense.bytes == 4 * (784 + 784 * 4 + 4)

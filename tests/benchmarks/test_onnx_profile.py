@@ -9,8 +9,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from quietframe_bench.kinds.profile import OperatorProfile
-from quietframe_bench.onnx_profile import match, split_runs
+from quietframe_bench.onnx_profile import OnnxProfile, match, split_runs
 from quietframe_bench.profiles import Node
 
 SIDE = 24
@@ -50,18 +49,19 @@ def graph_file(tmp_path):
 
 
 def test_work_is_that_of_the_file_whatever_the_engine_makes_of_it(graph_file):
-    profile = OperatorProfile(graph_file, {"image": np.ones((1, 3, SIDE, SIDE), np.float32)}, threads=1)
-    profile.run(warmup=2, runs=3)
-    found = profile.result()
+    profile = OnnxProfile(graph_file, {"image": np.ones((1, 3, SIDE, SIDE), np.float32)}, threads=1)
+    for _ in range(3):
+        profile.step()
+    found, times = profile.result()
     pixels = SIDE * SIDE
     expected = [pixels * 12 * 3 * 9, pixels * 12 * 4 * 9, pixels * 12 * 5 * 4, 20 * pixels * 7, 7 * 9]
-    assert [operator["macs"] for operator in found["operators"] if operator["macs"]] == expected
-    assert found["notes"] == []
-    assert len(found["runs_ns"]) == 3
-    assert all(len(operator["samples_ns"]) == 3 for operator in found["operators"])
-    assert all(operator["bytes"] >= 4 * pixels for operator in found["operators"] if operator["kind"] == "Conv")
-    each = np.sum([operator["samples_ns"] for operator in found["operators"]], axis=0)
-    assert (each <= np.array(found["runs_ns"])).all()
+    assert [operator.macs for operator in found.operators if operator.macs] == expected
+    assert found.notes == []
+    assert all(operator.bytes >= 4 * pixels for operator in found.operators if operator.kind == "Conv")
+    assert len(times) == 3
+    for whole_ns, each_ns in times:
+        assert len(each_ns) == len(found.operators)
+        assert sum(each_ns) <= whole_ns
 
 
 def test_the_profile_runs_with_the_engines_own_settings(graph_file, monkeypatch):

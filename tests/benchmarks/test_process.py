@@ -63,7 +63,7 @@ def test_an_error_comes_back_and_the_child_lives_on(denoiser_file, bad_file):
 def test_a_child_that_dies_says_how(denoiser_file):
     with Child() as child:
         opened(child, denoiser_file)
-        os.kill(child.pid, 11)
+        os.kill(child._process.pid, 11)
         with pytest.raises(ChildError, match=r"died \(SIGSEGV\)"):
             child.call("subject:TimedModel.time", warmup=0, runs=1, min_secs=0)
         with pytest.raises(ChildError, match="died"):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quietframe_bench.profiles import convolution_macs, product_macs, short_name, transposed_macs
+from quietframe_bench.profiles import convolution_macs, short_name
 
 
 def test_the_work_of_a_convolution():
@@ -17,13 +17,7 @@ def test_the_work_of_a_depthwise_and_of_a_grouped_convolution():
 
 
 def test_the_work_of_a_transposed_convolution_is_of_its_input_pixels():
-    assert transposed_macs((1, 7, 7, 64), (32, 3, 3, 64), 64) == 49 * 32 * 9 * 64
-
-
-def test_the_work_of_a_product():
-    assert product_macs((5, 784), (5, 10)) == 5 * 784 * 10
-    assert product_macs((2, 5, 784), (2, 5, 10)) == 2 * 5 * 784 * 10
-    assert product_macs((5, 784), ()) == 0
+    assert convolution_macs((1, 7, 7, 64), (32, 3, 3, 64), 64) == 49 * 32 * 9 * 64
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_importing_the_room_imports_no_framework_and_no_other_room():
-    """The contract in CONTRIBUTING.md: train and export are imported inside functions."""
+    """The contract in CONTRIBUTING.md, and what is imported inside functions alone."""
     root = Path(quietframe_bench.__file__).parent
     modules = [f"quietframe_bench.{path.stem}" for path in root.glob("[!_]*.py")]
     modules += [f"quietframe_bench.kinds.{path.stem}" for path in root.glob("kinds/[!_]*.py")]

@@ -14,10 +14,10 @@ import msgspec
 from quietframe.errors import UsageError
 from quietframe_bench import options, plan
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
-from quietframe_bench.plan import OnStep, counted, ignore_step
-from quietframe_bench.process import Child, ChildError, failing
+from quietframe_bench.plan import OnStep, counted, failing, ignore_step
+from quietframe_bench.process import Child, ChildError
 from quietframe_bench.results import Results
-from quietframe_bench.rows import ModelRow, Row, Run, Time, named_failure, p50_ms, set_fields, utc_now
+from quietframe_bench.rows import ModelRow, Row, Run, Time, named_failure, p50_ms, set_fields
 from quietframe_bench.samples import find_images
 
 TITLE = "Accuracy"
@@ -74,7 +74,6 @@ class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
         """Derive the figures from the answers."""
         from scipy.stats import binomtest
 
-        self.finished_utc = utc_now()
         if not self.answers:
             return
         for name in dict.fromkeys(self.classes.values()):
@@ -117,16 +116,14 @@ def accuracy(
     step = counted(on_step, len(models) * len(classes))
     rows = [(path, run.row(AccuracyRow, path, classes=classes)) for path in plan.find_models(models)]
     for path, row in rows:
-        with Child() as child:
-            with failing(row):
-                set_fields(row, child.call("kinds.accuracy:TimedClassifier", model=path))
-                if unknown := sorted(set(classes.values()) - set(row.labels)):
-                    labels = f"the folders must be named as its labels: {', '.join(row.labels)}"
-                    raise ChildError(f"no label for the folder {unknown[0]!r}: {labels}")
+        with Child() as child, failing(row):
+            set_fields(row, child.call("kinds.accuracy:TimedClassifier", model=path))
+            if unknown := sorted(set(classes.values()) - set(row.labels)):
+                labels = f"the folders must be named as its labels: {', '.join(row.labels)}"
+                raise UsageError(f"no label for the folder {unknown[0]!r}: {labels}")
             for image in classes:
                 step(f"{path.name}: {image}")
-                if row.error is None:
-                    _classify(child, row, folder, image)
+                _classify(child, row, folder, image)
         row.finish()
     return Results([row for _, row in rows])
 
@@ -196,7 +193,6 @@ def tables(rows: Sequence[AccuracyRow]) -> list[Table]:
 @click.argument("models", nargs=-1, metavar="MODEL...")
 @click.option("--limit", type=click.IntRange(min=1), help="Classify about so many images, of all classes.")
 @options.output_options
-def command(folder: Path, models: tuple[str, ...], limit: int | None) -> Results:
+def command(folder: Path, models: tuple[str, ...], limit: int | None, on_step: OnStep) -> Results:
     """Measure how often classifiers are right on FOLDER, which has one folder for each class."""
-    with plan.progress_bar() as on_step:
-        return accuracy(models, folder, AccuracySettings(limit), on_step=on_step)
+    return accuracy(models, folder, AccuracySettings(limit), on_step=on_step)

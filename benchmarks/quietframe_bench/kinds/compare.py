@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,7 +62,7 @@ class ComparedRow:
     @property
     def label(self) -> str:
         """The row in a few words."""
-        return label_of(self.shown)
+        return self.shown.label
 
     @property
     def total(self) -> Ratio | None:
@@ -123,8 +123,8 @@ class Comparison(Report):
             f"NEW {_run_text(self.new, [row.new for row in self.rows])}\n"
             f"median time of a frame; the range is the {CONFIDENCE:.0%} confidence interval of NEW/OLD"
         )
-        others = dict.fromkeys(model_of(row.shown) for row in self.rows if row.stages and row.is_other_file)
-        notes = [f"{model}: OLD and NEW are different model files: two models are compared" for model in others]
+        others = dict.fromkeys(row.shown.file for row in self.rows if row.stages and row.is_other_file)
+        notes = [f"{file}: OLD and NEW are different model files: two models are compared" for file in others]
         return [Table(title, COLUMNS, self.rows, notes)]
 
     def groups(self) -> list[tuple[Sequence[Column], Sequence[Any]]]:
@@ -143,7 +143,7 @@ class Comparison(Report):
             "warnings": self.warnings,
             "rows": [_record(row) for row in self.rows],
         }
-        return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+        return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
 
     def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the comparison as a JSON document, and write it to a file if one is named."""
@@ -179,18 +179,6 @@ def key_of(row: SpeedRow) -> tuple[Any, ...] | None:
     return None if None in parts else parts
 
 
-def model_of(row: SpeedRow) -> str:
-    """Return the model in a few words; of one that could not be opened the file's name."""
-    if row.name is None or row.precision is None or row.engine is None:
-        return row.file
-    return f"{row.name} {row.precision} {row.engine.removesuffix('Engine')}"
-
-
-def label_of(row: SpeedRow) -> str:
-    """Return a row in a few words."""
-    return row.label_of(model_of(row))
-
-
 def read_speed_rows(path: str | Path) -> list[SpeedRow]:
     """Read the speed rows of a file, in order; rows of other kinds are left out.
 
@@ -204,7 +192,7 @@ def read_speed_rows(path: str | Path) -> list[SpeedRow]:
         if not isinstance(row, SpeedRow):
             continue
         if (key := key_of(row)) and (before := seen.setdefault(key, line)) != line:
-            raise UsageError(f"{path}: lines {before} and {line} are both {label_of(row)}: keep one of them")
+            raise UsageError(f"{path}: lines {before} and {line} are both {row.label}: keep one of them")
         if row.error is None and not row.samples_ns.total:
             raise UsageError(f"{path}: line {line}: holds no samples: measure again")
     if not (speed := [row for _, row in rows if isinstance(row, SpeedRow)]):
@@ -237,7 +225,8 @@ def pair_rows(old: Sequence[SpeedRow], new: Sequence[SpeedRow]) -> list[tuple[Sp
 
 
 def _few(rows: Sequence[SpeedRow]) -> str:
-    labels = list(dict.fromkeys(map(label_of, rows)))
+    known = (f" ({row.name} {row.precision}, {row.engine})" if key_of(row) else "" for row in rows)
+    labels = list(dict.fromkeys(row.label + text for row, text in zip(rows, known, strict=True)))
     return "; ".join(labels[:3] + ["…"] * (len(labels) > 3))
 
 
@@ -247,7 +236,7 @@ def _check_comparable(old: SpeedRow, new: SpeedRow) -> None:
     for name in sorted((before.keys() | after.keys()) - _MAY_DIFFER):
         if before.get(name) != after.get(name):
             raise UsageError(
-                f"{label_of(new)}: OLD was measured with {name} {short(before.get(name))}, NEW with "
+                f"{new.label}: OLD was measured with {name} {short(before.get(name))}, NEW with "
                 f"{short(after.get(name))}: measure both alike"
             )
 
@@ -337,7 +326,7 @@ def _record(row: ComparedRow) -> dict[str, Any]:
     return {
         **{name: getattr(row.shown, name) for name in ("file", "name", "precision", "engine", "size_wh", "threads")},
         "verdict": row.verdict,
-        "stages": {stage: vars(ratio) for stage, ratio in row.stages.items()},
+        "stages": row.stages,
         "is_other_file": row.is_other_file,
         "old": row.old and _run_record(row.old),
         "new": row.new and _run_record(row.new),
@@ -345,14 +334,8 @@ def _record(row: ComparedRow) -> dict[str, Any]:
 
 
 def _run_record(row: SpeedRow) -> dict[str, Any]:
-    return {
-        "sha256": _sha256(row),
-        "error": row.error,
-        "samples": sum(row.round_runs),
-        "rounds": len(row.round_runs),
-        "finished_utc": row.finished_utc,
-        "commit": row.commit and {"sha": row.commit.sha, "dirty": row.commit.dirty},
-    }
+    known = {name: getattr(row, name) for name in ("error", "finished_utc", "commit")}
+    return {"sha256": _sha256(row), "samples": sum(row.round_runs), "rounds": len(row.round_runs), **known}
 
 
 @click.command(short_help="Compare two speed measurements.")
@@ -365,7 +348,7 @@ def _run_record(row: SpeedRow) -> dict[str, Any]:
     help="Exit with 1 if NEW takes more than RATIO times as long as OLD and the interval lies above 1; where the "
     "interval reaches down to 1 the row is called unsure, and does not fail.",
 )
-@partial(options.output_options, html=False, out="everything as a JSON document")
+@partial(options.output_options, measures=False, html=False, out="everything as a JSON document")
 def command(old: Path, new: Path, fail_above: float | None) -> Comparison:
     """Compare two files of `bench speed --out`: how much longer NEW takes than OLD, row by row.
 

@@ -27,10 +27,10 @@ from quietframe.sources import Frame, Source
 from quietframe_bench import options, plan
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.frames import FrameFeed, open_feed
-from quietframe_bench.plan import OnStep, ignore_step
-from quietframe_bench.process import Child, failing
+from quietframe_bench.plan import OnStep, failing, ignore_step
+from quietframe_bench.process import Child
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, set_fields, utc_now
+from quietframe_bench.rows import Row, Run, set_fields
 from quietframe_bench.subject import PERCENTILES, StampedEngine
 
 TITLE = "Real-time loop"
@@ -105,7 +105,6 @@ def live(
         how = {**asdict(settings), "clients": row.preview_clients}
         with Child() as child, failing(row):
             set_fields(row, child.call("kinds.live:run_live", model=path, **how))
-        row.finished_utc = utc_now()
     return Results([row for _, row in jobs])
 
 
@@ -247,12 +246,11 @@ def tables(rows: Sequence[LiveRow]) -> list[Table]:
 @options.number("--seconds", 20.0, "How long to run each model.", low=1)
 @click.option("--preview", is_flag=True, help="Also with the preview open, without a client and with one.")
 @options.output_options
-def command(models: tuple[str, ...], seconds: float, preview: bool, **how: Any) -> Results:
+def command(models: tuple[str, ...], seconds: float, preview: bool, on_step: OnStep, **how: Any) -> Results:
     """Measure the real-time loop behind a source that keeps a camera's pace: latency, drops and overhead."""
     settings = LiveSettings(secs=seconds, clients=(None, 0, 1) if preview else (None,), **how)
     options.warn_if_busy(models)
-    with plan.progress_bar() as on_step:
-        return live(models, settings, on_step=on_step)
+    return live(models, settings, on_step=on_step)
 
 
 if __name__ == "__main__":

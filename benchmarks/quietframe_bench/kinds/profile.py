@@ -8,23 +8,22 @@ from functools import partial
 from itertools import compress
 from pathlib import Path
 from statistics import median
-from time import perf_counter_ns
 from typing import Any
 
 import click
 import msgspec
 import numpy as np
 
-from quietframe.engines import ENGINES, Engine
+from quietframe.cpu import physical_cores
 from quietframe_bench import options, plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.kinds.roofline import measure_machine, place
 from quietframe_bench.kinds.speed import share_of
-from quietframe_bench.plan import OnStep, all_cores, ignore_step
-from quietframe_bench.process import Child, failing
-from quietframe_bench.profiles import Inputs, Node, Operator, Profiled, ProfileUnavailableError, Times
+from quietframe_bench.plan import OnStep, failing, ignore_step
+from quietframe_bench.process import Child
+from quietframe_bench.profiles import Operator, Profiled
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, SizedRow, StageTimes, Time, p50_ms, set_fields, utc_now
+from quietframe_bench.rows import Row, Run, SizedRow, StageTimes, Time, p50_ms, set_fields
 
 TITLE = "Operators"
 ROUNDS = 3
@@ -107,7 +106,6 @@ class ProfileRow(SizedRow, kw_only=True, tag="profile"):
 
     def finish(self, profiled: Profiled) -> None:
         """Derive the figures."""
-        self.finished_utc = utc_now()
         self.profile_source, self.notes, self.runs_ns = profiled.source, profiled.notes, profiled.runs_ns
         each_ns = np.sum([one.samples_ns for one in profiled.operators], axis=0)
         rest_ns = np.maximum(np.array(self.runs_ns) - each_ns, 0)  # XNNPACK's clock ticks in microseconds
@@ -147,7 +145,7 @@ def profile(
         A row for each model, size and number of threads, in that order; a model that cannot be opened gives one row
         with its error. With `roofline` first those of the machine.
     """
-    settings = settings or ProfileSettings(threads=all_cores())
+    settings = settings or ProfileSettings(threads=(physical_cores(),))
     paths = plan.find_models(models, frames=True)
     run = Run(settings, rounds=ROUNDS)
     machine = measure_machine(run, settings.threads, on_step=on_step) if roofline else []
@@ -179,15 +177,23 @@ def _measure(path: Path, row: ProfileRow, settings: ProfileSettings) -> None:
 # In the measuring process
 
 
-class OperatorProfile:
-    """A model under its engine's profiler; where that cannot be, its time as a whole.
+class ProfiledModel:
+    """A model under its engine's profiler with what its engine is given for a frame of a size, padded or in tiles."""
 
-    path: the file, `.tflite` or `.onnx`; its engine has opened it before. inputs: what that is given for a frame.
-    """
+    def __init__(self, *, model: str, task: Any, size_wh: list[int], threads: int) -> None:
+        from quietframe_bench.frames import feed_for
+        from quietframe_bench.litert_profile import LiteRtProfile
+        from quietframe_bench.onnx_profile import OnnxProfile
+        from quietframe_bench.subject import import_task
 
-    def __init__(self, path: Path, inputs: Inputs, *, threads: int) -> None:
-        self._profile = _open_profile(path, inputs, threads=threads)
+        subject: Any = import_task(task, model)(model, threads=threads)
+        prepared = subject.prepare(feed_for(subject.card, None, (size_wh[0], size_wh[1])).frame(0))
+        first, *more = [prepared] if isinstance(prepared, Mapping) else prepared
+        engine_profile = OnnxProfile if model.lower().endswith(".onnx") else LiteRtProfile
+        self._profile = engine_profile(Path(model), first, threads=threads)
         self._kept: list[bool] = []
+        shapes = {name: list(array.shape) for name, array in first.items()}
+        self.facts = {"input_shapes": shapes, "engine_runs": 1 + len(more)}
 
     def run(self, *, warmup: int, runs: int) -> None:
         """Run it `warmup` times unseen, then `runs` times."""
@@ -203,58 +209,6 @@ class OperatorProfile:
             for operator, ns in zip(found.operators, each_ns, strict=True):
                 operator.samples_ns.append(ns)
         return msgspec.to_builtins(found)
-
-
-class ProfiledModel(OperatorProfile):
-    """A model under its engine's profiler with what its engine is given for a frame of a size, padded or in tiles."""
-
-    def __init__(self, *, model: str, task: Any, size_wh: list[int], threads: int) -> None:
-        from quietframe_bench.frames import feed_for
-        from quietframe_bench.subject import import_task
-
-        subject: Any = import_task(task, model)(model, threads=threads)
-        prepared = subject.prepare(feed_for(subject.card, None, (size_wh[0], size_wh[1])).frame(0))
-        first, *more = [prepared] if isinstance(prepared, Mapping) else prepared
-        super().__init__(Path(model), first, threads=threads)
-        shapes = {name: list(array.shape) for name, array in first.items()}
-        self.facts = {"input_shapes": shapes, "engine_runs": 1 + len(more)}
-
-
-class _WholeGraph:
-    """A profile where the engine profiles no single operators: the time of all of them as one; why: for the notes."""
-
-    def __init__(self, engine: Engine, inputs: Inputs, nodes: Sequence[Node], why: str) -> None:
-        self._run, self._nodes, self._why = partial(engine.run, inputs), nodes, why
-        self._times: Times = []
-
-    def step(self) -> None:
-        begin = perf_counter_ns()
-        self._run()
-        took_ns = perf_counter_ns() - begin
-        self._times.append((took_ns, [took_ns]))
-
-    def result(self) -> tuple[Profiled, Times]:
-        macs, name = sum(node.macs for node in self._nodes), f"{len(self._nodes)} operators as one"
-        whole = Operator("whole graph", name, self._nodes[-1].output_shape, macs)
-        return Profiled("stopwatch around the engine", [whole], [self._why]), self._times
-
-
-def _open_profile(path: Path, inputs: Inputs, *, threads: int) -> Any:
-    """Return what has `step`, which runs the model once, and `result`: a `Profiled` without times, and the `Times`."""
-    if path.suffix.lower() == ".onnx":
-        from quietframe_bench.onnx_profile import OnnxProfile
-
-        return OnnxProfile(path, inputs, threads=threads)
-    from quietframe_bench.litert_file import tflite_nodes
-    from quietframe_bench.litert_profile import LiteRtProfile
-
-    nodes = tflite_nodes(path.read_bytes(), {name: array.shape for name, array in inputs.items()})
-    engine = ENGINES[path.suffix.lower()](path, threads=threads)
-    declared = {name: engine.inputs[name].as_declared(array) for name, array in inputs.items()}
-    try:
-        return LiteRtProfile(path, declared, nodes, threads=threads)
-    except ProfileUnavailableError as exc:
-        return _WholeGraph(engine, inputs, nodes, str(exc))
 
 
 # Columns and tables
@@ -324,10 +278,9 @@ def tables(rows: Sequence[ProfileRow]) -> list[Table]:
 
 
 def draw(rows: Sequence[ProfileRow], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw each model's roofline, and a bar of operators for each row."""
-    measured = [row for row in rows if row.error is None]
-    rooflines = [(row, draw_rooflines([row])) for row in measured]
-    drawn = [plots.as_image(figure, f"Roofline of {row.label}") for row, figure in rooflines if figure]
+    """Draw the rooflines, and a bar of operators for each row."""
+    measured, figure = [row for row in rows if row.error is None], draw_rooflines(rows)
+    drawn = [plots.as_image(figure, "Rooflines")] if figure else []
     return [*drawn, *([plots.operators(measured)] if measured else [])]
 
 
@@ -351,13 +304,12 @@ def draw_rooflines(rows: Sequence[Row]) -> Any:
 )
 @partial(options.output_options, plot=("With --roofline: draw it.", draw_rooflines))
 @click.pass_context
-def command(ctx: click.Context, /, models: tuple[str, ...], roofline: bool, **grid: Any) -> Results:
+def command(ctx: click.Context, /, models: tuple[str, ...], roofline: bool, on_step: OnStep, **grid: Any) -> Results:
     """Measure what each operator costs, by the engines' own profilers.
 
-    LiteRT's is experimental: where this LiteRT has another interface, the graph is timed as a whole.
+    LiteRT's is experimental: where this LiteRT has another interface, the row fails.
     """
     if not roofline:
         options.reject(ctx, ["plot_path"], "goes with --roofline")
     options.warn_if_busy(models)
-    with plan.progress_bar() as on_step:
-        return profile(models, ProfileSettings(**grid), roofline=roofline, on_step=on_step)
+    return profile(models, ProfileSettings(**grid), roofline=roofline, on_step=on_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from quietframe_bench.results import Results, read_results
 
 @click.command(short_help="Show, join and convert measured rows.")
 @click.argument("files", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
-@options.output_options
+@partial(options.output_options, measures=False)
 def command(files: tuple[Path, ...]) -> Results:
     """Show the rows of FILE, which the option --out of any kind wrote; of several, all of them.
 

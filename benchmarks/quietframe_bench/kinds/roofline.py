@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from quietframe_bench.columns import CIRCUMSTANCES, Column, Table
-from quietframe_bench.plan import OnStep, counted, ignore_step
-from quietframe_bench.process import Child, failing
+from quietframe_bench.plan import OnStep, counted, failing, ignore_step
+from quietframe_bench.process import Child
 from quietframe_bench.rows import Row, Run
 
 if TYPE_CHECKING:
     from quietframe_bench.kinds.profile import ProfileRow
 
 TITLE = "Roofline"
-ENGINE_NAMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
+ENGINES = {"LiteRtEngine": ".tflite", "OnnxEngine": ".onnx"}
+"""The engines that are measured, and the suffix of their files."""
 PRECISIONS = ("int8", "fp32")
 ROUNDS = 2
 """Everything is tried so many times, spread over the run."""
 
-_SUFFIXES = {"LiteRtEngine": ".tflite", "OnnxEngine": ".onnx"}
 _ARITHMETIC = {"int8": "int8", "int16x8": "int8", "dynamic": "int8", "fp16": "fp32", "fp32": "fp32"}
 _MIN_WORK = 0.001  # of the model's: smaller layers are left out, as clocks tick in microseconds
 
@@ -47,15 +47,10 @@ class PeakTrial(msgspec.Struct):
 class PeakRow(Row, kw_only=True, tag="peak"):
     """What an engine multiplies at most, in one precision with one number of threads."""
 
-    suffix: str
+    engine: str
     precision: str
     threads: int
     trials: list[PeakTrial] = msgspec.field(default_factory=list)
-
-    @property
-    def engine(self) -> str:
-        """The engine's name."""
-        return ENGINE_NAMES[self.suffix]
 
     @property
     def best(self) -> PeakTrial | None:
@@ -105,9 +100,9 @@ def measure_machine(
     secs: seconds for each trial, over all rounds.
     """
     peaks = [
-        run.row(PeakRow, None, suffix=suffix, precision=precision, threads=n)
+        run.row(PeakRow, None, engine=engine, precision=precision, threads=n)
         for n in threads
-        for suffix in ENGINE_NAMES
+        for engine in ENGINES
         for precision in PRECISIONS
     ]
     memories = {
@@ -127,12 +122,9 @@ def measure_machine(
 
 def _try(peak: PeakRow, secs: float) -> None:
     """Run one round of all trials, added to those before."""
-    what = {"suffix": peak.suffix, "precision": peak.precision, "threads": peak.threads}
+    what = {"suffix": ENGINES[peak.engine], "precision": peak.precision, "threads": peak.threads}
     with failing(peak), Child() as child:
-        trials = msgspec.convert(child.call("peaks:run_trials", **what, secs=secs), list[PeakTrial])
-        for before, trial in zip(peak.trials, trials, strict=False):
-            trial.samples_ns[:0] = before.samples_ns
-        peak.trials = trials
+        peak.trials += msgspec.convert(child.call("peaks:run_trials", **what, secs=secs), list[PeakTrial])
 
 
 def _copy(rows: Sequence[BandwidthRow], threads: int, secs: float) -> None:
@@ -153,9 +145,9 @@ def place(row: ProfileRow, machine: Sequence[PeakRow | BandwidthRow]) -> None:
     """
     if row.error:
         return
-    wanted = _SUFFIXES[str(row.engine)], _ARITHMETIC[str(row.precision)], row.threads
+    wanted = row.engine, _ARITHMETIC[str(row.precision)], row.threads
     for one in machine:
-        if isinstance(one, PeakRow) and (one.suffix, one.precision, one.threads) == wanted and not one.error:
+        if isinstance(one, PeakRow) and (one.engine, one.precision, one.threads) == wanted and not one.error:
             row.peak_gmacs_per_s = one.gmacs_per_s
             row.peak_name = f"{one.engine}, {one.precision}, {one.threads} thread{'s' * (one.threads > 1)}"
         elif isinstance(one, BandwidthRow) and one.threads == row.threads:

@@ -7,7 +7,7 @@ blocks are handed out, so that an interruption costs no more than the block unde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +17,22 @@ import click
 import msgspec
 import numpy as np
 
+from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
 from quietframe_bench import options, plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table, table_of_lines
-from quietframe_bench.kinds.sustained import SustainedSettings, sustained
+from quietframe_bench.kinds.sustained import sustained
 from quietframe_bench.machine import machine_now
-from quietframe_bench.plan import OnStep, all_cores, counted, ignore_step
-from quietframe_bench.process import Child, failing
+from quietframe_bench.plan import OnStep, counted, failing, ignore_step
+from quietframe_bench.process import Child
 from quietframe_bench.results import Results, read_results
-from quietframe_bench.rows import Count, Row, Run, SizedRow, StageTimes, Time, differences, set_fields, utc_now
+from quietframe_bench.rows import Count, Row, Run, SizedRow, StageTimes, Time, differences, set_fields
 from quietframe_bench.subject import PERCENTILES, STAGES
 
 ROUNDS = 5
 """Each row is measured in so many rounds, spread over its block."""
 BLOCK = 12
 """So many rows are measured in turn; each holds a process with its model."""
-_SLOW_S = 1.0  # where the time is limited, rows whose first frame takes longer have no warm-up
 NOISY_SPREAD = 0.1
 """Medians of rounds that lie further apart, as a share of the row's, show that the machine did other things, too."""
 
@@ -52,7 +52,6 @@ class SpeedSettings:
         warmup: frames before each round's timed ones; kept, but apart.
         frames: a folder or video to take frames from; None: the bundled photograph with noise.
         video_fps: estimate the noise as in a video of so many frames a second; None: in every frame.
-        max_secs: time a row for so long at most, or for one frame; None: for as long as `runs` take.
     """
 
     sizes_wh: tuple[tuple[int, int], ...] = ((640, 480),)
@@ -62,7 +61,6 @@ class SpeedSettings:
     warmup: int = 3
     frames: str | None = None
     video_fps: float | None = None
-    max_secs: float | None = None
 
     @property
     def rounds(self) -> int:
@@ -141,7 +139,6 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
 
     def finish(self) -> None:
         """Derive the figures from the raw times."""
-        self.finished_utc = utc_now()
         total_ns, engine_ns = self.samples_ns.total, self.samples_ns.engine
         if self.error is not None or not total_ns:
             return
@@ -191,7 +188,7 @@ def speed(
     Raises:
         UsageError: the rows to resume were measured otherwise, or on another machine.
     """
-    settings = settings or SpeedSettings(threads=all_cores())
+    settings = settings or SpeedSettings(threads=(physical_cores(),))
     paths = plan.find_models(models)
     run = Run(settings, rounds=settings.rounds)
     kept = _rows_to_keep(resume, run)
@@ -254,7 +251,10 @@ def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: C
             if job.row.error is None:
                 child = stack.enter_context(Child())
                 with failing(job.row):
-                    set_fields(job.row, child.call("subject:TimedModel", **_opens(job, settings)))
+                    names = ("task", "size_wh", "threads", "method", "setting")
+                    what = {"model": job.model, "gray": job.gray, **{name: getattr(job.row, name) for name in names}}
+                    how = {"frames": settings.frames, "video_fps": settings.video_fps}
+                    set_fields(job.row, child.call("subject:TimedModel", **what, **how))
                     opened.append((job.row, child))
         for turn in range(settings.rounds):
             # Every other round goes backwards, so that none always follows the same.
@@ -271,22 +271,9 @@ def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: C
         job.row.finish()
 
 
-def _opens(job: SpeedJob, settings: SpeedSettings) -> dict[str, Any]:
-    """Return the arguments of `subject.TimedModel`."""
-    names = ("task", "size_wh", "threads", "method", "setting")
-    how = {"frames": settings.frames, "video_fps": settings.video_fps, "gray": job.gray}
-    return {"model": job.model, **{name: getattr(job.row, name) for name in names}, **how}
-
-
 def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, turn: int) -> None:
-    runs, warmup, min_secs = settings.runs, settings.warmup, settings.min_secs / settings.rounds
-    if settings.max_secs is not None:
-        first_s = (row.first_frame_ms or 0.0) / 1000
-        runs = min(runs, max(1, int(settings.max_secs / first_s)))
-        warmup, min_secs = (0, 0.0) if first_s > _SLOW_S else (warmup, min_secs)
-    if not (share := share_of(runs, settings.rounds, turn)):
-        return
-    times = child.call("subject:TimedModel.time", warmup=warmup, runs=share, min_secs=min_secs)
+    runs, min_secs = share_of(settings.runs, settings.rounds, turn), settings.min_secs / settings.rounds
+    times = child.call("subject:TimedModel.time", warmup=settings.warmup, runs=runs, min_secs=min_secs)
     row.warmup_ns += times["warmup_ns"]
     row.samples_ns.extend(times["stages_ns"])
     row.round_runs.append(len(times["stages_ns"]["total"]))
@@ -428,12 +415,14 @@ def draw(rows: Sequence[SpeedRow], _all_rows: Sequence[Row]) -> list[str]:
 
 def fastest_ms(rows: Sequence[Row]) -> dict[str, float]:
     """Return by the hash of a model's file its median total time at the first size, with its fastest threads."""
-    times: dict[str, tuple[Any, float]] = {}
+    times: dict[str, list[SpeedRow]] = {}
     for row in rows:
-        if isinstance(row, SpeedRow) and row.model and (ms := row.p("total", 50)) is not None:
-            first_size, best_ms = times.get(row.model.sha256, (row.size_wh, ms))
-            times[row.model.sha256] = first_size, min(best_ms, ms) if row.size_wh == first_size else best_ms
-    return {sha256: ms for sha256, (_, ms) in times.items()}
+        if isinstance(row, SpeedRow) and row.model and row.stages:
+            times.setdefault(row.model.sha256, []).append(row)
+    return {
+        sha256: min(row.p("total", 50) or 0.0 for row in of if row.size_wh == of[0].size_wh)
+        for sha256, of in times.items()
+    }
 
 
 # The command
@@ -467,6 +456,7 @@ def command(
     fps: float,
     resume: bool,
     sustained_s: float | None,
+    on_step: OnStep,
     **grid: Any,
 ) -> Results:
     """Measure the time of each stage of a frame, over the grid of models, sizes and threads.
@@ -482,14 +472,8 @@ def command(
     settings = SpeedSettings(video_fps=fps if as_video else None, **grid)
     options.warn_if_busy(models)
     if sustained_s is not None:
-        how = SustainedSettings(sustained_s, settings.sizes_wh, settings.threads, settings.frames)
-        with plan.progress_bar() as on_step:
-            return sustained(models, how, on_step=on_step)
-    return _measure(models, settings, ctx.obj, resume=resume)
-
-
-def _measure(models: Sequence[str], settings: SpeedSettings, targets: Mapping[str, Path], *, resume: bool) -> Results:
-    target = targets.get("out")
+        return sustained(models, sustained_s, settings.sizes_wh, settings.threads, settings.frames, on_step=on_step)
+    target = ctx.obj.get("out")
     before = read_results(target) if resume and target and target.exists() else []
     finished = 0
 
@@ -500,8 +484,7 @@ def _measure(models: Sequence[str], settings: SpeedSettings, targets: Mapping[st
             results.to_json(target, overwrite=True)
 
     try:
-        with plan.progress_bar() as on_step:
-            results = speed(models, settings, on_step=on_step, on_block=keep, resume=before)
+        results = speed(models, settings, on_step=on_step, on_block=keep, resume=before)
     except KeyboardInterrupt:
         if target and finished:
             options.warn(f"{target} holds {finished} rows: --resume continues")

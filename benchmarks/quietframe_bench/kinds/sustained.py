@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -13,24 +12,14 @@ import msgspec
 from quietframe_bench import plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.machine import machine_now
-from quietframe_bench.plan import OnStep, ignore_step
-from quietframe_bench.process import Child, failing
+from quietframe_bench.plan import OnStep, failing, ignore_step
+from quietframe_bench.process import Child
 from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, p50_ms, set_fields, utc_now
+from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, p50_ms, set_fields
 
 TITLE = "Sustained speed"
 _PART_S = 5.0
 _ENDS_S = 60.0
-
-
-@dataclass(frozen=True)
-class SustainedSettings:
-    """How to run: seconds for each row, sizes and threads as of `SpeedSettings`, and where frames come from."""
-
-    seconds: float
-    sizes_wh: tuple[tuple[int, int], ...]
-    threads: tuple[int, ...]
-    frames: str | None = None
 
 
 class Part(msgspec.Struct):
@@ -75,7 +64,6 @@ class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
 
     def finish(self, seconds: float) -> None:
         """Derive the figures of a run of so many seconds."""
-        self.finished_utc = utc_now()
         if self.error is not None:
             return
         self.ends_s = ends_s = min(_ENDS_S, seconds / 2)
@@ -86,22 +74,31 @@ class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
         )
 
 
-def sustained(models: Sequence[str | Path], settings: SustainedSettings, *, on_step: OnStep = ignore_step) -> Results:
+def sustained(
+    models: Sequence[str | Path],
+    seconds: float,
+    sizes_wh: Sequence[tuple[int, int]],
+    threads: Sequence[int],
+    frames: str | None = None,
+    *,
+    on_step: OnStep = ignore_step,
+) -> Results:
     """Run each model at each size and number of threads for so many seconds, one after the other."""
-    jobs = plan.plan_rows(Run(settings), SustainedRow, plan.find_models(models), settings.sizes_wh, settings.threads)
+    run = Run({"seconds": seconds, "sizes_wh": sizes_wh, "threads": threads, "frames": frames})
+    jobs = plan.plan_rows(run, SustainedRow, plan.find_models(models), sizes_wh, threads)
     for path, row in jobs:
         if row.error is None:
             with failing(row):
-                _measure(row, path, settings, on_step)
-        row.finish(settings.seconds)
+                _measure(row, path, seconds, frames, on_step)
+        row.finish(seconds)
     return Results([row for _, row in jobs])
 
 
-def _measure(row: SustainedRow, path: Path, settings: SustainedSettings, on_step: OnStep) -> None:
-    what = {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads, "frames": settings.frames}
+def _measure(row: SustainedRow, path: Path, seconds: float, frames: str | None, on_step: OnStep) -> None:
+    what = {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads, "frames": frames}
     with Child() as child:
         child.call("subject:TimedModel", **what)
-        start_s, seconds = monotonic(), settings.seconds
+        start_s = monotonic()
         while (from_s := monotonic() - start_s) < seconds:
             on_step(path.name, int(from_s), int(seconds))
             min_secs = min(_PART_S, seconds - from_s)
@@ -110,22 +107,12 @@ def _measure(row: SustainedRow, path: Path, settings: SustainedSettings, on_step
         set_fields(row, child.call("subject:memory"))
 
 
-def _temperature(index: int) -> Callable[[SustainedRow], str | None]:
-    def text(row: SustainedRow) -> str | None:
-        if not row.parts:
-            return None
-        celsius = row.parts[index].temperature_c
-        return "unknown" if celsius is None else f"{celsius:.0f}"
-
-    return text
-
-
 _FIGURES = (
     Column("first ms", "first_p50_ms", ".2f"),
     Column("last ms", "last_p50_ms", ".2f"),
     Column("last/first", "last_over_first", ".3f"),
-    Column("first °C", _temperature(0), name="first_c"),
-    Column("last °C", _temperature(-1), name="last_c"),
+    Column("first °C", lambda row: row.parts[0].temperature_c if row.parts else None, ".0f", "first_c"),
+    Column("last °C", lambda row: row.parts[-1].temperature_c if row.parts else None, ".0f", "last_c"),
     Column("throttled", "was_throttled", name="throttled"),
 )
 COLUMNS: dict[type[Row], Sequence[Column]] = {SustainedRow: (*WHAT, *_FIGURES, *CIRCUMSTANCES)}

@@ -60,7 +60,7 @@ def test_the_table_and_the_json_tell_the_ratio_and_its_interval(compare, write_r
     total = row["stages"]["total"]
     assert (row["old"]["samples"], row["new"]["rounds"]) == (20, 5)
     for said in (
-        *("nano int8 LiteRt 640×480, 2 threads", "OLD old.jsonl: commit d885457"),
+        *("nano.int8.tflite 640×480, 2 threads", "OLD old.jsonl: commit d885457"),
         *(f"{total['ratio']:.3f}", f"{total['low']:.3f}–{total['high']:.3f}", f"{total['new_p50_ms']:.3f}"),
     ):
         assert said in out
@@ -73,7 +73,7 @@ def test_the_table_fits_a_terminal(write_rows, make_row, capsys, monkeypatch):
     print_tables(found.tables())
     out = capsys.readouterr().out
     medians = [f"{row.stages['total'].old_p50_ms:.3f}" for row in found.rows]
-    for said in ("nano int8 LiteRt", "1.000", "unclear", *medians):
+    for said in ("nano.int8.tflite", "1.000", "unclear", *medians):
         assert said in out
     assert "…" not in out
 
@@ -95,7 +95,7 @@ def test_verdicts_and_exit_codes(compare, write_rows, make_row, new_ms, limit, v
     assert done == code
     assert verdict in out
     if code:
-        assert err.startswith("failed: nano int8 LiteRt 640×480, 2 threads: 1.2")
+        assert err.startswith("failed: nano.int8.tflite 640×480, 2 threads: 1.2")
         assert err.endswith(", above 1.1\n")
     else:
         assert err == ""
@@ -109,7 +109,7 @@ def test_a_ratio_above_the_limit_that_may_be_chance_is_unsure_and_does_not_fail(
     code, out, err = compare(write_rows("old", make_row(10)), write_rows("new", wild), "--fail-above", 1.1)
     assert code == 0
     assert "unsure" in out
-    assert err.startswith("unsure: nano int8 LiteRt 640×480, 2 threads: 1.2")
+    assert err.startswith("unsure: nano.int8.tflite 640×480, 2 threads: 1.2")
     assert "measure both again" in err
 
 
@@ -153,7 +153,7 @@ def test_a_row_without_a_partner_is_shown_and_with_a_limit_said(compare, write_r
     assert "only in OLD" in out
     code, _, err = compare(old, new, "--fail-above", 1.1)
     assert code == 0
-    assert err == "warning: nano int8 LiteRt 640×480, 1 thread is only in OLD: not compared\n"
+    assert err == "warning: nano.int8.tflite 640×480, 1 thread is only in OLD: not compared\n"
 
 
 @pytest.mark.parametrize("fields", [{"name": "micro"}, {"engine": "OnnxEngine"}, {"size_wh": [32, 24]}, {"threads": 1}])
@@ -161,13 +161,15 @@ def test_nothing_in_common_is_exit_2_and_says_what_there_is(compare, write_rows,
     new = write_rows("new", *(make_row(**fields, precision=f"p{number}") for number in range(5)))
     code, out, err = compare(write_rows("old", make_row()), new)
     assert (code, out) == (2, "")
-    assert "OLD: nano int8 LiteRt 640×480, 2 threads in OLD, " in err
+    assert "OLD: nano.int8.tflite 640×480, 2 threads (nano int8, LiteRtEngine) in OLD, " in err
     assert "; … in NEW: measure both alike" in err
     assert err.count("\n") == 1
 
 
 def test_nothing_in_common_with_a_model_that_was_not_opened_says_what_is_known(write_rows, make_row, failed_row):
-    with pytest.raises(UsageError, match=r"2 threads in OLD, other.tflite in NEW: measure both alike$"):
+    with pytest.raises(
+        UsageError, match=r"2 threads \(nano int8, LiteRtEngine\) in OLD, other.tflite in NEW: measure both alike$"
+    ):
         compare_files(write_rows("old", make_row()), write_rows("new", failed_row(model={"file": "other.tflite"})))
 
 
@@ -189,7 +191,7 @@ def test_rows_that_failed(compare, write_rows, make_row, failed_row, old, new, v
     assert verdict in out
     if verdict == "failed in NEW":
         assert code == 1
-        assert err.startswith("failed: nano int8 LiteRt 640×480, 2 threads: ")
+        assert err.startswith("failed: nano.int8.tflite 640×480, 2 threads: ")
     else:
         assert (code, err) == (0, "")
 
@@ -222,7 +224,7 @@ def test_another_model_file_is_said_and_is_no_warning(compare, write_rows, make_
     old = write_rows("old", make_row())
     code, out, err = compare(old, write_rows("new", make_row(model={"sha256": "bb"})), "--out", target)
     assert (code, err) == (0, f"wrote {target}\n")
-    assert "nano int8 LiteRt: OLD and NEW are different model files" in out
+    assert "nano.int8.tflite: OLD and NEW are different model files" in out
     (row,) = json.loads(target.read_text())["rows"]
     assert (row["is_other_file"], row["old"]["sha256"], row["new"]["sha256"]) == (True, "aa", "bb")
     assert "different" not in compare(old, old)[1]

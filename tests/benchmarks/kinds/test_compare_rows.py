@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quietframe.errors import QuietFrameError, UsageError
-from quietframe_bench.kinds.compare import key_of, label_of, read_speed_rows
+from quietframe_bench.kinds.compare import key_of, read_speed_rows
 from quietframe_bench.kinds.speed import SpeedSettings, speed
 from quietframe_bench.results import Results
 from quietframe_bench.subject import STAGES
@@ -19,7 +19,7 @@ def test_a_row_is_known_by_model_engine_size_and_threads(write_rows, make_row):
     (row,) = read_speed_rows(write_rows("rows", make_row(round_runs=[1, 12, 7])))
     assert key_of(row) == ("nano", "int8", "LiteRtEngine", (640, 480), 2)
     assert (row.file, row.model.sha256, row.error, row.round_runs) == ("nano.int8.tflite", "aa", None, [1, 12, 7])
-    assert label_of(row) == "nano int8 LiteRt 640×480, 2 threads"
+    assert row.label == "nano.int8.tflite 640×480, 2 threads"
 
 
 def test_what_bench_measures_is_read(denoiser_file, tmp_path):
@@ -35,7 +35,7 @@ def test_a_model_that_could_not_be_opened_goes_by_its_file(write_rows, make_row)
     for name in ("name", "precision", "engine"):
         del record[name]
     (row,) = read_speed_rows(write_rows("rows", record))
-    assert (key_of(row), label_of(row), row.error) == (None, "nano.int8.tflite", "no such operator")
+    assert (key_of(row), row.label, row.error) == (None, "nano.int8.tflite", "no such operator")
 
 
 def test_rows_of_other_kinds_are_left_out(write_rows, make_row):
@@ -47,7 +47,7 @@ def test_rows_of_other_kinds_are_left_out(write_rows, make_row):
 
 def test_two_rows_for_the_same_are_refused(write_rows, make_row):
     path = write_rows("rows", make_row(), make_row(threads=1), make_row(12))
-    with pytest.raises(UsageError, match=r"rows.jsonl: lines 1 and 3 are both nano .*: keep one of them"):
+    with pytest.raises(UsageError, match=r"rows.jsonl: lines 1 and 3 are both nano.int8.tflite .*: keep one of them"):
         read_speed_rows(path)
 
 
