@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from dataclasses import replace
 from io import BytesIO
@@ -39,6 +40,7 @@ _MAX_PAGES = 16  # enough to see whether there is more than one
 _MOST_PIXELS_A_BYTE = {"JPEG": 512, "PNG": 8 * 1032, "GIF": 4096, "BMP": 128, "PPM": 8}
 """What a coding can hold at most, of one bit a pixel: a JPEG spends a bit on a block, deflate a byte on 1032."""
 _FILLERS = b"\x00\x55\xaa\xf8"
+_JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xda-\xfe])")  # no restart; FF 00 is a level of 255
 _KINDS = {"F": "float32 values", "I": "int32 values", "LAB": "LAB colours", "HSV": "HSV colours"}
 _MODES = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}  # gray, with alpha
 
@@ -225,14 +227,14 @@ def _is_deep(image: ImageFile, data: bytes) -> bool:
 
 
 def _load(image: ImageFile, data: bytes) -> ImageFile:
-    """Decode the pixels. A baseline JPEG whose end marker alone is missing is whole.
+    """Decode the pixels. A JPEG whose end marker alone is missing is whole.
 
     That nothing else is missing shows when what follows, whatever it is, changes no pixel.
     """
     try:
         image.load()
     except OSError:
-        if image.format not in ("JPEG", "MPO") or image.info.get("progressive"):
+        if image.format not in ("JPEG", "MPO") or not has_all_scans(data):
             raise
         body = data[:-1] if data.endswith(b"\xff") else data
         ends = (bytes([filler]) * 64 + b"\xff\xd9" for filler in _FILLERS)
@@ -241,6 +243,23 @@ def _load(image: ImageFile, data: bytes) -> ImageFile:
             raise OSError("the file ends within the image") from None
         return first
     return image
+
+
+def has_all_scans(jpeg: bytes) -> bool:
+    """Whether the scans of a JPEG, complete or not, give every bit of every coefficient (ITU-T T.81, annex G)."""
+    missing: set[tuple[int, int]] = set()
+    at = 2
+    while match := _JPEG_MARKER.search(jpeg, at):
+        at = match.end()
+        segment = jpeg[at : at + int.from_bytes(jpeg[at : at + 2], "big")]
+        if match[1] == b"\xc2":
+            missing = {(component, place) for component in segment[8::3] for place in range(64)}
+        elif match[1] == b"\xda" and len(segment) >= 6:
+            first, last, bits = segment[-3:]
+            if bits % 16 == 0:  # no lower bits are to follow
+                missing -= {(component, place) for component in segment[3:-3:2] for place in range(first, last + 1)}
+        at += max(2, len(segment))
+    return not missing
 
 
 def _decode_deep(data: bytes, alpha_level: Any, name: str) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:

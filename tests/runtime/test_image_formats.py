@@ -295,6 +295,19 @@ def test_a_jpeg_without_its_end_marker_is_whole(images: Path, save: Callable[[by
     assert read <= 1
 
 
+def test_a_progressive_jpeg_without_its_end_marker_is_whole_if_all_its_scans_are(save: Callable[[bytes], Path]) -> None:
+    noisy = np.random.default_rng(1).integers(0, 256, (40, 56, 3), np.uint8)
+    data = saved(PIL.Image.fromarray(noisy), "JPEG", progressive=True, quality=90)
+    whole = qf.read_image(save(data)).pixels
+    assert np.array_equal(qf.read_image(save(data[:-2])).pixels, whole)
+    for cut in [*range(4, 60), *range(60, len(data) - 30, 97)]:  # within scans, and between them
+        with pytest.raises(SourceError, match="damaged"):
+            qf.read_image(save(data[:-cut]))
+    last_scan = data.rindex(b"\xff\xda")
+    with pytest.raises(SourceError, match="damaged"):
+        qf.read_image(save(data[:last_scan]))
+
+
 # --- kinds of pixels --------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quietframe.sources import mjpeg
+from quietframe.sources import mjpeg, open_source
 from quietframe.sources.mjpeg import JpegDecoder, JpegSplitter
 
 
@@ -90,7 +91,7 @@ def test_a_picture_cut_anywhere_is_damaged_and_costs_no_other(number: int) -> No
 @pytest.mark.parametrize("wrap", [multipart, lambda *pictures: b"".join(pictures)], ids=["multipart", "bare"])
 def test_a_missing_end_marker_costs_nothing(number: int, wrap: Callable[..., bytes]) -> None:
     decoder, picture = JpegDecoder(), PICTURES[number]
-    if number in (1, 2, 4):  # of several scans or with restarts, decoders go on after what is missing
+    if number == 2:  # with restarts, decoders go on after what is missing
         assert decoder.decode(picture[:-2]) is None
         return
     found, splitter = split(wrap(picture[:-2], PICTURES[0], picture[:-2]))
@@ -111,6 +112,22 @@ def test_a_picture_that_is_cut_where_the_stream_ends_is_damaged() -> None:
     found, splitter = split(PICTURES[0] + PICTURES[0][:-200])
     (cut,) = splitter.finish()
     assert JpegDecoder().decode(cut) is None
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["baseline", "progressive"])
+def test_a_file_of_pictures_without_end_markers_is_whole(tmp_path: Path, number: int) -> None:
+    (tmp_path / "a.mjpeg").write_bytes(3 * PICTURES[number][:-2])
+    with open_source(tmp_path / "a.mjpeg") as source:
+        frames = list(source)
+    whole = JpegDecoder().decode(PICTURES[number])
+    assert len(frames) == 3 and all(np.array_equal(frame.pixels, whole) for frame in frames)
+
+
+def test_a_progressive_picture_that_lacks_scans_is_left_out() -> None:
+    picture, decoder = PICTURES[1], JpegDecoder()
+    scans = [at for at in range(len(picture)) if picture[at : at + 2] == b"\xff\xda"]
+    assert len(scans) > 5
+    assert [at for at in scans if decoder.decode(picture[:at]) is not None] == []
 
 
 def test_most_pictures_that_are_damaged_inside_are_left_out() -> None:

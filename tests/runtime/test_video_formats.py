@@ -303,13 +303,59 @@ def test_what_stands_beside_the_frames_is_kept(tmp_path: Path, film: Path) -> No
         assert packets[0] == packets[1]
 
 
+def test_sound_is_whole_however_far_the_source_has_read_ahead(tmp_path: Path, film: Path) -> None:
+    with open_source(film) as source:
+        frames = list(source)
+        with open_sink(tmp_path / "b.mkv", source) as sink:
+            for frame in frames:
+                sink.write(frame, frame.pixels)
+    assert described(tmp_path / "b.mkv") == described(film)
+    for stream in ("0:a:0", "0:a:1", "0:s:0"):
+        hashes = [
+            ffmpeg("-i", path, "-map", stream, "-c", "copy", "-f", "framehash", "-") for path in (film, sink.path)
+        ]
+        assert hashes[0] == hashes[1]
+
+
+def subtitles(path: Path) -> bytes:
+    """The subtitles of a video, as SubRip."""
+    return ffmpeg("-i", path, "-map", "0:s", "-f", "srt", "-")
+
+
+@pytest.mark.parametrize(
+    ("codec", "before", "after", "written"),
+    [
+        ("srt", ".mkv", ".mp4", "mov_text"),
+        ("ass", ".mkv", ".mp4", "mov_text"),
+        ("webvtt", ".mkv", ".mp4", "mov_text"),
+        ("mov_text", ".mp4", ".mp4", "mov_text"),
+        ("mov_text", ".mp4", ".mkv", "subrip"),
+    ],
+)
+def test_subtitles_of_text_are_kept(tmp_path: Path, film: Path, codec: str, before: str, after: str, written: str):
+    clip, out = tmp_path / f"a{before}", tmp_path / f"b{after}"
+    make(clip, "-c:v", "libx264", "-c:s", codec, inputs=["-i", film.with_name("a.srt")])
+    assert copy(clip, out) == []
+    (stream,) = [stream for stream in probe(out)["streams"] if stream["codec_type"] == "subtitle"]
+    assert stream["codec_name"] == written
+    text = subtitles(clip)
+    assert b"00:00:00,200 --> 00:00:01,000\nhello\n" in text and b"00:00:01,100 --> 00:00:01,900\nbye\n" in text
+    assert subtitles(out) == text
+
+
 def test_what_a_format_cannot_hold_is_named(tmp_path: Path, film: Path, cli: Cli, denoiser_file: Path) -> None:
-    result = cli("denoise", film, "-o", tmp_path / "b.mp4", "-m", denoiser_file)
+    ffmpeg("-i", film, "-map", "0:v", "-map", "0:s", "-c", "copy", tmp_path / "a.mkv")
+    result = cli("denoise", tmp_path / "a.mkv", "-o", tmp_path / "b.avi", "-m", denoiser_file)
     assert result.code == 0
     (line, _) = result.error_lines
-    assert line.endswith("b.mp4: cannot hold the subtitles (srt), left out: .mkv holds more kinds")
+    assert line.endswith("b.avi: cannot hold the subtitles (srt), left out: .mkv holds more kinds")
+    assert described(tmp_path / "b.avi")["streams"] == []
+
+
+def test_an_mp4_keeps_all_that_it_can_hold(tmp_path: Path, film: Path) -> None:
+    assert copy(film, tmp_path / "b.mp4") == []
     expected = described(film)
-    expected["streams"] = expected["streams"][:2]
+    expected["streams"][2] = ("mov_text", "und")
     written = described(tmp_path / "b.mp4")
     assert {**written, "default": None} == {**expected, "default": None}
 
@@ -333,7 +379,8 @@ def test_a_film_that_is_played_live_says_what_it_loses(
     result = cli("denoise", film, "--live", "-o", tmp_path / "b.mkv", "-m", denoiser_file)
     assert result.code == 0
     assert any(
-        line.endswith("b.mkv: sound and subtitles are left out of what is played live") for line in result.error_lines
+        line.endswith("b.mkv: sound and subtitles are left out: they would not keep step with the frames")
+        for line in result.error_lines
     )
     written = described(tmp_path / "b.mkv")
     assert (written["title"], written["streams"]) == ("A night", [])

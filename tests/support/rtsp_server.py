@@ -16,6 +16,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("port")
 parser.add_argument("--login", nargs=2)
 parser.add_argument("--codec", choices=["jpeg", "h264", "h265"], default="jpeg")
+parser.add_argument("--sound", action="store_true", help="with a beep a second")
 parser.add_argument("--relay", help="a UDP port that takes what is published at /in, as MPEG-TS")
 parser.add_argument("--drop", type=float, default=0.0, help="the share of RTP packets that are lost")
 options = parser.parse_args()
@@ -46,7 +47,8 @@ def lose_packets(_factory, media):
 
 
 factory = GstRtspServer.RTSPMediaFactory()
-factory.set_launch(f"( {SCENE} ! {ENCODE[options.codec]} )")
+BEEPS = " audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate=8000 ! alawenc ! rtppcmapay name=pay1 pt=8"
+factory.set_launch(f"( {SCENE} ! {ENCODE[options.codec]}{BEEPS if options.sound else ''} )")
 factory.set_shared(True)
 if options.drop:
     random.seed(1)

@@ -16,6 +16,8 @@ from quietframe.colour import BT601_625, Colour, planes_from_bgr
 from quietframe.log import log
 
 if TYPE_CHECKING:
+    import av
+
     from quietframe.sources.container import Container, Packets
 
 CODECS: Mapping[str, str] = {"h264": "libx264", "hevc": "libx265", "ffv1": "ffv1", "mjpeg": "mjpeg"}
@@ -35,6 +37,7 @@ _FRAGMENTS = {
     "mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
     "matroska": {"cluster_time_limit": "1000", "flush_packets": "1"},
 }
+_TEXTS = {"mp4": "mov_text", "matroska": "subrip"}  # what a format takes subtitles of text as, whatever they were
 _FINISHED = {"mp4": {"movflags": "faststart"}}
 
 
@@ -53,9 +56,10 @@ class Encoder:
         rate: frames a second, about.
         crf: as of `VideoOptions`.
         video: what is read: its times, colours and other streams.
-        live: times are those of a clock.
+        live: times are those of a clock, from the first frame on.
         fragmented: what is written can be played before it is closed.
         audio: copy what stands beside the frames.
+        in_step: sound and subtitles can be copied too: their times are those of the frames.
         immediate: hold no frame back.
         pixels: the layout of raw pixels.
         options: FFmpeg's, of the format.
@@ -78,6 +82,7 @@ class Encoder:
         live: bool = False,
         fragmented: bool = False,
         audio: bool = True,
+        in_step: bool = True,
         immediate: bool = False,
         pixels: str | None = None,
         options: Mapping[str, str] | None = None,
@@ -85,13 +90,15 @@ class Encoder:
     ) -> None:
         import av
 
-        extra = (_FRAGMENTS if fragmented else _FINISHED).get(shape, {})
+        extra = dict((_FRAGMENTS if fragmented else _FINISHED).get(shape, {})) | dict(options or {})
+        extra |= {"max_interleave_delta": "500000"} if live else {}  # sound that stops holds no frame up
         with _reported():
-            self._output = av.open(place, "w", format=shape, container_options={**extra, **(options or {})})
+            self._output = av.open(place, "w", format=shape, container_options=extra)
         time_base = _LIVE_TIME_BASE if live or video is None or video.time_base is None else video.time_base
         if shape == "avi" or (not live and (video is None or video.time_base is None)):
             time_base = 1 / rate  # AVI has no other times
         self._time_base, self._last = time_base, -1
+        self._live, self._zero_s = live, 0.0
         colour = (video.colour if video else Colour()).for_size(*size_wh)
         if codec == "mjpeg":
             colour = Colour(BT601_625, full_range=True)  # JFIF
@@ -114,9 +121,15 @@ class Encoder:
             context.codec_tag = "hvc1"  # without it Apple's players show nothing
         self._duration = max(1, round(1 / rate / time_base))
         self._copies: dict[int, Any] = {}
+        self._decoders: dict[int, Any] = {}  # of what is converted
+        self._came_s: dict[int, float] = {}
         self._packets: Packets | None = None
         if video is not None and audio and shape not in ("mjpeg", "rawvideo"):
-            self._copy_streams(video, name, live=live)
+            self._copy_tags(video)
+            if in_step:
+                self._copy_streams(video, name)
+            elif video.others:
+                log.warning("%s: sound and subtitles are left out: they would not keep step with the frames", name)
         try:
             context.open()
         except av.error.FFmpegError as exc:
@@ -162,29 +175,53 @@ class Encoder:
             context.pix_fmt = pixels or ("yuv420p" if not formats or "yuv420p" in formats else formats[0])
         context.color_range = _FULL_RANGE if full_range else _LIMITED_RANGE
 
-    def _copy_streams(self, video: Container, name: str, *, live: bool) -> None:
-        self._output.metadata.update({key: text for key, text in video.tags.items() if key.lower() not in _OWN_TAGS})
-        if live and video.others:
-            log.warning("%s: sound and subtitles are left out of what is played live", name)
-        if live:
+    def _copy_tags(self, video: Container) -> None:
+        if video.live:  # a server's names
             return
-        self._output.set_chapters(video.chapters)
+        self._output.metadata.update({key: text for key, text in video.tags.items() if key.lower() not in _OWN_TAGS})
+        if not self._live:
+            self._output.set_chapters(video.chapters)
+
+    def _copy_streams(self, video: Container, name: str) -> None:
         self._packets = video.subscribe()
-        for other in video.others:
-            try:
-                copy = self._output.add_stream_from_template(other)
-            except ValueError:
+        for number, other in enumerate(video.others):
+            copy = self._add_copy(other, number)
+            if copy is None:
                 what = f"{'sound' if other.type == 'audio' else 'subtitles'} ({other.codec_context.name})"
                 remedy = "" if self._output.format.name == "matroska" else ": .mkv holds more kinds"
                 log.warning("%s: cannot hold the %s, left out%s", name, what, remedy)
                 continue
             copy.metadata.update({key: text for key, text in other.metadata.items() if key in ("language", "title")})
             copy.disposition = other.disposition
-            self._copies[other.index] = copy
+            self._copies[number] = copy
+
+    def _add_copy(self, other: Any, number: int) -> Any:
+        """Add a stream like another, or of what the format has for text and PCM; None: it holds no such thing."""
+        import av
+
+        with contextlib.suppress(ValueError):
+            return self._output.add_stream_from_template(other)
+        context = other.codec_context
+        with contextlib.suppress(ValueError):
+            if context.name.startswith("pcm_"):  # as G.711 of cameras
+                decoder = av.CodecContext.create(context.name, "r")
+                decoder.sample_rate, decoder.layout = context.sample_rate, context.layout
+                self._decoders[number] = decoder
+                return self._output.add_stream("pcm_s16le", context.sample_rate, layout=context.layout)
+            if other.type == "subtitle" and context.codec.text_sub:
+                copy: Any = self._output.add_stream(_TEXTS.get(self._output.format.name, context.name))
+                context.open(strict=False)  # which makes the header
+                copy.codec_context.subtitle_header = context.subtitle_header
+                copy.codec_context.time_base = copy.time_base = other.time_base
+                self._decoders[number] = context
+                return copy
+        return None
 
     def encode(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         """Encode a frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray. Raises EncoderError."""
-        place = max(round(Fraction(time_s) / self._time_base), self._last + 1)
+        if self._live and self._last < 0:
+            self._zero_s = time_s
+        place = max(round(Fraction(time_s - self._zero_s) / self._time_base), self._last + 1)
         self._last = place
         frame = self._frame(pixels)
         frame.pts, frame.time_base, frame.duration = place, self._time_base, self._duration
@@ -205,18 +242,35 @@ class Encoder:
         return frame
 
     def _copy_packets(self) -> None:
+        while self._packets:
+            index, packet, came_s = self._packets.popleft()
+            if index not in self._copies or (self._live and came_s <= self._came_s.get(index, self._zero_s)):
+                continue
+            self._came_s[index] = came_s
+            copy = self._copied(packet, index)
+            if copy is not None:
+                copy.time_base, copy.is_keyframe = packet.time_base, packet.is_keyframe
+                copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+                if self._live:
+                    copy.pts = copy.dts = round((came_s - self._zero_s) / copy.time_base)
+                copy.stream = self._copies[index]
+                self._output.mux(copy)
+
+    def _copied(self, packet: av.Packet, index: int) -> av.Packet | None:
+        """Copy a packet, which another sink may want too, or convert it; None: it holds nothing."""
         import av
 
-        while self._packets:
-            index, packet = self._packets.popleft()
-            if index in self._copies:
-                copy = av.Packet(bytes(packet))  # another sink may want it too
-                copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
-                copy.time_base, copy.is_keyframe = packet.time_base, packet.is_keyframe
-                copy.stream = self._copies[index]
-                for side_data in packet.iter_sidedata():  # how much sound to skip at its ends
-                    copy.set_sidedata(side_data)
-                self._output.mux(copy)
+        decoder, encoder = self._decoders.get(index), self._copies[index].codec_context
+        if decoder is not None and decoder.type == "subtitle":
+            text = decoder.decode2(packet)
+            return encoder.encode_subtitle(text) if text else None
+        if decoder is not None:
+            coded = [bytes(part) for frame in decoder.decode(packet) for part in encoder.encode(frame)]
+            return av.Packet(b"".join(coded)) if coded else None
+        copy = av.Packet(bytes(packet))
+        for side_data in packet.iter_sidedata():  # how much sound to skip at its ends
+            copy.set_sidedata(side_data)
+        return copy
 
     def close(self) -> None:
         """Finish: what the encoder still holds is written, and the end of the file. Raises EncoderError."""

@@ -16,6 +16,7 @@ from quietframe.errors import OutputError
 from quietframe.log import log
 from quietframe.sinks.encoder import Encoder, EncoderError
 from quietframe.sinks.video import VideoSink
+from quietframe.sources import Frame
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.stream import PAUSES_S
 
@@ -68,6 +69,10 @@ class StreamSink(VideoSink):
             if scheme == "udp" and "?" not in self._place:
                 self._place += "?pkt_size=1316"
         self._check_codec(usual)
+
+    def _keeps_step(self, frame: Frame) -> bool:
+        """See `VideoSink`. A server's frames do not wait for the sound of a live source."""
+        return super()._keeps_step(frame) and (self._name == STDOUT or not self._live)
 
     def _put(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         if not self._live:

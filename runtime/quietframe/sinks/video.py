@@ -96,8 +96,8 @@ class VideoSink(Sink):
         self._thread: threading.Thread | None = None
         self._encoder: Encoder | None = None
         self._error: Exception | None = None
-        self._first_ns = 0
         self._size_wh = (0, 0)
+        self._in_step = False
 
     def _prepare(self) -> None:
         """Find out what cannot be written before any work."""
@@ -122,7 +122,7 @@ class VideoSink(Sink):
         """See `Sink`. It waits while the encoder is behind."""
         size_wh = (pixels.shape[1], pixels.shape[0])
         if self._thread is None:
-            self._size_wh, self._first_ns = size_wh, frame.captured_ns
+            self._size_wh, self._in_step = size_wh, self._keeps_step(frame)
             with self._reported():
                 Encoder.check(self._codec, self._shape, self._options.crf, size_wh)
                 self._open()
@@ -135,9 +135,14 @@ class VideoSink(Sink):
         assert self._rate is not None
         time_s = float(frame.index / self._rate) if frame.time_s is None else frame.time_s
         if self._live:
-            time_s = (frame.captured_ns - self._first_ns) / 1e9
+            time_s = frame.captured_ns / 1e9
         self._raise_failure()
         self._put(pixels, time_s)
+
+    def _keeps_step(self, frame: Frame) -> bool:
+        """Whether sound and subtitles come at the frames' times: when they happen, or by the times of a recording."""
+        video = self._source.video
+        return (video is not None and video.live) if self._live else frame.time_s is not None
 
     def _put(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         self._queue.put((pixels, time_s))
@@ -175,6 +180,7 @@ class VideoSink(Sink):
             live=self._live,
             fragmented=self._fragmented,
             audio=self._options.audio,
+            in_step=self._in_step,
             name=self._name,
             **more,
         )

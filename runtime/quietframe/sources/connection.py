@@ -26,12 +26,10 @@ class Connection(ABC):
     """An open stream.
 
     Attributes:
-        fps: frames per second, where known.
         ends: it is a recording, not a stream.
         video: what PyAV reads of it, where it does.
     """
 
-    fps: float | None = None
     ends = False
     video: Container | None = None
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -17,7 +21,8 @@ from quietframe.colour import HDR, Colour, bgr_from_planes
 if TYPE_CHECKING:
     import av
 
-Packets: TypeAlias = "deque[tuple[int, av.Packet]]"
+Packets: TypeAlias = "deque[tuple[int, av.Packet, float]]"
+"""Packets of sound and subtitles: the index of their stream in `others`, the packet, when a live one came (seconds)."""
 
 UNTIMED = {"av1", "h264", "hevc", "m4v", "mjpeg", "mpegvideo", "obu", "vvc"}
 """PyAV's names of formats that are a codec's data alone: they hold no times."""
@@ -28,6 +33,9 @@ _FULL_RANGE = 2
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180, -90: cv2.ROTATE_90_CLOCKWISE}
 _PLANAR = {(8, 8): "yuv420p", (8, 16): "yuv422p"}  # by the chroma of 16x16 pixels
 _KNOWN_GAPS = 5
+_KEPT_PACKETS = 1024
+_LATE = 256  # packets in which a delay that lasts is taken for the usual one
+_NEW_CLOCK_S = 1.0
 
 
 class UnreadableError(Exception):
@@ -63,7 +71,8 @@ class Container:
         colour, pixel_aspect: of its frames.
         notes: what was changed or assumed, a line each.
         damaged: frames that came broken and were left out.
-        others: its streams of sound and subtitles.
+        others: streams like those of its sound and subtitles, which stay when it is closed.
+        tags, chapters: what it says of itself.
         live: it was to be live, and has no end.
         ended_s: up to which time there was data.
 
@@ -119,9 +128,16 @@ class Container:
             self._context.flags |= av.codec.context.Flags.low_delay
         if self._context.name == "mjpeg":
             self._context.options = {"err_detect": "explode"}  # a damaged one is no frame
-        self.others = [other for other in self._input.streams if other.type in ("audio", "subtitle")]
-        self._early: Packets = deque()  # what came with the first frame, for who subscribes then
-        self._subscribers = [self._early]
+        self._beside = [other for other in self._input.streams if _can_be_copied(other)]
+        if any(other.type == "audio" and other not in self._beside for other in self._input.streams):
+            self.notes.append("holds sound that cannot be read: it is left out")
+        self.others = _templates(self._beside)
+        self.tags: dict[str, str] = dict(self._input.metadata)
+        self.chapters: list[Any] = list(self._input.chapters())
+        self._latest: Packets = deque(maxlen=_KEPT_PACKETS)  # who subscribes at the first frame needs earlier ones
+        self._subscribers: list[weakref.ref[Packets]] = []
+        self._subscribing = threading.Lock()
+        self._delays_s: dict[int, float] = {}
         self._zero_s = max(0, self._input.start_time or 0) / 1e6
         self._timed = self._input.format.name not in UNTIMED
         rate = stream.guessed_rate or stream.average_rate
@@ -136,7 +152,7 @@ class Container:
         self.time_base = stream.time_base if self._timed else None
         self.duration_s = None if self._input.duration is None or not self._timed else self._input.duration / 1e6
         self.frame_count = stream.frames or None
-        if not self.frame_count and self.duration_s and self.rate and not self.others:
+        if not self.frame_count and self.duration_s and self.rate and not self._beside:
             self.frame_count = round(self.duration_s * self.rate)
         self._frames = self._progressive(self._decoded())
         self._first = next(self._frames, None)
@@ -166,25 +182,23 @@ class Container:
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
         frame: av.VideoFrame | None = self._first
         self._first = None
-        self._subscribers.remove(self._early)
         while frame is not None:
             yield pixels_of(frame, self.colour), self._seconds(frame)
             frame = next(self._frames, None)
 
     def subscribe(self) -> Packets:
-        """Return where the packets of `others` will be, each behind the index of its stream, for who takes them out."""
-        self._subscribers.append(self._early.copy())
-        return self._subscribers[-1]
+        """Return where the packets of `others` are, and will be as long as somebody holds it and takes them out."""
+        with self._subscribing:
+            packets = deque(self._latest)
+            self._subscribers.append(weakref.ref(packets))
+        return packets
 
-    @property
-    def tags(self) -> dict[str, str]:
-        """What it says of itself: its title and so on."""
-        return dict(self._input.metadata)
-
-    @property
-    def chapters(self) -> list[Any]:
-        """Its chapters, as PyAV has them."""
-        return self._input.chapters()
+    def take_over(self, earlier: Container) -> bool:
+        """Serve who subscribed to an earlier connection. Returns whether its sound and subtitles are of one kind."""
+        kinds, before = ([other.codec_context.name for other in one.others] for one in (self, earlier))
+        if kinds == before:
+            self._subscribers += earlier._subscribers
+        return kinds == before
 
     def close(self) -> None:
         """Close the file or hang up."""
@@ -202,7 +216,7 @@ class Container:
         zero = Fraction(self._zero_s)
         gaps: deque[int] = deque(maxlen=_KNOWN_GAPS)  # between frames
         latest: int | None = None
-        packets = self._input.demux(self._stream, *self.others)
+        packets = self._input.demux(self._stream, *self._beside)
         while (packet := self._next(packets)) is not None:
             lost = self._strict and packet.is_corrupt
             end = packet.pts if packet.pts is not None else packet.dts
@@ -217,8 +231,22 @@ class Container:
             elif packet.dts is not None and packet.pts is not None:
                 shift = round(zero / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                for subscriber in self._subscribers:
-                    subscriber.append((packet.stream.index, packet))
+                number = self._beside.index(packet.stream)
+                taken = number, packet, self._came_s(packet, number) if self.live else 0.0
+                with self._subscribing:
+                    for waiting in [self._latest, *(subscriber() for subscriber in self._subscribers)]:
+                        if waiting is not None:
+                            waiting.append(taken)
+
+    def _came_s(self, packet: av.Packet, number: int) -> float:
+        """When a packet came, by `time.monotonic()`, without the delays that some have and others have not."""
+        at_s = float(packet.pts * packet.time_base)
+        delay_s = time.monotonic() - at_s
+        usual_s = self._delays_s.get(number, delay_s)
+        if usual_s < delay_s < usual_s + _NEW_CLOCK_S:
+            delay_s = usual_s + (delay_s - usual_s) / _LATE
+        self._delays_s[number] = delay_s
+        return at_s + delay_s
 
     def _next(self, packets: Iterator[av.Packet]) -> av.Packet | None:
         import av
@@ -282,6 +310,25 @@ class Container:
         if not self._timed or frame.pts is None:
             return None
         return float(frame.pts * frame.time_base - Fraction(self._zero_s))
+
+
+def _can_be_copied(stream: Any) -> bool:
+    """Whether it is of subtitles, or of sound that FFmpeg knows enough of."""
+    context = stream.codec_context
+    return context is not None and (stream.type == "subtitle" or (stream.type == "audio" and context.sample_rate > 0))
+
+
+def _templates(streams: Iterable[Any]) -> list[Any]:
+    """Streams like these, of a container of their own."""
+    import av
+
+    holder = av.open(os.devnull, "w", format="null")
+    templates: list[Any] = []
+    for stream in streams:
+        templates.append(holder.add_stream_from_template(stream))
+        templates[-1].metadata.update(stream.metadata)
+        templates[-1].disposition = stream.disposition
+    return templates
 
 
 def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:

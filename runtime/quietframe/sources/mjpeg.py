@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.colour import BT601_625, Colour
+from quietframe.decoding import has_all_scans
 from quietframe.sources.container import pixels_of
 
 _START = b"\xff\xd8\xff"
 _IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker that is no restart; FF 00 is a level of 255
 _NEXT_PART = re.compile(rb"\n\r?\n\xff\xd8\xff")  # a part's headers end and its JPEG begins
 _NEXT_HEAD = re.compile(rb"\r?\n--[^\r\n]*\r?\n([\w-]+:[^\r\n]*\r?\n)*\r?\n?\Z")
-_UNSURE = re.compile(rb"\xff[\xc2\xdd]")  # several scans, or restarts: decoders go on after what is missing
+_UNSURE = re.compile(rb"\xff\xdd")  # restarts: decoders go on after what is missing
 _END, _FILLERS = b"\xff\xd9", (b"\x00", b"\x5a")
 _EMPTY_PART = re.compile(rb"content-length:\s*0+\s*\n", re.IGNORECASE)
 _KEPT_BYTES = 512  # of what lies between JPEGs: the beginning of a start, or of a part's headers
@@ -146,7 +147,7 @@ class JpegDecoder:
         if data.endswith(_END):
             return self._decode(data)
         data = _NEXT_HEAD.sub(b"", data)
-        if _UNSURE.search(data):
+        if _UNSURE.search(data) or not has_all_scans(data):
             return None
         one, other = (self._decode(data + filler * 64 + _END) for filler in _FILLERS)
         return one if one is not None and other is not None and np.array_equal(one, other) else None

@@ -38,7 +38,6 @@ class NetworkConnection(Connection):
             self.video = Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s)
         except UnreadableError as exc:
             raise ConnectionLostError(self._reason(exc, has_login=user is not None)) from None
-        self.fps = float(self.video.rate) if self.video.rate else None
         self.ends = not self.video.live
 
     def _reason(self, exc: UnreadableError, *, has_login: bool) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import SourceError
+from quietframe.log import log
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.connection import Connect, Connection, ConnectionLostError, OnDamage
@@ -66,22 +67,24 @@ class StreamSource(Source):
             raise
         connection = self._reader.connection
         assert connection is not None  # it gave a frame
-        self.fps = connection.fps
-        self.size_wh = self._first[0].shape[1], self._first[0].shape[0]
         self.endless = self.real_time = not connection.ends
-        if connection.video is not None and connection.ends:
+        if connection.video is not None:
             self.adopt(connection.video, self._shown)
+        else:
+            self.size_wh = self._first[0].shape[1], self._first[0].shape[0]
 
     def __iter__(self) -> Iterator[Frame]:
         index = failures = 0
         taken = (self._take(0) if self.endless else None) or self._first
         while not self._cancelled.is_set():
             if taken is not None:
-                self.reconnects += self.trouble is not None
+                if self.trouble is not None:
+                    self.reconnects += 1
+                    self._take_over()
                 self.trouble, failures = None, 0
                 yield Frame(taken[0], index, taken[1], time_s=taken[2])
                 index += 1
-            elif self.video is not None:
+            elif not self.endless and self.video is not None:
                 self.failures += cut_short(self._shown, self.video)
                 return
             else:
@@ -92,6 +95,14 @@ class StreamSource(Source):
                 failures += 1
                 self._reader = self._connect()
             taken = self._take(self._timeout_s)
+
+    def _take_over(self) -> None:
+        """Let sound go on after a break."""
+        video = self._reader.connection.video if self._reader.connection else None
+        if video is not None and self.video is not None:
+            if not video.take_over(self.video):
+                log.warning("%s: its sound has changed, and is left out from here on", self._shown)
+            self.video = video
 
     def _connect(self) -> _Reader:
         reader = _Reader(CONNECT[scheme_of(self._address)], self._address, self._timeout_s, self._note_damage)
