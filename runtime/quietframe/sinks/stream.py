@@ -21,13 +21,13 @@ from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.stream import PAUSES_S
 
 STDOUT = "-"
-PIPES: Mapping[str, tuple[str, str | None]] = {
-    "mpegts": ("mpegts", None),
-    "mjpeg": ("mjpeg", "mjpeg"),
-    "bgr": ("rawvideo", "bgr24"),
-    "i420": ("rawvideo", "yuv420p"),
+PIPES: Mapping[str, tuple[str, str, str | None]] = {
+    "mpegts": ("mpegts", "h264", None),
+    "mjpeg": ("mjpeg", "mjpeg", None),
+    "bgr": ("rawvideo", "rawvideo", "bgr24"),
+    "i420": ("rawvideo", "rawvideo", "yuv420p"),
 }
-"""What standard output takes: FFmpeg's format, and its encoder or layout of pixels."""
+"""What standard output takes: FFmpeg's format, its usual codec, and the layout of raw pixels."""
 
 _SCHEMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "rtsp": ("rtsp", {"rtsp_transport": "tcp"}),
@@ -54,10 +54,7 @@ class StreamSink(VideoSink):
         self._format_options: Mapping[str, str] = {}
         self._failures, self._retry_s = 0, 0.0
         if self._name == STDOUT:
-            self._shape, how = PIPES[self._options.pipe]
-            if self._shape == "rawvideo":
-                self._pixels, usual = how, "rawvideo"
-            usual = "mjpeg" if self._shape == "mjpeg" else usual
+            self._shape, usual, self._pixels = PIPES[self._options.pipe]
             if sys.stdout.isatty():
                 raise OutputError("-: standard output is a terminal: pipe it into a program, or name a file")
         else:

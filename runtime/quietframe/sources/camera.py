@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -54,27 +54,22 @@ class CameraSource(Source):
                 "(sudo usermod -aG video $USER)"
             )
         # The format first: it decides which sizes there are, and those which rates.
-        if settings["format"]:
-            self._set("format", settings["format"], (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings["format"])))
+        if code := settings["format"]:
+            self._set(f"format={code}", {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*code)})
         if settings["size"]:
             width, height = settings["size"]
-            self._set(
-                "size", f"{width}x{height}", (cv2.CAP_PROP_FRAME_WIDTH, width), (cv2.CAP_PROP_FRAME_HEIGHT, height)
-            )
+            self._set(f"size={width}x{height}", {cv2.CAP_PROP_FRAME_WIDTH: width, cv2.CAP_PROP_FRAME_HEIGHT: height})
         if settings["fps"]:
-            self._set("fps", f"{settings['fps']:g}", (cv2.CAP_PROP_FPS, settings["fps"]))
+            self._set(f"fps={settings['fps']:g}", {cv2.CAP_PROP_FPS: settings["fps"]})
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(fps) if fps > 0 else None
-        self.size_wh = (
-            int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-            int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        )
+        self.fps = max(0.0, self._capture.get(cv2.CAP_PROP_FPS)) or None
+        width, height = map(self._capture.get, (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        self.size_wh = int(width), int(height)
 
-    def _set(self, name: str, text: str, *properties: tuple[int, float]) -> None:
-        if not all(self._capture.set(key, value) for key, value in properties):
+    def _set(self, setting: str, properties: Mapping[int, float]) -> None:
+        if not all(self._capture.set(key, value) for key, value in properties.items()):
             self._capture.release()
-            raise SourceError(f"{self._name}: refuses {name}={text} (v4l2-ctl --list-formats-ext says what it has)")
+            raise SourceError(f"{self._name}: refuses {setting} (v4l2-ctl --list-formats-ext says what it has)")
 
     def __iter__(self) -> Iterator[Frame]:
         index, latest_s = 0, time.monotonic()

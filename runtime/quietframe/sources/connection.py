@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from http.client import responses
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from quietframe.sources.container import Container
 
 Taken: TypeAlias = "tuple[bytes | NDArray[np.uint8], float | None]"
 """A frame, a JPEG or (H, W, 3) or (H, W) uint8, and its time in a recording."""
@@ -22,33 +18,28 @@ class ConnectionLostError(Exception):
     """There is no connection, or none any more. The message says why, without the address."""
 
 
-class Connection(ABC):
-    """An open stream.
+class Connection(Protocol):
+    """An open stream: `Container` is one.
 
     Attributes:
-        ends: it is a recording, not a stream.
-        video: what PyAV reads of it, where it does.
+        live: it has no end; else it is a recording.
+        damaged: frames that came broken and were left out.
     """
 
-    ends = False
-    video: Container | None = None
+    live: bool
+    damaged: int
 
-    @abstractmethod
     def __iter__(self) -> Iterator[Taken | None]:
         """Frames as they come; None when something came that is no whole one.
 
-        Raises ConnectionLostError.
+        Raises ConnectionLostError or UnreadableError.
         """
 
-    @abstractmethod
     def close(self) -> None:
         """Hang up."""
 
 
-OnDamage = Callable[[int], None]
-"""Called with the number of further damaged frames."""
-
-Connect = Callable[[str, float, OnDamage], Connection]
+Connect = Callable[[str, float], Connection]
 """Opens an address; the other side may be silent for so many seconds. Raises ConnectionLostError."""
 
 

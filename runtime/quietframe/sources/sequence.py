@@ -45,7 +45,3 @@ class SequenceSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         for index, frame in enumerate(self._images):
             yield replace(frame, index=index, name="", alpha=None, metadata=None, captured_ns=time.monotonic_ns())
-
-    def close(self) -> None:
-        """Close the images."""
-        self._images.close()

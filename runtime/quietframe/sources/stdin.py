@@ -119,12 +119,12 @@ class StdinSource(Source):
         for taken in self.video:
             self.damaged = self.video.damaged
             yield taken
-        if not self._cancelled.is_set():
-            self.damaged = self.video.damaged
+        self.damaged = self.video.damaged
 
     def _jpegs(self) -> Iterator[_Taken]:
-        splitter, decoder, undecodable, data = JpegSplitter(), JpegDecoder(), 0, self._head or self._read()
-        while not self._cancelled.is_set():
+        splitter, decoder, undecodable, data = JpegSplitter(), JpegDecoder(), 0, b"any"
+        while data:
+            data = self.read()
             for jpeg in splitter.feed(data) if data else splitter.finish():
                 pixels = decoder.decode(jpeg)
                 if pixels is None:
@@ -132,9 +132,6 @@ class StdinSource(Source):
                 else:
                     yield pixels, None
             self.damaged = splitter.damaged + undecodable
-            if not data:
-                return
-            data = self._read()
 
     def _raw_frames(self) -> Iterator[_Taken]:
         assert self.size_wh is not None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +14,22 @@ from quietframe.errors import SourceError
 from quietframe.log import log
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.connection import Connect, Connection, ConnectionLostError, OnDamage
+from quietframe.sources.connection import Connect, Connection, ConnectionLostError
+from quietframe.sources.container import Container, UnreadableError
 from quietframe.sources.http import connect_http
 from quietframe.sources.mjpeg import JpegDecoder
-from quietframe.sources.network import NetworkConnection
+from quietframe.sources.network import connect_ffmpeg, reason_unreadable
 from quietframe.sources.slot import Latest
 from quietframe.sources.video import cut_short
 
 CONNECT: dict[str, Connect] = {
     "http": connect_http,
     "https": connect_http,
-    "rtsp": NetworkConnection,
-    "rtsps": NetworkConnection,
-    "rtmp": NetworkConnection,
-    "rtmps": NetworkConnection,
-    "udp": NetworkConnection,
+    "rtsp": connect_ffmpeg,
+    "rtsps": connect_ffmpeg,
+    "rtmp": connect_ffmpeg,
+    "rtmps": connect_ffmpeg,
+    "udp": connect_ffmpeg,
 }
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Before a broken stream is opened again; the last one repeats."""
@@ -52,7 +52,6 @@ class StreamSource(Source):
         super().__init__()
         self._address, self._shown = spec, without_password(spec)
         self._timeout_s = options.timeout_s
-        self._counting = threading.Lock()
         self._jpegs: JpegDecoder | None = None
         if scheme_of(spec) not in CONNECT:
             expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
@@ -67,9 +66,9 @@ class StreamSource(Source):
             raise
         connection = self._reader.connection
         assert connection is not None  # it gave a frame
-        self.endless = self.real_time = not connection.ends
-        if connection.video is not None:
-            self.adopt(connection.video, self._shown)
+        self.endless = self.real_time = connection.live
+        if isinstance(connection, Container):
+            self.adopt(connection, self._shown)
         else:
             self.size_wh = self._first[0].shape[1], self._first[0].shape[0]
 
@@ -93,19 +92,21 @@ class StreamSource(Source):
                 if self._cancelled.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)]):
                     return
                 failures += 1
+                damaged = self.damaged
                 self._reader = self._connect()
+                self._left_out = damaged
             taken = self._take(self._timeout_s)
 
     def _take_over(self) -> None:
         """Let sound go on after a break."""
-        video = self._reader.connection.video if self._reader.connection else None
-        if video is not None and self.video is not None:
+        video = self._reader.connection
+        if isinstance(video, Container) and self.video is not None:
             if not video.take_over(self.video):
                 log.warning("%s: its sound has changed, and is left out from here on", self._shown)
             self.video = video
 
     def _connect(self) -> _Reader:
-        reader = _Reader(CONNECT[scheme_of(self._address)], self._address, self._timeout_s, self._note_damage)
+        reader = _Reader(self._address, self._timeout_s)
         reader.start()
         return reader
 
@@ -124,14 +125,19 @@ class StreamSource(Source):
                 pixels = data
             if pixels is not None:
                 return pixels, captured_ns, time_s
-            self._note_damage(1)
+            self._left_out += 1
             if time.monotonic() > deadline_s:  # however many of them there are
                 break
         return None
 
-    def _note_damage(self, count: int) -> None:
-        with self._counting:  # two threads do
-            self.damaged += count
+    @property
+    def damaged(self) -> int:
+        """See `Source`: those of the connection, and those that were left out here or before it."""
+        return self._left_out + (self._reader.connection.damaged if self._reader.connection else 0)
+
+    @damaged.setter
+    def damaged(self, count: int) -> None:
+        self._left_out = count
 
     def _silence(self) -> str:
         return f"no frame for {self._timeout_s:g} s"
@@ -156,27 +162,29 @@ class _Reader(threading.Thread):
         reason: why there will be no more.
     """
 
-    def __init__(self, connect: Connect, address: str, timeout_s: float, on_damage: OnDamage) -> None:
+    def __init__(self, address: str, timeout_s: float) -> None:
         super().__init__(name="quietframe-stream", daemon=True)
         self.newest: Latest[tuple[bytes | NDArray[np.uint8], int, float | None]] = Latest()
         self.connection: Connection | None = None
         self.reason: str | None = None
-        self._connect: Callable[[], Connection] = partial(connect, address, timeout_s, on_damage)
+        self._address, self._timeout_s = address, timeout_s
 
     def run(self) -> None:
         """Read until there is nothing more, or nobody who wants it."""
         try:
-            with closing(self._connect()) as connection:
+            with closing(CONNECT[scheme_of(self._address)](self._address, self._timeout_s)) as connection:
                 self.connection = connection
-                put = self.newest.put_when_empty if connection.ends else self.newest.put
+                put = self.newest.put if connection.live else self.newest.put_when_empty
                 for taken in connection:
                     if taken is not None:
-                        put((taken[0], time.monotonic_ns(), taken[1]))
+                        put((taken[0], time.monotonic_ns(), None if connection.live else taken[1]))
                     if self.newest.closed:
                         return
             self.reason = "the stream ended"
         except ConnectionLostError as exc:
             self.reason = str(exc)
+        except UnreadableError as exc:
+            self.reason = reason_unreadable(exc, self._timeout_s)
         finally:
             self.newest.close()
 

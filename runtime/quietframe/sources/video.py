@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,14 +80,7 @@ def _check_content(path: Path) -> None:
         raise SourceError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
     if not head:
         raise SourceError(f"{path}: the file is empty")
-    if b"\x00" not in head and _is_text(head):
-        raise SourceError(f"{path}: a text file, expected an image or a video")
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        # Not `bytes.decode`: the last character may be cut.
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return False
-    return True
+    with contextlib.suppress(UnicodeDecodeError):
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # whose last character may be cut
+        if b"\x00" not in head:
+            raise SourceError(f"{path}: a text file, expected an image or a video")
