@@ -55,6 +55,9 @@ def begun(model):
         ("camera-nano", 62_717, (None, None, 3), [(None, None, 3)]),
         ("camera-small", 304_781, (None, None, 3), [(None, None, 3)]),
         ("camera-base", 1_634_941, (None, None, 3), [(None, None, 3)]),
+        ("video-nano", None, (None, None, 3), [(None, None, 3), (None, None, 1)]),
+        ("video-small", None, (None, None, 3), [(None, None, 3), (None, None, 1)]),
+        ("video-base", None, (None, None, 3), [(None, None, 3), (None, None, 1)]),
     ],
 )
 def test_each_recipe_builds_the_model_that_it_is_known_for(name, parameters, taken, given):
@@ -64,6 +67,22 @@ def test_each_recipe_builds_the_model_that_it_is_known_for(name, parameters, tak
     assert not rest or model.count_params() == pytest.approx(1000 * int(stated), abs=1000)
     assert tuple(model.inputs[0].shape[1:]) == taken
     assert [tuple(output.shape[1:]) for output in model.outputs] == given
+
+
+def test_a_video_model_without_a_past_is_the_camera_model():
+    camera, video = built("camera-nano"), built("video-nano")
+    begun(camera)
+    for layer in camera.layers:
+        if layer.weights:
+            video.get_layer(layer.name).set_weights(layer.get_weights())
+    rng = np.random.default_rng(1)
+    image, other = rng.random((2, 1, 32, 48, 3), dtype=np.float32)
+    sigma = np.full((1, 8, 12, 1), 0.1, np.float32)
+    # Its level of noise is what the U-Net is given, whatever the last convolution of the estimate begins with.
+    video.get_layer("noise_left").set_weights([np.zeros((1, 1, 16, 1)), np.ones(1)])
+    clean, weight = video([image, other, np.zeros((1, 16, 24, 1), np.float32), sigma], training=False)
+    assert not keras.ops.convert_to_numpy(weight).any()
+    assert np.allclose(clean, camera([image, sigma], training=False), atol=1e-5)
 
 
 def test_every_recipe_is_in_that_list():
@@ -110,7 +129,7 @@ def test_the_deep_decoder_ends_at_28_by_28():
     assert model.output_shape == (None, *DIGIT)
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILDERS) - {"camera_unet"}))
+@pytest.mark.parametrize("name", sorted(set(BUILDERS) - {"camera_unet", "video_unet"}))
 def test_outputs_stay_float32_under_a_mixed_policy(name):
     """Else losses near 0 and 1 would round to what has no logarithm."""
     keras.config.set_dtype_policy("mixed_bfloat16")

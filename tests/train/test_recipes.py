@@ -6,6 +6,7 @@ import pytest
 from quietframe.errors import UsageError
 from quietframe.serde import RecordError, from_record, to_record
 from quietframe_train.corruption import MixedNoise, NoNoise, NormalNoise
+from quietframe_train.data.clips import ClipData
 from quietframe_train.data.digits import DigitData
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.data.pictures import PictureData
@@ -61,7 +62,8 @@ def test_the_color_unet_is_measured_with_both_published_noises():
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_every_recipe_says_what_it_is(recipe):
-    assert recipe.data.kind == {DigitData: "digits", PhotoData: "photos", PictureData: "pictures"}[type(recipe.data)]
+    kinds = {DigitData: "digits", PhotoData: "photos", ClipData: "clips", PictureData: "pictures"}
+    assert recipe.data.kind == kinds[type(recipe.data)]
     for text in (recipe.summary, recipe.source, recipe.limits):
         assert text
         assert "\n" not in text

@@ -149,6 +149,9 @@ class ClipNoise:
 def _moving_view(photo: Frame, frames: int, still: bool, rng: np.random.Generator) -> list[Frame]:
     """A window of a photograph that pans, zooms and turns, all by fractions of pixels."""
     size = _SIDE + 2 * _MARGIN
+    if min(photo.shape[:2]) < size:
+        factor = size / min(photo.shape[:2])
+        photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     size = min(size, *photo.shape[:2])
     top, left = rng.integers(photo.shape[0] - size + 1), rng.integers(photo.shape[1] - size + 1)
     view = np.rot90(photo[top : top + size, left : left + size], int(rng.integers(4)))
@@ -170,7 +173,7 @@ def _moving_view(photo: Frame, frames: int, still: bool, rng: np.random.Generato
 
 def _with_object(scene: list[Frame], photo: Frame, rng: np.random.Generator) -> list[Frame]:
     """Move a piece of another photograph before the scene."""
-    width, height = (int(rng.integers(12, 90)) for _ in range(2))
+    width, height = (int(rng.integers(12, min(90, side))) for side in photo.shape[1::-1])
     top, left = rng.integers(photo.shape[0] - height + 1), rng.integers(photo.shape[1] - width + 1)
     piece = np.ascontiguousarray(photo[top : top + height, left : left + width])
     mask = np.zeros((height, width), np.float32)

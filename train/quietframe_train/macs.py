@@ -19,12 +19,13 @@ from quietframe_train.camera_noise import LEVEL_STRIDE
 Shape: TypeAlias = tuple[int, ...]
 
 _SIDE = 64  # a multiple of what every camera model needs
+_STRIDES = {"sigma": LEVEL_STRIDE, "confidence": 2}  # of maps
 
 
 def count_macs(model: keras.Model, size_hw: tuple[int, int] | None = None) -> int:
     """Count the multiply-accumulates for one image.
 
-    size_hw: height and width for an image input that leaves them open; a map of noise levels (`sigma`) is smaller.
+    size_hw: height and width for an image input that leaves them open; maps of levels are smaller.
     Raises UsageError: not a graph of layers, sizes left open, or a layer with weights that cannot be counted.
     """
     if not model.built or not getattr(model, "inputs", None):
@@ -72,7 +73,7 @@ def _count(model: keras.Model, shapes: list[Shape]) -> int:
 def _closed(shape: tuple[int | None, ...], size_hw: tuple[int, int] | None, name: str) -> Shape:
     filled = [1, *shape[1:]]
     if size_hw is not None and len(filled) == 4:
-        stride = LEVEL_STRIDE if name == "sigma" else 1
+        stride = _STRIDES.get(name, 1)
         filled[1:3] = [given or size // stride for given, size in zip(shape[1:3], size_hw, strict=True)]
     if None in filled:
         raise UsageError(f"input {name!r} is {shape}: state its height and width to count its MACs")

@@ -309,6 +309,7 @@ _ALL: tuple[Recipe, ...] = (
             data=ClipData(),
             noise=ClipNoise(),
             phases=(_VIDEO_MAIN,),
+            starts_from=camera.name,
         )
         for camera, trust_width in ((_NANO, 16), (_CAMERA, 24), (_BASE, 24))
     ),

@@ -20,6 +20,8 @@ from quietframe.serde import RecordError, from_record, to_record
 from quietframe_train import corruption, recipe
 from quietframe_train.augmentation import Augmentation
 from quietframe_train.camera_noise import CameraNoise
+from quietframe_train.clips import ClipNoise
+from quietframe_train.data.clips import ClipData
 from quietframe_train.data.digits import DigitData
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.data.pictures import PictureData
@@ -39,13 +41,14 @@ _PROSE = frozenset({"summary", "source", "limits"})  # of a recipe; may be rewor
 
 _OF_RECIPES = (Recipe, recipe.Phase, recipe.ModelConfig, recipe.OptimizerConfig, recipe.EarlyStopping)
 _SCHEDULES = (recipe.Constant, recipe.WarmupCosine)
-_DATA = (DigitData, PhotoData, PictureData, Augmentation, DataTerms)
+_DATA = (DigitData, PhotoData, ClipData, PictureData, Augmentation, DataTerms)
 _NOISES = (
     corruption.NoNoise,
     corruption.UniformNoise,
     corruption.NormalNoise,
     corruption.MixedNoise,
     CameraNoise,
+    ClipNoise,
 )
 KINDS = {kind.__name__: kind for kind in (*_OF_RECIPES, *_SCHEDULES, *_DATA, *_NOISES)}
 """The dataclasses that recipe.json may hold, by name."""

@@ -94,6 +94,13 @@ def train(
         raise UsageError(f"{composed}: pass --epochs, --start-from and --from-phase to those")
     recipe = recipe.from_phase(from_phase) if from_phase else recipe
     recipe = recipe.with_epochs(epochs) if epochs else recipe
+    if recipe.starts_from and start_from is None and not earlier:
+        start_from = folder.parent / recipe.starts_from
+        if not (start_from / run_folder.MODEL).is_file():
+            raise UsageError(
+                f"{recipe.name} starts from a trained {recipe.starts_from}, and {start_from} holds none: train that "
+                "first, or pass --start-from RUN"
+            )
     start = find_start(start_from) if start_from is not None else None
     if earlier and earlier.started_from and not start and not _is_begun(recipe, folder):
         raise UsageError(f"{folder}: kept nothing of its start yet: pass --start-from again ({earlier.started_from})")

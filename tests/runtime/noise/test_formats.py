@@ -71,13 +71,14 @@ def test_any_size_keeps_its_size(height, width, name):
     assert FORMATS[name].deliver([frame]).shape == frame.shape
 
 
-def test_h264_gives_the_last_frame_of_the_clip():
+def test_h264_gives_every_frame_of_the_clip():
     pytest.importorskip("av")
     assert FORMATS["h264-20"].frames == CLIP_FRAMES
     clip = [np.full((33, 47, 3), level, np.uint8) for level in [40] * (CLIP_FRAMES - 1) + [200]]
     delivered = h264(clip, 20)
-    assert delivered.shape == (33, 47, 3)
-    assert delivered.mean() == pytest.approx(200, abs=2)
+    assert [frame.shape for frame in delivered] == [(33, 47, 3)] * CLIP_FRAMES
+    assert [frame.mean() for frame in delivered] == pytest.approx([frame.mean() for frame in clip], abs=2)
+    assert np.array_equal(FORMATS["h264-20"].deliver(clip), delivered[-1])
 
 
 def test_more_compression_leaves_less_noise():
