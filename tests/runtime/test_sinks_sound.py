@@ -6,20 +6,23 @@ import json
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from quietframe.pipeline import Pipeline, PipelineConfig
+from quietframe.sinks.encoder import Encoder
 from quietframe.sources import open_source
 from support.stream_servers import free_port, rtsp_server, wait_until
-from support.videos import ffmpeg, probe
+from support.videos import ffmpeg, make, probe
 
 FPS, RATE = 25, 48_000
 
@@ -136,3 +139,26 @@ def test_live_sound_is_left_out_on_request(tmp_path: Path, denoiser_file: Path, 
         Pipeline(address, denoiser_file, [out], PipelineConfig(max_frames=5, audio=False, timeout_s=30)).run()
     assert [stream["codec_name"] for stream in probe(out)["streams"]] == ["h264"]
     assert not [record.message for record in caplog.records if "sound" in record.message]
+
+
+@pytest.mark.parametrize("shape", ["mp4", "matroska"])
+def test_packets_that_come_all_at_once_do_no_harm(tmp_path: Path, shape: str) -> None:
+    sound = ("-c:v", "libx264", "-c:a", "aac")
+    clip = make(tmp_path / "a.mp4", *sound, inputs=["-f", "lavfi", "-i", "sine=duration=1"])
+    with open_source(clip) as source:
+        frames = list(source)
+        assert source.video is not None
+        packets = source.video.subscribe()
+        times_s = [10 + (number // 8) * 0.2 + number % 8 * 1e-6 for number in range(len(packets))]
+        waiting = deque((0, packet, time_s) for (_, packet, _), time_s in zip(packets, times_s, strict=True))
+        live = SimpleNamespace(live=True, others=source.video.others, subscribe=lambda: waiting, time_base=None)
+        live.colour, live.pixel_aspect = source.video.colour, 1
+        encoder = Encoder(f"file:{tmp_path / 'b'}", shape, "libx264", (320, 240), Fraction(25), video=live, live=True)
+        for index, frame in enumerate(frames):
+            encoder.encode(frame.pixels, 10 + index / 25)
+        encoder.close()
+    with av.open(str(tmp_path / "b")) as written:
+        written_s = [
+            float(packet.pts * packet.time_base) for packet in written.demux(audio=0) if packet.pts is not None
+        ]
+    assert written_s == pytest.approx(sorted({round(time_s - 10, 3) for time_s in times_s}), abs=2e-3)

@@ -30,6 +30,7 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 _KEY_FRAME_S = 2
 _LIVE_TIME_BASE = Fraction(1, 90_000)
+_MIN_STEP_S = 0.001  # Matroska knows no shorter one, and MP4 refuses two packets of one time
 _BITS_PER_PIXEL = 0.15  # of encoders without a constant quality
 _RGB, _FULL_RANGE, _LIMITED_RANGE = 0, 2, 1
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}  # of a file, not of what it shows
@@ -122,7 +123,7 @@ class Encoder:
         self._duration = max(1, round(1 / rate / time_base))
         self._copies: dict[int, Any] = {}
         self._decoders: dict[int, Any] = {}  # of what is converted
-        self._came_s: dict[int, float] = {}
+        self._due_s: dict[int, float] = {}  # when the next packet may stand
         self._packets: Packets | None = None
         if video is not None and audio and shape not in ("mjpeg", "rawvideo"):
             self._copy_tags(video)
@@ -244,9 +245,9 @@ class Encoder:
     def _copy_packets(self) -> None:
         while self._packets:
             index, packet, came_s = self._packets.popleft()
-            if index not in self._copies or (self._live and came_s <= self._came_s.get(index, self._zero_s)):
+            if index not in self._copies or (self._live and came_s < self._due_s.get(index, self._zero_s)):
                 continue
-            self._came_s[index] = came_s
+            self._due_s[index] = came_s + _MIN_STEP_S
             copy = self._copied(packet, index)
             if copy is not None:
                 copy.time_base, copy.is_keyframe = packet.time_base, packet.is_keyframe

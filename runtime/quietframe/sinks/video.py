@@ -87,10 +87,10 @@ class VideoSink(Sink):
         self._source, self._options = source, options
         self._live, self._overwrite = live, overwrite
         self._fragmented = live or source.endless
-        self._rate = _rate(source, live=live)
-        if self._rate is None:
+        rate = _rate(source, live=live)
+        if rate is None:
             raise OutputError(f"{out}: the source does not tell its frame rate, and a video needs one: --input-fps")
-        self._name = out
+        self._rate, self._name = rate, out
         self._prepare()
         self._queue: queue.Queue[tuple[NDArray[np.uint8], float] | None] = queue.Queue(_WAITING_FRAMES)
         self._thread: threading.Thread | None = None
@@ -132,7 +132,6 @@ class VideoSink(Sink):
             pixels = cv2.resize(pixels, self._size_wh, interpolation=cv2.INTER_AREA)
         elif size_wh != self._size_wh:
             raise OutputError(f"{self._name}: frame {frame.index} is {size_wh}, those before were {self._size_wh}")
-        assert self._rate is not None
         time_s = float(frame.index / self._rate) if frame.time_s is None else frame.time_s
         if self._live:
             time_s = frame.captured_ns / 1e9
@@ -160,15 +159,13 @@ class VideoSink(Sink):
         self._encoder.encode(pixels, time_s)
 
     def _open(self) -> None:
-        assert self.path is not None
-        make_folder(self.path.parent)
+        make_folder(self._part.parent)
         self._part.touch()
         self._encoder = self._new_encoder(f"file:{self._part}")
         if self._fragmented:
-            move_into_place(self._part, self.path, overwrite=self._overwrite)
+            move_into_place(self._part, Path(self._name), overwrite=self._overwrite)
 
     def _new_encoder(self, place: Any, **more: Any) -> Encoder:
-        assert self._rate is not None
         return Encoder(
             place,
             self._shape,
@@ -211,8 +208,7 @@ class VideoSink(Sink):
 
     def _keep(self) -> None:
         if not self._fragmented:
-            assert self.path is not None
-            move_into_place(self._part, self.path, overwrite=self._overwrite)
+            move_into_place(self._part, Path(self._name), overwrite=self._overwrite)
 
     def discard(self) -> None:
         """See `Sink`. Of what has no end, the fragments that are written stay."""
