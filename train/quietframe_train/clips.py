@@ -111,7 +111,7 @@ class ClipNoise:
         return scene
 
     def _noisy(self, scene: list[Frame], past: int, form: Format, rng: np.random.Generator) -> list[Frame]:
-        """Add noise to the clip, and to `past` frames more that stand still before it, as a camera delivers them."""
+        """Add noise to the clip, and to `past` still frames before it, as a camera delivers them."""
         camera, kind = self.camera, rng.random()
         whole = [scene[0]] * past + scene
         if kind > 1 - camera.clean_share:
