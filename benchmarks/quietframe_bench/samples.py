@@ -163,10 +163,12 @@ def find_videos(folder: Path, seed: int = 0, limit: int | None = None) -> list[S
 
 def find_kind(folder: Path, rule: PairRule) -> FolderKind:
     """Return what lies in a folder: pairs by the ends of their names, videos as sub-folders of numbered frames."""
-    stems = {path.with_suffix("") for path in find_images(folder)}
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder")
     below = [] if _frames(folder) else list(_frames_below(folder).values())
     if below and all(len(frames) >= MIN_FRAMES and _are_numbered(frames) for frames in below):
         return "video"
+    stems = {path.with_suffix("") for path in find_images(folder)}
     noisy_end, clean_end = rule.suffixes
     names = [stem.with_name(stem.name.removesuffix(noisy_end)) for stem in stems if stem.name.endswith(noisy_end)]
     return "pairs" if any(name.with_name(f"{name.name}{clean_end}") in stems for name in names) else "images"

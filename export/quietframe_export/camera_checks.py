@@ -5,9 +5,10 @@ The exporter runs these on each file as the runtime runs it, with the noise leve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from quietframe.card import ModelCard
 from quietframe.engines import Engine
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
-from quietframe.tasks import Denoiser
+from quietframe.tasks import open_denoiser
 from quietframe_train.data.base import Sample
 
 SIGMA_255 = 25.0
@@ -27,6 +28,8 @@ _SIDE = 320
 _GRADIENT_WH = (640, 160)
 _GRADIENT_LEVELS = (64.0, 192.0)
 FAINT_GROUP = "sigma 5"
+
+_Denoise: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 _MAX_SHIFT_255 = 0.5
 _MAX_RESIDUAL_255 = 2.0
@@ -62,16 +65,21 @@ def is_camera(card: ModelCard) -> bool:
 
 def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> tuple[Check, ...]:
     """Run a camera denoiser on flat, slowly changing and clean frames: the clean ones of `samples`, held-out frames."""
-    denoise = Denoiser(model, card=card)
+    denoiser = open_denoiser(model, card=card)
+
+    def denoise(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        denoiser.reset()
+        return denoiser(frame)
+
     rng = np.random.default_rng(0)
     return (
-        *_check_flat(denoise, rng),
+        *_check_flat(denoise, card.spatial.multiple, rng),
         Check(f"gradient, sigma {SIGMA_255:g}: banding, levels", _banding_255(denoise, rng), _MAX_BANDING_255),
         *_check_photographs(denoise, samples),
     )
 
 
-def _check_flat(denoise: Denoiser, rng: np.random.Generator) -> Iterator[Check]:
+def _check_flat(denoise: _Denoise, multiple: int, rng: np.random.Generator) -> Iterator[Check]:
     """Measure residual noise, bias and fixed patterns on flat gray frames with noise."""
     errors = []  # for each level (frames, side, side, 3)
     for level in FLAT_LEVELS:
@@ -80,7 +88,7 @@ def _check_flat(denoise: Denoiser, rng: np.random.Generator) -> Iterator[Check]:
         errors.append(np.stack(results).astype(np.float32) - level)
     means = np.array([of_level.mean(axis=(0, 1, 2)) for of_level in errors])  # (levels, channels)
     residual = max(float(of_level.std(axis=(1, 2)).max()) for of_level in errors)
-    pattern = max(_pattern_255(of_level, denoise.card.spatial.multiple) for of_level in errors)
+    pattern = max(_pattern_255(of_level, multiple) for of_level in errors)
     name = f"flat, sigma {SIGMA_255:g}"
     middle = FLAT_LEVELS.index(_MIDDLE)
     for where, some in (("middle gray", means[middle : middle + 1]), ("dark and bright", np.delete(means, middle, 0))):
@@ -101,7 +109,7 @@ def _pattern_255(errors: NDArray[np.float32], period: int) -> float:
     return float((folded - folded.mean(axis=(0, 1))).std(axis=(0, 1)).max())
 
 
-def _banding_255(denoise: Denoiser, rng: np.random.Generator) -> float:
+def _banding_255(denoise: _Denoise, rng: np.random.Generator) -> float:
     """Measure the deviation of the mean error along a slow slope; steps in it are bands."""
     width, height = _GRADIENT_WH
     slope = np.linspace(*_GRADIENT_LEVELS, width, dtype=np.float32)
@@ -111,7 +119,7 @@ def _banding_255(denoise: Denoiser, rng: np.random.Generator) -> float:
     return float(error.std(axis=0).max())
 
 
-def _check_photographs(denoise: Denoiser, samples: Sequence[Sample]) -> Iterator[Check]:
+def _check_photographs(denoise: _Denoise, samples: Sequence[Sample]) -> Iterator[Check]:
     faint = [sample for sample in samples if sample.group == FAINT_GROUP and sample.clean is not None]
     if not faint:
         return

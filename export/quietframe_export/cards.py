@@ -23,13 +23,14 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Se
     labels: of the scores, in their order.
     """
     recipe = run.recipe
-    tensors = recipe.data.card_fields(recipe, model)
+    tensors = dict(recipe.data.card_fields(recipe, model))
     image = tensors["inputs"][0]
     outputs = []
     if "denoise" in recipe.task:
         outputs.append(replace(image, name="denoised"))
     if "classify" in recipe.task:
         outputs.append(TensorSpec("scores", "scores", "NC", len(labels), (0.0, 1.0)))
+    outputs += tensors.pop("states", ())
     return ModelCard(
         name=recipe.name,
         task=recipe.task,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard
 from quietframe.errors import ModelLoadError, SourceError
 from quietframe.noise import add_gaussian
-from quietframe.tasks import Classifier, Denoiser
+from quietframe.tasks import Classifier, open_denoiser
 from quietframe_export.cards import card_for_run, sha256, versions
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.test_set import TestSet
@@ -106,7 +106,7 @@ def subject_from_run(
     return Subject(
         engine=engine,
         card=card,
-        calibration=[encode(engine, card, frame, sigma_255) for frame, sigma_255 in frames],
+        calibration=[encode(engine, card, *each) for each in frames],
         held_out=samples,
         calibrated_with=f"{len(frames)} frames from {origin}, noise: {recipe.noise.describe()}",
         held_out_from=f"{len(samples)} frames of the validation split",
@@ -173,11 +173,21 @@ def load_keras(path: Path) -> keras.Model:
 
 
 def encode(
-    engine: KerasEngine, card: ModelCard, frame: NDArray[np.uint8], sigma_255: float
+    engine: KerasEngine,
+    card: ModelCard,
+    frame: NDArray[np.uint8],
+    sigma_255: float,
+    before: Sequence[NDArray[np.uint8]] = (),
 ) -> Mapping[str, NDArray[np.float32]]:
-    """Encode a frame and its noise level as the model's float tensors, with the runtime's own code."""
+    """Encode a frame and its noise level as the model's float tensors, with the runtime's own code.
+
+    before: the frames that a model which remembers has seen.
+    """
     if card.task == "classify":
         return Classifier(engine, card=card).prepare(frame)
     level = None if card.conditioning == "none" else float(sigma_255)
     # A gray model takes a colour frame channel by channel, a tiled one in pieces: the first will do.
-    return next(Denoiser(engine, card=card, sigma_255=level).prepare(frame))
+    denoise = open_denoiser(engine, card=card, sigma_255=level)
+    for each in before:
+        denoise(each)
+    return next(denoise.prepare(frame))

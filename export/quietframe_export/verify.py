@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard
 from quietframe.engines import Engine
 from quietframe.quality import psnr_db
-from quietframe.tasks import Classifier, Denoiser
+from quietframe.tasks import Classifier, open_denoiser
 from quietframe_train.data.base import Sample
 
 
@@ -55,8 +55,11 @@ def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample
     """
     images = scores = None
     if "denoise" in card.task:
-        denoise = Denoiser(model, card=card)
-        images = [denoise(sample.frame) for sample in samples]
+        denoise = open_denoiser(model, card=card)
+        images = []
+        for sample in samples:
+            denoise.reset()
+            images.append([denoise(frame) for frame in (*sample.before, sample.frame)][-1])
     if "classify" in card.task:
         classify = Classifier(model, card=card)
         scores = np.asarray([list(classify(sample.frame).scores.values()) for sample in samples], np.float32)

@@ -93,6 +93,11 @@ class ClipNoise:
                 sigma_255[index] = level_255
         return Clips(clean, noisy, flow, state, confidence, sigma_255)
 
+    def clip(self, photos: Sequence[Frame], frames: int, rng: np.random.Generator) -> tuple[list[Frame], list[Frame]]:
+        """Draw one clip, clean and noisy: (side, side, 3) uint8 BGR each."""
+        scene = self.scene(photos, frames, rng)
+        return scene, self._noisy(scene, 0, self.camera.random_format(rng), rng)
+
     def describe(self) -> str:
         """Describe clips and noise in one line, for the model card."""
         return f"{self.still_share:.0%} of the clips from a still camera; {self.camera.describe()}"

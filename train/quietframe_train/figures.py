@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -19,14 +20,16 @@ from quietframe.images import write_whole
 from quietframe.noise import add_gaussian, to_uint8
 from quietframe.quality import psnr_db
 from quietframe_train.camera_noise import middle
+from quietframe_train.clips import ClipNoise
 from quietframe_train.data.images import ImageSet
-from quietframe_train.evaluate import NOISE_SEED, denoise_photo, noisy_images, predict, split_outputs
+from quietframe_train.evaluate import NOISE_SEED, denoise_clip, denoise_photo, noisy_images, predict, split_outputs
 from quietframe_train.recipe import Recipe
 
 BLUE, ORANGE, RED, GRAY = "#1f6fb4", "#e07b1a", "#c62828", "#555555"
 _COLUMNS = 12
 _SMALL = 64  # side in pixels; larger images get larger cells, and fewer of them
 _PHOTO_SIDE, _PHOTO_SIGMA_255, _PHOTO_COUNT = 192, 25.0, 5
+_CLIP_FRAMES = 16
 _METRIC_NAMES = {"psnr_db": "PSNR (dB)", "accuracy": "accuracy"}
 
 
@@ -106,8 +109,31 @@ def photos_figure(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[n
     rngs = [np.random.default_rng((NOISE_SEED, column)) for column in range(len(clean))]
     noisy = [add_gaussian(photo, _PHOTO_SIGMA_255, rng) for photo, rng in zip(clean, rngs, strict=True)]
     denoised = [denoise_photo(model, recipe, photo, _PHOTO_SIGMA_255) for photo in noisy]
+    return _frames_figure(f"{recipe.name}: validation photographs", clean, noisy, denoised)
+
+
+def clips_figure(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> Figure:
+    """Draw the last frames of clips, still and moving ones by turns, clean, noisy and denoised."""
+    clean, noisy, denoised = [], [], []
+    for column in range(_PHOTO_COUNT):
+        rng = np.random.default_rng((NOISE_SEED, column))
+        kind = replace(cast(ClipNoise, recipe.noise), still_share=float(column % 2 == 0), cut_share=0.0)
+        scene = kind.scene(photos, _CLIP_FRAMES, rng)
+        frames = [add_gaussian(frame, _PHOTO_SIGMA_255, rng) for frame in scene]
+        clean.append(scene[-1])
+        noisy.append(frames[-1])
+        denoised.append(denoise_clip(model, frames)[-1])
+    return _frames_figure(f"{recipe.name}: frame {_CLIP_FRAMES} of validation clips", clean, noisy, denoised)
+
+
+def _frames_figure(
+    title: str,
+    clean: Sequence[NDArray[np.uint8]],
+    noisy: Sequence[NDArray[np.uint8]],
+    denoised: Sequence[NDArray[np.uint8]],
+) -> Figure:
     figure = Figure(figsize=(2.1 * len(clean) + 0.6, 6.9), dpi=110, layout="constrained")
-    figure.suptitle(f"{recipe.name}: validation photographs, noise of σ {_PHOTO_SIGMA_255:g} (of 255)", fontsize=11)
+    figure.suptitle(f"{title}, noise of σ {_PHOTO_SIGMA_255:g} (of 255)", fontsize=11)
     grid = _grid(figure, 3, len(clean), [*clean, *noisy, *denoised])
     for cells, label, images in zip(grid, ("clean", "noisy", "denoised"), (clean, noisy, denoised), strict=True):
         cells[0].set_ylabel(label, fontsize=10)

@@ -5,5 +5,15 @@ from __future__ import annotations
 from quietframe.tasks.base import models
 from quietframe.tasks.classify import Classification, Classifier, DenoiseClassification, DenoiseClassifier
 from quietframe.tasks.denoise import Denoiser
+from quietframe.tasks.video import VideoDenoiser, open_denoiser
 
-__all__ = ["Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser", "models"]
+__all__ = [
+    "Classification",
+    "Classifier",
+    "DenoiseClassification",
+    "DenoiseClassifier",
+    "Denoiser",
+    "VideoDenoiser",
+    "models",
+    "open_denoiser",
+]

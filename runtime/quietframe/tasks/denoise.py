@@ -150,6 +150,9 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         sigma, placement = self._level(bgr, sigma_255), self.placement(bgr.shape[0], bgr.shape[1])
         return (inputs for plane in self._planes(bgr) for inputs in self._encode(plane, sigma, placement))
 
+    def reset(self) -> None:
+        """Forget the frames before. A model of single frames remembers none: see `VideoDenoiser`."""
+
     def level_255(self, frame: NDArray[Any]) -> float | None:
         """Return the noise level of a frame in 8-bit levels, as set or else estimated; None: not noise-conditioned.
 

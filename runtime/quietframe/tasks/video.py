@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import UsageError
-from quietframe.tasks.base import Color
+from quietframe.tasks.base import Color, open_model
 from quietframe.tasks.denoise import Denoiser, Inputs, Level
 from quietframe.tasks.fit import Placement
 from quietframe.tasks.motion import MotionEstimator, at_full_size, warp
@@ -117,6 +117,15 @@ class VideoDenoiser(Denoiser):
             self._shape = shape
             return super().__call__(frame, sigma_255=sigma_255)
 
+    def prepare(self, frame: NDArray[Any], *, sigma_255: Level | None = None) -> Iterator[Inputs]:
+        """Prepare what the engine is to run for the next frame, which is not remembered. See `Denoiser`."""
+        bgr, _ = self._checked(frame)
+        sigma, placement = self._level(bgr, sigma_255), self.placement(bgr.shape[0], bgr.shape[1])
+        for number, plane in enumerate(self._planes(bgr)):
+            states = self._states(self._recalled(number, plane, sigma), placement)
+            for inputs, state in zip(self._encode(plane, sigma, placement), states, strict=True):
+                yield {**inputs, **state}
+
     def _run(self, number: int, plane: NDArray[Any], sigma: Level | None, placement: Placement) -> NDArray[Any]:
         memory = self._recalled(number, plane, sigma)
         parts, weights, passed = [], [], []
@@ -198,6 +207,13 @@ class VideoDenoiser(Denoiser):
         each = cv2.merge([share] * 3) if plane.ndim == 3 else share
         state = cv2.subtract(memory.state, plane, dtype=cv2.CV_32F)
         memory.state = cv2.add(cv2.multiply(state, each, dst=state), plane, dst=state, dtype=cv2.CV_32F)
+
+
+def open_denoiser(model: str | Path | Engine, **options: Any) -> Denoiser:
+    """Open a model as what it is, a `VideoDenoiser` if it remembers. Arguments and errors as of both."""
+    engine, card = open_model(model, threads=options.get("threads"), card=options.get("card"))
+    kind = VideoDenoiser if card.has_state else Denoiser
+    return kind(engine, **{**options, "card": card})
 
 
 def next_confidence(confidence: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:

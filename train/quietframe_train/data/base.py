@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,13 @@ UNKNOWN_TERMS = "unknown: not stated when the model was trained"
 Batch: TypeAlias = tuple[Any, NDArray[Any], NDArray[np.float32] | None]
 """Model inputs (an array, or a dictionary by input name), targets, and the weight of each sample's loss."""
 
-NoisyFrame: TypeAlias = tuple[NDArray[np.uint8], Any]
-"""A frame and its noise level for the model, in 8-bit levels."""
+
+class NoisyFrame(NamedTuple):
+    """A frame, its noise level for the model in 8-bit levels, and the frames before, for models that remember."""
+
+    frame: NDArray[np.uint8]
+    sigma_255: Any
+    before: Sequence[NDArray[np.uint8]] = ()
 
 
 class Batches(ABC):
@@ -51,12 +56,14 @@ class Sample:
         clean: for denoisers, the image without noise, same shape and dtype.
         label: for classifiers, the right label; None where nobody knows it.
         group: what the frame stands for, such as `sigma 25`; results are also reported by group.
+        before: the frames before, for models that remember.
     """
 
     frame: NDArray[np.uint8]
     clean: NDArray[np.uint8] | None = None
     label: str | None = None
     group: str = ""
+    before: Sequence[NDArray[np.uint8]] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ class Data(ABC, Generic[S]):
 
     @abstractmethod
     def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:
-        """Give the card's `inputs`, `spatial` and `conditioning`."""
+        """Give the card's `inputs`, `spatial` and `conditioning`, and `states`: outputs behind those of the task."""
 
     def training_model(self, model: keras.Model) -> keras.Model:
         """Make what is trained: the model itself, or another with its weights."""

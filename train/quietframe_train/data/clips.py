@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import DataTerms, Metric
-from quietframe_train.camera_noise import LEVEL_STRIDE
+from quietframe.card import DataTerms, Metric, TensorSpec
+from quietframe.noise import add_gaussian
+from quietframe_train.camera_noise import LEVEL_STRIDE, VALIDATION_SIGMAS_255
 from quietframe_train.clips import ClipNoise, Clips
-from quietframe_train.data.base import Batch, Batches
-from quietframe_train.data.photos import PhotoData, loss_weights
+from quietframe_train.data.base import Batch, Batches, NoisyFrame, Sample
+from quietframe_train.data.photos import CALIBRATION_PATCHES, HELD_OUT_FRAMES, PhotoData, loss_weights
 from quietframe_train.photos import PhotoSet
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.figure import Figure
 
     from quietframe_train.recipe import Phase, Recipe
 
 _VALIDATION_CLIPS = 64
+_CLIP_LENGTHS = (1, 2, 3, 5, 9)  # that files are calibrated with
 _SCALE = np.float32(1 / 255)
 
 
@@ -93,10 +96,46 @@ class ClipData(PhotoData):
         }
         return {name: (*clip_batch(clips), None) for name, clips in drawn.items()}
 
+    def calibration(
+        self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
+    ) -> Sequence[NoisyFrame]:
+        """Draw the last frames of clips, with those before them."""
+        noise, frames = cast(ClipNoise, recipe.noise), list[NoisyFrame]()
+        for _ in range(CALIBRATION_PATCHES):
+            *before, frame = noise.clip(splits.training, int(rng.choice(_CLIP_LENGTHS)), rng)[1]
+            frames.append(NoisyFrame(frame, noise.camera.given_level(frame, rng), before))
+        return frames
+
+    def held_out(
+        self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
+    ) -> Sequence[Sample]:
+        """Draw the last frames of still and of moving clips at each noise level."""
+        noise, samples = cast(ClipNoise, recipe.noise), list[Sample]()
+        for sigma_255 in VALIDATION_SIGMAS_255:
+            for index in range(HELD_OUT_FRAMES // 2):
+                kind = replace(noise, still_share=float(index % 2), light_share=0.0, cut_share=0.0)
+                scene = kind.scene(splits.validation, max(_CLIP_LENGTHS), rng)
+                *before, frame = (add_gaussian(each, sigma_255, rng) for each in scene)
+                samples.append(Sample(frame, scene[-1], group=f"sigma {sigma_255:g}", before=before))
+        return samples
+
+    def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:
+        fields = super().card_fields(recipe, model)
+        image, sigma = fields["inputs"]
+        state = TensorSpec("state", "state", "NHWC", 3, (0.0, 1.0), "BGR")
+        confidence = TensorSpec("confidence", "confidence", "NHWC", 1, (0.0, 1.0), stride=2)
+        weight = replace(confidence, name="weight", role="weight")
+        return {**fields, "inputs": (image, state, confidence, sigma), "states": (weight,)}
+
     def evaluate(self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms) -> list[Metric]:
         from quietframe_train.evaluate import measure_clips
 
         return measure_clips(model, cast(ClipNoise, recipe.noise), splits.validation, f"{terms.name} validation")
+
+    def samples(self, model: keras.Model, recipe: Recipe, splits: PhotoSet) -> Figure:
+        from quietframe_train.figures import clips_figure
+
+        return clips_figure(model, recipe, splits.validation)
 
 
 def clip_batch(clips: Clips) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:

@@ -129,7 +129,7 @@ class ImageData(Data[ImageSplits]):
     ) -> Sequence[NoisyFrame]:
         """Take 1,000 training images through the recipe's noise, or as many as `CALIBRATION_MACS` pay for."""
         count = max_count_for_budget(splits.training, CALIBRATION_IMAGES, CALIBRATION_MACS, macs_per_pixel)
-        return [(frame, 0.0) for frame in noisy_frames(recipe, splits.training.spread(count), rng)]
+        return [NoisyFrame(frame, 0.0) for frame in noisy_frames(recipe, splits.training.spread(count), rng)]
 
     def held_out(
         self, recipe: Recipe, splits: ImageSplits, macs_per_pixel: float, rng: np.random.Generator

@@ -141,7 +141,7 @@ class PhotoData(Data[PhotoSet]):
     ) -> Sequence[NoisyFrame]:
         side = min(CALIBRATION_SIDE, smallest_side(splits.training))
         drawn = cast(CameraNoise, recipe.noise).draw(splits.training, CALIBRATION_PATCHES, side, rng)
-        return list(zip(drawn.noisy, drawn.sigma_255, strict=True))
+        return [NoisyFrame(*each) for each in zip(drawn.noisy, drawn.sigma_255, strict=True)]
 
     def replace_training(self, splits: PhotoSet, folder: str | Path) -> PhotoSet:
         return replace(splits, training=read_photos(folder))
