@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         DenoiseClassification,
         DenoiseClassifier,
         Denoiser,
+        VideoDenoiser,
         models,
     )
     from quietframe.zoo import builtin_models
@@ -58,7 +59,15 @@ _HOMES = {
     "pipeline": ("Pipeline", "PipelineConfig"),
     "sinks": ("Sink", "open_sink"),
     "sources": ("Frame", "Source", "open_source"),
-    "tasks": ("Classification", "Classifier", "DenoiseClassification", "DenoiseClassifier", "Denoiser", "models"),
+    "tasks": (
+        "Classification",
+        "Classifier",
+        "DenoiseClassification",
+        "DenoiseClassifier",
+        "Denoiser",
+        "VideoDenoiser",
+        "models",
+    ),
     "zoo": ("builtin_models",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -84,6 +93,7 @@ __all__ = [
     "Source",
     "SourceError",
     "UsageError",
+    "VideoDenoiser",
     "builtin_models",
     "estimate_noise",
     "models",

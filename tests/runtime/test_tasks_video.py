@@ -15,6 +15,7 @@ import quietframe as qf
 from quietframe.card import CARD_KEY, DataTerms, ModelCard, Spatial, TensorSpec
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe.noise import add_gaussian
+from quietframe.sinks import Sink
 from quietframe.tasks.motion import MotionEstimator, warp
 from quietframe.tasks.video import MAX_CONFIDENCE, VideoDenoiser
 
@@ -191,6 +192,33 @@ def test_warp_moves_along_the_flow():
     moved = warp(image, np.broadcast_to(np.float32([1, 0]), (5, 6, 2)))
     assert np.array_equal(moved[:, :-1], image[:, 1:])
     assert np.array_equal(moved[:, -1], image[:, -1])
+
+
+class Collected(Sink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[np.ndarray] = []
+        self.results: list[np.ndarray] = []
+
+    def write(self, frame, pixels):
+        self.frames.append(frame.pixels)
+        self.results.append(pixels)
+
+
+def test_a_pipeline_remembers_the_frames_of_a_video_and_not_those_of_a_folder(fusing_file, tmp_path):
+    config = qf.PipelineConfig(drop_frames=False)
+    video = Collected()
+    qf.Pipeline("test:?frames=6", fusing_file, video, config).run()
+    alone = VideoDenoiser(fusing_file)
+    assert all(np.array_equal(alone(frame), result) for frame, result in zip(video.frames, video.results, strict=True))
+    assert np.array_equal(video.frames[0], video.results[0])
+    assert not np.array_equal(video.frames[1], video.results[1])
+    for index, frame in enumerate(video.frames):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), frame)
+    folder = Collected()
+    qf.Pipeline(tmp_path, fusing_file, folder).run()
+    assert len(folder.results) == 6
+    assert all(np.array_equal(*pair) for pair in zip(folder.frames, folder.results, strict=True))
 
 
 def test_a_model_is_opened_by_what_it_is(fusing_file):

@@ -111,6 +111,8 @@ class Loop:
             self._size_changes += 1
         denoiser = self._models.current(settings, frame.pixels)
         level_255 = self._level_of(frame.pixels) if denoiser.estimates else denoiser.sigma_255
+        if not self._source.moving:
+            denoiser.reset()
         clean = denoiser(frame.pixels, sigma_255=level_255)
         denoised_ns = time.monotonic_ns()
         self._sink.write(frame, clean)

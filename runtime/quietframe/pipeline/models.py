@@ -14,7 +14,7 @@ from quietframe.controls import Settings
 from quietframe.errors import QuietFrameError
 from quietframe.log import log
 from quietframe.noise.estimate import estimate_noise
-from quietframe.tasks import Denoiser
+from quietframe.tasks import Denoiser, open_denoiser
 
 AUTO = "auto"
 """As a model's name: the best one that holds the frame rate."""
@@ -47,7 +47,7 @@ class Models:
         *,
         fps: float,
         others: Sequence[str] = (),
-        open_model: Callable[[str], Denoiser] = Denoiser,
+        open_model: Callable[[str], Denoiser] = open_denoiser,
     ) -> None:
         self.names = (*loaded, *others)
         self._loaded = dict(loaded)
@@ -66,7 +66,9 @@ class Models:
     def prepare(self, settings: Settings, size_wh: tuple[int, int]) -> None:
         """Load (for `auto`, measure) and run the first model once, so that the first frame finds it warm."""
         blank = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
-        self.current(settings, blank)(blank, sigma_255=None)
+        denoiser = self.current(settings, blank)
+        denoiser(blank, sigma_255=None)
+        denoiser.reset()
 
     def current(self, settings: Settings, pixels: NDArray[np.uint8]) -> Denoiser:
         """Return the denoiser for a frame, with the strength of the settings.
@@ -77,7 +79,10 @@ class Models:
         pixels: (H, W, 3) or (H, W) uint8.
         """
         name = self._best(pixels) if settings.model == AUTO else settings.model
-        denoiser = self._running = self._load(name) or self._running
+        denoiser = self._load(name) or self._running
+        if denoiser is not self._running:
+            denoiser.reset()  # what it remembers is of another time
+        self._running = denoiser
         self._warn_of_lost_detail(denoiser, pixels)
         denoiser.strength = settings.strength if denoiser.is_conditioned else min(settings.strength, 1.0)
         return denoiser
@@ -136,6 +141,7 @@ def measure_ms(denoise: Denoiser, frame: NDArray[np.uint8], seconds: float = _ME
         start_ns = time.perf_counter_ns()
         denoise(frame, sigma_255=level_255)
         samples.append(time.perf_counter_ns() - start_ns)
+    denoise.reset()
     return float(np.percentile(samples, 95)) / 1e6
 
 

@@ -22,7 +22,7 @@ from quietframe.pipeline.stats import stats_file
 from quietframe.sinks import MAX_CRF, PIPES, Sink, VideoOptions, default_output, open_sink
 from quietframe.sources import Source, open_source
 from quietframe.sources.address import as_shown, is_network
-from quietframe.tasks import Denoiser
+from quietframe.tasks import Denoiser, open_denoiser
 from quietframe.zoo import ALIASES, camera_models
 
 _DEFAULT_FPS = 30.0
@@ -307,7 +307,7 @@ class Pipeline:
 
     def _open_model(self, name: str) -> Denoiser:
         config = self.config
-        return Denoiser(
+        return open_denoiser(
             name,
             strength=config.strength,
             sigma_255=config.sigma_255,

@@ -63,7 +63,7 @@ class VideoDenoiser(Denoiser):
 
     def __init__(
         self,
-        model: str | Path | Engine = "video",
+        model: str | Path | Engine,
         *,
         strength: float = 1.0,
         sigma_255: float | None = None,
