@@ -85,8 +85,8 @@ def test_the_public_names_are_these():
     assert " ".join(quietframe.__all__) == (
         "Classification Classifier DenoiseClassification DenoiseClassifier Denoiser Frame FrameError Image "
         "MissingExtraError ModelCard ModelLoadError NoiseTracker OutputError Pipeline PipelineConfig QuietFrameError "
-        "Sink Source SourceError UsageError VideoDenoiser builtin_models estimate_noise models open_sink open_source psnr read_image "
-        "write_image"
+        "Sink Source SourceError UsageError VideoDenoiser builtin_models estimate_noise models open_sink open_source "
+        "psnr read_image write_image"
     )
 
 
