@@ -129,7 +129,9 @@ def set_tables(entry: Entry) -> Iterator[Table]:
     """Yield a table of each set that the training measured on: a row for each noise, a column for each measure."""
     for name, metrics in by_set(entry.run.measured).items():
         heads, rows = metric_table(metrics)
-        columns = [Column(head, lambda row, index=index: row[index]) for index, head in enumerate(heads)]
+        columns = [
+            Column(head.removeprefix(">"), lambda row, index=index: row[index]) for index, head in enumerate(heads)
+        ]
         yield Table(f"On {name}, with Keras; noisy → denoised.", columns, rows)
 
 
@@ -139,7 +141,7 @@ def page(entries: Sequence[Entry]) -> str:
     unfinished = [entry.name for entry in entries if not entry.is_finished]
     parts = [
         "<!-- written by docs/research/results.py: changes are lost when it runs again -->",
-        "# Results",
+        "# All results of the built-in recipes",
         f"Written on {today} from the folders of {len(entries)} trainings. PSNR is the mean over images of each "
         "image's PSNR on 8-bit values; BCE is in nats; MSE and RMSE are of values on [0, 1].",
         "## Overview",
