@@ -79,7 +79,9 @@ def test_the_files_that_the_architecture_names_are_there():
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("page", [page for page in RESEARCH if page.name not in ("index.md", "results.md")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in RESEARCH if page.name not in ("index.md", "results.md")], ids=lambda page: page.name
+)
 def test_notes_open_with_a_summary_of_ten_lines(page):
     head = page.read_text(encoding="utf-8").partition("\n## ")[0]
     assert "**Summary.**" in head
