@@ -250,6 +250,8 @@ def judge(
     found: dict[str, dict[str, float]] = {}
     is_input = model is method is None
     before: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
+    if model:
+        _opened(model, method, tuple(setting.items())).reset()
     for index in range(len(of.clean)):
         name = of.clean[index].name
         try:
@@ -281,11 +283,11 @@ def judge(
 @lru_cache(maxsize=1)
 def _opened(model: str | None, method: str | None, setting: tuple[tuple[str, float], ...]) -> Any:
     """Open a model, or a method at a setting. Raises QuietFrameError where it cannot be used."""
-    from quietframe import Denoiser
     from quietframe.cpu import physical_cores
+    from quietframe.tasks import open_denoiser
     from quietframe_bench.classical import ClassicalDenoiser
 
-    return ClassicalDenoiser(method, dict(setting), threads=physical_cores()) if method else Denoiser(str(model))
+    return ClassicalDenoiser(method, dict(setting), threads=physical_cores()) if method else open_denoiser(str(model))
 
 
 @lru_cache(maxsize=2)

@@ -14,7 +14,6 @@ import click
 import msgspec
 import numpy as np
 
-from quietframe import Denoiser
 from quietframe.controls import Controls, Settings
 from quietframe.cpu import physical_cores
 from quietframe.errors import QuietFrameError
@@ -24,6 +23,7 @@ from quietframe.pipeline.stats import FrameTimes
 from quietframe.preview import Preview
 from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source
+from quietframe.tasks import Denoiser, open_denoiser
 from quietframe_bench import options, plan
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
 from quietframe_bench.frames import FrameFeed, open_feed
@@ -119,7 +119,7 @@ def run_live(
     Returns `captured`, `processed`, `dropped` and, in `samples_ms`, the `latency` of each result, how long the `engine`
     ran for it, and how long the loop was `busy` with it.
     """
-    denoiser = Denoiser(model, threads=threads)
+    denoiser = open_denoiser(model, threads=threads)
     engine = StampedEngine(denoiser.engine)
     denoiser.engine = engine
     samples_ms: dict[str, list[float]] = {"latency": [], "engine": [], "busy": []}
