@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
+from quietframe.card import TensorSpec
 from quietframe_export.keras_graph import maker, observed, with_calls
 
 Range: TypeAlias = tuple[float, float]
@@ -46,6 +47,31 @@ def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
         of_layer.append(rng.choice(values, min(len(values), _VALUES // len(examples)), replace=False))
     found = {name: least_error_range(np.concatenate(values), _weights_of(values)) for name, values in seen.items()}
     return {name: span for name, span in found.items() if span is not None}
+
+
+def level_ranges(model: keras.Model, spec: TensorSpec) -> dict[str, Range]:
+    """Find the ranges of what a model computes from the noise level alone, over all levels of its card, by layer name.
+
+    Examples seldom have the highest levels; chosen by them, a range would clip what the model says of those.
+    """
+    source = next(tensor for tensor in model.inputs if tensor.name == spec.name)
+    layers_ = [layer for layer in model.layers if _sees_alone(layer.output, source)]
+    if not layers_:
+        return {}
+    levels = np.linspace(*spec.value_range, 256, dtype=np.float32).reshape(-1, 1, 1, 1)
+    found = keras.Model(source, [layer.output for layer in layers_])(levels, training=False)
+    values = [keras.ops.convert_to_numpy(each) for each in found]
+    return {
+        layer.name: (min(0.0, float(of_layer.min())), max(0.0, float(of_layer.max())))
+        for layer, of_layer in zip(layers_, values, strict=True)
+    }
+
+
+def _sees_alone(tensor: Any, source: Any) -> bool:
+    """Return whether a tensor is computed from one of the model's inputs alone."""
+    layer, node, _ = tensor._keras_history
+    inputs = layer._inbound_nodes[node].input_tensors
+    return tensor is source if not inputs else all(_sees_alone(each, source) for each in inputs)
 
 
 def least_error_range(values: NDArray[np.float32], weights: NDArray[np.float64] | None = None) -> Range | None:
