@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
+from quietframe.card import TensorSpec
 from quietframe_export.keras_graph import observed
-from quietframe_export.ranges import choose_ranges, in_whole_levels, least_error_range
+from quietframe_export.ranges import choose_ranges, in_whole_levels, least_error_range, level_ranges
 from quietframe_train.models.camera import camera_unet
 
 
@@ -88,6 +89,20 @@ def test_every_tensor_that_a_camera_model_computes_has_a_range() -> None:
     of_both = {"down1_0_relu", "conditioned", "residual_bounded", "scaled", "excess", "scaled_added"}
     of_level = {"level_hidden", "mean_hidden", "level", "level_scale", "level_first", "level_excess"}
     assert choose_ranges(built, [example]).keys() == computed | of_both | of_level
+
+
+def test_what_depends_on_the_level_alone_spans_all_levels() -> None:
+    """Examples seldom have the highest ones: clipped there, camera-nano lost 2 dB at sigma 75."""
+    built = camera_unet(**UNET)
+    spec = TensorSpec("sigma", "sigma", "NHWC", 1, (0.0, 0.3), stride=4)
+    found = level_ranges(built, spec)
+    assert {"level_hidden", "mean_hidden", "level", "level_scale", "level_first", "level_excess"} < found.keys()
+    assert not found.keys() & {"conditioned", "down0_0", "residual", "scaled"}
+    kernel, bias = (weights.ravel()[0] for weights in built.get_layer("level_hidden").get_weights())
+    of_first = np.clip(kernel * np.linspace(0, 0.3, 256) + bias, 0, 6)
+    low, high = found["level_hidden"]
+    assert low == 0
+    assert high >= of_first.max() - 1e-6
 
 
 @pytest.fixture(scope="module")

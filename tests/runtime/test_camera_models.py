@@ -58,7 +58,8 @@ def test_a_bit_more_noise_is_a_bit_less_quality(denoise, photo):
     reached_db = [psnr_db(photo, denoise(noisy(photo, sigma_255))) for sigma_255 in sigmas_255]
     falls_db, growth_db = -np.diff(reached_db), 20 * np.log10(sigmas_255[1:] / sigmas_255[:-1])
     assert np.all(falls_db > -0.15)
-    assert np.all(falls_db < growth_db + 0.1)
+    margin_db = np.where(sigmas_255[1:] <= 60, 0.1, 0.15)  # beyond, no model was trained
+    assert np.all(falls_db < growth_db + margin_db)
 
 
 def test_a_bit_more_strength_changes_the_picture_a_bit(denoise, photo):
