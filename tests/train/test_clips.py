@@ -10,7 +10,7 @@ from quietframe.noise.formats import Format
 from quietframe_train import train
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.clips import ClipNoise
-from quietframe_train.data.clips import ClipBatches
+from quietframe_train.data.clips import ClipBatches, ClipData
 from quietframe_train.recipe import ModelConfig
 from quietframe_train.recipes import RECIPES
 
@@ -81,7 +81,9 @@ def test_a_video_model_is_trained_behind_its_camera_model(photo_folder, tmp_path
     camera = replace(RECIPES["camera-nano"], model=TINY, phases=(quick,))
     quick = replace(RECIPES["video-nano"].phases[0], epochs=1, steps_per_epoch=2, batch=2)
     options = {**TINY.options, "trust_width": 8}
-    video = replace(RECIPES["video-nano"], model=ModelConfig("video_unet", options), phases=(quick,))
+    video = replace(
+        RECIPES["video-nano"], model=ModelConfig("video_unet", options), phases=(quick,), data=ClipData(frames=2)
+    )
     with pytest.raises(UsageError, match="starts from a trained camera-nano"):
         train(video, data=photo_folder, out=tmp_path / "video-nano")
     train(camera, data=photo_folder, out=tmp_path / "camera-nano")

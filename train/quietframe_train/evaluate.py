@@ -31,7 +31,7 @@ NOISE_SEED = 20_260_000
 """Of the noise on test images: the same for every training, so that runs compare."""
 
 _BATCH_PIXELS = 2**19  # in one prediction
-_CLIP_FRAMES, _CLIP_SKIP = 16, 6
+_CLIPS, _CLIP_FRAMES, _CLIP_SKIP = 4, 16, 6
 _PHOTO_SIDE = 384  # in pixels; of larger photographs the middle is measured
 
 
@@ -157,12 +157,11 @@ def measure_photos(
     return metrics
 
 
-def measure_clips(
-    model: keras.Model, noise: ClipNoise, photos: Sequence[NDArray[np.uint8]], name: str, count: int = 4
-) -> list[Metric]:
+def measure_clips(model: keras.Model, noise: ClipNoise, photos: Sequence[NDArray[np.uint8]], name: str) -> list[Metric]:
     """Measure a video model on clips that are drawn from photographs: mean PSNR from the 7th frame on, blind.
 
-    A third of the clips each: still, moving, and still with something that moves before it. name: of the set.
+    Four clips of each kind, of fewer photographs as many: still, moving, and still with something that moves before it.
+    name: of the set.
     """
     metrics = []
     kinds = {
@@ -172,7 +171,7 @@ def measure_clips(
     }
     for kind, each in kinds.items():
         scenes = []
-        for index in range(count):
+        for index in range(min(_CLIPS, len(photos))):
             rng = np.random.default_rng((NOISE_SEED, index))
             scenes.append(each.scene([photos[index % len(photos)]], _CLIP_FRAMES, rng))
         for form, sigma_255 in itertools.product(("rgb", "jpeg-95-420", "h264-20"), (10.0, 25.0, 50.0)):
@@ -209,7 +208,7 @@ def denoise_clip(
             "confidence": confidence[None, :, :, None],
             "sigma": np.full((1, height // 4, width // 4, 1), level_255 / 255, np.float32),
         }
-        result, weight = (keras.ops.convert_to_numpy(each)[0] for each in model(inputs, training=False))
+        result, weight = (each[0] for each in model.predict_on_batch(inputs))
         weight = weight[:, :, 0]
         results.append(to_uint8(255 * result))
         confidence = next_confidence(confidence, weight)
