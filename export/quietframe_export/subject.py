@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import ModelCard
-from quietframe.errors import ModelLoadError, SourceError
+from quietframe.errors import ModelLoadError, SourceError, UsageError
 from quietframe.noise import add_gaussian
 from quietframe.tasks import Classifier, open_denoiser
 from quietframe_export.cards import card_for_run, sha256, versions
@@ -26,6 +26,7 @@ from quietframe_train.photos import cut_patches, read_photos, smallest_side
 from quietframe_train.run_folder import load_run
 
 EXAMPLES = 128
+MAX_NOISE_255 = 255.0
 
 Inputs: TypeAlias = Mapping[str, NDArray[np.float32]]
 """A model's inputs by name, batch size 1."""
@@ -129,8 +130,11 @@ def subject_from_keras(
         noise_sigma_255: noise to add for a denoiser, in 8-bit levels.
         seed: of the noise and the patches.
 
-    Raises ModelLoadError: the file cannot be loaded, or the card does not fit; SourceError: too few images.
+    Raises ModelLoadError: the file cannot be loaded, or the card does not fit; SourceError: too few images; UsageError:
+    a noise level out of range.
     """
+    if not 0 <= noise_sigma_255 <= MAX_NOISE_255:  # which NaN is not
+        raise UsageError(f"Expected a noise level in [0, {MAX_NOISE_255:g}]. Received: {noise_sigma_255}")
     model = load_keras(Path(path))
     own = {"source_sha256": sha256(Path(path)), "created_with": versions(), "parameters": model.count_params()}
     card = replace(card, precision="fp32", **own)

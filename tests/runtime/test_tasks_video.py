@@ -221,6 +221,22 @@ def test_a_pipeline_remembers_the_frames_of_a_video_and_not_those_of_a_folder(fu
     assert all(np.array_equal(*pair) for pair in zip(folder.frames, folder.results, strict=True))
 
 
+def test_numbers_that_are_not_finite_are_no_image(tmp_path):
+    path = write(
+        tmp_path / "nan.onnx",
+        [helper.make_node("Div", ["image", "zero"], ["denoised"])],
+        CARD,
+        {"zero": np.float32([0])},
+    )
+    frame = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ModelLoadError, match="not finite"):
+        qf.Denoiser(path)(frame)
+    cv2.imwrite(str(tmp_path / "noisy.png"), frame)
+    with pytest.raises(ModelLoadError, match="not finite"):
+        qf.Pipeline(tmp_path / "noisy.png", path, tmp_path / "clean.png").run()
+    assert not (tmp_path / "clean.png").exists()
+
+
 def test_a_model_is_opened_by_what_it_is(fusing_file):
     with pytest.raises(ModelLoadError, match="use VideoDenoiser"):
         qf.Denoiser(fusing_file)

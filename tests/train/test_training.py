@@ -200,6 +200,8 @@ def test_a_training_may_begin_at_a_phase(quick_camera, tmp_path, photo_folder):
     again = train(QUICK_CAMERA, out=run.folder, resume=True, start_from=start)
     assert again.recipe == run.recipe
     assert_same_weights(again, quick_camera)
+    with pytest.raises(UsageError, match="pass --start-from, too"):
+        train(QUICK_CAMERA, out=tmp_path / "other", data=photo_folder, from_phase="finetune")
     with pytest.raises(UsageError, match="no phase 'last': it has main, finetune"):
         train(QUICK_CAMERA, out=tmp_path / "other", data=photo_folder, from_phase="last")
 

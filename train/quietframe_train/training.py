@@ -92,7 +92,10 @@ def train(
     if recipe.parts and (epochs or start_from or from_phase):
         composed = f"{recipe.name} is composed of {' and '.join(recipe.parts)}"
         raise UsageError(f"{composed}: pass --epochs, --start-from and --from-phase to those")
+    whole = recipe
     recipe = recipe.from_phase(from_phase) if from_phase else recipe
+    if from_phase and recipe.phases != whole.phases and not (start_from or earlier):
+        raise UsageError(f"phase {from_phase} goes on with the weights of those before: pass --start-from, too")
     recipe = recipe.with_epochs(epochs) if epochs else recipe
     if recipe.starts_from and start_from is None and not earlier:
         start_from = folder.parent / recipe.starts_from

@@ -108,7 +108,7 @@ class PipelineConfig:
         if self.image_format not in (None, *PIPES) and f".{self.image_format}" not in WRITERS:
             raise UsageError(f"Expected image_format to be one of {_IMAGE_FORMATS}. Received: {self.image_format!r}")
         if self.skip_existing and self.overwrite:
-            raise UsageError("skip_existing and overwrite exclude each other")
+            raise UsageError("--skip-existing and --overwrite exclude each other: leave one out")
         VideoOptions(self.codec, self.encoder, self.crf, self.audio)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quietframe.card import TensorSpec
 from quietframe.engines import TensorInfo
+from quietframe.errors import ModelLoadError
 from quietframe.images import check_frame
 
 CV_DEPTHS: Mapping[Any, int] = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
@@ -69,7 +70,8 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo, dtype
     """Turn a model's image back into integers, rounded and clipped: the inverse of `encode_image`.
 
     tensor: of batch size 1. dtype: uint8, of a tensor of floats uint16 too. Returns (H, W, 3) BGR or (H, W) gray: a
-    part of the tensor itself, without a copy, where that already fits.
+    part of the tensor itself, without a copy, where that already fits. Raises ModelLoadError for floats that are NaN or
+    infinite.
     """
     image = tensor[0]
     if spec.layout == "NCHW":
@@ -83,7 +85,10 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo, dtype
         else:
             image = _to_integers(dequantize(image, info), low, high, dtype)
     else:
-        image = _to_integers(image.astype(np.float32, copy=False), low, high, dtype)
+        image = image.astype(np.float32, copy=False)
+        if not cv2.checkRange(image.reshape(image.shape[0], -1))[0]:
+            raise ModelLoadError("the model's result holds numbers that are not finite: no image can be made of it")
+        image = _to_integers(image, low, high, dtype)
     if spec.colour == "RGB":
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return image
