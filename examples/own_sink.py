@@ -1,4 +1,4 @@
-"""A sink of your own, which keeps the frames in which something moves: `python examples/own_sink.py 0 moving/`."""
+"""A sink of your own that keeps frames in which something moves: `mkdir kept; python examples/own_sink.py 0 kept`."""
 
 import sys
 

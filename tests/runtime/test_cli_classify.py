@@ -135,8 +135,8 @@ def test_bad_input_is_one_line(tmp_path, cli, classifier_file, denoiser_file):
         ((tmp_path / "text.png", "-m", classifier_file), "not an image"),
         ((picture, "-m", tmp_path / "text.tflite"), "not a LiteRT model"),
         ((picture, "-m", "digit-clasifier"), "did you mean 'digit"),
-        ((picture, "-m", denoiser_file), "this model does denoise, not classify: see quietframe models"),
-        ((picture, "-m", classifier_file, "--denoise", classifier_file), "this model does classify, not denoise"),
+        ((picture, "-m", denoiser_file), "cannot classify, it is a model to denoise: see quietframe models"),
+        ((picture, "-m", classifier_file, "--denoise", classifier_file), "cannot denoise, it is a model to classify"),
         ((picture, "-m", classifier_file, "--threads", 0), "--threads"),
     ]:
         result = cli("classify", *args)

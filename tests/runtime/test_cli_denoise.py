@@ -192,7 +192,7 @@ def check_refused(result: Any, says: str) -> None:
         ("photo.png", ["-m", "text.tflite"], "not a LiteRT model"),
         ("photo.png", ["-m", "camera-nno"], "did you mean 'camera"),
         ("photo.png", ["-m", "{bare}"], "--card"),
-        ("photo.png", ["-m", "{classifier}"], "this model does classify, not denoise"),
+        ("photo.png", ["-m", "{classifier}"], "cannot denoise, it is a model to classify"),
         ("photo.png", ["-m", "{blur}", "--sigma", "25"], "leave sigma_255 (--sigma) out"),
         ("photo.png", ["--sigma", "500"], "sigma_255"),
         ("photo.png", ["--strength", "nan"], "strength"),

@@ -68,9 +68,9 @@ def test_what_is_no_picture_is_said(classifier_file, image):
 
 
 def test_models_of_another_task(blur_file, classifier_file):
-    with pytest.raises(ModelLoadError, match="tiny-denoise: this model does denoise, not classify"):
+    with pytest.raises(ModelLoadError, match="tiny-denoise cannot classify, it is a model to denoise"):
         qf.Classifier(blur_file)
-    with pytest.raises(ModelLoadError, match="this model does classify, not denoise"):
+    with pytest.raises(ModelLoadError, match="cannot denoise, it is a model to classify"):
         qf.DenoiseClassifier(classifier_file)
 
 

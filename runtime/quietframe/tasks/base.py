@@ -54,7 +54,7 @@ class ModelTask(Generic[Result]):
         for task in self._TASKS:
             if task not in self.card.task.split("+"):
                 raise ModelLoadError(
-                    f"{self.card.name}: this model does {self.card.task}, not {task}: see quietframe models"
+                    f"{self.card.name} cannot {task}, it is a model to {self.card.task}: see quietframe models"
                 )
         self._engine: Engine | None = engine
         self._options: dict[str, Any] = {"threads": threads, "card": None if card is None else self.card}
