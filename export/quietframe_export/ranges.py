@@ -60,7 +60,7 @@ def level_ranges(model: keras.Model, spec: TensorSpec) -> dict[str, Range]:
         return {}
     levels = np.linspace(*spec.value_range, 256, dtype=np.float32).reshape(-1, 1, 1, 1)
     found = keras.Model(source, [layer.output for layer in layers_])(levels, training=False)
-    values = [keras.ops.convert_to_numpy(each) for each in found]
+    values = [keras.ops.convert_to_numpy(each) for each in (found if isinstance(found, list) else [found])]
     return {
         layer.name: (min(0.0, float(of_layer.min())), max(0.0, float(of_layer.max())))
         for layer, of_layer in zip(layers_, values, strict=True)

@@ -105,6 +105,16 @@ def test_what_depends_on_the_level_alone_spans_all_levels() -> None:
     assert high >= of_first.max() - 1e-6
 
 
+def test_one_layer_of_the_level_or_none_has_its_range_too() -> None:
+    image, sigma = keras.Input((None, None, 3), name="image"), keras.Input((None, None, 1), name="sigma")
+    spec = TensorSpec("sigma", "sigma", "NHWC", 1, (0.0, 0.3))
+    scaled = layers.Rescaling(2.0, name="scaled")(sigma)
+    assert level_ranges(keras.Model([image, sigma], layers.Add()([image, scaled])), spec)["scaled"] == pytest.approx(
+        (0, 0.6)
+    )
+    assert level_ranges(keras.Model([image, sigma], layers.Add()([image, sigma])), spec).keys() <= {"sigma"}
+
+
 @pytest.fixture(scope="module")
 def camera() -> keras.Model:
     return camera_unet(widths=(16, 32), encoder_convs=(1, 1), decoder_convs=(0,))
