@@ -148,6 +148,25 @@ def test_another_size_kind_or_scene_begins_anew(fusing_file, other):
     assert np.array_equal(denoise(np.ascontiguousarray(frame)), frame)
 
 
+def test_levels_may_be_a_map(tmp_path):
+    """Of a model that remembers, too, and from the second frame on."""
+    confidence = TensorSpec("confidence", "confidence", "NHWC", 1, (0.0, 1.0), stride=2)
+    state = TensorSpec("state", "state", "NHWC", 3, (0.0, 1.0), "BGR")
+    sigma = TensorSpec("sigma", "sigma", "NHWC", 1, (0.0, 0.3), stride=2)
+    outputs = (*CARD.outputs, replace(confidence, name="weight", role="weight"))
+    card = replace(CARD, inputs=(IMAGE, state, confidence, sigma), outputs=outputs, conditioning="sigma")
+    nodes = [
+        helper.make_node("Identity", ["image"], ["denoised"]),
+        helper.make_node("Sub", ["sigma", "sigma"], ["nothing"]),
+        helper.make_node("Add", ["confidence", "nothing"], ["weight"]),
+    ]
+    denoise = VideoDenoiser(write(tmp_path / "map.onnx", nodes, card))
+    _, noisy = frames(3)
+    for frame in noisy:
+        assert np.array_equal(denoise(frame, sigma_255=np.full(frame.shape[:2], 20, np.float32)), frame)
+    assert denoise.fused > 0.5
+
+
 def test_two_videos_do_not_mix(fusing_file):
     _, noisy = frames(4)
     alone = VideoDenoiser(fusing_file)

@@ -147,7 +147,8 @@ class VideoDenoiser(Denoiser):
         if memory is not None:
             if not self.align or memory.passed[0]:
                 return memory
-            motion = self._motion(plane, memory.clean, 255 * float(np.mean(sigma or 0)))
+            level_255 = 0.0 if sigma is None else 255 * float(np.mean(sigma))
+            motion = self._motion(plane, memory.clean, level_255)
             if not motion.is_cut:
                 if motion.flow is not None:
                     memory.state = warp(memory.state, at_full_size(motion.flow, plane.shape[:2]))
