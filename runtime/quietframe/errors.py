@@ -7,6 +7,7 @@
     ├── ModelLoadError         a model file or card that cannot be used
     ├── SourceError            an image, video, camera or stream that cannot be read
     ├── OutputError            a result that cannot be written
+    │   └── OutputExistsError  there is such a file, and it is not to be replaced
     ├── UsageError             options or values that do not fit together (also a ValueError)
     └── MissingExtraError      an optional package that is not installed (also an ImportError)
 
@@ -34,6 +35,10 @@ class SourceError(QuietFrameError):
 
 class OutputError(QuietFrameError):
     """A result cannot be written."""
+
+
+class OutputExistsError(OutputError):
+    """A file is there already, and it is not to be replaced."""
 
 
 class UsageError(QuietFrameError, ValueError):

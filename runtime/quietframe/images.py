@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from quietframe.decoding import decode
 from quietframe.deep import encode_deep
-from quietframe.errors import FrameError, OutputError, SourceError
+from quietframe.errors import FrameError, OutputError, OutputExistsError, SourceError
 from quietframe.metadata import Metadata, save_options
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def move_into_place(part: Path, path: Path, *, overwrite: bool) -> None:
     """Give a finished file its name, at once and whole; of two processes with one name the second is refused.
 
     Raises:
-        OutputError: the name is taken (without `overwrite`).
+        OutputExistsError: the name is taken (without `overwrite`).
         OSError: the place takes no file.
     """
     try:
@@ -186,7 +186,7 @@ def move_into_place(part: Path, path: Path, *, overwrite: bool) -> None:
                 path.open("xb").close()  # a file system without links, as on memory cards: take the name first
         part.replace(path)
     except FileExistsError as exc:
-        raise OutputError(f"{path}: exists already: pass --overwrite to replace it") from exc
+        raise OutputExistsError(f"{path}: exists already: pass --overwrite to replace it") from exc
 
 
 def _as_pillow(image: Image) -> PillowImage:

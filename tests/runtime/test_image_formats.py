@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -510,15 +512,62 @@ def test_a_folder_run_is_repeated(tmp_path: Path, cli: Cli, denoiser_file: Path)
     (tmp_path / "out/sub/3.png").write_text("precious")
     assert cli(*args).code == 2
     result = cli(*args, "--skip-existing", "--json")
-    assert result.code == 0 and json.loads(result.out)["frames"] == 2
+    record = json.loads(result.out)
+    assert result.code == 0 and (record["frames"], record["skipped"]) == (2, 1)
+    assert "2 frames, 1 result existed already, " in result.error_lines[0]
     assert (tmp_path / "out/sub/3.png").read_text() == "precious"
     result = cli(*args, "--skip-existing")
-    assert result.code == 0 and len(result.error_lines) == 1 and "no frame was denoised" in result.error_lines[0]
+    assert result.code == 0
+    assert result.error_lines == ["quietframe: nothing to do: all 3 results existed already"]
     for options, says in ((["--skip-existing", "--overwrite"], "exclude each other"),):
         result = cli(*args, *options)
         assert result.code == 2 and len(result.error_lines) == 1 and says in result.error_lines[0]
     result = cli("denoise", "test:", "-o", tmp_path / "a.mp4", "--skip-existing", "-m", denoiser_file)
     assert result.code == 2 and "--skip-existing is for images" in result.error_lines[0]
+
+
+def test_two_runs_share_a_folder(tmp_path: Path, denoiser_file: Path) -> None:
+    names = [f"{number:02}.png" for number in range(40)]
+    for name in names:
+        write_image(tmp_path / "in" / name, shape=(200, 300, 3))
+    options = ["-o", tmp_path / "out", "-m", denoiser_file, "--skip-existing", "--json"]
+    args = [sys.executable, "-m", "quietframe", "denoise", tmp_path / "in", *options]
+    runs = [subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    records = [json.loads(out) for out, _ in said]
+    assert sum(record["skipped"] for record in records) == len(names)
+    assert all(record["failures"] == [] for record in records)
+    assert files_below(tmp_path / "out") == names
+    assert all(qf.read_image(tmp_path / "out" / name).pixels.shape == (200, 300, 3) for name in names)
+
+
+def test_a_result_that_appears_meanwhile(tmp_path: Path) -> None:
+    write_image(tmp_path / "in/1.png")
+    for skip_existing in (True, False):
+        out = tmp_path / str(skip_existing)
+        with open_source(tmp_path / "in") as source, open_sink(out, source, skip_existing=skip_existing) as sink:
+            (frame,) = source
+            out.mkdir()
+            (out / "1.png").write_text("precious")
+            with contextlib.nullcontext() if skip_existing else pytest.raises(OutputError, match="exists already"):
+                sink.write(frame, frame.pixels)
+            assert source.skipped == skip_existing
+        assert (out / "1.png").read_text() == "precious" and files_below(out) == ["1.png"]
+
+
+def test_two_places_of_which_one_has_its_results(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        write_image(tmp_path / "in" / name)
+    write_image(tmp_path / "one/1.png", 7)
+    write_image(tmp_path / "two/1.png", 8)
+    write_image(tmp_path / "two/2.png", 9)
+    outs = [tmp_path / "one", tmp_path / "two"]
+    with open_source(tmp_path / "in") as source, open_sink(outs, source, skip_existing=True) as sink:
+        for frame in source:
+            sink.write(frame, frame.pixels)
+    assert files_below(tmp_path / "one") == files_below(tmp_path / "two") == ["1.png", "2.png"]
+    assert (qf.read_image(tmp_path / "two/2.png").pixels == 9).all()
 
 
 def test_the_format_of_a_folder(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:

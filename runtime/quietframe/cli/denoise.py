@@ -189,17 +189,23 @@ def denoise(
 
 
 def _sentence(result: Result) -> str:
+    failed = f", {_counted(len(result.failures), 'failure')}" if result.failures else ""
+    existed = f"{_counted(result.skipped, 'result')} existed already"
+    if not result.frames and not result.failures and result.skipped:
+        return f"nothing to do: {'all ' if result.skipped > 1 else ''}{existed}"
+    skipped = f", {existed}" if result.skipped else ""
     if not result.frames:
-        return "no frame was denoised"
+        return f"no frame was denoised{failed}{skipped}"
     where = f"written to {result.output}" if result.output else "nothing written"
-    count = f"{result.frames} frame{'s' if result.frames > 1 else ''}"
-    failures = len(result.failures)
-    failed = f", {failures} failure{'s' if failures > 1 else ''}" if failures else ""
     lost = f" ({result.dropped} dropped: the model was slower than they came)" if result.dropped else ""
     level_255 = result.noise_p50_sigma_255
     noise = "" if level_255 is None else f", noise level {level_255:.1f} of 255"
     times = f"{result.denoise_p50_ms:.1f} ms a frame (median; p95 {result.denoise_p95_ms:.1f})"
-    return f"{count}{lost}{failed}, {times}{noise}; {where}"
+    return f"{_counted(result.frames, 'frame')}{lost}{failed}{skipped}, {times}{noise}; {where}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 @contextlib.contextmanager

@@ -121,6 +121,7 @@ class Result:
         model: the name of the model that ran last; None if none did.
         frames: how many were denoised.
         captured, dropped, damaged, reconnects: what became of the source's frames.
+        skipped: results that existed already, with `skip_existing`.
         denoise_p50_ms, denoise_p95_ms: median and 95th percentile of the time in the model, everything included.
         noise_p50_sigma_255: the median noise level in 8-bit levels, where it was stated or estimated.
         wall_s: how long it took.
@@ -135,6 +136,7 @@ class Result:
     dropped: int
     damaged: int
     reconnects: int
+    skipped: int
     denoise_p50_ms: float | None
     denoise_p95_ms: float | None
     noise_p50_sigma_255: float | None
@@ -254,6 +256,7 @@ class Pipeline:
             model=loop.model,
             frames=loop.stats.processed,
             **{name: record[name] for name in ("captured", "dropped", "damaged", "reconnects")},
+            skipped=source.skipped,
             denoise_p50_ms=times["denoise_p50_ms"],
             denoise_p95_ms=times["denoise_p95_ms"],
             noise_p50_sigma_255=None if level_255 is None else round(level_255, 2),

@@ -13,6 +13,7 @@ from quietframe.sinks.video import MAX_CRF, SUFFIXES, VideoOptions, VideoSink
 from quietframe.sinks.window import WindowSink
 from quietframe.sources import Source
 from quietframe.sources.address import is_network, without_password
+from quietframe.sources.images import ImageSource
 
 __all__ = ["MAX_CRF", "PIPES", "STDOUT", "Guarded", "Sink", "VideoOptions", "default_output", "open_sink"]
 
@@ -50,7 +51,7 @@ def open_sink(
         overwrite: replace files that exist. The source's own files never are.
         show: show the results in a window as well.
         live: the source's frames come at their own times, and some will be dropped: see `VideoSink`.
-        skip_existing: leave out images whose file exists.
+        skip_existing: leave out images whose file exists, also one that another process writes meanwhile.
         image_format: the format of images that are not named one by one, as a suffix without its dot; None: the
             source's, or PNG where that cannot be written. Of standard output one of `PIPES`; None: `mpegts`.
         quality: of JPEGs, in [1, 100].
@@ -81,6 +82,9 @@ def open_sink(
             sinks[str(place)] = _open(str(place), source, options, videos, live=live)
         except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
             raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
+    images = [sink for sink in sinks.values() if isinstance(sink, ImageSink)]
+    if skip_existing and isinstance(source, ImageSource) and images:
+        source.skip(lambda name: all(sink.has(name) for sink in images))
     if show:
         sinks["--show"] = WindowSink(source)
     return Guarded(sinks)

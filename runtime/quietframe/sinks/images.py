@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import OutputError
+from quietframe.errors import OutputError, OutputExistsError
 from quietframe.images import WRITERS, Image, write_image
 from quietframe.metadata import Metadata
 from quietframe.sinks.base import Sink, check_folder, check_targets, make_folder
 from quietframe.sources import Frame, Source
-from quietframe.sources.images import ImageSource
 
 _KNOWN = " ".join(sorted(WRITERS))
 _NUMBER = re.compile(r"%(0\d)?d")
@@ -57,8 +56,8 @@ class ImageSink(Sink):
     """Writes each image to a file of its own: whole, or not at all. Images that are done stay.
 
     A single image goes to `out`, or into it under the same name if it is a folder; those of a folder or glob go
-    below the folder `out` under their own names. Folders that are missing are made. With `skip_existing` the source
-    leaves out what is done already.
+    below the folder `out` under their own names. Folders that are missing are made. With `skip_existing` a file that
+    is there, since the start or by now, stays and counts as skipped.
 
     Raises:
         OutputError: a file exists (without `overwrite`), a source would be replaced, two images would share a name,
@@ -68,19 +67,24 @@ class ImageSink(Sink):
     def __init__(self, out: Path, source: Source, options: ImageOptions) -> None:
         super().__init__()
         self.path = out
-        self._options = options
-        targets = _targets(out, source, options)
-        if options.skip_existing and isinstance(source, ImageSource):
-            source.skip({name for name, target in targets.items() if target.exists()})
-            targets = {name: target for name, target in targets.items() if not target.exists()}
-        check_targets(targets.values(), source.files, overwrite=options.overwrite)
-        for folder in {target.parent for target in targets.values()}:
+        self._source, self._options = source, options
+        self._targets = _targets(out, source, options)
+        check_targets(self._targets.values(), source.files, overwrite=options.overwrite or options.skip_existing)
+        for folder in {target.parent for target in self._targets.values()}:
             check_folder(folder)
-        self._targets = targets
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file in the place of an image's result."""
+        return self._targets[name].exists()
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`."""
-        self._options.write(self._targets[frame.name], Image(pixels, frame.alpha, frame.metadata))
+        try:
+            self._options.write(self._targets[frame.name], Image(pixels, frame.alpha, frame.metadata))
+        except OutputExistsError:
+            if not self._options.skip_existing:
+                raise
+            self._source.skipped += 1
 
 
 class NumberedSink(Sink):

@@ -74,6 +74,7 @@ class Source(ABC):
         frame_count: how many frames there should be, where known.
         failures: what could not be read while the rest went on, a line each.
         damaged: frames that came broken and were left out.
+        skipped: images that were left out as their results were there.
         reconnects: how often a stream that broke was open again.
         notes: what was changed or assumed when it was opened, a line each.
         video: of a video, what PyAV reads of it: times, colours, sound and so on, for a sink to keep.
@@ -94,6 +95,7 @@ class Source(ABC):
         self.frame_count: int | None = None
         self.failures: list[str] = []
         self.damaged = 0
+        self.skipped = 0
         self.reconnects = 0
         self.trouble: str | None = None
         self.keep_16bit = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from quietframe.decoding import is_image
@@ -53,12 +53,12 @@ class ImageSource(Source):
         self.files = files
         self.names = [file.relative_to(root).as_posix() for file in files]
         self.frame_count = len(files)
-        self._skipped: Container[str] = ()
+        self._is_done: Callable[[str], bool] = lambda _name: False
 
-    def skip(self, names: Collection[str]) -> None:
-        """Leave images out of the iteration, before it begins."""
-        self._skipped = names
-        self.frame_count = len(self.files) - len(names)
+    def skip(self, is_done: Callable[[str], bool]) -> None:
+        """Leave out the images of which `is_done(name)` says so when their turn comes: others may work on them too."""
+        self._is_done = is_done
+        self.frame_count = sum(not is_done(name) for name in self.names)
 
     def _below(self, folder: Path) -> list[Path]:
         """All images in a folder and below, sorted; symbolic links to folders are not followed."""
@@ -75,7 +75,8 @@ class ImageSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         for file, name in zip(self.files, self.names, strict=True):
-            if name in self._skipped:
+            if self._is_done(name):
+                self.skipped += 1
                 continue
             try:
                 image = read_image(file, to_8bit=self._to_8bit, keep_16bit=self.keep_16bit)
