@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quietframe.errors import UsageError
+from quietframe.errors import SourceError
 from quietframe.noise.formats import Format
 from quietframe_train import train
 from quietframe_train.camera_noise import CameraNoise
@@ -84,8 +84,9 @@ def test_a_video_model_is_trained_behind_its_camera_model(photo_folder, tmp_path
     video = replace(
         RECIPES["video-nano"], model=ModelConfig("video_unet", options), phases=(quick,), data=ClipData(frames=2)
     )
-    with pytest.raises(UsageError, match="starts from a trained camera-nano"):
-        train(video, data=photo_folder, out=tmp_path / "video-nano")
+    with pytest.raises(SourceError, match=r"camera-nano\.int8.tflite: not weights of this recipe's model"):
+        train(video, data=photo_folder, out=tmp_path / "video-nano")  # from the built-in one, which is larger
+    assert not (tmp_path / "video-nano").exists()
     train(camera, data=photo_folder, out=tmp_path / "camera-nano")
     run = train(video, data=photo_folder, out=tmp_path / "video-nano")
     assert run.started_from.startswith("camera-nano/model.keras")

@@ -8,8 +8,13 @@ import keras
 import numpy as np
 import pytest
 
+from quietframe import Denoiser
+from quietframe.assets import photo_bgr
 from quietframe.errors import SourceError, UsageError
+from quietframe.noise import add_gaussian
+from quietframe.quality import psnr_db
 from quietframe_train import RECIPES, load_run, train
+from quietframe_train.evaluate import denoise_clip, denoise_photo
 from quietframe_train.recipe import Constant, OptimizerConfig
 from quietframe_train.trainer import build_model
 from quietframe_train.weights import find_start, load_weights
@@ -77,6 +82,20 @@ def test_weights_are_found_wherever_they_are(first, lone, kind):
         np.testing.assert_array_equal(now, then)
 
 
+@pytest.mark.parametrize("recipe", ["camera-nano", "video-nano"])
+def test_a_built_in_model_comes_back_to_floats(recipe):
+    """It gives what its file gives, but for the rounding of 8-bit activations."""
+    model, start = build_model(RECIPES[recipe]), find_start("camera-nano")
+    load_weights(model, start.file)
+    assert start.identity.startswith("camera-nano.int8.tflite, sha256 ") and start.data.name == "photos"
+    noisy = add_gaussian(photo_bgr()[:256, :256], 25, np.random.default_rng(0))
+    if recipe == "camera-nano":
+        clean = denoise_photo(model, RECIPES[recipe], noisy, 25.0)
+    else:
+        (clean,) = denoise_clip(model, [noisy])
+    assert psnr_db(clean, Denoiser("camera-nano")(noisy)) > 44
+
+
 def test_a_training_begins_with_the_weights_it_is_given(first, go_on):
     run = go_on(first.folder, seed=9, data_name="More")
     for now, then in zip(kernels(run.model_path), kernels(first.model_path), strict=True):
@@ -127,7 +146,9 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(lone, m
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("none.keras", None, "no such file or folder; start from"),
+        ("none.keras", None, "no such file, folder or built-in model; start from"),
+        ("none.tflite", None, "no such file, folder or built-in model; start from"),
+        ("digit-cnn", None, "only convolutions are read, and it holds the dense layer scores_1"),
         ("torn.weights.h5", b"\x89HDF\r\n\x1a\ntorn", "not weights of this recipe's model"),
         ("torn.keras", b"torn", "not weights of this recipe's model"),
         ("empty.weights.h5", b"", "not weights of this recipe's model"),
@@ -137,7 +158,8 @@ def test_a_file_that_is_no_start_is_refused(mnist_npz, tmp_path, name, content, 
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=message) as raised:
-        train("digit-classifier", data=mnist_npz, out=tmp_path / "run", epochs=1, start_from=tmp_path / name)
+        start = tmp_path / name if "." in name else name
+        train("digit-classifier", data=mnist_npz, out=tmp_path / "run", epochs=1, start_from=start)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 @click.option(
     "--start-from",
     type=click.Path(path_type=Path),
-    help="Begin with the weights of another training of the same model: a run folder, a .keras or .weights.h5 file.",
+    help="Begin with the weights of another training of the same model: a run folder, a .keras or .weights.h5 file, an "
+    "exported .tflite file or a built-in model's name.",
 )
 @click.option("--from-phase", metavar="NAME", help="Skip the phases before this one.")
 @click.option(

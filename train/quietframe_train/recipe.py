@@ -110,8 +110,8 @@ class Recipe:
         phases: what is trained, one behind the other; empty for a composed model.
         test_noises: what the test images are measured with; empty: `noise` alone.
         parts: recipes whose models this one is composed of, by layers of their names; nothing is trained but they.
-        starts_from: name of the recipe whose trained model this one starts from, found beside its run folder; empty:
-            it starts from random weights.
+        starts_from: name of the recipe whose trained model this one starts from: its run folder beside this one's, or
+            the built-in model; empty: it starts from random weights.
         dtype_policy: Keras' policy while training, such as `mixed_bfloat16`; the saved model is float32.
         limits: what the model is not good for, in plain words, for its card.
     """

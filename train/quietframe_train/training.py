@@ -62,7 +62,9 @@ def train(
         data_terms: the terms of the data, likewise.
         compute: override the recipe's Keras policy while training: `float32`, `mixed_bfloat16`, `mixed_float16`.
         start_from: begin with the weights of another training of the same model, not with random ones: a finished run
-            folder, a `.keras` or a `.weights.h5` file.
+            folder, a `.keras` or `.weights.h5` file, or a model that was exported: a `.tflite` file or a built-in
+            model's name. None: of recipes that start from another one, its run folder beside `out`, or the built-in
+            model.
         from_phase: leave out the recipe's phases before the one of this name.
         workers: processes that draw the batches: on an accelerator a step takes less time than one core needs for a
             batch. They change nothing of the result.
@@ -98,12 +100,8 @@ def train(
         raise UsageError(f"phase {from_phase} goes on with the weights of those before: pass --start-from, too")
     recipe = recipe.with_epochs(epochs) if epochs else recipe
     if recipe.starts_from and start_from is None and not earlier:
-        start_from = folder.parent / recipe.starts_from
-        if not (start_from / run_folder.MODEL).is_file():
-            raise UsageError(
-                f"{recipe.name} starts from a trained {recipe.starts_from}, and {start_from} holds none: train that "
-                "first, or pass --start-from RUN"
-            )
+        beside = folder.parent / recipe.starts_from
+        start_from = beside if (beside / run_folder.MODEL).is_file() else recipe.starts_from
     start = find_start(start_from) if start_from is not None else None
     if earlier and earlier.started_from and not start and not _is_begun(recipe, folder):
         raise UsageError(f"{folder}: kept nothing of its start yet: pass --start-from again ({earlier.started_from})")

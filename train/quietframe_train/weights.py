@@ -6,13 +6,22 @@ import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from quietframe.card import DataTerms
 from quietframe.errors import SourceError
+from quietframe.tasks.base import open_model
+from quietframe.zoo import builtin_models
 from quietframe_train.data.base import UNKNOWN_TERMS
 from quietframe_train.run_folder import MODEL, RECIPE, load_run
+
+_EXPORTED = ".tflite"
+_CONVOLUTION = "_1/convolution"  # behind a layer's name, in an exported file
 
 
 @dataclass(frozen=True)
@@ -34,28 +43,34 @@ class Start:
 
 
 def find_start(path: str | Path) -> Start:
-    """Find the weights at a path: a finished run folder, a `.keras` or a `.weights.h5` file.
+    """Find the weights at a path: a finished run folder, a `.keras`, `.weights.h5` or exported `.tflite` file.
 
-    Raises SourceError if there are none.
+    A built-in model goes by its name. Raises SourceError if there are none.
     """
     path = Path(path)
     file = path / MODEL if path.is_dir() else path
+    if not path.exists():
+        file = builtin_models().get(str(path), path)
     if not file.is_file():
-        what = f"no {MODEL} in it" if path.is_dir() else "no such file or folder"
-        raise SourceError(f"{path}: {what}; start from a finished run folder, a .keras or a .weights.h5 file")
+        what = f"no {MODEL} in it" if path.is_dir() else "no such file, folder or built-in model"
+        raise SourceError(f"{path}: {what}; start from a finished run folder, a .keras, .weights.h5 or .tflite file")
     of_run = (file.parent / RECIPE).is_file()
     name = f"{file.parent.name}/{file.name}" if of_run else file.name
     identity = f"{name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    if file.suffix == _EXPORTED:
+        return Start(file, identity, open_model(file, threads=None, card=None)[1].data)
     return Start(file, identity, load_run(file.parent).data if of_run else None)
 
 
 def load_weights(model: keras.Model, file: Path) -> None:
-    """Load a `.keras` or `.weights.h5` file's weights. Raises SourceError if they are not of such a model."""
+    """Load the weights of a file that `find_start` found. Raises SourceError if they are not of such a model."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it finds no weights for
             if file.name.endswith(".weights.h5"):
                 model.load_weights(file)
+            elif file.suffix == _EXPORTED:
+                _set_exported(model, file)
             else:
                 _copy_weights(keras.saving.load_model(file, compile=False), model)
     except (OSError, ValueError, TypeError, KeyError, UserWarning) as exc:
@@ -71,3 +86,48 @@ def _copy_weights(trained: keras.Model, model: keras.Model) -> None:
     for layer in trained.layers:
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _set_exported(model: keras.Model, file: Path) -> None:
+    """Set the convolutions of an exported file, brought back to floats, in the layers of their names.
+
+    Into each one the exporter folded its batch normalization, which is set to scale and shift alone: the kernel gets
+    the size that a new one has, as an optimizer expects, and `gamma` the rest.
+    """
+    convolutions = _exported_convolutions(file)
+    if not convolutions:
+        raise ValueError("it holds no quantized convolutions, and nothing else is read")
+    for name, (kernel, bias) in convolutions.items():
+        layer = model.get_layer(name)
+        if layer.use_bias:
+            layer.set_weights([kernel, bias])
+            continue
+        size = float(np.std(layer.get_weights()[0]) / np.std(kernel))
+        norm = model.get_layer(f"{name}_bn")
+        ones = np.ones_like(bias)
+        layer.set_weights([kernel * size])
+        norm.set_weights([ones / size, bias, 0 * ones, ones - norm.epsilon])
+
+
+def _exported_convolutions(file: Path) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Read kernel (height, width, inputs, outputs) and bias (outputs,) of each convolution, by its layer's name."""
+    interpreter = Interpreter(str(file))
+    kernels, biases = {}, {}
+    for details in interpreter.get_tensor_details():
+        # A bias is named after all that was folded into it, the kernel among them, and that after its layer.
+        for part in details["name"].split(";"):
+            if part.endswith("/MatMul"):
+                raise ValueError(f"only convolutions are read, and it holds the dense layer {part.split('/')[-2]}")
+            if part.endswith(_CONVOLUTION):
+                layer = part.removesuffix(_CONVOLUTION).split("/")[-1]
+                if len(details["shape"]) == 1:
+                    biases[layer] = _dequantized(interpreter, details)
+                elif part == details["name"]:
+                    kernels[layer] = _dequantized(interpreter, details).transpose(1, 2, 3, 0)
+    return {layer: (kernel, biases[layer]) for layer, kernel in kernels.items()}
+
+
+def _dequantized(interpreter: Any, details: dict[str, Any]) -> NDArray[np.float32]:
+    values, quantization = interpreter.get_tensor(details["index"]), details["quantization_parameters"]
+    scales = quantization["scales"].reshape(-1, *[1] * (values.ndim - 1))
+    return (values * scales).astype(np.float32)
