@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     help="Of a folder's images (bmp to webp) or of -o - (mpegts to i420).  [default: their own, or png; mpegts]",
 )
 @click.option(
-    "--quality", type=click.IntRange(1, 100), default=95, show_default=True, metavar="N", help="Quality of JPEG images."
+    "--quality", type=click.IntRange(1, 100), metavar="N", help="Quality of JPEG images.  [default: 95]"
 )
 @click.option(
     "--strip-metadata", is_flag=True, help="Write images without colour profile, EXIF, XMP, resolution and comments."
@@ -158,8 +158,6 @@ def denoise(
             for name, value in (moving_only | {"json-stats": config.stats_file}).items():
                 if value:
                     raise UsageError(f"--{name} is for videos, cameras and streams: these are images")
-        elif config.skip_existing:
-            raise UsageError("--skip-existing is for images: this is one recording")
         if not outs and not config.show and not serve and default_output(opened) is None:
             raise OutputError("no place for the result: say where to write it (-o OUT), or --show or --serve it")
         sinks: list[str | Sink] = [*outs]

@@ -83,7 +83,7 @@ class PipelineConfig:
     stats_file: str | Path | None = None
     skip_existing: bool = False
     image_format: str | None = None
-    quality: int = 95
+    quality: int | None = None
     strip_metadata: bool = False
     input_fps: float | None = None
     codec: str | None = None
@@ -94,7 +94,7 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         for name, (kind, low, high) in _RANGES.items():
             value: Any = getattr(self, name)
-            if value is None and name not in ("strength", "timeout_s", "quality"):
+            if value is None and name not in ("strength", "timeout_s"):
                 continue
             is_number = isinstance(value, kind) and not isinstance(value, bool)
             if not is_number or not low <= value <= high or value == math.inf:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from quietframe.errors import OutputError
+from quietframe.errors import OutputError, UsageError
 from quietframe.sinks.base import Guarded, NullSink, Sink
 from quietframe.sinks.images import ImageOptions, ImageSink, NumberedSink, is_numbered
 from quietframe.sinks.stream import PIPES, STDOUT, StreamSink
@@ -31,7 +31,7 @@ def open_sink(
     live: bool = False,
     skip_existing: bool = False,
     image_format: str | None = None,
-    quality: int = 95,
+    quality: int | None = None,
     strip_metadata: bool = False,
     codec: str | None = None,
     encoder: str | None = None,
@@ -54,7 +54,7 @@ def open_sink(
         skip_existing: leave out images whose file exists, also one that another process writes meanwhile.
         image_format: the format of images that are not named one by one, as a suffix without its dot; None: the
             source's, or PNG where that cannot be written. Of standard output one of `PIPES`; None: `mpegts`.
-        quality: of JPEGs, in [1, 100].
+        quality: of JPEGs, in [1, 100]; None: 95.
         strip_metadata: write images without colour profile, EXIF, XMP, resolution and comments.
         codec: of videos: `h264`, `hevc`, `ffv1` (lossless) or `mjpeg`; None: `h264`, in .avi `mjpeg`.
         encoder: FFmpeg's name of an encoder in place of a codec, as `h264_v4l2m2m`.
@@ -63,6 +63,7 @@ def open_sink(
 
     Raises:
         OutputError: the results cannot go there.
+        UsageError: an option for images or for videos, and none is written.
     """
     options = ImageOptions(overwrite, skip_existing, image_format, quality, strip_metadata)
     pipe = image_format if image_format in PIPES else None
@@ -83,11 +84,24 @@ def open_sink(
         except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
             raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
     images = [sink for sink in sinks.values() if isinstance(sink, ImageSink)]
-    if skip_existing and isinstance(source, ImageSource) and images:
+    for_images = {"quality": quality, "strip-metadata": strip_metadata or None, "skip-existing": skip_existing or None}
+    if not images and not any(isinstance(sink, NumberedSink) for sink in sinks.values()):
+        _refuse("images", for_images)
+    if not any(isinstance(sink, VideoSink) for sink in sinks.values()):
+        _refuse("videos", {"codec": codec, "encoder": encoder, "crf": crf})
+    if skip_existing:
+        if not isinstance(source, ImageSource):
+            raise UsageError("--skip-existing is for images: this is one recording")
         source.skip(lambda name: all(sink.has(name) for sink in images))
     if show:
         sinks["--show"] = WindowSink(source)
     return Guarded(sinks)
+
+
+def _refuse(kind: str, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name} is for {kind}, and none is written")
 
 
 def _open(out: str, source: Source, options: ImageOptions, videos: VideoOptions, *, live: bool) -> Sink:

@@ -28,14 +28,14 @@ class ImageOptions:
         overwrite: replace files that exist.
         skip_existing: leave out images whose file exists.
         format: the suffix of files that are not named one by one, without its dot; None: that of the source.
-        quality: of JPEGs, in [1, 100].
+        quality: of JPEGs, in [1, 100]; None: 95.
         strip_metadata: write the pixels alone.
     """
 
     overwrite: bool = False
     skip_existing: bool = False
     format: str | None = None
-    quality: int = 95
+    quality: int | None = None
     strip_metadata: bool = False
 
     def write(self, path: Path, image: Image) -> None:
@@ -43,7 +43,7 @@ class ImageOptions:
         make_folder(path.parent)
         if self.strip_metadata and image.metadata:
             image = Image(image.pixels, image.alpha, Metadata(subsampling=image.metadata.subsampling))
-        write_image(path, image, quality=self.quality, overwrite=self.overwrite)
+        write_image(path, image, quality=self.quality or 95, overwrite=self.overwrite)
 
     def rename(self, path: Path) -> Path:
         """Return a path with the suffix of the format to write: .png if its own cannot be written."""
