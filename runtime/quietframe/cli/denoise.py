@@ -51,9 +51,7 @@ if TYPE_CHECKING:
     type=click.Choice(["bmp", "jpg", "png", "tif", "webp", "mpegts", "mjpeg", "bgr", "i420"]),
     help="Of a folder's images (bmp to webp) or of -o - (mpegts to i420).  [default: their own, or png; mpegts]",
 )
-@click.option(
-    "--quality", type=click.IntRange(1, 100), metavar="N", help="Quality of JPEG images.  [default: 95]"
-)
+@click.option("--quality", type=click.IntRange(1, 100), metavar="N", help="Quality of JPEG images.  [default: 95]")
 @click.option(
     "--strip-metadata", is_flag=True, help="Write images without colour profile, EXIF, XMP, resolution and comments."
 )
