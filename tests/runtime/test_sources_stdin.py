@@ -206,7 +206,9 @@ def test_markers_that_cameras_get_wrong_cost_nothing(as_stdin: Callable[[int], N
     folder = os.environ.get("QUIETFRAME_CASES")
     if not folder:
         pytest.skip("QUIETFRAME_CASES is not set")
-    as_stdin(os.open(Path(folder, "streams", name), os.O_RDONLY))
-    with open_source("-") as source:
-        assert len(list(source)) == 6
-    assert source.damaged == 0
+    path = Path(folder, "streams", name)
+    as_stdin(os.open(path, os.O_RDONLY))
+    for spec in ("-", path):
+        with open_source(spec, input_fps=12.5) as source:
+            assert len(list(source)) == 6
+        assert (source.damaged, source.failures, source.fps) == (0, [], 12.5)

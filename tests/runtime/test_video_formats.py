@@ -111,7 +111,7 @@ def test_a_raw_video_without_a_rate_says_what_is_assumed(tmp_path: Path) -> None
         assert source.fps == 25
     with open_source(tmp_path / "a.mjpeg", input_fps=12.5) as source:
         assert (source.notes, source.fps) == ([], 12.5)
-    with pytest.raises(SourceError, match=r"a\.mp4: holds its own times: leave --input-fps out"):
+    with pytest.raises(SourceError, match=r"a\.mp4: has its own frame rate or needs none: leave --input-fps out"):
         open_source(raw, input_fps=30)
     with pytest.raises(UsageError, match="Expected input_fps in"):
         open_source(raw, input_fps=0)

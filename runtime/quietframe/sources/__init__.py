@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def open_source(
         to_8bit: reduce images of more than 8 bits a channel to 8. Otherwise they are refused, or kept as they are where
             the source's `keep_16bit` is set.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
-        input_fps: frames per second of a video that holds no times, as raw H.264.
+        input_fps: frames per second of a video that holds no times, as raw H.264 or JPEGs.
 
     Returns a source to iterate over once, inside a `with` statement. A stream's has its first frame by then.
 
@@ -57,10 +58,16 @@ def open_source(
     try:
         for matches, open_kind in _KINDS:
             if matches(text):
-                return open_kind(text, options)
+                source = open_kind(text, options)
+                break
+        else:
+            raise SourceError(f"{text or '(nothing)'}: no such file, folder or camera: expected {ACCEPTED}")
     except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
         raise SourceError(f"{as_shown(text)}: cannot be read ({exc.strerror or exc})") from exc
-    raise SourceError(f"{text or '(nothing)'}: no such file, folder or camera: expected {ACCEPTED}")
+    if input_fps and not math.isclose(source.fps or 0, input_fps, rel_tol=1e-3):
+        source.close()
+        raise SourceError(f"{as_shown(text)}: has its own frame rate or needs none: leave --input-fps out")
+    return source
 
 
 def _open_stream(spec: str, options: Options) -> Source:

@@ -51,7 +51,7 @@ class Options:
     Attributes:
         to_8bit: reduce images of more than 8 bits a channel to 8.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
-        input_fps: frames per second of a video that holds no times, as raw H.264.
+        input_fps: frames per second of a video that holds no times, as raw H.264 or JPEGs.
     """
 
     to_8bit: bool = False

@@ -36,6 +36,7 @@ _KNOWN_GAPS = 5
 _KEPT_PACKETS = 1024
 _LATE = 256  # packets in which a delay that lasts is taken for the usual one
 _NEW_CLOCK_S = 1.0
+_LONE_START_BYTES = 2  # of a JPEG whose start marker comes twice
 
 
 class UnreadableError(Exception):
@@ -146,8 +147,6 @@ class Container:
             if not fps and not stated:
                 self.notes.append(f"holds no frame rate: {_UNTIMED_FPS} is assumed; state it with --input-fps")
             rate = Fraction(fps or stated or _UNTIMED_FPS).limit_denominator(1001)
-        elif fps:
-            raise UnreadableError("holds its own times: leave --input-fps out")
         self.rate = Fraction(rate) if rate and rate <= _MAX_FPS else None
         self.time_base = stream.time_base if self._timed else None
         self.duration_s = None if self._input.duration is None or not self._timed else self._input.duration / 1e6
@@ -263,6 +262,8 @@ class Container:
 
         waiting, broken = self._strict, False
         for packet, hole in self._packets():
+            if packet.size == _LONE_START_BYTES and self._context.name == "mjpeg":
+                continue
             if waiting and not packet.is_keyframe:
                 self.damaged += broken
                 continue

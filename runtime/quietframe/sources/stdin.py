@@ -55,7 +55,7 @@ class StdinSource(Source):
         assert match is not None  # the table of sources looked
         settings = parse_settings(spec, match[1] or "", _SETTINGS, _EXAMPLE)
         self._spec, self._format = spec, settings["format"]
-        self.size_wh, self.fps = settings["size"], settings["fps"]
+        self.size_wh, self.fps = settings["size"], options.input_fps or settings["fps"]
         if (self._format == "bgr") != (self.size_wh is not None):
             raise SourceError(f"{spec}: raw frames need a size, and others have theirs: expected - or {_EXAMPLE}")
         try:
@@ -71,7 +71,7 @@ class StdinSource(Source):
             self._head = self._read()
             self._format = "mjpeg" if looks_like_mjpeg(self._head) or not self._head else None
         if self._format not in ("bgr", "mjpeg"):
-            self._open_video(options.input_fps or self.fps)
+            self._open_video(self.fps)
 
     def _open_video(self, fps: float | None) -> None:
         file: Any = self

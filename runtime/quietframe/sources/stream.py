@@ -70,7 +70,7 @@ class StreamSource(Source):
         if isinstance(connection, Container):
             self.adopt(connection, self._shown)
         else:
-            self.size_wh = self._first[0].shape[1], self._first[0].shape[0]
+            self.size_wh, self.fps = (self._first[0].shape[1], self._first[0].shape[0]), options.input_fps
 
     def __iter__(self) -> Iterator[Frame]:
         index = failures = 0
