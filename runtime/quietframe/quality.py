@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cv2
@@ -14,6 +14,10 @@ from quietframe.errors import FrameError
 PSNR_CAP_DB = 100.0
 """PSNR given for two identical images, instead of infinity, so that means stay finite."""
 
+UNCOVERED_FRAMES = 3
+"""For so many frames what came into view counts as just uncovered."""
+
+_DIFFERS_255 = 4.0  # by so much a place must look different than before, in the mean over 5×5 pixels
 _SSIM_SIGMA = 1.5
 _SSIM_WINDOW = 11  # what the Gaussian spans, cut at 3.5 σ
 _SSIM_C1, _SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -58,6 +62,58 @@ def flicker_255(
     _check_pair(before[0], now[0])
     errors = [image.astype(np.int16) - reference for reference, image in (before, now)]
     return float(np.mean(np.abs(errors[1] - errors[0])))
+
+
+def just_uncovered(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.bool_]]:
+    """Find in each frame of a video where ghosts can be: what was covered in one of the three frames before.
+
+    By dense optical flow (OpenCV's DIS, preset medium, at full size) between each frame and the one before, there and
+    back. A pixel comes into view where the flow back and the flow from there do not cancel out (Sundaram et al. 2010,
+    with half their constant) and something else was to be seen in that place; but not where it comes in across the
+    border. That is cleaned by an opening of 3×3 pixels, and moves along with the flow for two more frames.
+    frames: clean ones, (H, W, 3) or (H, W) uint8, all of one shape. Yields (H, W) bool for each.
+    """
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow.setFinestScale(0)
+    before: tuple[NDArray[Any], NDArray[Any]] | None = None
+    frames_left = np.zeros(0, np.uint8)
+    for frame in frames:
+        gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
+        if before is None:
+            frames_left = np.zeros(gray.shape, np.uint8)
+        else:
+            back, ahead = flow.calc(gray, before[1], None), flow.calc(before[1], gray, None)
+            height, width = gray.shape
+            places = back + np.dstack(
+                np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+            )
+            ahead = cv2.remap(ahead, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            lengths = np.sum(back * back + ahead * ahead, axis=2)
+            comes = np.sum((back + ahead) ** 2, axis=2) > 0.01 * lengths + 0.25
+            comes &= ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=2)
+            changes = cv2.absdiff(frame, before[0]).reshape(height, width, -1).mean(axis=2, dtype=np.float32)
+            comes &= cv2.blur(changes, (5, 5)) > _DIFFERS_255
+            comes = cv2.morphologyEx(comes.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+            frames_left = cv2.remap(frames_left, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+            frames_left = np.where(comes, UNCOVERED_FRAMES, np.maximum(frames_left, 1) - 1).astype(np.uint8)
+        before = frame, gray
+        yield frames_left > 0
+
+
+def ghost_255(
+    frames: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]],
+) -> float | None:
+    """Root of the mean squared error where a video was just uncovered, in 8-bit levels; None where it never was.
+
+    frames: (reference, image, mask) of each frame, see `just_uncovered`; all its pixels and channels count alike.
+    Raises FrameError as `psnr_db` does.
+    """
+    total, count = 0.0, 0
+    for reference, image, mask in frames:
+        _check_pair(reference, image)
+        errors = reference[mask].astype(np.int32) - image[mask]
+        total, count = total + float(np.sum(errors * errors)), count + errors.size
+    return float(np.sqrt(total / count)) if count else None
 
 
 def ssim(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:

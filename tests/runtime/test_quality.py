@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from quietframe.assets import photo_bgr
 from quietframe.errors import FrameError
 from quietframe.noise import add_gaussian
-from quietframe.quality import PSNR_CAP_DB, flicker_255, mean_psnr_db, psnr_db, ssim
+from quietframe.quality import PSNR_CAP_DB, flicker_255, ghost_255, just_uncovered, mean_psnr_db, psnr_db, ssim
 
 
 def flat(level: int, *shape: int) -> np.ndarray:
@@ -46,6 +47,47 @@ def test_psnr_and_ssim_agree_with_scikit_image(shape):
         arguments = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
         expected = metrics.structural_similarity(clean, noisy, channel_axis=2 if len(shape) == 3 else None, **arguments)
         assert ssim(clean, noisy) == pytest.approx(expected, abs=1e-9)
+
+
+def square_over_texture(frames: int, step: int) -> list[np.ndarray]:
+    """A coloured square of 32×32 pixels that moves right over the photograph, from column 30 on."""
+    square = cv2.resize(np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8), (32, 32))
+    made = []
+    for index in range(frames):
+        made.append(photo_bgr()[60:156, 180:340].copy())
+        made[-1][30:62, 30 + step * index : 62 + step * index] = square
+    return made
+
+
+def test_just_uncovered_is_what_a_square_left_in_the_last_three_frames():
+    masks = list(just_uncovered(square_over_texture(6, 4)))
+    left = np.zeros_like(masks[5])
+    left[30:62, 38:50] = True
+    assert np.mean(masks[5][left]) > 0.75
+    assert np.mean(left[masks[5]]) > 0.75
+    assert not masks[0].any()
+    assert masks[1].sum() < masks[2].sum() < masks[3].sum()
+
+
+def test_nothing_is_uncovered_where_nothing_moves_or_the_camera_turns():
+    scene = photo_bgr()[60:140, 180:308]
+    assert not any(mask.any() for mask in just_uncovered([scene] * 4))
+    turned = [photo_bgr()[60:140, 180 + 3 * index : 308 + 3 * index] for index in range(5)]
+    assert max(mask.mean() for mask in just_uncovered(turned)) < 0.02
+    gray = [frame[..., 1] for frame in square_over_texture(4, 4)]
+    assert list(just_uncovered(gray))[3].sum() > 100
+
+
+def test_a_ghost_is_the_error_where_it_was_just_uncovered():
+    mask = np.zeros((16, 16), np.bool_)
+    mask[:2] = True
+    error = flat(100)
+    error[:2], error[2:] = 103, 200
+    frames = [(flat(100), error, mask), (flat(100), flat(104), mask)]
+    assert ghost_255(frames) == pytest.approx(np.sqrt((3**2 + 4**2) / 2))
+    assert ghost_255([(flat(100), error, ~mask & mask)]) is None
+    with pytest.raises(FrameError, match="of one shape"):
+        ghost_255([(flat(0), flat(0, 8, 8, 3), mask)])
 
 
 BAD: list[tuple[Any, Any, str]] = [
