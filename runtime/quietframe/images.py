@@ -155,7 +155,7 @@ def write_whole(path: Path, data: bytes | memoryview, *, overwrite: bool = True)
     Raises:
         OutputError: the folder or disk takes no file, or it exists (without `overwrite`).
     """
-    part = path.with_name(f".{os.urandom(6).hex()}.part")  # short: a long name must not become too long
+    part = part_path(path)
     try:
         part.write_bytes(data)
         move_into_place(part, path, overwrite=overwrite)
@@ -165,6 +165,11 @@ def write_whole(path: Path, data: bytes | memoryview, *, overwrite: bool = True)
     finally:
         with contextlib.suppress(OSError):  # what is wrong with the place was said above
             part.unlink()
+
+
+def part_path(path: Path) -> Path:
+    """A hidden name beside `path` for a file in the making; short, as a long name must not become too long."""
+    return path.with_name(f".{os.urandom(6).hex()}.part")
 
 
 def move_into_place(part: Path, path: Path, *, overwrite: bool) -> None:

@@ -19,7 +19,7 @@ from quietframe.log import log
 from quietframe.pipeline.loop import Loop, OnFrame
 from quietframe.pipeline.models import AUTO, Models
 from quietframe.pipeline.stats import stats_file
-from quietframe.sinks import MAX_CRF, PIPES, Sink, VideoOptions, default_output, open_sink
+from quietframe.sinks import MAX_CRF, PIPES, Sink, SinkOptions, default_output, open_sink
 from quietframe.sources import Source, open_source
 from quietframe.sources.address import as_shown, is_network
 from quietframe.tasks import Denoiser, open_denoiser
@@ -109,7 +109,7 @@ class PipelineConfig:
             raise UsageError(f"Expected image_format to be one of {_IMAGE_FORMATS}. Received: {self.image_format!r}")
         if self.skip_existing and self.overwrite:
             raise UsageError("--skip-existing and --overwrite exclude each other: leave one out")
-        VideoOptions(self.codec, self.encoder, self.crf, self.audio)
+        SinkOptions(codec=self.codec, encoder=self.encoder)
 
 
 @dataclass(frozen=True)

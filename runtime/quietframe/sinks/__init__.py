@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quietframe.errors import OutputError, UsageError
-from quietframe.sinks.base import Guarded, NullSink, Sink
-from quietframe.sinks.images import ImageOptions, ImageSink, NumberedSink, is_numbered
+from quietframe.sinks.base import Guarded, NullSink, Sink, SinkOptions
+from quietframe.sinks.images import ImageSink, NumberedSink, is_numbered, renamed
 from quietframe.sinks.stream import PIPES, STDOUT, StreamSink
-from quietframe.sinks.video import MAX_CRF, SUFFIXES, VideoOptions, VideoSink
+from quietframe.sinks.video import MAX_CRF, SUFFIXES, VideoSink
 from quietframe.sinks.window import WindowSink
 from quietframe.sources import Source
-from quietframe.sources.address import is_network, without_password
+from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.images import ImageSource
 
-__all__ = ["MAX_CRF", "PIPES", "STDOUT", "Guarded", "Sink", "VideoOptions", "default_output", "open_sink"]
+__all__ = ["MAX_CRF", "PIPES", "STDOUT", "Guarded", "Sink", "SinkOptions", "default_output", "open_sink"]
 
 
 NULL = "null"
@@ -65,9 +65,7 @@ def open_sink(
         OutputError: the results cannot go there.
         UsageError: an option for images or for videos, and none is written.
     """
-    options = ImageOptions(overwrite, skip_existing, image_format, quality, strip_metadata)
-    pipe = image_format if image_format in PIPES else None
-    videos = VideoOptions(codec, encoder, crf, audio, pipe or "mpegts")
+    options = SinkOptions(overwrite, skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio)
     outs = [out] if isinstance(out, str | Path | Sink) else list(out or ())
     sinks: dict[str, Sink] = {}
     for number, place in enumerate(outs):
@@ -76,11 +74,11 @@ def open_sink(
             continue
         if str(place) in sinks:
             raise OutputError(f"{place}: given twice")
-        if (pipe or image_format) and (str(place) == STDOUT) != bool(pipe):
+        if image_format and (str(place) == STDOUT) != (image_format in PIPES):
             names = f"{' '.join(PIPES)} for standard output, and image formats for images"
             raise OutputError(f"{place}: --format {image_format} does not fit it: there are {names}")
         try:
-            sinks[str(place)] = _open(str(place), source, options, videos, live=live)
+            sinks[str(place)] = _open(str(place), source, options, live=live)
         except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
             raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
     images = [sink for sink in sinks.values() if isinstance(sink, ImageSink)]
@@ -104,18 +102,18 @@ def _refuse(kind: str, options: Mapping[str, object]) -> None:
             raise UsageError(f"--{name} is for {kind}, and none is written")
 
 
-def _open(out: str, source: Source, options: ImageOptions, videos: VideoOptions, *, live: bool) -> Sink:
+def _open(out: str, source: Source, options: SinkOptions, *, live: bool) -> Sink:
     if out == NULL:
         return NullSink()
     if out == STDOUT or is_network(out):
         if not source.moving:
-            raise OutputError(f"{without_password(out) if is_network(out) else out}: images go to a file or a folder")
-        return StreamSink(out, source, videos, live=live)
+            raise OutputError(f"{as_shown(out)}: images go to a file or a folder")
+        return StreamSink(out, source, options, live=live)
     if not source.moving:
         return ImageSink(Path(out), source, options)
     if is_numbered(out):
         return NumberedSink(Path(out), options)
-    return VideoSink(out, source, videos, overwrite=options.overwrite, live=live)
+    return VideoSink(out, source, options, live=live)
 
 
 def default_output(source: Source, image_format: str | None = None) -> Path | None:
@@ -134,7 +132,5 @@ def default_output(source: Source, image_format: str | None = None) -> Path | No
         return path.with_name(f"{path.name}-denoised") if path.name else None
     path = path.with_name(f"{path.stem}.denoised{path.suffix}")
     if not source.moving:
-        return (
-            ImageOptions(format=image_format).rename(path) if source.path.suffix else path.with_name(f"{path.name}.png")
-        )
+        return renamed(path if source.path.suffix else path.with_name(f"{path.name}.png"), image_format)
     return path if path.suffix.lower() in SUFFIXES else path.with_suffix(".mp4")

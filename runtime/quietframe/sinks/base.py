@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,9 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.controls import Controls
-from quietframe.errors import OutputError
+from quietframe.errors import OutputError, UsageError
 from quietframe.log import log
 from quietframe.sources import Frame
+
+CODECS: Mapping[str, str] = {"h264": "libx264", "hevc": "libx265", "ffv1": "ffv1", "mjpeg": "mjpeg"}
+"""The codecs, and FFmpeg's encoder of each: small; smaller and slow; lossless and large; a JPEG for each frame."""
+
+
+@dataclass(frozen=True)
+class SinkOptions:
+    """What a caller may ask of a sink, as of `open_sink`; each kind heeds what concerns it.
+
+    Raises:
+        UsageError: a codec that there is not, or both a codec and an encoder.
+    """
+
+    overwrite: bool = False
+    skip_existing: bool = False
+    image_format: str | None = None
+    quality: int | None = None
+    strip_metadata: bool = False
+    codec: str | None = None
+    encoder: str | None = None
+    crf: int | None = None
+    audio: bool = True
+
+    def __post_init__(self) -> None:
+        if self.codec is not None and self.codec not in CODECS:
+            raise UsageError(f"Expected codec to be one of {' '.join(CODECS)}. Received: {self.codec!r}")
+        if self.codec and self.encoder:
+            raise UsageError("codec and encoder exclude each other: an encoder has its codec")
 
 
 class Sink(ABC):
@@ -158,11 +186,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be made ({exc.strerror or exc})") from exc
-
-
-def part_path(path: Path) -> Path:
-    """A hidden name beside `path`, of the same suffix, for a file in the making."""
-    return path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
 
 
 def _identity(path: Path) -> tuple[int, int]:

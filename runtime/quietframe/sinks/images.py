@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,43 +12,11 @@ from numpy.typing import NDArray
 from quietframe.errors import OutputError, OutputExistsError
 from quietframe.images import WRITERS, Image, write_image
 from quietframe.metadata import Metadata
-from quietframe.sinks.base import Sink, check_folder, check_targets, make_folder
+from quietframe.sinks.base import Sink, SinkOptions, check_folder, check_targets, make_folder
 from quietframe.sources import Frame, Source
 
 _KNOWN = " ".join(sorted(WRITERS))
 _NUMBER = re.compile(r"%(0\d)?d")
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """How images are written.
-
-    Attributes:
-        overwrite: replace files that exist.
-        skip_existing: leave out images whose file exists.
-        format: the suffix of files that are not named one by one, without its dot; None: that of the source.
-        quality: of JPEGs, in [1, 100]; None: 95.
-        strip_metadata: write the pixels alone.
-    """
-
-    overwrite: bool = False
-    skip_existing: bool = False
-    format: str | None = None
-    quality: int | None = None
-    strip_metadata: bool = False
-
-    def write(self, path: Path, image: Image) -> None:
-        """Write an image, and make its folder. Raises OutputError."""
-        make_folder(path.parent)
-        if self.strip_metadata and image.metadata:
-            image = Image(image.pixels, image.alpha, Metadata(subsampling=image.metadata.subsampling))
-        write_image(path, image, quality=self.quality or 95, overwrite=self.overwrite)
-
-    def rename(self, path: Path) -> Path:
-        """Return a path with the suffix of the format to write: .png if its own cannot be written."""
-        if self.format:
-            return path.with_suffix(f".{self.format}")
-        return path if path.suffix.lower() in WRITERS else path.with_suffix(".png")
 
 
 class ImageSink(Sink):
@@ -64,7 +31,7 @@ class ImageSink(Sink):
             or a place takes no file.
     """
 
-    def __init__(self, out: Path, source: Source, options: ImageOptions) -> None:
+    def __init__(self, out: Path, source: Source, options: SinkOptions) -> None:
         super().__init__()
         self.path = out
         self._source, self._options = source, options
@@ -80,7 +47,7 @@ class ImageSink(Sink):
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`."""
         try:
-            self._options.write(self._targets[frame.name], Image(pixels, frame.alpha, frame.metadata))
+            _write(self._targets[frame.name], Image(pixels, frame.alpha, frame.metadata), self._options)
         except OutputExistsError:
             if not self._options.skip_existing:
                 raise
@@ -95,7 +62,7 @@ class NumberedSink(Sink):
             `overwrite`): the first one beforehand, others when their turn comes.
     """
 
-    def __init__(self, out: Path, options: ImageOptions) -> None:
+    def __init__(self, out: Path, options: SinkOptions) -> None:
         super().__init__()
         if len(_NUMBER.findall(out.name)) != 1 or out.name.count("%") != 1:
             raise OutputError(f"{out}: expected one place for the number, as in %06d")
@@ -109,11 +76,21 @@ class NumberedSink(Sink):
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`."""
-        self._options.write(self._target(), Image(pixels))
+        _write(self._target(), Image(pixels), self._options)
         self._count += 1
 
     def _target(self) -> Path:
         return self.path.with_name(self.path.name % self._count)
+
+
+def renamed(path: Path, image_format: str | None) -> Path:
+    """A path with the suffix of the format to write: the one that is named, else its own, or .png if none is written.
+
+    image_format: as of `open_sink`.
+    """
+    if image_format:
+        return path.with_suffix(f".{image_format}")
+    return path if path.suffix.lower() in WRITERS else path.with_suffix(".png")
 
 
 def is_numbered(out: str) -> bool:
@@ -121,20 +98,28 @@ def is_numbered(out: str) -> bool:
     return _NUMBER.search(Path(out).name) is not None
 
 
-def _targets(out: Path, source: Source, options: ImageOptions) -> Mapping[str, Path]:
+def _write(path: Path, image: Image, options: SinkOptions) -> None:
+    """Write an image, and make its folder. Raises OutputError."""
+    make_folder(path.parent)
+    if options.strip_metadata and image.metadata:
+        image = Image(image.pixels, image.alpha, Metadata(subsampling=image.metadata.subsampling))
+    write_image(path, image, quality=options.quality or 95, overwrite=options.overwrite)
+
+
+def _targets(out: Path, source: Source, options: SinkOptions) -> Mapping[str, Path]:
     """Where the image of each name goes."""
     single = source.path is not None and source.path.is_file()
     if single and not out.is_dir():
         if out.suffix.lower() not in WRITERS:
             raise OutputError(f"{out}: an image needs a file name with one of {_KNOWN}, or an existing folder")
-        if options.format and out != options.rename(out):
-            raise OutputError(f"{out}: is another format than --format {options.format}: leave that out")
+        if out != renamed(out, options.image_format):
+            raise OutputError(f"{out}: is another format than --format {options.image_format}: leave that out")
         return {source.names[0]: out}
     if not single and out.suffix.lower() in {*WRITERS, ".mp4", ".mkv", ".avi"} and not out.is_dir():
         raise OutputError(f"{out}: several images need a folder to go to")
     if source.path is not None and source.path.is_dir() and source.path.resolve() in (out / "x").resolve().parents:
         raise OutputError(f"{out}: lies inside the folder that is read: write to another place")
-    targets = {name: options.rename(out / name) for name in source.names}
+    targets = {name: renamed(out / name, options.image_format) for name in source.names}
     names: dict[Path, str] = {}
     for name, target in targets.items():
         if (other := names.setdefault(target, name)) != name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sys
@@ -14,26 +15,26 @@ from numpy.typing import NDArray
 
 from quietframe.errors import OutputError
 from quietframe.log import log
-from quietframe.sinks.encoder import Encoder, EncoderError
+from quietframe.sinks.encoder import Encoder, EncoderError, Form
 from quietframe.sinks.video import VideoSink
 from quietframe.sources import Frame
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.stream import PAUSES_S
 
 STDOUT = "-"
-PIPES: Mapping[str, tuple[str, str, str | None]] = {
-    "mpegts": ("mpegts", "h264", None),
-    "mjpeg": ("mjpeg", "mjpeg", None),
-    "bgr": ("rawvideo", "rawvideo", "bgr24"),
-    "i420": ("rawvideo", "rawvideo", "yuv420p"),
+PIPES: Mapping[str, Form] = {
+    "mpegts": Form("mpegts"),
+    "mjpeg": Form("mjpeg", "mjpeg"),
+    "bgr": Form("rawvideo", "rawvideo", "bgr24"),
+    "i420": Form("rawvideo", "rawvideo", "yuv420p"),
 }
-"""What standard output takes: FFmpeg's format, its usual codec, and the layout of raw pixels."""
+"""What standard output takes."""
 
-_SCHEMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "rtsp": ("rtsp", {"rtsp_transport": "tcp"}),
-    "rtmp": ("flv", {}),
-    "rtmps": ("flv", {}),
-    "udp": ("mpegts", {}),
+_SCHEMES: Mapping[str, Form] = {
+    "rtsp": Form("rtsp", options={"rtsp_transport": "tcp"}),
+    "rtmp": Form("flv"),
+    "rtmps": Form("flv"),
+    "udp": Form("mpegts"),
 }
 _GOODBYE_S = 0.3
 
@@ -49,23 +50,20 @@ class StreamSink(VideoSink):
     """
 
     def _prepare(self) -> None:
-        self._fragmented, self._place, usual = True, self._name.strip(), "h264"
-        self._pixels: str | None = None
-        self._format_options: Mapping[str, str] = {}
+        self._fragmented, self._place = True, self._name.strip()
         self._failures, self._retry_s = 0, 0.0
         if self._name == STDOUT:
-            self._shape, usual, self._pixels = PIPES[self._options.pipe]
             if sys.stdout.isatty():
                 raise OutputError("-: standard output is a terminal: pipe it into a program, or name a file")
-        else:
-            self._name = without_password(self._place)
-            if (scheme := scheme_of(self._place)) not in _SCHEMES:
-                expected = ", ".join(f"{name}://" for name in _SCHEMES)
-                raise OutputError(f"{self._name}: no address that can be written to: expected {expected}")
-            self._shape, self._format_options = _SCHEMES[scheme]
-            if scheme == "udp" and "?" not in self._place:
-                self._place += "?pkt_size=1316"
-        self._check_codec(usual)
+            self._choose_codec(PIPES[self._options.image_format or "mpegts"])
+            return
+        self._name = without_password(self._place)
+        if (scheme := scheme_of(self._place)) not in _SCHEMES:
+            expected = ", ".join(f"{name}://" for name in _SCHEMES)
+            raise OutputError(f"{self._name}: no address that can be written to: expected {expected}")
+        if scheme == "udp" and "?" not in self._place:
+            self._place += "?pkt_size=1316"
+        self._choose_codec(_SCHEMES[scheme])
 
     def _keeps_step(self, frame: Frame) -> bool:
         """See `VideoSink`. A server's frames do not wait for the sound of a live source."""
@@ -80,12 +78,9 @@ class StreamSink(VideoSink):
             log.debug("%s: a frame was dropped", self._name)
         return None
 
-    def _open(self) -> None:
-        self._encoder = self._connect()
-
-    def _connect(self) -> Encoder:
+    def _open(self) -> Encoder:
         place: Any = os.fdopen(os.dup(1), "wb", 0) if self._name == STDOUT else self._place
-        return self._new_encoder(place, pixels=self._pixels, immediate=True, options=self._format_options)
+        return self._new_encoder(place, immediate=True)
 
     def _encode(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         if self._name == STDOUT:
@@ -94,7 +89,7 @@ class StreamSink(VideoSink):
             if self._encoder is None:
                 if time.monotonic() < self._retry_s:
                     return None
-                self._encoder = self._connect()
+                self._encoder = self._open()
                 log.info("%s: is there again", self._name)
             self._encoder.encode(pixels, time_s)
             self._failures = 0
@@ -106,20 +101,13 @@ class StreamSink(VideoSink):
             self._failures += 1
         return None
 
-    def _keep(self) -> None:
-        """Nothing is to be put into its place."""
-
     def _end_thread(self) -> None:
         """End soon, whatever the other side does: a thread that waits for it is left to itself."""
-        if self._thread is None or not self._thread.is_alive():
-            return
         if not self._live:
             super()._end_thread()
-            return
-        try:
-            self._queue.put(None, timeout=_GOODBYE_S)
-            self._thread.join(_GOODBYE_S)
-        except queue.Full:
-            pass
-        if self._thread.is_alive():
-            self._encoder = None
+        elif self._thread is not None and self._thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=_GOODBYE_S)
+                self._thread.join(_GOODBYE_S)
+            if self._thread.is_alive():
+                self._encoder = None

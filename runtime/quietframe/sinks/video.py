@@ -6,7 +6,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,54 +14,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import OutputError, UsageError
-from quietframe.images import move_into_place
-from quietframe.sinks.base import Sink, check_folder, check_targets, make_folder, part_path
-from quietframe.sinks.encoder import CODECS, Encoder, EncoderError
+from quietframe.errors import OutputError
+from quietframe.images import move_into_place, part_path
+from quietframe.sinks.base import CODECS, Sink, SinkOptions, check_folder, check_targets, make_folder
+from quietframe.sinks.encoder import Encoder, EncoderError, Form
 from quietframe.sources import Frame, Source
 
-SUFFIXES: Mapping[str, tuple[str, str]] = {
-    ".mp4": ("mp4", "h264"),
-    ".mkv": ("matroska", "h264"),
-    ".avi": ("avi", "mjpeg"),
-}
-"""The suffixes of videos that are written: PyAV's name of the format, and its codec where none is named."""
+SUFFIXES: Mapping[str, Form] = {".mp4": Form("mp4"), ".mkv": Form("matroska"), ".avi": Form("avi", "mjpeg")}
+"""The suffixes of videos that are written."""
 
 LIVE_FPS = 30.0
 """The rate of a live source's video where the source does not tell its own; frames stand in it at their times."""
 
 MAX_CRF = 51
 _WAITING_FRAMES = 4
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """How videos are written.
-
-    Attributes:
-        codec: one of `CODECS`; None: that of the file's suffix.
-        encoder: FFmpeg's name of an encoder, for boards with one of their own.
-        crf: the quality of H.264 and H.265, lower is better; None: 20.
-        audio: copy sound, subtitles, chapters and titles.
-        pipe: what standard output takes, one of `PIPES`.
-    """
-
-    codec: str | None = None
-    encoder: str | None = None
-    crf: int | None = None
-    audio: bool = True
-    pipe: str = "mpegts"
-
-    def __post_init__(self) -> None:
-        if self.codec is not None and self.codec not in CODECS:
-            raise UsageError(f"Expected codec to be one of {' '.join(CODECS)}. Received: {self.codec!r}")
-        if self.codec and self.encoder:
-            raise UsageError("codec and encoder exclude each other: an encoder has its codec")
-
-    def encoder_for(self, usual: str) -> str:
-        """FFmpeg's name of the encoder to use, where a format has a usual codec."""
-        name = self.codec or usual
-        return self.encoder or CODECS.get(name, name)
 
 
 class VideoSink(Sink):
@@ -80,12 +45,9 @@ class VideoSink(Sink):
             written, the source's frame rate is unknown, or the disk is full.
     """
 
-    def __init__(
-        self, out: str, source: Source, options: VideoOptions, *, overwrite: bool = False, live: bool = False
-    ) -> None:
+    def __init__(self, out: str, source: Source, options: SinkOptions, *, live: bool) -> None:
         super().__init__()
-        self._source, self._options = source, options
-        self._live, self._overwrite = live, overwrite
+        self._source, self._options, self._live = source, options, live
         self._fragmented = live or source.endless
         rate = _rate(source, live=live)
         if rate is None:
@@ -106,26 +68,29 @@ class VideoSink(Sink):
             path = path / self._source.path.name
         if path.suffix.lower() not in SUFFIXES:
             raise OutputError(f"{path}: a video needs a file name with one of {' '.join(SUFFIXES)}")
-        self._shape, usual = SUFFIXES[path.suffix.lower()]
         self.path, self._name = path, str(path)
         self._part = part_path(path)
-        check_targets([path], self._source.files, overwrite=self._overwrite)
+        check_targets([path], self._source.files, overwrite=self._options.overwrite)
         check_folder(path.parent)
-        self._check_codec(usual)
+        self._choose_codec(SUFFIXES[path.suffix.lower()])
 
-    def _check_codec(self, usual: str) -> None:
-        self._codec = self._options.encoder_for(usual)
+    def _choose_codec(self, form: Form) -> None:
+        codec = self._options.codec or form.codec
+        self._form, self._codec = form, self._options.encoder or CODECS.get(codec, codec)
+        self._check(self._source.size_wh)
+
+    def _check(self, size_wh: tuple[int, int] | None) -> None:
         with self._reported():
-            Encoder.check(self._codec, self._shape, self._options.crf, self._source.size_wh)
+            Encoder.check(self._codec, self._form, self._options.crf, size_wh)
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`. It waits while the encoder is behind."""
         size_wh = (pixels.shape[1], pixels.shape[0])
         if self._thread is None:
             self._size_wh, self._in_step = size_wh, self._keeps_step(frame)
+            self._check(size_wh)
             with self._reported():
-                Encoder.check(self._codec, self._shape, self._options.crf, size_wh)
-                self._open()
+                self._encoder = self._open()
             self._thread = threading.Thread(target=self._run, name="quietframe-encode", daemon=True)
             self._thread.start()
         if size_wh != self._size_wh and self._fragmented:
@@ -158,17 +123,18 @@ class VideoSink(Sink):
         assert self._encoder is not None
         self._encoder.encode(pixels, time_s)
 
-    def _open(self) -> None:
+    def _open(self) -> Encoder:
         make_folder(self._part.parent)
         self._part.touch()
-        self._encoder = self._new_encoder(f"file:{self._part}")
+        encoder = self._new_encoder(f"file:{self._part}")
         if self._fragmented:
-            move_into_place(self._part, Path(self._name), overwrite=self._overwrite)
+            move_into_place(self._part, Path(self._name), overwrite=self._options.overwrite)
+        return encoder
 
-    def _new_encoder(self, place: Any, **more: Any) -> Encoder:
+    def _new_encoder(self, place: Any, *, immediate: bool = False) -> Encoder:
         return Encoder(
             place,
-            self._shape,
+            self._form,
             self._codec,
             self._size_wh,
             self._rate,
@@ -178,8 +144,8 @@ class VideoSink(Sink):
             fragmented=self._fragmented,
             audio=self._options.audio,
             in_step=self._in_step,
+            immediate=immediate,
             name=self._name,
-            **more,
         )
 
     def _raise_failure(self) -> None:
@@ -204,11 +170,8 @@ class VideoSink(Sink):
             return
         with self._reported():
             self._encoder.close()
-            self._keep()
-
-    def _keep(self) -> None:
-        if not self._fragmented:
-            move_into_place(self._part, Path(self._name), overwrite=self._overwrite)
+            if not self._fragmented:
+                move_into_place(self._part, Path(self._name), overwrite=self._options.overwrite)
 
     def discard(self) -> None:
         """See `Sink`. Of what has no end, the fragments that are written stay."""
