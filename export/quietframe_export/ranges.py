@@ -55,16 +55,18 @@ def level_ranges(model: keras.Model, spec: TensorSpec) -> dict[str, Range]:
     Examples seldom have the highest levels; chosen by them, a range would clip what the model says of those.
     """
     source = next(tensor for tensor in model.inputs if tensor.name == spec.name)
-    layers_ = [layer for layer in model.layers if _sees_alone(layer.output, source)]
+    layers_ = [layer for layer in model.layers if _ends_an_operation(layer) and _sees_alone(layer.output, source)]
     if not layers_:
         return {}
     levels = np.linspace(*spec.value_range, 256, dtype=np.float32).reshape(-1, 1, 1, 1)
     found = keras.Model(source, [layer.output for layer in layers_])(levels, training=False)
     values = [keras.ops.convert_to_numpy(each) for each in (found if isinstance(found, list) else [found])]
-    return {
+    spans = {
         layer.name: (min(0.0, float(of_layer.min())), max(0.0, float(of_layer.max())))
         for layer, of_layer in zip(layers_, values, strict=True)
     }
+    # Of zeros alone any range is right; TFLite would take one so small that no fast kernel runs it.
+    return {name: span if span != (0.0, 0.0) else (0.0, 1.0) for name, span in spans.items()}
 
 
 def _sees_alone(tensor: Any, source: Any) -> bool:
@@ -104,11 +106,11 @@ _STEPS = 255  # from the lowest of 256 values to the highest
 
 
 def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """Give what a model adds to its frame at the end steps of one 8-bit level, if they nearly are so.
+    """Give what a model adds to its frame at the end steps of one 8-bit level, unless they are far larger.
 
-    The sum is rounded to whole levels. Steps of 1.1 of them before that are a second rounding, which costs 0.06 dB at
-    sigma 5; of what was to be removed at sigma 50, a bit more is clipped. Frames are in [0, 1], and so are sums of them
-    on the way.
+    The sum is rounded to whole levels. Other steps before that are a second rounding: those of 1.1 levels cost 0.06 dB
+    at sigma 5. Of what was to be removed at sigma 50, a bit more is clipped. Frames are in [0, 1], and so are sums of
+    them on the way.
 
     ranges: by layer name, from `choose_ranges`.
     """
@@ -116,13 +118,31 @@ def in_whole_levels(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str
     sums = [layer for output in model.outputs if isinstance(layer := maker(output), layers.Add)]
     for last in sums:
         for layer in map(maker, last.input):
-            low, high = found.get(layer.name, (0.0, 0.0))
             if isinstance(layer, layers.Add):
                 sums.append(layer)
                 found[layer.name] = 0.0, 1.0
-            elif 0.7 < 255 * (high - low) / _STEPS < 1.4:
+            elif layer.name in ranges and 255 * (ranges[layer.name][1] - ranges[layer.name][0]) / _STEPS < 1.4:
                 found[layer.name] = -128 / 255, 127 / 255
     return found
+
+
+def clipped_ranges(model: keras.Model) -> dict[str, Range]:
+    """Find the ranges of differences that are scaled and clipped to ±1 next, by layer name: no further than that."""
+    found = {}
+    for scaling in (layer for layer in model.layers if isinstance(layer, layers.Rescaling) and not layer.offset):
+        source = maker(scaling.input)
+        if isinstance(source, layers.Subtract) and [_is_hard_tanh(each) for each in _readers(scaling)] == [True]:
+            limit = 1 / float(scaling.scale)
+            found[source.name] = -limit, limit * 127 / 128  # so that 0 is one of the steps
+    return found
+
+
+def _is_hard_tanh(layer: Any) -> bool:
+    return isinstance(layer, layers.Activation) and layer.activation is keras.activations.hard_tanh
+
+
+def _readers(layer: Any) -> list[Any]:
+    return [node.operation for node in layer._outbound_nodes]
 
 
 class _Bounded(layers.Layer):
@@ -156,7 +176,7 @@ def bounded(model: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
 def _ends_an_operation(layer: Any) -> bool:
     if not isinstance(layer, (*_LINEAR, *_FUSED)):
         return False
-    readers = [node.operation for node in layer._outbound_nodes]
+    readers = _readers(layer)
     if any(isinstance(reader, layers.Concatenate) for reader in readers):
         return False  # what is joined has one range: a noise level's would be the image's, too
     return not (len(readers) == 1 and isinstance(readers[0], _FUSED))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quietframe.noise import add_gaussian
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import Format, Frame
-from quietframe.tasks.motion import MotionEstimator, at_full_size
+from quietframe.tasks.motion import MotionEstimator, at_size
 from quietframe.tasks.video import MAX_CONFIDENCE
 from quietframe_train.camera_noise import CameraNoise, as_gray
 from quietframe_train.sensor import photograph, random_processing, random_sensor
@@ -147,7 +147,7 @@ class ClipNoise:
             for index in range(1, len(scene)):
                 flow = estimator(seen[index], scene[index - 1], level_255).flow
                 if flow is not None:
-                    flows[index] = at_full_size(flow, (_SIDE, _SIDE))
+                    flows[index] = at_size(flow, (_SIDE, _SIDE))
         return flows
 
 

@@ -17,7 +17,7 @@ from quietframe.noise import add_gaussian, to_uint8
 from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, deliver_noisy
 from quietframe.quality import mean_psnr_db, psnr_db, ssim
-from quietframe.tasks.motion import MotionEstimator, at_full_size, warp
+from quietframe.tasks.motion import MotionEstimator, at_size, warp
 from quietframe.tasks.video import next_confidence
 from quietframe_train.camera_noise import LEVEL_STRIDE, middle
 from quietframe_train.clips import ClipNoise
@@ -200,8 +200,8 @@ def denoise_clip(
         if results and align:
             flow = estimator(frame, results[-1], level_255).flow
             if flow is not None:
-                state = warp(state, at_full_size(flow, (height, width)))
-                confidence = warp(confidence, flow)
+                state = warp(state, at_size(flow, (height, width)))
+                confidence = warp(confidence, at_size(flow, (height, width), 2))
         inputs = {
             "image": frame[None] * np.float32(1 / 255),
             "state": state[None] * np.float32(1 / 255),

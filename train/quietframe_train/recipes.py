@@ -154,7 +154,7 @@ _VIDEO_MAIN = replace(
     steps_per_epoch=500,
     data=None,
     optimizer=replace(
-        _CAMERA_MAIN.optimizer, learning_rate=3e-3, adam_layers=("level", "residual", "trust", "noise_left")
+        _CAMERA_MAIN.optimizer, learning_rate=3e-3, adam_layers=("level", "residual", "trust", "noise_removed")
     ),
 )
 

@@ -51,15 +51,15 @@ class TFLite(Format):
     def convert(self, subject: Subject, precision: Precision, *, weight_bits: int = ALL_BITS) -> bytes:
         """See `Format`. 8-bit weights are rounded beforehand, and for int8 the ranges are chosen."""
         from quietframe_export.keras_engine import KerasEngine
-        from quietframe_export.ranges import bounded, choose_ranges, in_whole_levels, level_ranges
+        from quietframe_export.ranges import bounded, choose_ranges, clipped_ranges, in_whole_levels, level_ranges
 
         card = subject.card
         engine = subject.engine if precision in ("fp32", "fp16") else subject.corrected
         if precision == "int8":
             ranges = in_whole_levels(engine.model, choose_ranges(engine.model, subject.examples))
             if spec := card.tensor("sigma", "inputs"):
-                of_level = level_ranges(engine.model, spec)
-                ranges = {name: of_level.get(name, span) for name, span in ranges.items()}
+                ranges |= level_ranges(engine.model, spec)
+            ranges |= clipped_ranges(engine.model)
             engine = KerasEngine(bounded(engine.model, ranges), card)
         return convert(engine, card, precision, subject.calibration)
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 9  # pixels of half size, in which errors are compared
+_STRIDE = 4  # frames are compared at a quarter of their size
+_BLOCK = 5  # pixels of that size, in which errors are compared
 _GAIN = 0.8  # moved pixels must match so much better than those in place
 _CUT_255, _CUT_SHARE = 16.0, 0.6  # a cut: so large an error remains in so much of the frame
 
@@ -18,7 +19,7 @@ class Motion(NamedTuple):
     """How a frame came from the one before.
 
     Attributes:
-        flow: (H / 2, W / 2, 2) float32, rounded up: where each pixel was before, relative to where it is now, x and y,
+        flow: (H / 4, W / 4, 2) float32, rounded up: where each pixel was before, relative to where it is now, x and y,
             in pixels of that size. None: nothing has moved.
         is_cut: it shows something else.
     """
@@ -28,7 +29,7 @@ class Motion(NamedTuple):
 
 
 class MotionEstimator:
-    """Estimates dense optical flow at half size, with OpenCV's DIS (Kroeger et al. 2016).
+    """Estimates dense optical flow at quarter size, with OpenCV's DIS (Kroeger et al. 2016), down to that size itself.
 
     Noise looks like motion, and to move what stands still would blur it: where moved pixels do not match clearly
     better than those in place, the flow is 0.
@@ -36,6 +37,8 @@ class MotionEstimator:
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis.setFinestScale(0)
+        self._dis.setPatchStride(6)  # in half the time of 4, as well within 0.05 dB
 
     def __call__(self, frame: NDArray[np.uint8], before: NDArray[np.uint8], sigma_255: float) -> Motion:
         """Find where the pixels of a frame were in the one before.
@@ -43,9 +46,9 @@ class MotionEstimator:
         frame: (H, W, 3) BGR or (H, W) uint8, noisy. before: the same shape, the denoised frame before. sigma_255: noise
         level of `frame`, in 8-bit levels.
         """
-        now, last = _half(frame), _half(before)
+        now, last = _small(frame), _small(before)
         still = _difference(now, last)
-        threshold_255 = 1 + 0.15 * sigma_255  # smoothed noise differs by a tenth of the level
+        threshold_255 = 1 + 0.2 * sigma_255  # the noise that is left at this size differs by an eighth of its level
         if not (still > threshold_255).any():
             return Motion(None, False)
         flow = self._dis.calc(now, last, None)
@@ -54,7 +57,7 @@ class MotionEstimator:
         is_cut = bool(np.mean(np.minimum(still, moved) > _CUT_255 + threshold_255) > _CUT_SHARE)
         if is_cut or not moves.any():
             return Motion(None, is_cut)
-        share = cv2.blur(cv2.dilate(moves.astype(np.float32), np.ones((_BLOCK, _BLOCK), np.uint8)), (5, 5))
+        share = cv2.blur(cv2.dilate(moves.astype(np.float32), np.ones((_BLOCK, _BLOCK), np.uint8)), (3, 3))
         return Motion(flow * share[:, :, None], False)
 
 
@@ -65,9 +68,10 @@ def warp(values: NDArray[Any], flow: NDArray[np.float32]) -> NDArray[Any]:
     return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def at_full_size(flow: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Enlarge the flow of a frame of that height and width to its size, in its pixels."""
-    return 2 * cv2.resize(flow, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+def at_size(flow: NDArray[np.float32], size_hw: tuple[int, int], stride: int = 1) -> NDArray[np.float32]:
+    """Enlarge the flow of a frame of that height and width to its size divided by `stride`, in pixels of that size."""
+    size_wh = -(-size_hw[1] // stride), -(-size_hw[0] // stride)
+    return cv2.resize(flow * np.float32(_STRIDE / stride), size_wh, interpolation=cv2.INTER_LINEAR)
 
 
 @lru_cache(maxsize=8)
@@ -75,11 +79,11 @@ def _grid(height: int, width: int) -> NDArray[np.float32]:
     return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
 
 
-def _half(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Gray at half size, smoothed."""
-    gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
-    size_wh = -(-frame.shape[1] // 2), -(-frame.shape[0] // 2)
-    return cv2.blur(cv2.resize(gray, size_wh, interpolation=cv2.INTER_AREA), (3, 3))
+def _small(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Gray at quarter size, each pixel the mean of sixteen."""
+    size_wh = -(-frame.shape[1] // _STRIDE), -(-frame.shape[0] // _STRIDE)
+    small = cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else small
 
 
 def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from quietframe.errors import UsageError
 from quietframe.tasks.base import Color, open_model
 from quietframe.tasks.denoise import Denoiser, Inputs, Level
 from quietframe.tasks.fit import Placement
-from quietframe.tasks.motion import MotionEstimator, at_full_size, warp
+from quietframe.tasks.motion import MotionEstimator, at_size, warp
 from quietframe.tasks.tensors import decode_image, dequantize, encode_image, encode_levels, quantize
 
 MAX_CONFIDENCE = 23 / 24
@@ -151,8 +151,8 @@ class VideoDenoiser(Denoiser):
             motion = self._motion(plane, memory.clean, level_255)
             if not motion.is_cut:
                 if motion.flow is not None:
-                    memory.state = warp(memory.state, at_full_size(motion.flow, plane.shape[:2]))
-                    memory.confidence = warp(memory.confidence, motion.flow)
+                    memory.state = warp(memory.state, at_size(motion.flow, plane.shape[:2]))
+                    memory.confidence = warp(memory.confidence, at_size(motion.flow, plane.shape[:2], 2))
                 return memory
         half_hw = -(-plane.shape[0] // 2), -(-plane.shape[1] // 2)
         return _Memory(plane, plane.astype(np.float32), np.zeros(half_hw, np.float32), [])

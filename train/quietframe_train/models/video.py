@@ -11,7 +11,7 @@ from keras import layers
 from quietframe_train.layers import NextState, PixelShuffle, PixelUnshuffle, Warp
 from quietframe_train.models.camera import camera_unet_geometry, denoised, level_features
 
-MAX_DIFFERENCE = 0.5  # in which int8 holds a difference of two frames to the level
+MAX_DIFFERENCE = 128 / 255  # which int8 holds to the level
 
 
 def video_unet(
@@ -54,13 +54,7 @@ def video_unet(
     weight = layers.Multiply(name="weight")([trust, confidence])
     moved = layers.Multiply(name="moved")([bounded, layers.Rescaling(MAX_DIFFERENCE)(weight)])
     fused = layers.Add(name="fused")([frame, moved])
-    known = layers.Concatenate(name="noise_known")(
-        [PixelUnshuffle(2, name="weight_unshuffle")(weight), coarse_confidence]
-    )
-    left = layers.Conv2D(1, 1, bias_initializer=keras.initializers.Constant(0.9), name="noise_left")(
-        layers.Conv2D(16, 1, activation="relu6", name="noise_left_hidden")(known)
-    )
-    level = layers.Multiply(name="level_left")([layers.ReLU(1.0, name="noise_left_bounded")(left), sigma])
+    level = layers.Subtract(name="level_left")([sigma, _level_removed(weight, coarse_confidence, sigma)])
     result = denoised(fused, level, sigma, widths, encoder_convs, decoder_convs, last_kernel)
     return keras.Model([image, state, confidence, sigma], [result, weight], name="video_unet")
 
@@ -89,6 +83,21 @@ def _trust(difference: Any, known: Any, width: int) -> Any:
         x = layers.Conv2D(width, 3, padding="same", activation="relu6", name=f"trust{index}")(x)
     x = layers.Conv2D(4, 1, kernel_initializer="zeros", bias_initializer="ones", name="trust_logits")(x)
     return layers.Activation("sigmoid", name="trust")(PixelShuffle(2, name="trust_shuffle")(x))
+
+
+def _level_removed(weight: Any, confidence: Any, sigma: Any) -> Any:
+    """Find at quarter size how much lower the noise level is in the fused frame: by exactly 0 where the weight is 0.
+
+    weight: at half size. confidence: four values of half size for each pixel of quarter size.
+    """
+    weights = PixelUnshuffle(2, name="weight_unshuffle")(weight)
+    known = layers.Concatenate(name="noise_known")(
+        [weights, layers.Multiply(name="weight_confidence")([weights, confidence])]
+    )
+    hidden = layers.Conv2D(16, 1, activation="relu6", use_bias=False, name="noise_removed_hidden")(known)
+    positive = keras.initializers.RandomUniform(0.0, 0.1)
+    share = layers.Conv2D(1, 1, kernel_initializer=positive, use_bias=False, name="noise_removed")(hidden)
+    return layers.Multiply(name="level_removed")([layers.ReLU(1.0, name="noise_removed_bounded")(share), sigma])
 
 
 def unrolled(model: keras.Model, frames: int, patch: int) -> keras.Model:
