@@ -131,7 +131,8 @@ def clipped_ranges(model: keras.Model) -> dict[str, Range]:
     found = {}
     for scaling in (layer for layer in model.layers if isinstance(layer, layers.Rescaling) and not layer.offset):
         source = maker(scaling.input)
-        if isinstance(source, layers.Subtract) and [_is_hard_tanh(each) for each in _readers(scaling)] == [True]:
+        clipped = _readers(source) == [scaling] and [*map(_is_hard_tanh, _readers(scaling))] == [True]
+        if isinstance(source, layers.Subtract) and clipped:
             limit = 1 / float(scaling.scale)
             found[source.name] = -limit, limit * 127 / 128  # so that 0 is one of the steps
     return found
