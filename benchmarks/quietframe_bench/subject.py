@@ -205,18 +205,18 @@ def rss_mb() -> float:
     return float(psutil.Process().memory_info().rss / 1e6)
 
 
-def import_task(task: TaskName, model: str) -> type[Denoiser | Classifier]:
-    """Return the class for a task. Imports all that loading needs, so that imports are not counted as load time."""
-    from quietframe.tasks import Classifier, DenoiseClassifier, Denoiser
+def import_task(task: TaskName, model: str) -> Callable[..., Denoiser | Classifier]:
+    """Return what opens a model for a task. Imports all that loading needs, so that it is not counted as load time."""
+    from quietframe.tasks import Classifier, DenoiseClassifier, open_denoiser
 
     with suppress(ImportError, KeyError):  # the load itself says what is missing
         importlib.import_module(LIBRARIES[Path(model).suffix.lower()])
-    classes: Mapping[TaskName, type[Denoiser | Classifier]] = {
-        "denoise": Denoiser,
+    openers: Mapping[TaskName, Callable[..., Denoiser | Classifier]] = {
+        "denoise": open_denoiser,
         "classify": Classifier,
         "denoise+classify": DenoiseClassifier,
     }
-    return classes[task]
+    return openers[task]
 
 
 def frame_macs(subject: Denoiser | Classifier, size_wh: list[int]) -> int:
