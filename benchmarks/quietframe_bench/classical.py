@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import cv2
@@ -25,19 +25,17 @@ _NLM_SEARCH = 11  # a window of 21 takes four times as long, and was not better 
 _NLM_H = 0.25, 1.2  # the smallest and the greatest `h` about a noise level, as shares of it
 
 
-@dataclass(frozen=True)
-class Method:
-    """A classical denoiser.
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The settings of a classical denoiser.
 
     Attributes:
-        apply: (frame, setting, CPU threads) to the denoised frame, of the same shape and dtype.
         textbook: the setting of OpenCV's tutorials ("Smoothing Images", "Image Denoising"; OpenCV 4 and 5).
         grid: the settings that are tried to find the best one; empty: nothing to choose.
         colour_only: the parameters that mean nothing for gray frames.
     """
 
-    apply: Callable[[Frame, Setting, int], Frame]
-    textbook: Setting
+    textbook: Setting = field(default_factory=dict)
     grid: Sequence[Setting] = ()
     colour_only: frozenset[str] = frozenset()
 
@@ -61,6 +59,17 @@ class Method:
         """Return a setting, without what is the same in every setting of the method."""
         varies = {name for one in self.grid for name, value in one.items() if value != self.textbook[name]}
         return ", ".join(f"{name} {v:g}" for name, v in setting.items() if name in varies or name not in self.textbook)
+
+
+@dataclass(frozen=True)
+class Method(Grid):
+    """A classical denoiser of frames.
+
+    Attributes:
+        apply: (frame, setting, CPU threads) to the denoised frame, of the same shape and dtype.
+    """
+
+    apply: Callable[[Frame, Setting, int], Frame]
 
 
 def _bilateral(frame: Frame, setting: Setting, _threads: int) -> Frame:

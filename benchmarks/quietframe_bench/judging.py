@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean
-from typing import Any, NamedTuple
+from statistics import fmean, median
+from time import perf_counter_ns
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.errors import QuietFrameError
+from quietframe.errors import FrameError, QuietFrameError
 from quietframe_bench.plan import OnStep, counted, ignore_step
 from quietframe_bench.process import Child, ChildError
 from quietframe_bench.rows import FACTS, ModelRow, Run, named_failure, set_fields, utc_now
 from quietframe_bench.samples import Sample
 
 NOISY_INPUT = "noisy input"
-_FIGURES = ("psnr_db", "ssim", "flicker_255", "estimated_sigma_255", "psnr_to_input_db")
+_FIGURES = ("psnr_db", "ssim", "flicker_255", "ghost_255", "estimated_sigma_255", "psnr_to_input_db")
 
 
 class Condition(NamedTuple):
     """The noise that is added: its level in 8-bit levels, and the camera format that delivers it, if any.
 
-    Without a level the samples have noise of their own.
+    Without a level the samples have noise of their own. motion: of videos, as they are or their first frame held still.
     """
 
     sigma_255: float | None = None
     format: str | None = None
+    motion: Literal["moving", "still"] | None = None
 
 
 class QualityRow(ModelRow, kw_only=True, tag="quality"):
@@ -39,18 +41,21 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
     Attributes:
         source: what it was judged on: `images`, `pairs`, `video`, or `formats` for images in the formats of cameras.
         candidate: what tables call it.
-        sigma_255, format: see `Condition`.
-        method, setting: of a classical one: a name in `quietframe_bench.classical.METHODS` and its parameters.
+        sigma_255, format, motion: see `Condition`.
+        method, setting: of a classical one: a name in `quietframe_bench.classical.METHODS` or `CLIP_METHODS` and its
+            parameters.
         given_sigma_255: the noise level passed to a model; None: the runtime estimates it for every frame.
         every: it is judged on every so many samples.
         psnr_db, ssim, flicker_255, estimated_sigma_255, psnr_to_input_db: means over the samples.
+        ghost_255: the same, over the videos in which something comes into view.
         gain_db: the mean of how much better than the noisy input it is, in dB of PSNR; of pairs and formats.
         gaining_share: the share of pairs that gain, in [0, 1].
         worst_gain_db, worst_sample: of the pair that gains least.
         lead_db: as `gain_db`, over the bilateral filter at its best; of formats.
-        total_p50_ms: the median time of a frame, where it was timed.
+        total_p50_ms: the median time of a frame, where it was timed; of video the mean over `ms_by_sample`.
         by_sample: each sample's figures; of a video the means over its frames.
         by_frame: of each video every frame's figures; the first one has no flicker.
+        ms_by_sample: of each video the median time of a frame.
         failed_samples: what could not be judged, and why.
     """
 
@@ -58,6 +63,7 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
     candidate: str
     sigma_255: float | None = None
     format: str | None = None
+    motion: Literal["moving", "still"] | None = None
     method: str | None = None
     setting: dict[str, float] = msgspec.field(default_factory=dict)
     given_sigma_255: float | None = None
@@ -65,6 +71,7 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
     psnr_db: float | None = None
     ssim: float | None = None
     flicker_255: float | None = None
+    ghost_255: float | None = None
     estimated_sigma_255: float | None = None
     psnr_to_input_db: float | None = None
     gain_db: float | None = None
@@ -75,12 +82,13 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
     total_p50_ms: float | None = None
     by_sample: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
     by_frame: dict[str, dict[str, dict[str, float]]] = msgspec.field(default_factory=dict)
+    ms_by_sample: dict[str, float] = msgspec.field(default_factory=dict)
     failed_samples: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def condition(self) -> Condition:
         """The noise that was added."""
-        return Condition(self.sigma_255, self.format)
+        return Condition(self.sigma_255, self.format, self.motion)
 
     @property
     def is_noisy_input(self) -> bool:
@@ -91,6 +99,8 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
         """Derive the means."""
         self.finished_utc = utc_now()
         set_fields(self, dict.fromkeys(_FIGURES) | means(self.by_sample.values()))
+        if self.ms_by_sample:
+            self.total_p50_ms = fmean(self.ms_by_sample.values())
 
     def gains_db(self, other: QualityRow) -> dict[str, float]:
         """Return how much better than another row it is in dB of PSNR, by the samples that both were judged on."""
@@ -156,10 +166,12 @@ def judge_entries(
     on_step: OnStep = ignore_step,
     *,
     measures: Sequence[str] = ("psnr_db", "ssim"),
+    cache: Path | None = None,
 ) -> None:
     """Fill in rows, but for those with an error; those of each origin in a process of their own.
 
-    measures: those wanted of `psnr_db`, `ssim`, `flicker_255` and `psnr_to_input_db`.
+    measures: those wanted of `psnr_db`, `ssim`, `flicker_255`, `ghost_255` and `psnr_to_input_db`. cache: a folder that
+    is there for as long as the same samples are judged, for what is found in the clean frames alone; ghosts need it.
     """
     good = [entry for entry in entries if entry.row.error is None]
     step = counted(on_step, sum(len(samples[:: entry.row.every]) for entry in good))
@@ -175,7 +187,7 @@ def judge_entries(
                     for row in rows:
                         if row.condition == condition and place % row.every == 0:
                             step(f"{row.candidate} on {sample.name}")
-                            _judge(child, row, origin[0], sample, measures)
+                            _judge(child, row, origin[0], sample, measures, cache)
     for row, _ in good:
         row.finish()
 
@@ -191,19 +203,23 @@ def _facts(child: Child, model: Path) -> dict[str, Any]:
     return {name: found[name] for name in FACTS}
 
 
-def _judge(child: Child, row: QualityRow, model: Path | None, sample: Sample, measures: Sequence[str]) -> None:
+def _judge(
+    child: Child, row: QualityRow, model: Path | None, sample: Sample, measures: Sequence[str], cache: Path | None
+) -> None:
     if row.error:
         return
     what = {"sample": msgspec.to_builtins(sample, enc_hook=str), "condition": row.condition, "measures": measures}
     who = {"model": model, "method": row.method, "setting": row.setting, "given_sigma_255": row.given_sigma_255}
     try:
-        frames = child.call("judging:judge", **who, **what)
+        found = child.call("judging:judge", **who, **what, cache=cache)
     except ChildError as exc:
         row.failed_samples[sample.name] = str(exc)
         return
-    row.by_sample[sample.name] = means(frames.values())
-    if len(frames) > 1:
-        row.by_frame[sample.name] = frames
+    row.by_sample[sample.name] = means(found["frames"].values()) | found["whole"]
+    if len(sample.clean) > 1:
+        row.by_frame[sample.name] = found["frames"]
+        if found["ms"] is not None:
+            row.ms_by_sample[sample.name] = found["ms"]
 
 
 def choose(groups: Sequence[Sequence[Entry]], samples: Sequence[Sample], on_step: OnStep = ignore_step) -> list[Choice]:
@@ -215,13 +231,19 @@ def choose(groups: Sequence[Sequence[Entry]], samples: Sequence[Sample], on_step
     return [_choose(group) for group in groups]
 
 
+def unjudged(row: QualityRow, **fields: Any) -> QualityRow:
+    """Return a row of the same candidate for figures to come, with other fields as given."""
+    empty: dict[str, Any] = {name: {} for name in ("by_sample", "by_frame", "ms_by_sample", "failed_samples")}
+    return msgspec.structs.replace(row, **empty, **fields)
+
+
 def _choose(group: Sequence[Entry]) -> Choice:
     ranked = sorted((one for one in group if one.row.psnr_db is not None), key=lambda one: -(one.row.psnr_db or 0))
     failed = [why for row, _ in group for why in (row.error, *row.failed_samples.values()) if why]
     tried = [(row.setting or {"sigma_255": row.given_sigma_255 or 0.0}, row.psnr_db or 0.0) for row, _ in ranked]
     best = (ranked or group)[0]
     error = None if ranked else next(iter(failed), "nothing to choose on")
-    row = msgspec.structs.replace(best.row, by_sample={}, failed_samples={}, error=error)
+    row = unjudged(best.row, error=error)
     return Choice(Entry(row, best.model), tried, len(best.row.by_sample))
 
 
@@ -235,49 +257,81 @@ def judge(
     setting: dict[str, float],
     given_sigma_255: float | None,
     sample: dict[str, Any],
-    condition: tuple[float | None, str | None],
+    condition: tuple[float | None, str | None, Literal["moving", "still"] | None],
     measures: Sequence[str],
-) -> dict[str, dict[str, float]]:
+    cache: str | None,
+) -> dict[str, Any]:
     """Compare with each clean frame of a sample what a candidate makes of the noisy one.
 
-    The noisy input is compared itself, and the level that is estimated in it comes along. Returns each frame's figures
-    by its file's name.
+    The noisy input is compared itself, and the level that is estimated in it comes along. Returns the figures of
+    `frames` by their files' names, those of the `whole`, and the median time of a frame in `ms`.
     """
     from quietframe import estimate_noise
-    from quietframe.quality import flicker_255, psnr_db, ssim
+    from quietframe.quality import flicker_255, ghost_255, psnr_db, ssim
 
     of = msgspec.convert(sample, Sample, dec_hook=lambda _type, text: Path(text))
-    found: dict[str, dict[str, float]] = {}
+    frames: dict[str, dict[str, float]] = {}
+    whole: dict[str, float] = {}
+    times_ns: list[int] = []
+    clip = _clip(of, Condition(*condition))
     is_input = model is method is None
-    before: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
-    if model:
-        _opened(model, method, tuple(setting.items())).reset()
-    for index in range(len(of.clean)):
-        name = of.clean[index].name
+    results = iter(clip.noisy) if is_input else _denoised(clip.noisy, model, method, setting, given_sigma_255)
+    judged: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+    for index, (path, clean, noisy) in enumerate(zip(of.clean, clip.clean, clip.noisy, strict=True)):
         try:
-            clean, noisy = _frames(of, index, Condition(*condition))
-            result = noisy
-            if not is_input:
-                known = {"sigma_255": given_sigma_255} if model else {}
-                result = _opened(model, method, tuple(setting.items()))(noisy, **known)
+            started = perf_counter_ns()
+            result = next(results, None)
+            times_ns.append(perf_counter_ns() - started)
+            if result is None:
+                raise FrameError(f"Expected {len(of.clean)} frames from {method}. Received: {index}")
+            if index < of.skip:
+                continue
             figures = {}
             if "psnr_db" in measures:
                 figures["psnr_db"] = psnr_db(clean, result)
             if "ssim" in measures:
                 figures["ssim"] = ssim(clean, result)
-            if "flicker_255" in measures and before is not None:
-                figures["flicker_255"] = flicker_255(before, (clean, result))
+            if "flicker_255" in measures and judged:
+                figures["flicker_255"] = flicker_255(judged[-1], (clean, result))
             if "psnr_to_input_db" in measures and not is_input:
                 figures["psnr_to_input_db"] = psnr_db(noisy, result)
             if is_input:
                 figures["estimated_sigma_255"] = estimate_noise(noisy)
         except QuietFrameError as exc:
-            if len(of.clean) == 1:
-                raise
-            raise QuietFrameError(f"{name}: {str(exc).removeprefix(f'{of.clean[index]}: ')}") from exc
-        found[name] = figures
-        before = clean, result
-    return found
+            raise _named(exc, path, of) from exc
+        frames[path.name] = figures
+        judged.append((clean, result))
+    if "ghost_255" in measures and cache and condition[2] != "still":  # where nothing moves, nothing comes into view
+        masks = _uncovered(of, clip.clean, Path(cache))[of.skip :]
+        ghost = ghost_255((*pair, mask) for pair, mask in zip(judged, masks, strict=True))
+        whole |= {} if ghost is None else {"ghost_255": ghost}
+    return {"frames": frames, "whole": whole, "ms": None if is_input else median(times_ns) / 1e6}
+
+
+def _named(error: QuietFrameError, path: Path, sample: Sample) -> QuietFrameError:
+    """Return an error with the name of the frame of a video that it is about."""
+    if len(sample.clean) == 1:
+        return error
+    return QuietFrameError(f"{path.name}: {str(error).removeprefix(f'{path}: ')}")
+
+
+def _denoised(
+    noisy: Sequence[NDArray[np.uint8]],
+    model: str | None,
+    method: str | None,
+    setting: Mapping[str, float],
+    given_sigma_255: float | None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Denoise frame by frame, or with a method that takes a whole clip as that."""
+    denoise = _opened(model, method, tuple(setting.items()))
+    if hasattr(denoise, "denoise"):
+        yield from denoise.denoise(noisy)
+        return
+    if model:
+        denoise.reset()
+    known = {"sigma_255": given_sigma_255} if model else {}
+    for frame in noisy:
+        yield denoise(frame, **known)
 
 
 @lru_cache(maxsize=1)
@@ -286,20 +340,65 @@ def _opened(model: str | None, method: str | None, setting: tuple[tuple[str, flo
     from quietframe.cpu import physical_cores
     from quietframe.tasks import open_denoiser
     from quietframe_bench.classical import ClassicalDenoiser
+    from quietframe_bench.clip_methods import CLIP_METHODS, ClipDenoiser
 
-    return ClassicalDenoiser(method, dict(setting), threads=physical_cores()) if method else open_denoiser(str(model))
+    if method is None:
+        return open_denoiser(str(model))
+    return (ClipDenoiser if method in CLIP_METHODS else ClassicalDenoiser)(
+        method, dict(setting), threads=physical_cores()
+    )
 
 
-@lru_cache(maxsize=2)
-def _frames(sample: Sample, index: int, condition: Condition) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the (clean, noisy) frames of an index. Nobody changes them: many settings are judged on one."""
+class _Clip(NamedTuple):
+    clean: Sequence[NDArray[np.uint8]]
+    noisy: Sequence[NDArray[np.uint8]]
+
+
+@lru_cache(maxsize=1)
+def _clip(sample: Sample, condition: Condition) -> _Clip:
+    """Return all frames of a sample. Nobody changes them: many settings are judged on them."""
+    from quietframe.images import read_image
+    from quietframe.noise import add_gaussian
+    from quietframe.noise.formats import find_format
+
+    if len(sample.clean) == 1:
+        clean = _clean(sample, 0, condition)
+        noisy = add_noise(clean, condition, sample.seed) if condition.sigma_255 is not None else None
+        return _Clip([clean], [read_image(sample.noisy or sample.clean[0]).pixels if noisy is None else noisy])
+    frames: list[NDArray[np.uint8]] = []
+    for index, path in enumerate(sample.clean):
+        if condition.motion == "still" and frames:
+            frames.append(frames[0])
+            continue
+        try:
+            frames.append(_clean(sample, index, condition))
+            if frames[-1].shape != frames[0].shape:
+                raise FrameError(f"Expected frames of one shape. Received: {frames[0].shape} and {frames[-1].shape}")
+        except QuietFrameError as exc:
+            raise _named(exc, path, sample) from exc
+    level, name = condition.sigma_255 or 0.0, condition.format
+    noisy_frames = [
+        add_gaussian(frame, level, _rng(condition, [*sample.seed, index])) if level else frame
+        for index, frame in enumerate(frames)
+    ]
+    return _Clip(frames, find_format(name).deliver_clip(noisy_frames) if name else noisy_frames)
+
+
+def _clean(sample: Sample, index: int, condition: Condition) -> NDArray[np.uint8]:
     from quietframe.images import read_image
 
     image, (top, left) = read_image(sample.clean[index]), sample.crop
-    clean = np.ascontiguousarray(image.bgr[top:, left:]) if condition.format else image.pixels
-    if condition.sigma_255 is None:
-        return clean, read_image(sample.noisy or sample.clean[index]).pixels
-    return clean, add_noise(clean, condition, [*sample.seed, *([index] if len(sample.clean) > 1 else [])])
+    return np.ascontiguousarray(image.bgr[top:, left:]) if condition.format else image.pixels
+
+
+def _uncovered(sample: Sample, frames: Sequence[NDArray[np.uint8]], cache: Path) -> Sequence[NDArray[np.bool_]]:
+    """Return where each clean frame was just uncovered, from the cache if it is there."""
+    from quietframe.quality import just_uncovered
+
+    path = cache / f"uncovered-{'-'.join(map(str, sample.seed))}.npy"
+    if not path.exists():
+        np.save(path, np.packbits(np.stack(list(just_uncovered(frames))), axis=-1))
+    return list(np.unpackbits(np.load(path), axis=-1, count=frames[0].shape[1]).astype(np.bool_))
 
 
 def add_noise(clean: NDArray[np.uint8], condition: Condition, seed: Sequence[int]) -> NDArray[np.uint8]:
@@ -307,9 +406,12 @@ def add_noise(clean: NDArray[np.uint8], condition: Condition, seed: Sequence[int
     from quietframe.noise import add_gaussian
     from quietframe.noise.formats import deliver_noisy, find_format
 
-    sigma_255 = condition.sigma_255 or 0.0
-    entropy = [*seed, round(sigma_255 * 1000)]
+    sigma_255, rng = condition.sigma_255 or 0.0, _rng(condition, seed)
     if condition.format is None:
-        return add_gaussian(clean, sigma_255, np.random.default_rng(entropy))
-    rng = np.random.default_rng([*entropy, zlib.crc32(condition.format.encode())])
+        return add_gaussian(clean, sigma_255, rng)
     return deliver_noisy(clean, sigma_255, find_format(condition.format), rng)
+
+
+def _rng(condition: Condition, seed: Sequence[int]) -> np.random.Generator:
+    entropy = [*seed, round((condition.sigma_255 or 0.0) * 1000)]
+    return np.random.default_rng([*entropy, *([zlib.crc32(condition.format.encode())] if condition.format else [])])

@@ -22,6 +22,7 @@ _FIGURES = {
     for column in (
         Column("denoiser", "candidate"),
         Column("format", "format"),
+        Column("motion", "motion"),
         Column("sigma", "sigma_255", "g"),
         Column("samples", lambda row: len(row.by_sample) or None, name="samples"),
         Column("PSNR dB", "psnr_db", ".2f"),
@@ -31,6 +32,7 @@ _FIGURES = {
         Column("lead dB", "lead_db", "+.2f"),
         Column("SSIM", "ssim", ".4f"),
         Column("flicker", "flicker_255", ".2f"),
+        Column("ghost", "ghost_255", ".2f"),
         Column("PSNR to input dB", "psnr_to_input_db", ".1f"),
         Column("est. sigma", "estimated_sigma_255", ".1f"),
         Column("worst pair", "worst_sample", words=True),
@@ -47,20 +49,22 @@ COLUMNS = (
 _SHOWN = {
     "images": ("denoiser", "sigma", "samples", "PSNR dB", "SSIM", "est. sigma"),
     "pairs": ("denoiser", "samples", "PSNR dB", "gain dB", "gaining", "worst dB", "SSIM", "est. sigma", "worst pair"),
-    "video": ("denoiser", "sigma", "samples", "PSNR dB", "flicker", "est. sigma"),
+    "video": ("denoiser", "sigma", "samples", "PSNR dB", "SSIM", "flicker", "ghost", "est. sigma"),
 }
 _TITLES = {
     "images": "mean over images; 8-bit noisy frames in, 8-bit frames out, the noise level estimated",
     "pairs": "real camera noise: mean over the pairs to report on; 8-bit frames in and out; gaining: share of pairs",
     "video": "frame by frame, 8-bit noisy frames in, 8-bit frames out, the noise level estimated; "
-    "flicker: mean change of the error from one frame to the next, in 8-bit levels; samples: videos",
+    "flicker: mean change of the error from one frame to the next; ghost: RMSE where something came into view in the "
+    "last three frames; both in 8-bit levels; samples: videos",
 }
 _BY_VIDEO = (
     _FIGURES["denoiser"],
     _FIGURES["sigma"],
+    Column("delivered", lambda row: _delivery(row) if row.format or row.motion == "still" else None),
     Column("video", lambda row: next(iter(row.by_sample or row.failed_samples), None)),
     Column("frames", lambda row: next(map(len, row.by_frame.values()), None)),
-    *(_FIGURES[head] for head in ("PSNR dB", "flicker", "est. sigma")),
+    *(_FIGURES[head] for head in ("PSNR dB", "SSIM", "flicker", "ghost", "est. sigma", "ms")),
 )
 
 
@@ -88,21 +92,36 @@ def tables_of(rows: Sequence[QualityRow]) -> list[Table]:
         if not judged:
             continue
         times = [_FIGURES["ms"]] if any(row.total_p50_ms for row in judged) else []
-        made.append(Table(title, [*columns, *times], judged))
+        for among, group in _by_delivery(judged).items():
+            made.append(Table(among + title, [*columns, *times], group))
         if slow := next((row for row in judged if row.every > 1 and row.by_sample), None):
             seen = f"the same on the images that {slow.method} was judged on"
             made.append(Table(seen, columns[:-1], [_only(row, slow.by_sample) for row in judged]))
     drops = [(line[0], f"{line[1]:g}", f"{line[2]:+.3f}", *line[3:]) for line in int8_drops(by_source["images"])]
     made.append(table_of_lines("what 8-bit integers cost", ("model", "sigma", "int8 - fp32 dB", "int8", "fp32"), drops))
     by_video = [_only(row, [name]) for row in by_source["video"] for name in (*row.by_sample, *row.failed_samples)]
-    return [*made, Table("by video", _BY_VIDEO, by_video), *_format_tables(by_source["formats"])]
+    shown = [column for column in _BY_VIDEO if column.head != "delivered" or any(map(column.value, by_video))]
+    return [*made, Table("by video", shown, by_video), *_format_tables(by_source["formats"])]
+
+
+def _by_delivery(rows: Sequence[QualityRow]) -> dict[str, list[QualityRow]]:
+    """Return the rows of videos by format and motion, what they are in words; all others as they are, without words."""
+    groups: dict[str, list[QualityRow]] = {}
+    several = any(row.format or row.motion == "still" for row in rows)
+    for row in rows:
+        groups.setdefault(f"{_delivery(row)}: " if several and row.motion else "", []).append(row)
+    return {words: sorted(of, key=lambda row: row.sigma_255 or 0) if words else of for words, of in groups.items()}
+
+
+def _delivery(row: QualityRow) -> str:
+    return ", ".join(word for word in (row.format, row.motion) if word)
 
 
 def _only(row: QualityRow, names: Collection[str]) -> QualityRow:
     """Return a row of some of the samples alone."""
     parts = {
         field: {name: value for name, value in getattr(row, field).items() if name in names}
-        for field in ("by_sample", "by_frame", "failed_samples")
+        for field in ("by_sample", "by_frame", "ms_by_sample", "failed_samples")
     }
     part = msgspec.structs.replace(row, **parts)
     part.error = row.error or ("failed" if part.failed_samples and not part.by_sample else None)

@@ -28,6 +28,7 @@ class Sample:
         clean: the file; of a video one for each frame.
         noisy: the file of the same with a camera's noise; None: noise is added.
         crop: (rows, columns) to cut off the top left.
+        skip: of a video: so many frames at its beginning are shown, and not judged.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Sample:
     clean: tuple[Path, ...]
     noisy: Path | None = None
     crop: tuple[int, int] = (0, 0)
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,23 @@ def split_by_scene(pairs: Sequence[Sample], rule: PairRule) -> Halves:
     return Halves(choose, report, counts)
 
 
-def find_videos(folder: Path, seed: int = 0, limit: int | None = None) -> list[Sample]:
+def find_videos(
+    folder: Path, seed: int = 0, limit: int | None = None, *, skip: int = 0, crop: tuple[int, int] = (0, 0)
+) -> list[Sample]:
     """Return the videos of a folder: each sub-folder with images, sorted by name, or the folder itself.
 
-    seed: of the noise; video number i has the seed (seed, i). limit: use only the first so many frames of each.
+    seed: of the noise; video number i has the seed (seed, i). limit: use only the first so many frames of each. skip,
+    crop: see `Sample`.
 
-    Raises SourceError: no such folder, no images in it, images both in it and in sub-folders, or a video of one frame;
-    UsageError: a limit below 2.
+    Raises SourceError: no such folder, no images in it, images both in it and in sub-folders, or a video with fewer
+    than two frames to judge; UsageError: a limit that leaves fewer.
     """
-    if limit is not None and limit < MIN_FRAMES:
-        raise UsageError(f"a video needs {MIN_FRAMES} frames or more to be judged. Received: a limit of {limit}")
+    least = MIN_FRAMES + skip
+    beside = f" beside the {skip} that are skipped" if skip else ""
+    if limit is not None and limit < least:
+        raise UsageError(
+            f"a video needs {MIN_FRAMES} frames or more to be judged{beside}. Received: a limit of {limit}"
+        )
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder")
     own, below = _frames(folder), _frames_below(folder)
@@ -156,9 +165,13 @@ def find_videos(folder: Path, seed: int = 0, limit: int | None = None) -> list[S
     if not found:
         raise SourceError(f"{folder}: no frames in it or in its sub-folders ({' '.join(sorted(IMAGE_SUFFIXES))})")
     for name, frames in found.items():
-        if len(frames) < MIN_FRAMES:
-            raise SourceError(f"{folder}: a video needs {MIN_FRAMES} frames or more to be judged: {name} has 1")
-    return [Sample(name, (seed, index), tuple(found[name][:limit])) for index, name in enumerate(found)]
+        if len(frames) < least:
+            needs = f"a video needs {MIN_FRAMES} frames or more to be judged{beside}"
+            raise SourceError(f"{folder}: {needs}: {name} has {len(frames)}")
+    return [
+        Sample(name, (seed, index), tuple(found[name][:limit]), crop=crop, skip=skip)
+        for index, name in enumerate(found)
+    ]
 
 
 def find_kind(folder: Path, rule: PairRule) -> FolderKind:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import click
@@ -22,7 +23,8 @@ from quietframe.errors import UsageError
 from quietframe.images import read_image
 from quietframe.noise.formats import FORMATS, find_format
 from quietframe_bench import options, plan, plots, quality_tables
-from quietframe_bench.classical import CBM3D, METHODS
+from quietframe_bench.classical import CBM3D, METHODS, Grid
+from quietframe_bench.clip_methods import CLIP_METHODS, missing_filters
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.frames import NOISE_SIGMA_255
 from quietframe_bench.judging import (
@@ -34,6 +36,7 @@ from quietframe_bench.judging import (
     choose,
     judge_entries,
     new_entry,
+    unjudged,
 )
 from quietframe_bench.kinds.speed import SpeedJob, SpeedRow, SpeedSettings, fastest_ms, measure_speed
 from quietframe_bench.plan import OnStep, ignore_step
@@ -59,16 +62,19 @@ BASELINES = {
     "images": tuple(METHODS),
     "pairs": ("bilateral", "NLM"),  # the filters that are quick enough
     "formats": ("bilateral", "NLM"),
-    "video": (),
+    "video": ("bilateral", "NLM", *CLIP_METHODS),
 }
-_SIGMAS_255 = {"images": (15.0, 25.0, 50.0), "video": (15.0, 25.0, 50.0), "formats": (0.0, 10.0, 25.0), "pairs": ()}
+_GRIDS: Mapping[str, Grid] = {**METHODS, **CLIP_METHODS}
+_SIGMAS_255 = {"white": (15.0, 25.0, 50.0), "formats": (0.0, 10.0, 25.0)}
 _MEASURES = {
     "images": ("psnr_db", "ssim"),
     "pairs": ("psnr_db", "ssim"),
-    "video": ("psnr_db", "flicker_255"),
+    "video": ("psnr_db", "ssim", "flicker_255", "ghost_255"),
     "formats": ("psnr_db", "ssim", "psnr_to_input_db"),
 }
-_CHOOSING = {"images": 8, "pairs": 12}  # about so many samples settings are chosen on; CBM3D takes half a minute each
+_CHOOSING = {"images": 8, "pairs": 12, "video": 3}  # about so many samples settings are chosen on: CBM3D takes half a
+# minute each, and multi-frame NLM seconds for a frame
+_CHOOSING_FRAMES = 8  # of a video
 _MIN_SIDE = 16  # of an image in a camera's format; SSIM needs 11
 
 
@@ -78,13 +84,17 @@ class QualitySettings:
 
     Attributes:
         kind: what lies in the folder; None: found by looking, see `find_kind`.
-        noise: `white`, or `formats`: white noise as the formats of cameras deliver it.
+        noise: `white`, or `formats`: white noise as the formats of cameras deliver it, videos as clips.
         sigmas_255: levels of the noise, in 8-bit levels; None: 15, 25 and 50, over formats 0, 10 and 25.
         seed: of the noise.
         limit: use only the first so many images, pairs, or frames of a video.
-        every: choose settings, and judge CBM3D, on every so many images; over formats, use every so many.
-        baselines: other methods to judge beside the models, `("all",)` or `("none",)`; None: over formats bilateral
-            and NLM, else none. Over formats settings are chosen on all of these very images, which favours them.
+        skip: so many frames at the beginning of each video are shown, and left out of the figures.
+        still: judge each video a second time with its first frame in place of all of them.
+        every: choose settings, and judge CBM3D, on every so many images or videos; images over formats: use every so
+            many.
+        baselines: other methods to judge beside the models, `("all",)` or `("none",)`; None: of images over formats
+            bilateral and NLM, else none. Over formats and on video settings are chosen on these very images or
+            videos, which favours them.
         formats: names in `quietframe.noise.formats.FORMATS`.
         crop: (rows, columns) to cut off the top left in formats; (3, 5) moves frames off the grid of a file's own JPEG.
         rule: how pairs are found.
@@ -96,6 +106,8 @@ class QualitySettings:
     sigmas_255: tuple[float, ...] | None = None
     seed: int = 0
     limit: int | None = None
+    skip: int = 0
+    still: bool = False
     every: int | None = None
     baselines: tuple[str, ...] | None = None
     formats: tuple[str, ...] = tuple(FORMATS)
@@ -106,12 +118,12 @@ class QualitySettings:
     @property
     def source(self) -> str:
         """What is judged on; the kind must be known."""
-        return "formats" if self.noise == "formats" else str(self.kind)
+        return "formats" if self.noise == "formats" and self.kind == "images" else str(self.kind)
 
     @property
     def filters(self) -> list[str]:
         """The baselines whose settings are chosen."""
-        return [name for name in self.baselines or () if name in METHODS and METHODS[name].grid]
+        return [name for name in self.baselines or () if name in _GRIDS and _GRIDS[name].grid]
 
     def step(self, count: int) -> int:
         """Return every how many of so many samples to take where all take too long: to have a few, evenly spread."""
@@ -173,10 +185,12 @@ def quality(
         for name, path in [(NOISY_INPUT, None), *names]
         for condition in material.conditions
     ]
-    judge_entries(entries, material.samples, on_step, measures=_MEASURES[source])
-    choices = choose(_alternatives(run, settings, material, entries), material.choosing, on_step)
-    chosen = _chosen(run, settings, material, choices)
-    judge_entries(chosen, material.samples, on_step, measures=_MEASURES[source])
+    with TemporaryDirectory() as cache:
+        judge = partial(judge_entries, on_step=on_step, measures=_MEASURES[source], cache=Path(cache))
+        judge(entries, material.samples)
+        choices = choose(_alternatives(run, settings, material, entries), material.choosing, on_step)
+        chosen = _chosen(run, settings, material, choices)
+        judge(chosen, material.samples)
     places = {path: place for place, path in enumerate([None, *paths])}  # methods stand behind models
     entries = sorted(
         [*entries, *chosen], key=lambda one: len(places) if one.row.method else places.get(one.model, len(places))
@@ -200,18 +214,23 @@ def complete(settings: QualitySettings, folder: Path) -> QualitySettings:
     """Return the settings with what they leave open. Raises UsageError if they do not fit together."""
     settings = replace(settings, kind=settings.kind or find_kind(folder, settings.rule))
     source = settings.source
-    if source == "formats" and settings.kind != "images":
-        raise UsageError("--noise formats needs a folder of images")
+    if settings.noise == "formats" and settings.kind == "pairs":
+        raise UsageError("--noise formats needs a folder of images or videos")
+    if source != "video" and (settings.still or settings.skip):
+        raise UsageError(f"--{'still' if settings.still else 'skip'} needs a folder of videos")
     known, names = BASELINES[source], settings.baselines
     if names is None:
         names = known if source == "formats" else ()
-    names = known if names == ("all",) else () if names == ("none",) else names
-    if source == "video" and names:
-        raise UsageError("baselines are judged on images and pairs, not on video")
+    missing = missing_filters() if source == "video" and names else []
+    if names == ("all",):
+        names = tuple(name for name in known if name not in missing)
+    names = () if names == ("none",) else names
     for name in names:
         if name not in known:
             raise UsageError(f"Unknown baseline {name!r}: expected one of {', '.join(known)}")
-    if source in ("images", "pairs") and settings.every and not names:
+        if name in missing:
+            raise UsageError(f"{name}: the FFmpeg in PyAV has no such filter here")
+    if source != "formats" and settings.every and not names:
         raise UsageError("--every goes with --baselines")
     if source == "pairs" and settings.sigmas_255:
         raise UsageError("pairs have noise of their own: --sigma does not go with them")
@@ -219,16 +238,23 @@ def complete(settings: QualitySettings, folder: Path) -> QualitySettings:
         find_format(name)  # an unknown one is said at once
     if names and (len(settings.speed.sizes_wh) > 1 or len(settings.speed.threads) > 1):
         raise UsageError("--baselines compares at one --size and one number of --threads")
-    return replace(settings, baselines=names, sigmas_255=settings.sigmas_255 or _SIGMAS_255[source])
+    levels = () if source == "pairs" else settings.sigmas_255 or _SIGMAS_255[settings.noise]
+    return replace(settings, baselines=names, sigmas_255=levels)
 
 
 def find_material(folder: Path, settings: QualitySettings) -> Material:
     """Find what is judged on. Raises SourceError if there is nothing, UsageError if it cannot be judged on."""
     levels, limit = settings.sigmas_255 or (), settings.limit
     white = [Condition(sigma_255) for sigma_255 in levels]
+    delivered = [Condition(level, name) for level in levels for name in settings.formats]
     if settings.source == "video":
-        videos = find_videos(folder, settings.seed, limit)
-        return Material(videos, videos, white)
+        videos = find_videos(folder, settings.seed, limit, skip=settings.skip, crop=settings.crop)
+        some = videos[:: settings.step(len(videos))]
+        short = [replace(one, clean=one.clean[: settings.skip + _CHOOSING_FRAMES]) for one in some]
+        noise = delivered if settings.noise == "formats" else white
+        moving = [one._replace(motion="moving") for one in noise]
+        still = [one._replace(motion="still") for one in noise if settings.still]
+        return Material(videos, short, [*moving, *still], settings.noise == "white" and is_gray(videos[0].clean[0]))
     if settings.source == "pairs":
         halves = split_by_scene(find_pairs(folder, settings.rule, limit), settings.rule)
         choosing = halves.choose[:: settings.step(len(halves.choose))]
@@ -240,7 +266,7 @@ def find_material(folder: Path, settings: QualitySettings) -> Material:
             if min(height, width) < _MIN_SIDE:
                 size = f"{width}×{height}"
                 raise UsageError(f"{image.clean[0]}: {size} pixels to judge, and {_MIN_SIDE}×{_MIN_SIDE} are needed")
-        return Material(images, images, [Condition(level, name) for level in levels for name in settings.formats])
+        return Material(images, images, delivered)
     images = image_samples(folder, settings.seed)[:limit]
     gray = is_gray(images[0].clean[0])
     return Material(images, images[:: settings.step(len(images))], white, gray)
@@ -256,13 +282,13 @@ def _alternatives(
         if settings.source == "pairs" and model and row.conditioning == "sigma" and not row.error:
             name = f"{row.candidate}, constant level"
             groups.append([new(f"{name} {s:g}", row.condition, model, given_sigma_255=s) for s in LEVELS_255])
-    in_formats = settings.source == "formats"
+    alone = settings.source in ("formats", "video")  # without the textbook setting
     for method in settings.filters:
-        name = method if in_formats else f"{method}, best setting"
+        name = method if alone else f"{method}, best setting"
         for condition in material.conditions:
-            if condition.sigma_255 != 0:
-                near_255 = condition.sigma_255 if in_formats else None
-                grid = METHODS[method].settings(gray=material.gray, near_255=near_255)
+            if condition.sigma_255 != 0 and condition.motion != "still":
+                near_255 = condition.sigma_255 if alone else None
+                grid = _GRIDS[method].settings(gray=material.gray, near_255=near_255)
                 groups.append([new(name, condition, method=method, setting=dict(one)) for one in grid])
     return groups
 
@@ -272,8 +298,11 @@ def _chosen(run: Run, settings: QualitySettings, material: Material, choices: Se
     new = partial(new_entry, run, settings.source)
     entries = [choice.best for choice in choices if choice.best.model]
     for method in settings.filters:
-        entries += [choice.best for choice in choices if choice.best.row.method == method]
-        if settings.source != "formats":
+        best = [choice.best for choice in choices if choice.best.row.method == method]
+        entries += best
+        if settings.still:
+            entries += [Entry(unjudged(row, motion="still"), None) for row, _ in best]
+        if settings.source not in ("formats", "video"):
             how: dict[str, Any] = {"method": method, "setting": dict(METHODS[method].textbook)}
             entries += [new(f"{method}, textbook", condition, **how) for condition in material.conditions]
     if CBM3D in (settings.baselines or ()) and _has_cbm3d():
@@ -341,7 +370,7 @@ def _notes(
     rows: Sequence[QualityRow],
 ) -> list[str]:
     """Say how the figures came about, and which methods they favour: a sentence for each line of the template."""
-    if not material.halves and (settings.source != "images" or not settings.baselines):
+    if not material.halves and (settings.source == "formats" or not settings.baselines):
         return []
     total, (width, height) = len(material.samples), settings.speed.sizes_wh[0]
     filters = [choice.best.row for choice in choices if choice.best.row.method]
@@ -352,10 +381,16 @@ def _notes(
         .from_string(template)
         .render(
             pairs=bool(material.halves),
+            video=settings.source == "video",
+            choosing_names=[video.name for video in material.choosing],
+            choosing_frames=max(len(video.clean) - video.skip for video in material.choosing),
+            still=settings.still,
+            filters=settings.filters,
+            missing=missing_filters() if settings.source == "video" else [],
             rule=settings.rule,
             halves=material.halves,
             levels=[f"{level:g}" for level in LEVELS_255],
-            grids="; ".join(f"{method}: {METHODS[method].grid_text}" for method in settings.filters),
+            grids="; ".join(f"{method}: {_GRIDS[method].grid_text}" for method in settings.filters),
             chosen="; ".join(
                 f"{row.method}: {', '.join(f'{k} {v:g}' for k, v in row.setting.items())}" for row in filters
             ),
@@ -417,18 +452,21 @@ def draw_front(rows: Sequence[Any]) -> Any:
 )
 @click.option("--sigma", "sigmas_255", type=options.LEVELS, help="Noise levels.  [default: 15,25,50; formats: 0,10,25]")
 @options.number("--seed", 0, "Seed of the noise.")
+@click.option("--still", is_flag=True, help="Videos: judge each once more, with its first frame in place of all.")
+@options.number("--skip", 0, "Videos: show the first so many frames, and leave them out of the figures.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first so many images, pairs or frames.")
 @click.option(
     "--baselines",
     type=options.NAMES,
-    help=f"Other methods beside the models: all, none or some of {', '.join(BASELINES['images'])}.  "
-    "[default: none; formats: bilateral,NLM]",
+    help=f"Other methods beside the models: all, none or some of {', '.join(BASELINES['images'])}; "
+    f"of videos {', '.join(BASELINES['video'])}.  [default: none; images in formats: bilateral,NLM]",
 )
 @click.option(
     "--every",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Choose baselines' settings, and judge CBM3D, on every N-th image; over formats, use every N-th.",
+    help="Choose baselines' settings, and judge CBM3D, on every N-th image or video; of images in formats, use every "
+    "N-th.",
 )
 @click.option("--format", "formats", type=options.NAMES, default=tuple(FORMATS), help="Formats.  [default: all]")
 @click.option(
@@ -465,8 +503,9 @@ def command(
     """Measure PSNR and SSIM on what lies in FOLDER: clean images, pairs of photographs, or videos.
 
     Clean images get white noise, or what is left of it in the formats of cameras. Pairs are a noisy and a clean
-    photograph each. Videos are sub-folders of numbered frames; of them flicker is measured, too. Baselines are timed
-    at one --size and one number of --threads.
+    photograph each. Videos are sub-folders of numbered frames, or --as video one folder of them; of them flicker and
+    ghosts are measured, too, and the time of their frames. Baselines of images are timed at one --size and one number
+    of --threads.
     """
     timing = ("sizes_wh", "threads", "runs", "min_secs", "warmup")
     if others["noise"] != "formats":
@@ -475,6 +514,8 @@ def command(
         options.reject(ctx, [*timing, "plot_path"], "goes with --baselines")
     speed = SpeedSettings(**{name: others.pop(name) for name in timing})
     settings = QualitySettings(rule=_rule(pair_suffixes, scene, same_scene), speed=speed, **others)
+    if complete(settings, folder).kind == "video":
+        options.reject(ctx, [*timing, "plot_path"], "does not go with videos, whose own frames are timed")
     return quality(folder, models, settings, on_step=on_step)
 
 

@@ -187,5 +187,5 @@ def test_a_sequence_that_fails_on_the_way_is_named_and_the_others_count(blur_fil
         assert row.failed_samples.keys() == {"run", "walk"}
         assert row.failed_samples["walk"].startswith("00002.png: ")
         assert str(videos) not in row.failed_samples["walk"]
-        assert row.failed_samples["run"].startswith("00009.png: Expected two images of one shape")
+        assert row.failed_samples["run"].startswith("00009.png: Expected frames of one shape")
         assert len(row.by_frame) == 1

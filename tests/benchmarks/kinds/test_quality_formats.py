@@ -195,7 +195,7 @@ def test_the_command_prints_tables_and_writes_them(bench, blur_file, picture_fol
         (("--format", "rgb,mpeg"), "Unknown format 'mpeg'"),
         (("--baselines", "median"), "Unknown baseline 'median'"),
         (("--crop", "3", "-5"), "-5"),
-        (("--as", "video"), "--noise formats needs a folder of images"),
+        (("--as", "pairs"), "--noise formats needs a folder of images or videos"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(bench, blur_file, picture_folder, args, says):
