@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from quietframe.pipeline import Pipeline, PipelineConfig
-from quietframe.sinks.encoder import Encoder, Form
+from quietframe.sinks.encoder import Encoder, Form, Plan
 from quietframe.sources import open_source
 from support.stream_servers import free_port, rtsp_server, wait_until
 from support.videos import ffmpeg, make, probe
@@ -153,9 +153,8 @@ def test_packets_that_come_all_at_once_do_no_harm(tmp_path: Path, shape: str) ->
         waiting = deque((0, packet, time_s) for (_, packet, _), time_s in zip(packets, times_s, strict=True))
         live = SimpleNamespace(live=True, others=source.video.others, subscribe=lambda: waiting, time_base=None)
         live.colour, live.pixel_aspect = source.video.colour, 1
-        encoder = Encoder(
-            f"file:{tmp_path / 'b'}", Form(shape), "libx264", (320, 240), Fraction(25), video=live, live=True
-        )
+        plan = Plan(Form(shape), "libx264", Fraction(25), video=live, live=True)
+        encoder = Encoder(f"file:{tmp_path / 'b'}", plan, (320, 240))
         for index, frame in enumerate(frames):
             encoder.encode(frame.pixels, 10 + index / 25)
         encoder.close()

@@ -20,7 +20,7 @@ import pytest
 
 from quietframe.errors import SourceError
 from quietframe.sources import open_source
-from quietframe.sources.camera import is_camera
+from quietframe.sources.camera import CAMERA
 
 MJPG = float(cv2.VideoWriter.fourcc(*"MJPG"))
 
@@ -109,7 +109,7 @@ def test_a_setting_that_the_driver_refuses_is_an_error(
 
 @pytest.mark.parametrize("spec", ["0?size=640", "/dev/video0?frames=3", "0?format=MJPEG", "0?fps=0", "0?fps"])
 def test_settings_it_does_not_know_are_refused(spec: str) -> None:
-    assert is_camera(spec)
+    assert CAMERA.matches(spec)
     with pytest.raises(SourceError, match=r"expected settings as in /dev/video0\?size=1280x720&fps=30&format=MJPG"):
         open_source(spec)
 

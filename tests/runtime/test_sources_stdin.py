@@ -17,7 +17,7 @@ import pytest
 
 from quietframe.errors import SourceError
 from quietframe.sources import open_source
-from quietframe.sources.stdin import is_stdin
+from quietframe.sources.stdin import STDIN
 from support.stream_servers import jpeg
 from support.videos import make
 
@@ -156,14 +156,14 @@ def test_no_standard_input_is_said() -> None:
     ],
 )
 def test_settings_it_does_not_know_are_refused(spec: str, says: str) -> None:
-    assert is_stdin(spec)
+    assert STDIN.matches(spec)
     with pytest.raises(SourceError, match=says) as raised:
         open_source(spec)
     assert "-?size=640x480&format=bgr&fps=30" in str(raised.value)
 
 
 def test_other_names_are_not_standard_input() -> None:
-    assert not is_stdin("-o") and not is_stdin("--") and not is_stdin("a-b.png")
+    assert not STDIN.matches("-o") and not STDIN.matches("--") and not STDIN.matches("a-b.png")
 
 
 def test_a_pipe_is_live_and_a_file_waits(

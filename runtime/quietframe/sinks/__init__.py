@@ -111,7 +111,7 @@ def _open(out: str, source: Source, options: SinkOptions, *, live: bool) -> Sink
         return StreamSink(out, source, options, live=live)
     if not source.moving:
         return ImageSink(Path(out), source, options)
-    if is_numbered(out):
+    if is_numbered(out) and Path(out).suffix.lower() not in SUFFIXES:
         return NumberedSink(Path(out), options)
     return VideoSink(out, source, options, live=live)
 

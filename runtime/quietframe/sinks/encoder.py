@@ -58,142 +58,149 @@ class Form:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-class Encoder:
-    """Encode frames, and copy the sound and subtitles of a video that is read meanwhile.
+@dataclass(frozen=True)
+class Plan:
+    """How a video is to be encoded.
 
-    Args:
-        place: a name with its protocol, an address, or an open file.
+    Attributes:
         form: what the place takes.
         codec: FFmpeg's name of the encoder.
-        size_wh: of all frames.
         rate: frames a second, about.
         crf: as of `open_sink`.
         video: what is read: its times, colours and other streams.
         live: times are those of a clock, from the first frame on.
         fragmented: what is written can be played before it is closed.
         audio: copy what stands beside the frames.
-        in_step: sound and subtitles can be copied too: their times are those of the frames.
         immediate: hold no frame back.
         name: of the place, for what is logged.
-
-    Raises:
-        EncoderError: there is no such encoder here, it does not fit the format, or the place takes no file.
     """
 
-    def __init__(
-        self,
-        place: Any,
-        form: Form,
-        codec: str,
-        size_wh: tuple[int, int],
-        rate: Fraction,
-        *,
-        crf: int | None = None,
-        video: Container | None = None,
-        live: bool = False,
-        fragmented: bool = False,
-        audio: bool = True,
-        in_step: bool = True,
-        immediate: bool = False,
-        name: str = "",
-    ) -> None:
-        import av
+    form: Form
+    codec: str
+    rate: Fraction
+    crf: int | None = None
+    video: Container | None = None
+    live: bool = False
+    fragmented: bool = False
+    audio: bool = True
+    immediate: bool = False
+    name: str = ""
 
-        extra = {**(_FRAGMENTS if fragmented else _FINISHED).get(form.name, {}), **form.options}
-        if live:
-            extra["max_interleave_delta"] = "500000"  # sound that stops holds no frame up
-        with _reported():
-            self._output = av.open(place, "w", format=form.name, container_options=extra)
-        time_base = _LIVE_TIME_BASE if live else video.time_base if video else None
-        if time_base is None or form.name == "avi":  # AVI has no other times
-            time_base = 1 / rate
-        self._time_base, self._last = time_base, -1
-        self._live, self._zero_s = live, 0.0
-        colour = (video.colour if video else Colour()).for_size(*size_wh)
-        if codec == "mjpeg":
-            colour = Colour(BT601_625, full_range=True)  # JFIF
-        self._colour = colour
-        self._stream: Any = self._output.add_stream(codec, rate)
-        context = self._stream.codec_context
-        context.width, context.height = size_wh
-        context.time_base = time_base
-        context.sample_aspect_ratio = video.pixel_aspect if video else 1
-        self._set_pixels(context, codec, form.pixels)
-        if fragmented:
-            context.gop_size = max(1, round(_KEY_FRAME_S * rate))
-        context.options = dict(_OPTIONS.get(codec, {}))
-        if codec in _OPTIONS:
-            context.options |= {"tune": "zerolatency"} if immediate else {}
-            context.options["crf"] = str(_DEFAULT_CRF if crf is None else crf)
-        elif codec not in ("ffv1", "mjpeg", "rawvideo"):
-            context.bit_rate = round(size_wh[0] * size_wh[1] * rate * _BITS_PER_PIXEL)
-        if codec == "libx265" and form.name == "mp4":
-            context.codec_tag = "hvc1"  # without it Apple's players show nothing
-        self._duration = max(1, round(1 / rate / time_base))
-        self._copies: Copies | None = None
-        if video is not None and audio and form.name not in ("mjpeg", "rawvideo"):
-            self._copy_tags(video)
-            if in_step:
-                self._copies = Copies(self._output, video, live=live, name=name)
-            elif video.others:
-                log.warning("%s: sound and subtitles are left out: they would not keep step with the frames", name)
-        try:
-            context.open()
-        except av.error.FFmpegError as exc:
-            self._output.close()
-            raise EncoderError(
-                f"{codec} cannot encode {size_wh[0]}x{size_wh[1]} at {float(rate):g} fps here ({exc.strerror})"
-            ) from exc
-        with _reported():
-            self._output.start_encoding()
-
-    @staticmethod
-    def check(codec: str, form: Form, crf: int | None, size_wh: tuple[int, int] | None) -> None:
+    def check(self, size_wh: tuple[int, int] | None) -> None:
         """Raise EncoderError for what is known not to be possible before anything is opened."""
         import av
 
         try:
-            canonical = av.codec.Codec(codec, "w").canonical_name
+            canonical = av.codec.Codec(self.codec, "w").canonical_name
         except av.codec.codec.UnknownCodecError as exc:
-            raise EncoderError(f"no encoder {codec} in this PyAV: name another with --codec or --encoder") from exc
+            raise EncoderError(f"no encoder {self.codec} in this PyAV: name another with --codec or --encoder") from exc
         try:
-            av.open(os.devnull, "w", format=form.name).add_stream(codec)
+            av.open(os.devnull, "w", format=self.form.name).add_stream(self.codec)
         except ValueError as exc:
             raise EncoderError(
-                f"{form.name} does not hold {canonical}: name another with --codec, or write .mkv"
+                f"{self.form.name} does not hold {canonical}: name another with --codec, or write .mkv"
             ) from exc
-        if crf is not None and codec not in _OPTIONS:
-            raise EncoderError(f"{codec} has no constant rate factor: leave --crf out")
+        if self.crf is not None and self.codec not in _OPTIONS:
+            raise EncoderError(f"{self.codec} has no constant rate factor: leave --crf out")
         if size_wh is not None and canonical != "ffv1" and (size_wh[0] % 2 or size_wh[1] % 2):
             raise EncoderError(
                 f"frames are {size_wh[0]}x{size_wh[1]}, a video needs an even width and height: --codec ffv1 takes any"
             )
 
-    def _set_pixels(self, context: Any, codec: str, pixels: str | None) -> None:
+
+class Encoder:
+    """Encode frames, and copy the sound and subtitles of a video that is read meanwhile.
+
+    Args:
+        place: a name with its protocol, an address, or an open file.
+        plan: how.
+        size_wh: of all frames.
+        in_step: sound and subtitles can be copied too: their times are those of the frames.
+
+    Raises:
+        EncoderError: there is no such encoder here, it does not fit the format, or the place takes no file.
+    """
+
+    def __init__(self, place: Any, plan: Plan, size_wh: tuple[int, int], *, in_step: bool = True) -> None:
+        import av
+
+        self._plan, video, shape = plan, plan.video, plan.form.name
+        extra = {**(_FRAGMENTS if plan.fragmented else _FINISHED).get(shape, {}), **plan.form.options}
+        if plan.live:
+            extra["max_interleave_delta"] = "500000"  # sound that stops holds no frame up
+        with _reported():
+            self._output = av.open(place, "w", format=shape, container_options=extra)
+        time_base = _LIVE_TIME_BASE if plan.live else video.time_base if video else None
+        if time_base is None or shape == "avi":  # AVI has no other times
+            time_base = 1 / plan.rate
+        self._time_base, self._last, self._zero_s = time_base, -1, 0.0
+        self._duration = max(1, round(1 / plan.rate / time_base))
+        self._stream: Any = self._output.add_stream(plan.codec, plan.rate)
+        context = self._stream.codec_context
+        context.width, context.height = size_wh
+        context.time_base = time_base
+        context.sample_aspect_ratio = video.pixel_aspect if video else 1
+        self._colour = (video.colour if video else Colour()).for_size(*size_wh)
+        if plan.codec == "mjpeg":
+            self._colour = Colour(BT601_625, full_range=True)  # JFIF
+        self._set_pixels(context)
+        self._set_codec(context)
+        self._copies: Copies | None = None
+        if video is not None and plan.audio and shape not in ("mjpeg", "rawvideo"):
+            self._copy_tags(video)
+            if in_step:
+                self._copies = Copies(self._output, video, live=plan.live, name=plan.name)
+            elif video.others:
+                log.warning("%s: sound and subtitles are left out: they would not keep step with the frames", plan.name)
+        try:
+            context.open()
+        except av.error.FFmpegError as exc:
+            self._output.close()
+            size = f"{size_wh[0]}x{size_wh[1]} at {float(plan.rate):g} fps"
+            raise EncoderError(f"{plan.codec} cannot encode {size} here ({exc.strerror})") from exc
+        with _reported():
+            self._output.start_encoding()
+
+    def _set_pixels(self, context: Any) -> None:
         """Choose how pixels are laid out, and say how their colours are meant."""
         colour, full_range = self._colour, self._colour.full_range
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer
         context.colorspace = colour.matrix
-        if codec == "ffv1":
+        if self._plan.codec == "ffv1":
             context.pix_fmt, context.colorspace, full_range = "bgr0", _RGB, True
-        elif codec == "mjpeg":
+        elif self._plan.codec == "mjpeg":
             context.pix_fmt = "yuvj420p"
-            context.qmin = context.qmax = 2
         else:
-            formats = [layout.name for layout in context.codec.video_formats or ()]
-            context.pix_fmt = pixels or ("yuv420p" if not formats or "yuv420p" in formats else formats[0])
+            known = [layout.name for layout in context.codec.video_formats or ()]
+            context.pix_fmt = self._plan.form.pixels or ("yuv420p" if not known or "yuv420p" in known else known[0])
         context.color_range = _FULL_RANGE if full_range else _LIMITED_RANGE
+
+    def _set_codec(self, context: Any) -> None:
+        codec, rate = self._plan.codec, self._plan.rate
+        if codec == "libx265" and self._plan.form.name == "mp4":
+            context.codec_tag = "hvc1"  # without it Apple's players show nothing
+        if self._plan.fragmented:
+            context.gop_size = max(1, round(_KEY_FRAME_S * rate))
+        if codec in _OPTIONS:
+            crf = _DEFAULT_CRF if self._plan.crf is None else self._plan.crf
+            context.options = {**_OPTIONS[codec], "crf": str(crf)}
+            if self._plan.immediate:
+                context.options["tune"] = "zerolatency"
+        elif codec == "mjpeg":
+            context.qmin = context.qmax = 2
+        elif codec not in ("ffv1", "rawvideo"):
+            context.bit_rate = round(context.width * context.height * rate * _BITS_PER_PIXEL)
 
     def _copy_tags(self, video: Container) -> None:
         if video.live:  # a server's names
             return
         self._output.metadata.update({key: text for key, text in video.tags.items() if key.lower() not in _OWN_TAGS})
-        if not self._live:
+        if not self._plan.live:
             self._output.set_chapters(video.chapters)
 
     def encode(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         """Encode a frame: (H, W, 3) uint8 BGR or (H, W) uint8 gray. Raises EncoderError."""
-        if self._live and self._last < 0:
+        if self._plan.live and self._last < 0:
             self._zero_s = time_s
         place = max(round(Fraction(time_s - self._zero_s) / self._time_base), self._last + 1)
         self._last = place

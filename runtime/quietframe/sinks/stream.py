@@ -55,7 +55,7 @@ class StreamSink(VideoSink):
         if self._name == STDOUT:
             if sys.stdout.isatty():
                 raise OutputError("-: standard output is a terminal: pipe it into a program, or name a file")
-            self._choose_codec(PIPES[self._options.image_format or "mpegts"])
+            self._choose_codec(PIPES[self._options.image_format or "mpegts"], immediate=True)
             return
         self._name = without_password(self._place)
         if (scheme := scheme_of(self._place)) not in _SCHEMES:
@@ -63,7 +63,7 @@ class StreamSink(VideoSink):
             raise OutputError(f"{self._name}: no address that can be written to: expected {expected}")
         if scheme == "udp" and "?" not in self._place:
             self._place += "?pkt_size=1316"
-        self._choose_codec(_SCHEMES[scheme])
+        self._choose_codec(_SCHEMES[scheme], immediate=True)
 
     def _keeps_step(self, frame: Frame) -> bool:
         """See `VideoSink`. A server's frames do not wait for the sound of a live source."""
@@ -80,7 +80,7 @@ class StreamSink(VideoSink):
 
     def _open(self) -> Encoder:
         place: Any = os.fdopen(os.dup(1), "wb", 0) if self._name == STDOUT else self._place
-        return self._new_encoder(place, immediate=True)
+        return Encoder(place, self._plan, self._size_wh, in_step=self._in_step)
 
     def _encode(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         if self._name == STDOUT:

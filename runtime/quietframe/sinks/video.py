@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from quietframe.errors import OutputError
 from quietframe.images import move_into_place, part_path
 from quietframe.sinks.base import CODECS, Sink, SinkOptions, check_folder, check_targets, make_folder
-from quietframe.sinks.encoder import Encoder, EncoderError, Form
+from quietframe.sinks.encoder import Encoder, EncoderError, Form, Plan
 from quietframe.sources import Frame, Source
 
 SUFFIXES: Mapping[str, Form] = {".mp4": Form("mp4"), ".mkv": Form("matroska"), ".avi": Form("avi", "mjpeg")}
@@ -74,22 +73,30 @@ class VideoSink(Sink):
         check_folder(path.parent)
         self._choose_codec(SUFFIXES[path.suffix.lower()])
 
-    def _choose_codec(self, form: Form) -> None:
-        codec = self._options.codec or form.codec
-        self._form, self._codec = form, self._options.encoder or CODECS.get(codec, codec)
-        self._check(self._source.size_wh)
-
-    def _check(self, size_wh: tuple[int, int] | None) -> None:
+    def _choose_codec(self, form: Form, *, immediate: bool = False) -> None:
+        options, codec = self._options, self._options.codec or form.codec
+        self._plan = Plan(
+            form,
+            options.encoder or CODECS.get(codec, codec),
+            self._rate,
+            crf=options.crf,
+            video=self._source.video,
+            live=self._live,
+            fragmented=self._fragmented,
+            audio=options.audio,
+            immediate=immediate,
+            name=self._name,
+        )
         with self._reported():
-            Encoder.check(self._codec, self._form, self._options.crf, size_wh)
+            self._plan.check(self._source.size_wh)
 
     def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
         """See `Sink`. It waits while the encoder is behind."""
         size_wh = (pixels.shape[1], pixels.shape[0])
         if self._thread is None:
             self._size_wh, self._in_step = size_wh, self._keeps_step(frame)
-            self._check(size_wh)
             with self._reported():
+                self._plan.check(size_wh)
                 self._encoder = self._open()
             self._thread = threading.Thread(target=self._run, name="quietframe-encode", daemon=True)
             self._thread.start()
@@ -126,27 +133,10 @@ class VideoSink(Sink):
     def _open(self) -> Encoder:
         make_folder(self._part.parent)
         self._part.touch()
-        encoder = self._new_encoder(f"file:{self._part}")
+        encoder = Encoder(f"file:{self._part}", self._plan, self._size_wh, in_step=self._in_step)
         if self._fragmented:
             move_into_place(self._part, Path(self._name), overwrite=self._options.overwrite)
         return encoder
-
-    def _new_encoder(self, place: Any, *, immediate: bool = False) -> Encoder:
-        return Encoder(
-            place,
-            self._form,
-            self._codec,
-            self._size_wh,
-            self._rate,
-            crf=self._options.crf,
-            video=self._source.video,
-            live=self._live,
-            fragmented=self._fragmented,
-            audio=self._options.audio,
-            in_step=self._in_step,
-            immediate=immediate,
-            name=self._name,
-        )
 
     def _raise_failure(self) -> None:
         if self._error is not None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from quietframe.errors import SourceError, UsageError
 from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.camera import CameraSource, is_camera
+from quietframe.sources.camera import CAMERA, CameraSource
 from quietframe.sources.images import ImageSource, is_images
-from quietframe.sources.picamera import PicameraSource, is_picamera
-from quietframe.sources.scene import SceneSource, is_scene
+from quietframe.sources.picamera import PICAMERA, PicameraSource
+from quietframe.sources.scene import SCENE, SceneSource
 from quietframe.sources.sequence import SequenceSource, is_sequence
-from quietframe.sources.stdin import StdinSource, is_stdin
+from quietframe.sources.stdin import STDIN, StdinSource
 from quietframe.sources.video import VideoSource, is_file
 
 __all__ = ["Frame", "Source", "open_source"]
@@ -77,12 +77,12 @@ def _open_stream(spec: str, options: Options) -> Source:
 
 
 _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, Options], Source]], ...] = (
-    (is_scene, SceneSource),
+    (SCENE.matches, SceneSource),
     (is_sequence, SequenceSource),
     (is_network, _open_stream),
-    (is_stdin, StdinSource),
-    (is_camera, CameraSource),
-    (is_picamera, PicameraSource),
+    (STDIN.matches, StdinSource),
+    (CAMERA.matches, CameraSource),
+    (PICAMERA.matches, PicameraSource),
     (is_images, ImageSource),
     (is_file, VideoSource),  # whatever other file there is
 )

@@ -7,16 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.errors import SourceError
 from quietframe.images import Pixels
 from quietframe.metadata import Metadata
-
-if TYPE_CHECKING:
-    from quietframe.sources.container import Container
+from quietframe.sources.container import Container, UnreadableError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,7 +72,6 @@ class Source(ABC):
         size_wh: (width, height) of every frame, where it is one size.
         frame_count: how many frames there should be, where known.
         failures: what could not be read while the rest went on, a line each.
-        damaged: frames that came broken and were left out.
         skipped: images that were left out as their results were there.
         reconnects: how often a stream that broke was open again.
         notes: what was changed or assumed when it was opened, a line each.
@@ -94,7 +92,7 @@ class Source(ABC):
         self.size_wh: tuple[int, int] | None = None
         self.frame_count: int | None = None
         self.failures: list[str] = []
-        self.damaged = 0
+        self._left_out = 0
         self.skipped = 0
         self.reconnects = 0
         self.trouble: str | None = None
@@ -107,6 +105,13 @@ class Source(ABC):
     def __iter__(self) -> Iterator[Frame]:
         """The frames. Raises SourceError when the source breaks."""
 
+    def _open_video(self, file: Any, shown: str, **how: Any) -> None:
+        """Open a video as `Container` does, with its settings. Raises SourceError."""
+        try:
+            self.adopt(Container(file, **how), shown)
+        except UnreadableError as exc:
+            raise SourceError(f"{shown}: {exc}") from exc
+
     def adopt(self, video: Container, shown: str) -> None:
         """Take over what a video says of itself. shown: its name, for notes."""
         self.video = video
@@ -114,12 +119,19 @@ class Source(ABC):
         self.frame_count, self.size_wh = video.frame_count, video.size_wh
         self.notes = [f"{shown}: {note}" for note in video.notes]
 
+    @property
+    def damaged(self) -> int:
+        """Frames that came broken and were left out by now: what a source counts in `_left_out`, and its video's."""
+        return self._left_out + (self.video.damaged if self.video else 0)
+
     def cancel(self) -> None:
         """Ask an iteration that runs in another thread to end soon: waits on `_cancelled` return at once."""
         self._cancelled.set()
 
-    def close(self) -> None:  # noqa: B027  to do nothing is an answer
+    def close(self) -> None:
         """Give the file or device back."""
+        if self.video:
+            self.video.close()
 
     def __enter__(self) -> Self:
         return self

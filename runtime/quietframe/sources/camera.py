@@ -12,16 +12,23 @@ import cv2
 
 from quietframe.errors import SourceError
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.settings import Known, frames_per_second, parse_settings, size_wh
+from quietframe.sources.settings import Spec, frames_per_second, size_wh
 
-_CAMERA = re.compile(r"((?:/dev/video)?(\d{1,4}))(\?.*)?", re.DOTALL)
-_EXAMPLE = "/dev/video0?size=1280x720&fps=30&format=MJPG"
 _BELIEVABLE_NS = 10**9
 
 
-def is_camera(spec: str) -> bool:
-    """A number, or /dev/videoN, alone or with settings."""
-    return _CAMERA.fullmatch(spec) is not None
+def _fourcc(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9]{4}", text) is None:
+        raise ValueError
+    return text.upper()
+
+
+CAMERA = Spec(
+    r"(?:/dev/video)?(?P<number>\d{1,4})(?P<query>\?.*)?",
+    {"size": (None, size_wh), "fps": (None, frames_per_second), "format": (None, _fourcc)},
+    "/dev/video0?size=1280x720&fps=30&format=MJPG",
+)
+"""A number, or /dev/videoN, alone or with settings."""
 
 
 class CameraSource(Source):
@@ -39,10 +46,8 @@ class CameraSource(Source):
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
-        match = _CAMERA.fullmatch(spec)
-        assert match is not None  # the table of sources looked
-        settings = parse_settings(spec, match[3] or "", _SETTINGS, _EXAMPLE)
-        index = int(match[2])
+        number, settings = CAMERA.read(spec)
+        index = int(number)
         self._name, self._timeout_s = f"camera {index}", options.timeout_s
         if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
             raise SourceError(f"{self._name}: no such camera ({_cameras_there()})")
@@ -81,7 +86,7 @@ class CameraSource(Source):
                 yield Frame(pixels, index, captured_ns)
                 index += 1
                 continue
-            self.damaged += 1
+            self._left_out += 1
             if time.monotonic() - latest_s > self._timeout_s:
                 break
         if self._cancelled.is_set():
@@ -104,12 +109,3 @@ class CameraSource(Source):
 def _cameras_there() -> str:
     found = sorted(path.name for path in Path("/dev").glob("video*"))
     return f"there are: {', '.join(f'/dev/{name}' for name in found)}" if found else "no camera is connected"
-
-
-def _fourcc(text: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9]{4}", text) is None:
-        raise ValueError
-    return text.upper()
-
-
-_SETTINGS: Known = {"size": (None, size_wh), "fps": (None, frames_per_second), "format": (None, _fourcc)}

@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -154,10 +155,11 @@ class Container:
         if not self.frame_count and self.duration_s and self.rate and not self._beside:
             self.frame_count = round(self.duration_s * self.rate)
         self._frames = self._progressive(self._decoded())
-        self._first = next(self._frames, None)
-        if self._first is None:
+        first = next(self._frames, None)
+        if first is None:
             raise UnreadableError("holds no frame that can be decoded")
-        self._describe(self._first)
+        self._first = first
+        self._describe(first)
 
     def _describe(self, first: av.VideoFrame) -> None:
         if first.color_trc in HDR:
@@ -179,11 +181,8 @@ class Container:
         self.pixel_aspect = 1 / aspect if abs(first.rotation) == 90 else aspect
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
-        frame: av.VideoFrame | None = self._first
-        self._first = None
-        while frame is not None:
+        for frame in chain([self._first], self._frames):
             yield pixels_of(frame, self.colour), self._seconds(frame)
-            frame = next(self._frames, None)
 
     def subscribe(self) -> Packets:
         """Return where the packets of `others` are, and will be as long as somebody holds it and takes them out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,12 @@ class JpegSplitter:
         self._at = 0  # how far the markers of the JPEG at the front were followed; 0: there is none
         self._in_scan = self._has_pixels = False
         self._doubtful = 0  # so many bytes may belong to a damaged JPEG, and a start there may be its thumbnail's
+
+    def split(self, read: Callable[[], bytes]) -> Iterator[bytes | None]:
+        """The JPEGs in what `read` gives until that is nothing; None after what completes none."""
+        while piece := read():
+            yield from self.feed(piece) or (None,)
+        yield from self.finish() or (None,)
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The JPEGs that a piece completes, in order."""

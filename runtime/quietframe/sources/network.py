@@ -1,50 +1,94 @@
-"""Streams that FFmpeg reads: RTSP, RTMP, MPEG-TS over UDP, and what comes over HTTP that is not MJPEG."""
+"""Connections to streams: what one is, those that FFmpeg reads, and why there may be none."""
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable, Iterator
+from http.client import responses
+from typing import Protocol, TypeAlias
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from quietframe.sources.address import scheme_of, split_login
-from quietframe.sources.connection import ConnectionLostError, reason_of, refusal
+import numpy as np
+from numpy.typing import NDArray
+
+from quietframe.sources.address import scheme_of
 from quietframe.sources.container import Container, UnreadableError
 
 _ANALYZE_US = "2000000"  # how long FFmpeg may look at a stream before its first frame is given
 _STATUS = {"HTTPBadRequestError": 400, "HTTPUnauthorizedError": 401, "HTTPForbiddenError": 403}
 _STATUS |= {"HTTPNotFoundError": 404, "HTTPOtherClientError": 400, "HTTPServerError": 500}
 
+Taken: TypeAlias = "tuple[bytes | NDArray[np.uint8], float | None]"
+"""A frame, a JPEG or (H, W, 3) or (H, W) uint8, and its time in a recording."""
+
+
+class Connection(Protocol):
+    """An open stream: `Container` is one.
+
+    Attributes:
+        live: it has no end; else it is a recording.
+        damaged: frames that came broken and were left out.
+    """
+
+    live: bool
+    damaged: int
+
+    def __iter__(self) -> Iterator[Taken | None]:
+        """Frames as they come; None when something came that is no whole one. Raises as `Connect` does."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+Connect = Callable[[str, float], Connection]
+"""Opens an address; the other side may be silent for so many seconds.
+
+Raises UnreadableError, or OSError, ValueError or HTTPException of a library: `reason_of` says what they mean.
+"""
+
 
 def connect_ffmpeg(address: str, timeout_s: float) -> Container:
     """Open a stream; see `Connect`. RTSP comes over TCP where the server has it, with `?udp` over UDP."""
-    scheme = scheme_of(address)
+    scheme, parts = scheme_of(address), urlsplit(address)
+    if not parts.hostname and scheme != "udp":
+        raise ValueError("no host")
     # Frames by which FFmpeg would measure a rate come late, and all at once.
     options, lossy = {"analyzeduration": _ANALYZE_US, "fpsprobesize": "0"}, False
-    try:
-        _, user, _ = split_login(address)
-        parts = urlsplit(address)
-        if not parts.hostname and scheme != "udp":
-            raise ValueError
-    except ValueError as exc:
-        raise ConnectionLostError(reason_of(exc, timeout_s)) from None
     if scheme in ("rtsp", "rtsps"):
         lossy = "udp" in parts.query.split("&")
         options |= {"rtsp_transport": "udp"} if lossy else {"rtsp_flags": "prefer_tcp"}
     if scheme == "udp":
         options["overrun_nonfatal"] = "1"
-    try:
-        return Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s)
-    except UnreadableError as exc:
-        raise ConnectionLostError(reason_unreadable(exc, timeout_s, has_login=user is not None)) from None
+    return Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s)
 
 
-def reason_unreadable(exc: UnreadableError, timeout_s: float, *, has_login: bool = True) -> str:
-    """What FFmpeg's error means; its own text holds the address."""
-    import av
+def reason_of(exc: Exception, address: str, timeout_s: float) -> str:
+    """What an error of a connection means. A library's own text is not repeated where it may hold the address."""
+    error: object = exc.error or exc if isinstance(exc, UnreadableError) else exc
+    if isinstance(error, URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    status = error.code if isinstance(error, HTTPError) else _STATUS.get(type(error).__name__)
+    if status is not None:
+        return _refusal(status, has_login="@" in address.partition("://")[2].partition("/")[0])
+    if isinstance(error, TimeoutError) or type(error).__name__ == "ExitError":  # FFmpeg's
+        reason = f"silent for {timeout_s:g} s"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"its certificate is not trusted ({error.verify_message})"
+    elif isinstance(error, ssl.SSLError):
+        reason = f"no secure connection ({error.reason or 'TLS error'})"
+    elif isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
+    elif isinstance(exc, UnreadableError):
+        reason = "gives no video that can be read" if exc.error else str(exc)
+    else:
+        reason = f"no proper address or answer ({type(error).__name__})"
+    return reason
 
-    error = exc.error
-    if isinstance(error, av.error.ExitError):
-        return reason_of(TimeoutError(), timeout_s)
-    if (status := _STATUS.get(type(error).__name__)) is not None:
-        return refusal(status, has_login=has_login)
-    if isinstance(error, OSError) and not isinstance(error, ValueError | EOFError):
-        return str(error.strerror)
-    return "gives no video that can be read" if error else str(exc)
+
+def _refusal(status: int, *, has_login: bool) -> str:
+    if status == 401 and has_login:
+        return "refuses this user or password (401)"
+    if status == 401:
+        return "asks for a user and a password (401): write USER:PASSWORD@ before the host"
+    return f"answers {status} {responses.get(status, '')}".rstrip()

@@ -10,16 +10,14 @@ from typing import Any
 
 from quietframe.errors import SourceError
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.settings import Known, frames_per_second, parse_settings, size_wh
+from quietframe.sources.settings import Spec, frames_per_second, size_wh
 
-_CAMERA = re.compile(r"picam:(\d{0,2})(\?.*)?", re.DOTALL)
-_EXAMPLE = "picam:0?size=1280x720&fps=30"
-_SETTINGS: Known = {"size": ((1280, 720), size_wh), "fps": (30.0, frames_per_second)}
-
-
-def is_picamera(spec: str) -> bool:
-    """`picam:`, with a camera's number and settings or without."""
-    return spec.startswith("picam:")
+PICAMERA = Spec(
+    r"picam:(?P<number>[^?]*)(?P<query>\?.*)?",
+    {"size": ((1280, 720), size_wh), "fps": (30.0, frames_per_second)},
+    "picam:0?size=1280x720&fps=30",
+)
+"""`picam:`, with a camera's number and settings or without."""
 
 
 class PicameraSource(Source):
@@ -36,11 +34,10 @@ class PicameraSource(Source):
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
-        match = _CAMERA.fullmatch(spec)
-        if match is None:
-            raise SourceError(f"{spec}: expected a camera as in {_EXAMPLE}")
-        settings = parse_settings(spec, match[2] or "", _SETTINGS, _EXAMPLE)
-        number = int(match[1] or 0)
+        place, settings = PICAMERA.read(spec)
+        if re.fullmatch(r"\d{1,2}", place) is None:
+            raise SourceError(f"{spec}: expected a camera as in {PICAMERA.example}")
+        number = int(place)
         self._name, self._timeout_s = f"picam {number}", options.timeout_s
         try:
             from picamera2 import Picamera2

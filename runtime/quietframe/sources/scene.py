@@ -13,16 +13,23 @@ from numpy.typing import NDArray
 
 from quietframe.noise import add_gaussian
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.settings import Known, frames_per_second, number, parse_settings, size_wh
+from quietframe.sources.settings import Spec, frames_per_second, number, size_wh
 
-_PREFIX = "test:"
-_EXAMPLE = "test:?size=640x480&fps=30&frames=90&sigma=25&seed=0"
 _SHIFT = 4  # OpenCV draws at 1/16 of a pixel
 
 
-def is_scene(spec: str) -> bool:
-    """`test:`, alone or with settings."""
-    return spec.startswith(_PREFIX)
+SCENE = Spec(
+    r"test:(?P<query>.*)",
+    {
+        "size": ((640, 480), size_wh),
+        "fps": (30.0, frames_per_second),
+        "frames": (90, number(int, 0, 10**9)),
+        "sigma": (25.0, number(float, 0, 255)),
+        "seed": (0, number(int, 0, 2**63)),
+    },
+    "test:?size=640x480&fps=30&frames=90&sigma=25&seed=0",
+)
+"""`test:`, alone or with settings."""
 
 
 class SceneSource(Source):
@@ -37,7 +44,7 @@ class SceneSource(Source):
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
-        settings = parse_settings(spec, spec.removeprefix(_PREFIX), _SETTINGS, _EXAMPLE)
+        _, settings = SCENE.read(spec)
         self.size_wh = settings["size"]
         self.fps = settings["fps"]
         self.frame_count = settings["frames"] or None
@@ -84,12 +91,3 @@ def _background(width: int, height: int) -> NDArray[np.uint8]:
     bars = ((x // max(1, side // 4)) % 2).astype(bool) & (y > 0.15 * height) & (y < 0.3 * height)
     image[bars] = 30
     return image
-
-
-_SETTINGS: Known = {
-    "size": ((640, 480), size_wh),
-    "fps": (30.0, frames_per_second),
-    "frames": (90, number(int, 0, 10**9)),
-    "sigma": (25.0, number(float, 0, 255)),
-    "seed": (0, number(int, 0, 2**63)),
-}

@@ -4,40 +4,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from quietframe.errors import SourceError
 
-Known = Mapping[str, tuple[Any, Callable[[str], Any]]]
-"""Per setting its default and a function of its text, which raises ValueError for what it cannot be."""
 
+@dataclass(frozen=True)
+class Spec:
+    """How one kind of source is named.
 
-def parse_settings(spec: str, query: str, known: Known, example: str) -> dict[str, Any]:
-    """All settings: those that the query names, and the defaults of the others.
-
-    Args:
-        spec: the whole source, for messages.
-        query: what follows the source's name: nothing, or `?` and settings.
-        known: the settings that there are.
+    Attributes:
+        pattern: a regular expression; its group `query` holds `?` and the settings, its group `number` a camera's.
+        known: per setting its default and a function of its text, which raises ValueError for what it cannot be.
         example: a source with settings, for messages.
-
-    Raises:
-        SourceError: not settings, an unknown one, or a value that it cannot have.
     """
-    values = {name: default for name, (default, _) in known.items()}
-    try:
-        pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError as exc:
-        raise SourceError(f"{spec}: expected settings as in {example}") from exc
-    for name, text in pairs:
-        if name not in known:
-            raise SourceError(f"{spec}: unknown setting {name!r}: expected settings as in {example}")
+
+    pattern: str
+    known: Mapping[str, tuple[Any, Callable[[str], Any]]]
+    example: str
+
+    def matches(self, spec: str) -> bool:
+        """Whether it names a source of this kind."""
+        return re.fullmatch(self.pattern, spec, re.DOTALL) is not None
+
+    def read(self, spec: str) -> tuple[str, dict[str, Any]]:
+        """The number, and all settings: those that the source names, and the defaults of the others.
+
+        Raises:
+            SourceError: not settings, an unknown one, or a value that it cannot have.
+        """
+        match = re.fullmatch(self.pattern, spec, re.DOTALL)
+        assert match is not None  # the table of sources looked
+        groups = match.groupdict()
+        query = groups["query"] or ""
+        values = {name: default for name, (default, _) in self.known.items()}
         try:
-            values[name] = known[name][1](text)
+            pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True, strict_parsing=bool(query))
         except ValueError as exc:
-            raise SourceError(f"{spec}: {name} cannot be {text!r}: expected settings as in {example}") from exc
-    return values
+            raise SourceError(f"{spec}: expected settings as in {self.example}") from exc
+        for name, text in pairs:
+            if name not in self.known:
+                raise SourceError(f"{spec}: unknown setting {name!r}: expected settings as in {self.example}")
+            try:
+                values[name] = self.known[name][1](text)
+            except ValueError as exc:
+                raise SourceError(f"{spec}: {name} cannot be {text!r}: expected settings as in {self.example}") from exc
+        return groups.get("number") or "0", values
 
 
 def size_wh(text: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPException
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +15,15 @@ from quietframe.errors import SourceError
 from quietframe.log import log
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.connection import Connect, Connection, ConnectionLostError
 from quietframe.sources.container import Container, UnreadableError
 from quietframe.sources.http import connect_http
 from quietframe.sources.mjpeg import JpegDecoder
-from quietframe.sources.network import connect_ffmpeg, reason_unreadable
+from quietframe.sources.network import Connect, Connection, connect_ffmpeg, reason_of
 from quietframe.sources.slot import Latest
 from quietframe.sources.video import cut_short
 
-CONNECT: dict[str, Connect] = {
-    "http": connect_http,
-    "https": connect_http,
-    "rtsp": connect_ffmpeg,
-    "rtsps": connect_ffmpeg,
-    "rtmp": connect_ffmpeg,
-    "rtmps": connect_ffmpeg,
-    "udp": connect_ffmpeg,
-}
+CONNECT: dict[str, Connect] = dict.fromkeys(("http", "https"), connect_http)
+CONNECT |= dict.fromkeys(("rtsp", "rtsps", "rtmp", "rtmps", "udp"), connect_ffmpeg)
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Before a broken stream is opened again; the last one repeats."""
 _GOODBYE_S = 0.2
@@ -52,15 +45,15 @@ class StreamSource(Source):
         super().__init__()
         self._address, self._shown = spec, without_password(spec)
         self._timeout_s = options.timeout_s
-        self._jpegs: JpegDecoder | None = None
+        self._jpegs = JpegDecoder()
         if scheme_of(spec) not in CONNECT:
             expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
             raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
-        self._reader = self._connect()
+        self._reader = _Reader(self._address, self._timeout_s)
         try:
             self._first = self._take(self._timeout_s)
             if self._first is None:
-                raise SourceError(f"{self._shown}: {self._reader.reason or self._silence()}")
+                raise SourceError(self._why_no_frame())
         except BaseException:  # Ctrl-C too
             self._reader.stop()
             raise
@@ -87,14 +80,12 @@ class StreamSource(Source):
                 self.failures += cut_short(self._shown, self.video)
                 return
             else:
-                self.trouble = f"{self._shown}: {self._reader.reason or self._silence()}"
+                self.trouble = self._why_no_frame()
                 self._reader.stop()
                 if self._cancelled.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)]):
                     return
                 failures += 1
-                damaged = self.damaged
-                self._reader = self._connect()
-                self._left_out = damaged
+                self._left_out, self._reader = self.damaged, _Reader(self._address, self._timeout_s)
             taken = self._take(self._timeout_s)
 
     def _take_over(self) -> None:
@@ -105,11 +96,6 @@ class StreamSource(Source):
                 log.warning("%s: its sound has changed, and is left out from here on", self._shown)
             self.video = video
 
-    def _connect(self) -> _Reader:
-        reader = _Reader(self._address, self._timeout_s)
-        reader.start()
-        return reader
-
     def _take(self, timeout_s: float) -> _Taken | None:
         """The newest whole frame, waited for for so long; None when there is none."""
         deadline_s = time.monotonic() + timeout_s
@@ -118,11 +104,7 @@ class StreamSource(Source):
             if newest is None:
                 break
             data, captured_ns, time_s = newest
-            if isinstance(data, bytes):
-                self._jpegs = self._jpegs or JpegDecoder()
-                pixels = self._jpegs.decode(data)
-            else:
-                pixels = data
+            pixels = self._jpegs.decode(data) if isinstance(data, bytes) else data
             if pixels is not None:
                 return pixels, captured_ns, time_s
             self._left_out += 1
@@ -135,12 +117,8 @@ class StreamSource(Source):
         """See `Source`: those of the connection, and those that were left out here or before it."""
         return self._left_out + (self._reader.connection.damaged if self._reader.connection else 0)
 
-    @damaged.setter
-    def damaged(self, count: int) -> None:
-        self._left_out = count
-
-    def _silence(self) -> str:
-        return f"no frame for {self._timeout_s:g} s"
+    def _why_no_frame(self) -> str:
+        return f"{self._shown}: {self._reader.reason or f'no frame for {self._timeout_s:g} s'}"
 
     def cancel(self) -> None:
         """See `Source`."""
@@ -154,7 +132,7 @@ class StreamSource(Source):
 
 
 class _Reader(threading.Thread):
-    """Read one connection in a thread: waiting for its frames can be stopped, and none of them grows old.
+    """Open and read one connection in a thread: waiting for its frames can be stopped, and none of them grows old.
 
     Attributes:
         newest: a frame as the connection gives it and when it was there; closed when there will be no more.
@@ -168,6 +146,7 @@ class _Reader(threading.Thread):
         self.connection: Connection | None = None
         self.reason: str | None = None
         self._address, self._timeout_s = address, timeout_s
+        self.start()
 
     def run(self) -> None:
         """Read until there is nothing more, or nobody who wants it."""
@@ -181,10 +160,8 @@ class _Reader(threading.Thread):
                     if self.newest.closed:
                         return
             self.reason = "the stream ended"
-        except ConnectionLostError as exc:
-            self.reason = str(exc)
-        except UnreadableError as exc:
-            self.reason = reason_unreadable(exc, self._timeout_s)
+        except (UnreadableError, OSError, ValueError, HTTPException) as exc:
+            self.reason = reason_of(exc, self._address, self._timeout_s)
         finally:
             self.newest.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from quietframe.errors import SourceError
 from quietframe.sources.base import Frame, Options, Source
-from quietframe.sources.container import Container, UnreadableError
+from quietframe.sources.container import Container
 
 _HEAD_BYTES = 4096
 _SHAPES = {".264": "h264", ".h264": "h264", ".265": "hevc", ".h265": "hevc", ".hevc": "hevc"}
@@ -37,30 +37,16 @@ class VideoSource(Source):
         self.path = Path(spec)
         self.files = (self.path,)
         _check_content(self.path)
-        try:
-            # Nothing that a file names is opened, on the network or elsewhere.
-            self.video = Container(
-                f"file:{spec}",
-                shape=_SHAPES.get(self.path.suffix.lower()),
-                options={"protocol_whitelist": "file"},
-                fps=options.input_fps,
-            )
-        except UnreadableError as exc:
-            raise SourceError(f"{spec}: {exc}") from exc
-        self.adopt(self.video, spec)
+        # Nothing that a file names is opened, on the network or elsewhere.
+        how = {"protocol_whitelist": "file"}
+        shape = _SHAPES.get(self.path.suffix.lower())
+        self._open_video(f"file:{spec}", spec, shape=shape, options=how, fps=options.input_fps)
 
     def __iter__(self) -> Iterator[Frame]:
         assert self.video is not None
         for index, (pixels, time_s) in enumerate(self.video):
-            self.damaged = self.video.damaged
             yield Frame(pixels, index, time.monotonic_ns(), time_s=time_s)
-        self.damaged = self.video.damaged
         self.failures += cut_short(str(self.path), self.video)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self.video:
-            self.video.close()
 
 
 def cut_short(name: str, video: Container) -> list[str]:
