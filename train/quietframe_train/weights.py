@@ -21,6 +21,7 @@ from quietframe_train.data.base import UNKNOWN_TERMS
 from quietframe_train.run_folder import MODEL, RECIPE, load_run
 
 _EXPORTED = ".tflite"
+_TRAINED = 2.0  # deviation of a kernel's values, whatever they were before: Muon's steps are of one size
 _CONVOLUTION = "_1/convolution"  # behind a layer's name, in an exported file
 
 
@@ -91,8 +92,8 @@ def _copy_weights(trained: keras.Model, model: keras.Model) -> None:
 def _set_exported(model: keras.Model, file: Path) -> None:
     """Set the convolutions of an exported file, brought back to floats, in the layers of their names.
 
-    Into each one the exporter folded its batch normalization, which is set to scale and shift alone: the kernel gets
-    the size that a new one has, as an optimizer expects, and `gamma` the rest.
+    Into each one the exporter folded its batch normalization, which is set to scale and shift alone: each filter gets
+    the size that those of camera models have in the end, to which their learning rates fit, and `gamma` the rest.
     """
     convolutions = _exported_convolutions(file)
     if not convolutions:
@@ -102,11 +103,10 @@ def _set_exported(model: keras.Model, file: Path) -> None:
         if layer.use_bias:
             layer.set_weights([kernel, bias])
             continue
-        size = float(np.std(layer.get_weights()[0]) / np.std(kernel))
+        gamma = np.maximum(np.std(kernel, axis=(0, 1, 2)), 1e-6) / _TRAINED
         norm = model.get_layer(f"{name}_bn")
-        ones = np.ones_like(bias)
-        layer.set_weights([kernel * size])
-        norm.set_weights([ones / size, bias, 0 * ones, ones - norm.epsilon])
+        layer.set_weights([kernel / gamma])
+        norm.set_weights([gamma, bias, 0 * gamma, 0 * gamma + 1 - norm.epsilon])
 
 
 def _exported_convolutions(file: Path) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
