@@ -570,6 +570,20 @@ def test_two_places_of_which_one_has_its_results(tmp_path: Path) -> None:
     assert (qf.read_image(tmp_path / "two/2.png").pixels == 9).all()
 
 
+def test_results_that_are_all_there_need_no_right_to_write(
+    open_tmp_path: Path, without_rights: Callable[[], None]
+) -> None:
+    for folder in ("in", "out"):
+        write_image(open_tmp_path / folder / "1.png")
+    (open_tmp_path / "out").chmod(0o555)
+    without_rights()
+    with open_source(open_tmp_path / "in") as source:
+        with open_sink(open_tmp_path / "out", source, skip_existing=True):
+            assert list(source) == []
+        with pytest.raises(OutputError, match="no permission"):
+            open_sink(open_tmp_path / "out", source, overwrite=True)
+
+
 def test_the_format_of_a_folder(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:
     write_image(tmp_path / "in/1.png")
     write_image(tmp_path / "in/2.jpg")

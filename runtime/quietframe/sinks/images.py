@@ -37,7 +37,9 @@ class ImageSink(Sink):
         self._source, self._options = source, options
         self._targets = _targets(out, source, options)
         check_targets(self._targets.values(), source.files, overwrite=options.overwrite or options.skip_existing)
-        for folder in {target.parent for target in self._targets.values()}:
+        for folder in {
+            self._targets[name].parent for name in source.names if not (options.skip_existing and self.has(name))
+        }:
             check_folder(folder)
 
     def has(self, name: str) -> bool:

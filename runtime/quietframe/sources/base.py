@@ -45,13 +45,7 @@ class Frame(Pixels):
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may ask of a source; each kind heeds what concerns it.
-
-    Attributes:
-        to_8bit: reduce images of more than 8 bits a channel to 8.
-        timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
-        input_fps: frames per second of a video that holds no times, as raw H.264 or JPEGs.
-    """
+    """What a caller may ask of a source, as of `open_source`; each kind heeds what concerns it."""
 
     to_8bit: bool = False
     timeout_s: float = 10.0
