@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
-from typing import Any
 
 import cv2
 import numpy as np
 
-from quietframe.errors import UsageError
+from quietframe.errors import QuietFrameError, UsageError
 from quietframe_bench.classical import Frame, Grid, Setting
 
+_PROGRAM = "ffmpeg"
 _MULTI_REACH = 2  # frames to each side that NLM looks at
 _MULTI_SEARCH = 11
 
@@ -60,31 +61,18 @@ def _nlm_multi(frames: Sequence[Frame], setting: Setting, _threads: int) -> Iter
 
 def _ffmpeg(name: str, template: str, frames: Sequence[Frame], setting: Setting, threads: int) -> Iterator[Frame]:
     """Send frames through a filter as full-range YCbCr, in which all of them did better than in RGB."""
-    import av
-
-    graph = av.filter.Graph()
-    graph.threads = threads
     height, width = frames[0].shape[:2]
-    source = graph.add_buffer(width=width, height=height, format="yuv444p", time_base=Fraction(1, 25))
-    nodes = [source, graph.add(name, template.format(**setting)), graph.add("buffersink")]
-    graph.link_nodes(*nodes).configure()
-    for index, frame in enumerate(frames):
-        ycrcb = cv2.cvtColor(frame, cv2.COLOR_BGR2YCrCb)
-        sent = av.VideoFrame.from_ndarray(np.ascontiguousarray(ycrcb[..., [0, 2, 1]]), "yuv444p", channel_last=True)
-        sent.pts, sent.time_base = index, Fraction(1, 25)
-        graph.push(sent)
-        yield from _pulled(graph)
-    graph.push(None)
-    yield from _pulled(graph)
-
-
-def _pulled(graph: Any) -> Iterator[Frame]:
-    while True:
-        try:
-            found = graph.pull().to_ndarray(channel_last=True)
-        except (BlockingIOError, EOFError):  # it wants the next frame, or has no more
-            return
-        yield cv2.cvtColor(np.ascontiguousarray(found[..., [0, 2, 1]]), cv2.COLOR_YCrCb2BGR)
+    raw = ["-f", "rawvideo", "-pix_fmt", "yuv444p"]
+    given = [*raw, "-s", f"{width}x{height}", "-i", "-"]
+    taken = ["-vf", f"{name}={template.format(**setting)}", "-filter_threads", str(threads), *raw, "-"]
+    planes = [cv2.cvtColor(frame, cv2.COLOR_BGR2YCrCb)[..., [0, 2, 1]].transpose(2, 0, 1) for frame in frames]
+    command, sent = [_PROGRAM, "-v", "error", *given, *taken], np.stack(planes).tobytes()
+    done = subprocess.run(command, input=sent, capture_output=True, check=False)
+    results = np.frombuffer(done.stdout, np.uint8)
+    if done.returncode or results.size != len(frames) * frames[0].size:
+        raise QuietFrameError(f"ffmpeg, {name}: {done.stderr.decode(errors='replace').strip() or 'frames are missing'}")
+    for found in results.reshape(len(frames), 3, height, width):
+        yield cv2.cvtColor(np.ascontiguousarray(found[[0, 2, 1]].transpose(1, 2, 0)), cv2.COLOR_YCrCb2BGR)
 
 
 def _filter(
@@ -116,7 +104,7 @@ CLIP_METHODS: Mapping[str, ClipMethod] = {
     ),
     "bm3d": _filter(
         "bm3d",
-        "sigma={sigma}:block=8:bstep=4:group={group}:range=8",
+        "sigma={sigma}:group={group}",
         [
             {"sigma": share, "group": group}  # not the noise level, and on another scale for each size of a group
             for group, shares in ((1, (2, 3, 4)), (8, (25, 40, 64)))
@@ -135,10 +123,11 @@ CLIP_METHODS: Mapping[str, ClipMethod] = {
 
 
 def missing_filters() -> list[str]:
-    """Return the names of methods whose filter the FFmpeg in PyAV does not have."""
-    from av.filter import filters_available
-
-    return [name for name, method in CLIP_METHODS.items() if method.filter not in {None, *filters_available}]
+    """Return the names of methods that the program `ffmpeg` would run, and does not have; all where there is none."""
+    program = shutil.which(_PROGRAM)
+    command = [program, "-v", "error", "-filters"] if program else ["true"]
+    listed = subprocess.run(command, capture_output=True, check=False, text=True).stdout.split()
+    return [name for name, method in CLIP_METHODS.items() if method.filter not in {None, *listed}]
 
 
 class ClipDenoiser:

@@ -229,7 +229,7 @@ def complete(settings: QualitySettings, folder: Path) -> QualitySettings:
         if name not in known:
             raise UsageError(f"Unknown baseline {name!r}: expected one of {', '.join(known)}")
         if name in missing:
-            raise UsageError(f"{name}: the FFmpeg in PyAV has no such filter here")
+            raise UsageError(f"{name}: the program ffmpeg is not installed, or lacks this filter")
     if source != "formats" and settings.every and not names:
         raise UsageError("--every goes with --baselines")
     if source == "pairs" and settings.sigmas_255:
