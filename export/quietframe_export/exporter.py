@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quietframe.card import Metric, ModelCard
-from quietframe.errors import ModelLoadError, OutputError, UsageError
+from quietframe.errors import ModelLoadError, OutputError, QuietFrameError, UsageError
 from quietframe.images import write_whole
+from quietframe.tasks.base import open_model
 from quietframe_export.camera_checks import Check, check_camera, is_camera
-from quietframe_export.formats import ALL_BITS, TARGETS, RefusedTargetError, Target
+from quietframe_export.formats import ALL_BITS, TARGETS, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.tflite import convert as convert_to_tflite
 from quietframe_export.graph import OUTLIER_RATIO, TensorRange, tensor_ranges
 from quietframe_export.subject import Subject
@@ -43,7 +44,7 @@ class FileReport:
 
     Attributes:
         target: such as `tflite-int8`.
-        outcome: `passed`; `failed` (beyond the gate, not kept); `refused` (the converter cannot make it).
+        outcome: `passed`; `failed` (beyond the gate, or an error; not kept); `refused` (the converter cannot make it).
         file: the file's name; None unless it passed.
         reason: why it failed or was refused.
         comparisons: the file beside Keras, once for each thing that the model does.
@@ -98,8 +99,9 @@ class ExportReport:
 
     @property
     def passed(self) -> bool:
-        """Return whether no file failed the gate. A refused target is not a failure."""
-        return all(file.outcome != "failed" for file in self.files)
+        """Return whether there is a file and none failed. A refused target beside others is not a failure."""
+        outcomes = [file.outcome for file in self.files]
+        return "passed" in outcomes and "failed" not in outcomes
 
 
 def export_model(
@@ -117,7 +119,8 @@ def export_model(
     """Export a model to some targets and verify each file against Keras.
 
     Each file is loaded by the runtime's engine and compared with Keras on the held-out frames. What drops
-    further than the gate is not left in `out`.
+    further than the gate is not left in `out`. An error in one target is its row of the report and ends nothing;
+    the report is written anew after each target.
 
     Args:
         subject: the model and its data.
@@ -150,17 +153,6 @@ def export_model(
     if max_psnr_drop_db is None:
         max_psnr_drop_db = MAX_PSNR_DROP_CAMERA_DB if camera else MAX_PSNR_DROP_DB
     gate = Gate(max_psnr_drop_db, max_accuracy_drop_percent, hold_to_checks)
-    files = []
-    for target in targets:
-        progress(target.name)
-        files.append(_export_one(subject, target, out, reference, gate, weight_bits))
-        if files[-1].file is None:  # an earlier file would pass for the one that is not kept
-            (out / f"{subject.card.name}{target.suffix}").unlink(missing_ok=True)
-    ranges: Sequence[TensorRange] = ()
-    if subject.calibration and any(target.calibrated for target in targets):
-        progress("tensor ranges")
-        fp32 = convert_to_tflite(subject.engine, subject.card, "fp32")
-        ranges = tensor_ranges(fp32, subject.calibration[:RANGE_EXAMPLES])
     report = ExportReport(
         model=subject.card.name,
         source_sha256=subject.card.source_sha256,
@@ -168,16 +160,57 @@ def export_model(
         max_accuracy_drop_percent=max_accuracy_drop_percent,
         calibrated_with=subject.calibrated_with,
         held_out_from=subject.held_out_from,
-        files=files,
-        outliers=[found for found in ranges if found.ratio > OUTLIER_RATIO],
-        widest=ranges[0] if ranges else None,
+        files=[],
+        outliers=[],
+        widest=None,
         keras_checks=keras_checks,
         test_set=subject.test.name if subject.test else None,
         test_images=len(subject.test.images) if subject.test else 0,
         keras_test=subject.test.keras if subject.test else None,
     )
-    write_whole(out / REPORT, (json.dumps(asdict(report), indent=1) + "\n").encode())
+    for target in targets:
+        progress(target.name)
+        file = _attempt(subject, target, out, reference, gate, weight_bits)
+        if file.file is None:  # an earlier file would pass for the one that is not kept
+            (out / f"{subject.card.name}{target.suffix}").unlink(missing_ok=True)
+        report = replace(report, files=[*report.files, file])
+        _write(report, out)
+    if subject.calibration and any(target.calibrated for target in targets):
+        progress("tensor ranges")
+        ranges = _ranges(subject)
+        outliers = [found for found in ranges if found.ratio > OUTLIER_RATIO]
+        report = replace(report, outliers=outliers, widest=ranges[0] if ranges else None)
+        _write(report, out)
     return report
+
+
+def _write(report: ExportReport, out: Path) -> None:
+    write_whole(out / REPORT, (json.dumps(asdict(report), indent=1) + "\n").encode())
+
+
+def _ranges(subject: Subject) -> Sequence[TensorRange]:
+    """Measure the tensors of the float32 file; none where there is no such file, which its own row explains."""
+    try:
+        fp32 = convert_to_tflite(subject.engine, subject.card, "fp32")
+        return tensor_ranges(fp32, subject.calibration[:RANGE_EXAMPLES])
+    except Exception:  # noqa: BLE001  this only informs: no file depends on it
+        return ()
+
+
+def _attempt(
+    subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate, weight_bits: int
+) -> FileReport:
+    """Export one target; whatever goes wrong is its report."""
+    try:
+        return _export_one(subject, target, out, reference, gate, weight_bits)
+    except RefusedTargetError as exc:
+        return FileReport(target.name, "refused", reason=exc.reason)
+    except OutputError:  # the next file cannot be written either
+        raise
+    except QuietFrameError as exc:
+        return FileReport(target.name, "failed", reason=telling_line(str(exc)))
+    except Exception as exc:  # noqa: BLE001  converters raise what they like
+        return FileReport(target.name, "failed", reason=f"{type(exc).__name__}: {telling_line(str(exc))}")
 
 
 def _export_one(
@@ -185,18 +218,19 @@ def _export_one(
 ) -> FileReport:
     card = replace(subject.card, precision=target.precision)
     name = f"{card.name}{target.suffix}"
-    try:
-        bare = target.format.convert(subject, target.precision, weight_bits=weight_bits)
-    except RefusedTargetError as exc:
-        return FileReport(target.name, "refused", reason=exc.reason)
+    bare = target.format.convert(subject, target.precision, weight_bits=weight_bits)
     operations = target.format.operations(bare)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / name
         trial.write_bytes(target.format.embed_card(bare, card))
         try:
-            answers = answer(trial, card, subject.held_out)
+            open_model(trial, card=card)
         except ModelLoadError as exc:  # the converter wrote what its own runtime lacks
-            return FileReport(target.name, "refused", reason=str(exc).replace(f"{trial}: ", ""))
+            raise RefusedTargetError(target.name, str(exc).replace(f"{trial}: ", "")) from exc
+        try:
+            answers = answer(trial, card, subject.held_out)
+        except ModelLoadError as exc:
+            raise ModelLoadError(str(exc).replace(f"{trial}: ", "")) from exc
         comparisons = compare(card, subject.held_out, reference, answers)
         checks = check_camera(trial, card, subject.held_out) if is_camera(card) else ()
         float_operations = sum(operation.is_float for operation in operations)

@@ -17,6 +17,7 @@ from quietframe.card import read_card_file
 from quietframe.errors import OutputError, UsageError
 from quietframe_export import export_model, exporter
 from quietframe_export.formats import TARGETS, parse_targets
+from quietframe_export.formats.tflite import TFLite
 from quietframe_export.subject import Subject, subject_from_keras, subject_from_run
 from quietframe_export.verify import compare
 
@@ -136,6 +137,49 @@ def test_each_noise_level_has_to_pass(
     report = export_model(fewer(camera), parse_targets("tflite-fp32"), tmp_path, hold_to_checks=False)
     assert report.passed == passes
     assert passes or "dB at sigma 5, more than the 0.12 allowed" in report.files[0].reason
+
+
+@pytest.mark.parametrize("step", ["convert", "embed_card", "operations"])
+def test_an_error_in_one_target_is_its_row(
+    camera: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The report of the file before it is not lost, and the target after it is made."""
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise KeyError("op\nand a page of advice")
+
+    monkeypatch.setattr(TFLite, step, broken)
+    targets = parse_targets("onnx-fp32,tflite-fp32")
+    report = export_model(fewer(camera), targets, tmp_path, hold_to_checks=False)
+    assert [(file.outcome, file.reason) for file in report.files] == [
+        ("passed", ""),
+        ("failed", "KeyError: 'op\\nand a page of advice'"),
+    ]
+    assert not report.passed
+    assert {path.name for path in tmp_path.iterdir()} == {"camera-nano.fp32.onnx", "export.json"}
+    assert [file["outcome"] for file in json.loads((tmp_path / "export.json").read_text())["files"]] == [
+        "passed",
+        "failed",
+    ]
+
+
+def test_what_is_finished_is_in_the_report_when_the_export_is_interrupted(
+    camera: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TFLite, "convert", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(fewer(camera), parse_targets("onnx-fp32,tflite-fp32"), tmp_path, hold_to_checks=False)
+    assert [file["target"] for file in json.loads((tmp_path / "export.json").read_text())["files"]] == ["onnx-fp32"]
+
+
+def test_nothing_but_refusals_is_no_success(camera: Subject, tmp_path: Path) -> None:
+    report = export_model(fewer(camera), parse_targets("tflite-int16x8"), tmp_path)
+    assert [file.outcome for file in report.files] == ["refused"]
+    assert not report.passed
+    assert (tmp_path / "export.json").exists()
 
 
 def test_gate_can_be_widened(collapsing: Subject, tmp_path: Path) -> None:

@@ -29,11 +29,16 @@ class RefusedTargetError(QuietFrameError):
     """
 
     def __init__(self, target: str, text: str) -> None:
-        lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
-        line = next(filter(_TELLING.search, lines), lines[0])
-        line = re.sub(r"^(.*error: )?(loc\(.*\): )?", "", line)  # without file names and addresses
-        self.target, self.reason = target, re.sub(r"\s+", " ", line)[:300]
+        self.target, self.reason = target, telling_line(text)
         super().__init__(f"{target}: not possible for this model: {self.reason}")
+
+
+def telling_line(text: str) -> str:
+    """Find the line of a converter's message that names the cause, without file names and addresses."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+    line = next(filter(_TELLING.search, lines), lines[0])
+    line = re.sub(r"^(.*error: )?(loc\(.*\): )?", "", line)
+    return re.sub(r"\s+", " ", line)[:300]
 
 
 @dataclass(frozen=True)
