@@ -24,7 +24,7 @@ from quietframe_train.sensor import photograph, random_processing, random_sensor
 _SIDE = 160  # of a scene: a patch, and room for what moves
 _MARGIN = 40  # pixels that a view may move
 _SPEEDS = (0.3, 1.0, 3.0)  # pixels a frame: the deviation of each kind of motion
-_PAST = (0, 1, 2, 4, 8, 16, 32)  # still frames before a clip
+_PAST = (0, 0, 1, 2, 4, 8, 16, 32)  # still frames before a clip
 
 
 class Clips(NamedTuple):

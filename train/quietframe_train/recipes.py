@@ -149,7 +149,7 @@ _BASE = replace(
 _VIDEO_MAIN = replace(
     _CAMERA_FINETUNE,
     name="main",
-    epochs=40,
+    epochs=24,
     batch=6,
     steps_per_epoch=500,
     data=None,

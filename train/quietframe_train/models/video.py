@@ -54,7 +54,8 @@ def video_unet(
     weight = layers.Multiply(name="weight")([trust, confidence])
     moved = layers.Multiply(name="moved")([bounded, layers.Rescaling(MAX_DIFFERENCE)(weight)])
     fused = layers.Add(name="fused")([frame, moved])
-    level = layers.Subtract(name="level_left")([sigma, _level_removed(weight, coarse_confidence, sigma)])
+    left = layers.Subtract(name="level_left")([sigma, _level_removed(weight, coarse_confidence, sigma)])
+    level = layers.ReLU(name="level_left_bounded")(left)
     result = denoised(fused, level, sigma, widths, encoder_convs, decoder_convs, last_kernel)
     return keras.Model([image, state, confidence, sigma], [result, weight], name="video_unet")
 
@@ -94,10 +95,14 @@ def _level_removed(weight: Any, confidence: Any, sigma: Any) -> Any:
     known = layers.Concatenate(name="noise_known")(
         [weights, layers.Multiply(name="weight_confidence")([weights, confidence])]
     )
-    hidden = layers.Conv2D(16, 1, activation="relu6", use_bias=False, name="noise_removed_hidden")(known)
-    positive = keras.initializers.RandomUniform(0.0, 0.1)
-    share = layers.Conv2D(1, 1, kernel_initializer=positive, use_bias=False, name="noise_removed")(hidden)
-    return layers.Multiply(name="level_removed")([layers.ReLU(1.0, name="noise_removed_bounded")(share), sigma])
+    positive = keras.initializers.RandomUniform(0.0, 0.5)
+    hidden = layers.Conv2D(
+        16, 1, activation="relu6", kernel_initializer=positive, use_bias=False, name="noise_removed_hidden"
+    )(known)
+    # Linear: a ReLU here went below 0 in the first steps of a training, and stayed there.
+    some = keras.initializers.Constant(0.02)
+    share = layers.Conv2D(1, 1, kernel_initializer=some, use_bias=False, name="noise_removed")(hidden)
+    return layers.Multiply(name="level_removed")([share, sigma])
 
 
 def unrolled(model: keras.Model, frames: int, patch: int) -> keras.Model:
