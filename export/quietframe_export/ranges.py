@@ -20,6 +20,9 @@ Range: TypeAlias = tuple[float, float]
 SHRINKS = np.geomspace(1.0, 0.02, 40)
 """Shares of the half-ranges below and above the mean that are tried."""
 
+_OF_ZEROS: Range = (0.0, 1.0)
+"""Of zeros alone any range is right; TFLite would take one so small that no fast kernel runs it."""
+
 _VALUES = 100_000
 _MIN_VARIANCE = 0.3  # of the mean of the examples'
 
@@ -34,7 +37,7 @@ def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
     A converter takes the least and the greatest value that it has seen. A few outliers then cost every other value
     its precision. Here the range is the one whose 256 steps give the least mean squared error over the examples,
     clipping included, the error in each example as a share of how much its values vary: what is little in a frame with
-    much noise is much in one with little. The model's outputs are left out, and so are tensors of zeros.
+    much noise is much in one with little. The model's outputs are left out.
 
     examples: inputs in the model's order, of any batch size.
     """
@@ -46,7 +49,7 @@ def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
         rng = np.random.default_rng(len(of_layer))
         of_layer.append(rng.choice(values, min(len(values), _VALUES // len(examples)), replace=False))
     found = {name: least_error_range(np.concatenate(values), _weights_of(values)) for name, values in seen.items()}
-    return {name: span for name, span in found.items() if span is not None}
+    return {name: span or _OF_ZEROS for name, span in found.items()}
 
 
 def level_ranges(model: keras.Model, spec: TensorSpec) -> dict[str, Range]:
@@ -65,8 +68,7 @@ def level_ranges(model: keras.Model, spec: TensorSpec) -> dict[str, Range]:
         layer.name: (min(0.0, float(of_layer.min())), max(0.0, float(of_layer.max())))
         for layer, of_layer in zip(layers_, values, strict=True)
     }
-    # Of zeros alone any range is right; TFLite would take one so small that no fast kernel runs it.
-    return {name: span if span != (0.0, 0.0) else (0.0, 1.0) for name, span in spans.items()}
+    return {name: span if span != (0.0, 0.0) else _OF_ZEROS for name, span in spans.items()}
 
 
 def _sees_alone(tensor: Any, source: Any) -> bool:

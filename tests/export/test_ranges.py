@@ -55,6 +55,14 @@ def small_model() -> keras.Model:
     return model
 
 
+def test_a_dead_tensor_has_a_range_that_fast_kernels_take() -> None:
+    """XNNPACK refuses a file with a scale of 1e-8."""
+    image = keras.Input((8, 8, 3))
+    dead = layers.Conv2D(4, 1, kernel_initializer="zeros", name="dead")(image)
+    model = keras.Model(image, layers.Conv2D(3, 1)(dead))
+    assert choose_ranges(model, [[np.ones((1, 8, 8, 3), np.float32)]])["dead"] == (0.0, 1.0)
+
+
 def test_only_ends_of_fused_operations_have_a_range() -> None:
     """A range between a convolution and its normalization or activation would keep the converter from fusing them."""
     example = np.random.default_rng(0).standard_normal((1, 96, 96, 3)).astype(np.float32)
