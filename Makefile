@@ -20,7 +20,7 @@ MEASURING := $(addprefix tests/,benchmarks/test_trust.py runtime/test_limits.py 
 # What shows that the base dependencies are enough: every import, the command line, the built-in models.
 SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)
 
-MODELS := camera-nano camera-small camera-base denoise-and-classify digit-classifier digit-cnn digit-unet latent-autoencoder
+MODELS := camera-nano camera-small camera-base video-nano video-small denoise-and-classify digit-classifier digit-cnn digit-unet latent-autoencoder
 PHOTOS := photos
 MNIST :=
 
@@ -74,7 +74,9 @@ models: install $(MODELS:%=exported/%/export.json)  ## Train and export the buil
 
 .SECONDARY: $(MODELS:%=runs/%/metrics.json) runs/dense-autoencoder/metrics.json
 runs/denoise-and-classify/metrics.json: runs/dense-autoencoder/metrics.json runs/digit-classifier/metrics.json
-runs/camera-%/metrics.json: DATA = $(PHOTOS)
+runs/video-nano/metrics.json: runs/camera-nano/metrics.json
+runs/video-small/metrics.json: runs/camera-small/metrics.json
+runs/camera-%/metrics.json runs/video-%/metrics.json: DATA = $(PHOTOS)
 runs/%/metrics.json: DATA = $(MNIST)
 runs/%/metrics.json:
 	$(BIN)/quietframe train $* $(if $(DATA),--data $(DATA)) --out runs/$* $(if $(wildcard runs/$*/recipe.json),--resume)
