@@ -24,7 +24,7 @@ from quietframe.quality import mean_psnr_db, psnr_db
 from quietframe.sinks import Sink, open_sink
 from quietframe.sinks.base import NullSink, check_targets, make_folder
 from quietframe.sources import Frame, Source
-from quietframe.tasks import Classifier, Denoiser
+from quietframe.tasks import Classifier, Denoiser, VideoDenoiser
 from quietframe.zoo import find_model
 
 SHOT_255, READ_255 = 30.0, 12.0
@@ -126,16 +126,16 @@ def run_demo(folder: Path, *, overwrite: bool = False) -> Demo:
     image_path, clip_path = folder / "before-after.png", folder / "clip.mp4"
     check_targets((image_path, clip_path), (), overwrite=overwrite)
     make_folder(folder)
-    denoise, clean_digit, classify = Denoiser("camera"), Denoiser("digit-denoiser"), Classifier("digits")
+    denoise_video, clean_digit, classify = VideoDenoiser("video"), Denoiser("digit-denoiser"), Classifier("digits")
 
-    photo_row, noisy, clean = _photo(denoise)
+    photo_row, noisy, clean = _photo(Denoiser("camera"))
     notes = []
     try:
         with open_sink(clip_path, PanSource(), overwrite=overwrite) as sink:
-            clip_row = _clip(denoise, sink)
+            clip_row = _clip(denoise_video, sink)
     except OutputError as exc:  # no encoder, or the disk is full: the figures do not need the file
         notes.append(str(exc))
-        clip_row = _clip(denoise, NullSink())
+        clip_row = _clip(denoise_video, NullSink())
     digit_rows, results = _read_digits(clean_digit, classify)
 
     captions = (f"noisy {photo_row.before}", f"denoised {photo_row.after}")
@@ -156,7 +156,7 @@ def _photo(denoise: Denoiser) -> tuple[Row, NDArray[np.uint8], NDArray[np.uint8]
     return _row(name, denoise, _mean_db([photo], [noisy]), _mean_db([photo], [clean]), samples_ms), noisy, clean
 
 
-def _clip(denoise: Denoiser, sink: Sink) -> Row:
+def _clip(denoise: VideoDenoiser, sink: Sink) -> Row:
     """Denoise the clip; each clean frame goes to the sink beside its noisy self."""
     source = PanSource()
     before, after = [], []
@@ -165,6 +165,7 @@ def _clip(denoise: Denoiser, sink: Sink) -> Row:
         assert frame.clean is not None
         if frame.index == 0:
             denoise(frame.pixels)  # the first frame of a size is slower
+            denoise.reset()
         clean = _timed(samples_ms, denoise, frame.pixels)
         before.append(psnr_db(frame.clean, frame.pixels))
         after.append(psnr_db(frame.clean, clean))

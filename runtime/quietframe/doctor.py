@@ -213,7 +213,7 @@ def _models() -> Finding:
     """Run each built-in model on a small frame: shows that models, engine and packages fit together."""
     import numpy as np
 
-    from quietframe.tasks import Classifier, Denoiser
+    from quietframe.tasks import Classifier, open_denoiser
     from quietframe.tasks.base import open_model
     from quietframe.zoo import builtin_models
 
@@ -222,8 +222,8 @@ def _models() -> Finding:
     try:
         for name in names:
             engine, card = open_model(name)
-            task = Denoiser if "denoise" in card.task else Classifier
-            task(engine, card=card)(frame_bgr)
+            task = open_denoiser(engine, card=card) if "denoise" in card.task else Classifier(engine, card=card)
+            task(frame_bgr)
     except QuietFrameError as exc:
         return Finding("built-in models", "wrong", str(exc), reinstall)
     if not names:
@@ -232,17 +232,16 @@ def _models() -> Finding:
 
 
 def _real_time(size_wh: tuple[int, int]) -> Finding:
-    """Which camera model holds the frame rate, by the measurement with which `--model auto` chooses."""
+    """Which model for video holds the frame rate, by the measurement with which `--model auto` chooses."""
     import numpy as np
 
-    from quietframe.pipeline.models import Deadline, measure_ms
-    from quietframe.tasks import Denoiser
+    from quietframe.pipeline.models import Deadline
+    from quietframe.tasks import open_denoiser
     from quietframe.zoo import camera_models
 
     topic = f"real time, {size_wh[0]}x{size_wh[1]}"
     noise = np.random.default_rng(0).integers(100, 156, (size_wh[1], size_wh[0], 3), np.uint8)
-    times_ms = {name: measure_ms(Denoiser(name), noise) for name in camera_models()}
-    choice = Deadline(times_ms, FPS).first
+    choice = Deadline.measured({name: open_denoiser(name) for name in camera_models(video=True)}, noise, FPS).first
     if choice.holds:
         return Finding(topic, "ok", f"{choice.model} {choice.why}")
     return Finding(topic, "note", f"{choice.model} {choice.why}", "use smaller frames or a lower --fps")

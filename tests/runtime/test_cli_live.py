@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 
 from quietframe.sources import open_source
+from quietframe.zoo import ALIASES
 from support.images import files_below, write_image
 
 SCENE = "test:?size=64x48&fps=40&frames=40&sigma=20"
@@ -46,6 +47,16 @@ def test_several_models_and_a_rate_to_hold(cli, denoiser_file, blur_file):
     (choice, _) = result.error_lines
     assert "holds 30 fps (33.3 ms a frame)" in choice
     assert str(denoiser_file) in choice and str(blur_file) in choice
+
+
+def test_frames_are_denoised_one_by_one_on_request(tmp_path, cli):
+    for option, fused in (((), True), (("--single-frame",), False)):
+        stats = tmp_path / f"{fused}.jsonl"
+        result = cli("denoise", "test:?size=64x48&frames=6&sigma=20", "-o", "null", "--json-stats", stats, *option)
+        assert result.code == 0
+        last = json.loads(stats.read_text().splitlines()[-1])
+        assert last["model"] == ALIASES["video" if fused else "camera"]
+        assert (last["fused"] or 0) > 0.3 if fused else last["fused"] is None
 
 
 def test_one_output_that_fails_stops_no_other(tmp_path, cli, denoiser_file):

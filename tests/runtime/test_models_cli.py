@@ -56,9 +56,7 @@ def test_names_stay_whole_at_80_columns(cli, monkeypatch):
     _, out, _ = cli("models")
     lines = out.partition("Short names: ")[0].splitlines()
     assert all(len(line) <= 80 for line in lines)
-    assert [line.split()[0] for line in lines if line.startswith((" camera-", " digit-", " latent-", " denoise-"))] == [
-        *BUILT_IN
-    ]
+    assert [line.split()[0] for line in lines if line.startswith(tuple(f" {name}" for name in BUILT_IN))] == [*BUILT_IN]
 
 
 def test_info_of_a_built_in_model_tells_the_terms(cli):

@@ -18,6 +18,7 @@ from quietframe.noise import add_gaussian
 from quietframe.sinks import Sink
 from quietframe.tasks.motion import MotionEstimator, warp
 from quietframe.tasks.video import MAX_CONFIDENCE, VideoDenoiser
+from quietframe.zoo import ALIASES
 
 IMAGE = TensorSpec("image", "image", "NHWC", 3, (0.0, 1.0), "BGR")
 CARD = ModelCard(
@@ -238,6 +239,38 @@ def test_a_pipeline_remembers_the_frames_of_a_video_and_not_those_of_a_folder(fu
     qf.Pipeline(tmp_path, fusing_file, folder).run()
     assert len(folder.results) == 6
     assert all(np.array_equal(*pair) for pair in zip(folder.frames, folder.results, strict=True))
+
+
+def test_a_pipeline_may_take_frames_one_by_one(fusing_file):
+    """As images: with `single_frame` nothing of the frames before is used, whatever the model."""
+    video = Collected()
+    pipeline = qf.Pipeline("test:?frames=4", fusing_file, video, qf.PipelineConfig(single_frame=True))
+    pipeline.run()
+    assert all(np.array_equal(*pair) for pair in zip(video.frames, video.results, strict=True))
+    assert pipeline.record()["fused"] == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "single_frame", "model"),
+    [
+        ("test:?frames=2", False, "video"),
+        ("test:?frames=2", True, "camera"),
+        ("image", False, "camera"),
+    ],
+)
+def test_what_comes_in_order_is_denoised_as_video(tmp_path, source, single_frame, model):
+    if source == "image":
+        source = tmp_path / "noisy.png"
+        cv2.imwrite(str(source), np.full((32, 48, 3), 99, np.uint8))
+    pipeline = qf.Pipeline(source, sinks=Collected(), config=qf.PipelineConfig(single_frame=single_frame))
+    assert pipeline.run().model == ALIASES[model]
+    assert (pipeline.record()["fused"] is None) == (model == "camera")
+
+
+def test_auto_takes_the_best_model_for_images_and_measures_none(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / "noisy.png"), np.full((32, 48, 3), 99, np.uint8))
+    assert qf.Pipeline(tmp_path / "noisy.png", "auto", tmp_path / "clean.png").run().model == "camera-base"
+    assert "fps" not in caplog.text
 
 
 def test_numbers_that_are_not_finite_are_no_image(tmp_path):

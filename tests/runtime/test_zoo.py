@@ -9,6 +9,7 @@ import pytest
 import quietframe as qf
 from quietframe.errors import ModelLoadError
 from quietframe.metrics import headline
+from quietframe.tasks import open_denoiser
 from quietframe.tasks.base import open_model
 from quietframe.zoo import ALIASES, builtin_models, find_model
 
@@ -25,7 +26,7 @@ def test_built_in_models_say_what_they_are(name):
     assert headline(card.metrics)
     frame = np.full((31, 45, 3), 120, np.uint8)
     if "denoise" in card.task:
-        assert qf.Denoiser(name, threads=1)(frame).shape == frame.shape
+        assert open_denoiser(name, threads=1)(frame).shape == frame.shape
     if "classify" in card.task:
         answer = qf.Classifier(name, threads=1)(frame)
         assert list(answer.scores) == list(card.labels)
@@ -41,7 +42,11 @@ def test_onnx_files_are_built_in_where_they_can_run(monkeypatch):
 
 def test_built_in_models_are_small():
     sizes = {path.name: path.stat().st_size for path in BUILTIN.values()}
-    others = [size for name, size in sizes.items() if not name.startswith(("camera-small", "camera-base"))]
+    others = [
+        size
+        for name, size in sizes.items()
+        if not name.startswith(("camera-small", "camera-base", "video-small", "video-base"))
+    ]
     assert max(others) < 500_000
     assert sum(others) < 2_000_000
     packed = sum(len(zlib.compress(path.read_bytes())) for path in BUILTIN.values())
@@ -49,7 +54,8 @@ def test_built_in_models_are_small():
 
 
 @pytest.mark.parametrize(
-    ("job", "task"), [("camera", "denoise"), ("digits", "classify"), ("digit-denoiser", "denoise")]
+    ("job", "task"),
+    [("camera", "denoise"), ("video", "denoise"), ("digits", "classify"), ("digit-denoiser", "denoise")],
 )
 def test_every_job_has_a_built_in_model(job, task):
     assert find_model(job) == BUILTIN[ALIASES[job]]

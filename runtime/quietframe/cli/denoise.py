@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 @click.option(
     "-m",
     "--model",
-    default="camera",
-    show_default=True,
-    help="A built-in model's name, or a model file; several with commas, or auto: the best that holds --fps.",
+    help="A built-in model's name, or a model file; several with commas, or auto: the best that holds --fps.  "
+    "[default: camera for images, else video]",
 )
+@click.option("--single-frame", is_flag=True, help="Denoise each frame by itself: use nothing of those before.")
 @click.option("--card", metavar="FILE", help="The model's card, for a model file without one.")
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How much to denoise; 0: not at all.")
 @click.option(
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
 def denoise(
     source: str,
     outs: tuple[str, ...],
-    model: str,
+    model: str | None,
     serve: str | None,
     token: str | None,
     live: bool,
@@ -138,10 +138,10 @@ def denoise(
     clashes = {
         "--json and -o - would both write to standard output: leave one out": as_json and "-" in outs,
         "--every-frame and --live exclude each other": every_frame and live,
-        f"--model: expected a name, or names with commas between. Received: {model!r}": not all(
-            map(str.strip, model.split(","))
-        ),
-        "--card describes one model: name one with --model": settings["card"] and ("," in model or model == "auto"),
+        f"--model: expected a name, or names with commas between. Received: {model!r}": model is not None
+        and not all(map(str.strip, model.split(","))),
+        "--card describes one model: name one with --model": settings["card"]
+        and (model is None or "," in model or model == "auto"),
     }
     for clash, is_there in clashes.items():
         if is_there:

@@ -35,6 +35,7 @@ class Loop:
         sink: takes the results.
         controls: what may be changed meanwhile.
         every_frame: drop no frame: the source waits for the model.
+        single_frame: let no model remember the frames before.
         on_frame: called with each frame, its denoiser and its times, after the sinks.
 
     Attributes:
@@ -51,6 +52,7 @@ class Loop:
         controls: Controls,
         *,
         every_frame: bool = False,
+        single_frame: bool = False,
         on_frame: OnFrame = lambda _frame, _denoiser, _times: None,
     ) -> None:
         self.stats = Stats()
@@ -58,12 +60,14 @@ class Loop:
         self.stopped = threading.Event()
         self._source, self._models, self._sink, self._controls = source, models, sink, controls
         self._capture = Capture(source, every_frame=every_frame)
+        self._single_frame = single_frame
         self._on_frame = on_frame
         self._level_of = NoiseTracker(source.fps) if source.moving else estimate_noise
         self._next_tick_ns = 0
         self._shape: tuple[int, ...] = ()
         self._size_changes = -1
         self._trouble: str | None = None
+        self._fused: float | None = None
         self._dropped = 0
 
     def run(self, max_frames: int | None = None, on_tick: Callable[[], None] = lambda: None) -> None:
@@ -96,6 +100,7 @@ class Loop:
             "size_wh": self._shape[1::-1] if self._shape else None,
             "size_changes": max(0, self._size_changes),
             "model": self.model,
+            "fused": None if self._fused is None else round(self._fused, 3),
             "strength": settings.strength,
             "paused": settings.paused,
             **self.stats.record(),
@@ -111,13 +116,13 @@ class Loop:
             self._size_changes += 1
         denoiser = self._models.current(settings, frame.pixels)
         level_255 = self._level_of(frame.pixels) if denoiser.estimates else denoiser.sigma_255
-        if not self._source.moving:
+        if self._single_frame:
             denoiser.reset()
         clean = denoiser(frame.pixels, sigma_255=level_255)
         denoised_ns = time.monotonic_ns()
         self._sink.write(frame, clean)
         times = FrameTimes(frame.captured_ns, taken_ns, denoised_ns, time.monotonic_ns())
-        self.model = denoiser.card.name
+        self.model, self._fused = denoiser.card.name, denoiser.fused
         self.stats.add(times, level_255)
         self._models.note(settings, times.busy_ms, times.done_ns)
         self._on_frame(frame, denoiser, times)

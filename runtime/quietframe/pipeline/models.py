@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,8 +95,7 @@ class Models:
     def _best(self, pixels: NDArray[np.uint8]) -> str:
         if self._deadline is None:
             usable = {name: denoiser for name in self.names if (denoiser := self._load(name))}
-            times_ms = {name: measure_ms(denoiser, pixels) for name, denoiser in usable.items()}
-            self._deadline = Deadline(times_ms, self._fps)
+            self._deadline = Deadline.measured(usable, pixels, self._fps)
             log.info("%s: %s", self._deadline.first.model, self._deadline.first.why)
         return self._deadline.model
 
@@ -126,7 +125,8 @@ class Models:
 def measure_ms(denoise: Denoiser, frame: NDArray[np.uint8], seconds: float = _MEASURED_S) -> float:
     """Measure the 95th percentile of the time that a frame takes, everything included, in milliseconds.
 
-    The noise level is estimated once before, as in a video, and the first frame is not counted.
+    The noise level is estimated once before, as in a video, and the first frame is not counted. Every other frame is
+    moved, so that a model that follows motion has to.
 
     Args:
         denoise: the model.
@@ -135,9 +135,11 @@ def measure_ms(denoise: Denoiser, frame: NDArray[np.uint8], seconds: float = _ME
     """
     level_255 = estimate_noise(frame) if denoise.estimates else None
     denoise(frame, sigma_255=level_255)
+    moved = np.roll(frame, 4, axis=1)
     samples: list[int] = []
     end_ns = time.monotonic_ns() + round(seconds * 1e9)
     while len(samples) < _MIN_MEASURED_FRAMES or time.monotonic_ns() < end_ns:
+        frame, moved = moved, frame
         start_ns = time.perf_counter_ns()
         denoise(frame, sigma_255=level_255)
         samples.append(time.perf_counter_ns() - start_ns)
@@ -171,10 +173,17 @@ class Deadline:
     Args:
         times_ms: the time of a frame with each model, measured at the start. A model that takes longer is a better one.
         fps: the rate to hold.
+        remembering: those of them that remember the frames before, and are better than all others. What takes longer
+            than a better one is left out.
     """
 
-    def __init__(self, times_ms: Mapping[str, float], fps: float) -> None:
-        self._names = sorted(times_ms, key=lambda name: times_ms[name])
+    def __init__(self, times_ms: Mapping[str, float], fps: float, remembering: Collection[str] = ()) -> None:
+        ranked = sorted(times_ms, key=lambda name: (name in remembering, times_ms[name]))
+        self._names = [
+            name
+            for place, name in enumerate(ranked)
+            if all(times_ms[name] <= times_ms[better] for better in ranked[place + 1 :])
+        ]
         self._times_ms: Sequence[float] = [times_ms[name] for name in self._names]
         self._fps = fps
         self._period_ms = 1000 / fps
@@ -184,6 +193,12 @@ class Deadline:
         self._since_ns: int | None = None
         self._wait_ns = _UP_NS
         self._stepped_up_ns: int | None = None
+
+    @classmethod
+    def measured(cls, denoisers: Mapping[str, Denoiser], frame: NDArray[np.uint8], fps: float) -> Deadline:
+        """Measure denoisers by name on a frame, (H, W, 3) or (H, W) uint8, to choose among them."""
+        times_ms = {name: measure_ms(denoiser, frame) for name, denoiser in denoisers.items()}
+        return cls(times_ms, fps, {name for name, denoiser in denoisers.items() if denoiser.card.has_state})
 
     @property
     def model(self) -> str:

@@ -42,7 +42,16 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "input_fps": (Real, 0.1, 1000),
 }
 _IMAGE_FORMATS = " ".join([*sorted(suffix[1:] for suffix in WRITERS), *PIPES])
-_FLAGS = ("drop_frames", "to_8bit", "overwrite", "show", "skip_existing", "strip_metadata", "audio")
+_FLAGS = (
+    "drop_frames",
+    "to_8bit",
+    "overwrite",
+    "show",
+    "single_frame",
+    "skip_existing",
+    "strip_metadata",
+    "audio",
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class PipelineConfig:
             does. None: the source's, not watched unless the denoiser is `auto`.
         drop_frames: True: play a recording in real time and drop frames where the model is slow; False: drop none,
             whatever the source. None: drop frames of cameras, of streams and of whatever is shown while it runs.
+        single_frame: denoise every frame by itself, as an image: nothing of the frames before is used.
         max_frames: stop after so many frames; None: at the end of the source.
         strength, luma_strength, chroma_strength, sigma_255, threads, card: as of `Denoiser`, for models that the
             pipeline opens.
@@ -69,6 +79,7 @@ class PipelineConfig:
 
     fps: float | None = None
     drop_frames: bool | None = None
+    single_frame: bool = False
     max_frames: int | None = None
     strength: float = 1.0
     luma_strength: float | None = None
@@ -153,7 +164,8 @@ class Pipeline:
     Args:
         source: as of `open_source`, or an open source, which stays open.
         denoiser: a model's name or file, several (in a list, or with commas between), a `Denoiser`, or `auto`: the best
-            built-in camera model that holds the frame rate, watched while it runs.
+            built-in model that holds the frame rate, watched while it runs. None: `video` where frames come in order,
+            of videos, cameras and streams; else `camera`.
         sinks: where results go: as of `open_sink`; `Sink` objects are closed at the end. None: a file or folder beside
             the source, unless `config.show`.
         config: the settings.
@@ -166,7 +178,7 @@ class Pipeline:
     def __init__(
         self,
         source: str | Path | Source,
-        denoiser: str | Path | Denoiser | Sequence[str | Path | Denoiser] = "camera",
+        denoiser: str | Path | Denoiser | Sequence[str | Path | Denoiser] | None = None,
         sinks: str | Path | Sink | Sequence[str | Path | Sink] | None = None,
         config: PipelineConfig | None = None,
     ) -> None:
@@ -215,7 +227,8 @@ class Pipeline:
             if drop is None:
                 drop = source.real_time or config.show or watched or any(is_network(str(place)) for place in places)
             drop = drop and source.moving
-            models, controls = self._open_models(source, offer_all=watched)
+            single_frame = config.single_frame or not source.moving
+            models, controls = self._open_models(source, offer_all=watched, single_frame=single_frame)
             source.keep_16bit = not source.moving and models.keep_16bit
             sink = open_sink(
                 sinks,
@@ -232,7 +245,9 @@ class Pipeline:
                 crf=config.crf,
                 audio=config.audio,
             )
-            loop = self._loop = Loop(source, models, sink, controls, every_frame=not drop, on_frame=on_frame)
+            loop = self._loop = Loop(
+                source, models, sink, controls, every_frame=not drop, single_frame=single_frame, on_frame=on_frame
+            )
             loop.stopped = self._stopped
             self.total = None if drop else min(filter(None, (config.max_frames, source.frame_count)), default=None)
             write_stats = stack.enter_context(stats_file(config.stats_file, loop.record, overwrite=config.overwrite))
@@ -281,14 +296,19 @@ class Pipeline:
             raise OutputError("no place for the result: name a sink, or show it")
         return [place]
 
-    def _open_models(self, source: Source, *, offer_all: bool) -> tuple[Models, Controls]:
+    def _open_models(self, source: Source, *, offer_all: bool, single_frame: bool) -> tuple[Models, Controls]:
         """Open the named denoisers, so that errors come before anything runs.
 
-        offer_all: offer the other built-in camera models to who has the controls.
+        offer_all: offer the other built-in models for frames to who has the controls. single_frame: those that do not
+            remember alone.
         """
-        given, config = self._denoiser, self.config
-        if given == AUTO:
-            given = camera_models()
+        given, config, builtin = self._denoiser, self.config, camera_models(video=not single_frame)
+        if given is None:
+            given = ["camera" if single_frame else "video"]
+        elif given == AUTO and not source.moving:
+            given = [max(map(self._open_model, builtin), key=lambda denoiser: denoiser.card.macs_per_pixel)]
+        elif given == AUTO:
+            given = builtin
         elif isinstance(given, str):
             given = [name.strip() for name in given.split(",")]
         elif isinstance(given, Path | Denoiser):
@@ -301,7 +321,7 @@ class Pipeline:
                 loaded.setdefault(one.card.name, one)
             elif (name := ALIASES.get(str(one), str(one))) not in loaded:
                 loaded[name] = self._open_model(name)
-        others = [name for name in camera_models() if name not in loaded] if offer_all and not config.card else []
+        others = [name for name in builtin if name not in loaded] if offer_all and not config.card else []
         fps = config.fps or source.fps or _DEFAULT_FPS
         models = Models(loaded, fps=fps, others=others, open_model=self._open_model)
         first = next(iter(loaded))

@@ -89,6 +89,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
     luma_strength: float
     chroma_strength: float
     tile_pixels: int | None
+    fused: float | None = None  # see VideoDenoiser
 
     def __init__(
         self,

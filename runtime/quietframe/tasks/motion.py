@@ -61,11 +61,13 @@ class MotionEstimator:
         return Motion(flow * share[:, :, None], False)
 
 
-def warp(values: NDArray[Any], flow: NDArray[np.float32]) -> NDArray[Any]:
-    """Move an image along a flow of its size, interpolated linearly; beyond a border it repeats."""
-    height, width = flow.shape[:2]
-    places = flow + _grid(height, width)
-    return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def warp(values: NDArray[Any], flow: NDArray[np.float32], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Move an image along a flow of its size, interpolated linearly; beyond a border it repeats.
+
+    out: where the result goes, of the same shape and dtype; None: a new array.
+    """
+    places = cv2.add(flow, _grid(*flow.shape[:2]))
+    return cv2.remap(values, places, None, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
 
 
 def at_size(flow: NDArray[np.float32], size_hw: tuple[int, int], stride: int = 1) -> NDArray[np.float32]:
@@ -81,9 +83,12 @@ def _grid(height: int, width: int) -> NDArray[np.float32]:
 
 def _small(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Gray at quarter size, each pixel the mean of sixteen."""
-    size_wh = -(-frame.shape[1] // _STRIDE), -(-frame.shape[0] // _STRIDE)
-    small = cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else small
+    half = _half(frame)
+    return _half(cv2.cvtColor(half, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else half)
+
+
+def _half(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.resize(image, (-(-image.shape[1] // 2), -(-image.shape[0] // 2)), interpolation=cv2.INTER_AREA)
 
 
 def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import Any, ClassVar
@@ -25,7 +24,6 @@ MAX_CONFIDENCE = 23 / 24
 """Greatest confidence in the past: it weighs at most as much as 23 frames, and so forgets."""
 
 
-@dataclass
 class _Memory:
     """What is kept of one plane.
 
@@ -36,10 +34,31 @@ class _Memory:
         passed: of models that make their state themselves, the tensors for the next frame, part by part.
     """
 
-    clean: NDArray[Any]
-    state: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    passed: list[dict[str, NDArray[Any]]]
+    def __init__(self, plane: NDArray[np.uint8]) -> None:
+        self.clean: NDArray[Any] = plane
+        self.state = plane.astype(np.float32)
+        self.confidence = np.zeros((-(-plane.shape[0] // 2), -(-plane.shape[1] // 2)), np.float32)
+        self.passed: list[dict[str, NDArray[Any]]] = []
+        # Fresh memory of this size costs more than what is computed in it.
+        self._spare, self._weight = np.empty_like(self.state), np.empty_like(self.state)
+
+    def move(self, flow: NDArray[np.float32]) -> None:
+        """Move what was seen to where it is now, along a flow of `MotionEstimator`."""
+        size_hw = self.state.shape[:2]
+        self.state, self._spare = warp(self.state, at_size(flow, size_hw), self._spare), self.state
+        self.confidence = warp(self.confidence, at_size(flow, size_hw, 2))
+
+    def fuse(self, plane: NDArray[np.uint8], weight: NDArray[np.float32]) -> None:
+        """Average a frame and the state. In 8 bits a mean of many frames would no longer move.
+
+        weight: of the state, (H / 2, W / 2) float32, rounded up.
+        """
+        self.confidence = next_confidence(self.confidence, weight)
+        weights = cv2.merge([weight] * 3) if plane.ndim == 3 else weight
+        each = cv2.resize(weights, plane.shape[1::-1], dst=self._weight, interpolation=cv2.INTER_NEAREST)
+        difference = cv2.subtract(self.state, plane, dst=self._spare, dtype=cv2.CV_32F)
+        np.multiply(difference, each, out=difference)
+        cv2.add(difference, plane, dst=self.state, dtype=cv2.CV_32F)
 
 
 class VideoDenoiser(Denoiser):
@@ -54,7 +73,8 @@ class VideoDenoiser(Denoiser):
         align: move what was seen before along with the scene, by optical flow; False: for a camera that stands still.
 
     Attributes:
-        fused: the weight of the frames before in the last result, in [0, 1), the mean over the frame.
+        fused: the weight of the frames before in the last result, in [0, 1), the mean over the frame; None before the
+            first one, and of a model that makes its state itself.
     """
 
     _HAS_STATE: ClassVar[bool] = True
@@ -63,7 +83,7 @@ class VideoDenoiser(Denoiser):
 
     def __init__(
         self,
-        model: str | Path | Engine,
+        model: str | Path | Engine = "video",
         *,
         strength: float = 1.0,
         sigma_255: float | None = None,
@@ -87,7 +107,7 @@ class VideoDenoiser(Denoiser):
             color=color,
         )
         self.align = align
-        self.fused = 0.0
+        self.fused: float | None = None
         self._memories: dict[int, _Memory] = {}
         self._motion = MotionEstimator()
         self._shape: tuple[int, ...] | None = None
@@ -137,7 +157,9 @@ class VideoDenoiser(Denoiser):
             passed.append(self._passed(result))
         memory.clean, memory.passed = placement.join(parts), passed
         if weights:
-            self._fuse(memory, plane, placement.join(weights))
+            weight = placement.join(weights)[::2, ::2] * np.float32(1 / 255)
+            memory.fuse(plane, weight)
+            self.fused = float(cv2.mean(weight)[0])
         self._memories[number] = memory
         return memory.clean
 
@@ -151,11 +173,9 @@ class VideoDenoiser(Denoiser):
             motion = self._motion(plane, memory.clean, level_255)
             if not motion.is_cut:
                 if motion.flow is not None:
-                    memory.state = warp(memory.state, at_size(motion.flow, plane.shape[:2]))
-                    memory.confidence = warp(memory.confidence, at_size(motion.flow, plane.shape[:2], 2))
+                    memory.move(motion.flow)
                 return memory
-        half_hw = -(-plane.shape[0] // 2), -(-plane.shape[1] // 2)
-        return _Memory(plane, plane.astype(np.float32), np.zeros(half_hw, np.float32), [])
+        return _Memory(plane)
 
     def _states(self, memory: _Memory, placement: Placement) -> Sequence[Inputs]:
         """The model's further inputs for each part."""
@@ -199,15 +219,6 @@ class VideoDenoiser(Denoiser):
                 values = result[spec.name]
                 passed[spec.feeds] = values.copy() if same else quantize(dequantize(values, given), taken)
         return passed
-
-    def _fuse(self, memory: _Memory, plane: NDArray[Any], weight: NDArray[np.uint8]) -> None:
-        """Average the frame and the state. In 8 bits a mean of many frames would no longer move."""
-        share = weight * np.float32(1 / 255)
-        memory.confidence = next_confidence(memory.confidence, share[::2, ::2])
-        self.fused = float(cv2.mean(share)[0])
-        each = cv2.merge([share] * 3) if plane.ndim == 3 else share
-        state = cv2.subtract(memory.state, plane, dtype=cv2.CV_32F)
-        memory.state = cv2.add(cv2.multiply(state, each, dst=state), plane, dst=state, dtype=cv2.CV_32F)
 
 
 def open_denoiser(model: str | Path | Engine, **options: Any) -> Denoiser:

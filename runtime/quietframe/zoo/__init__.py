@@ -9,7 +9,7 @@ from pathlib import Path
 from quietframe.engines import ENGINES
 from quietframe.errors import ModelLoadError
 
-ALIASES = {"camera": "camera-small", "digits": "digit-cnn", "digit-denoiser": "digit-unet"}
+ALIASES = {"camera": "camera-small", "video": "video-nano", "digits": "digit-cnn", "digit-denoiser": "digit-unet"}
 """Short names, and the built-in model that each stands for: the best one for that task."""
 
 _FOLDER = Path(__file__).parent
@@ -30,9 +30,10 @@ def _files() -> dict[str, Path]:
     return {path.name.removesuffix(".int8.tflite"): path for path in paths}
 
 
-def camera_models() -> list[str]:
-    """Names of the built-in denoisers for camera frames of any size, in no order."""
-    return [name for name in builtin_models() if name.startswith("camera-") and "." not in name]
+def camera_models(*, video: bool = False) -> list[str]:
+    """Names of the built-in denoisers for camera frames of any size, in no order. video: those that remember, too."""
+    families = ("camera-", "video-") if video else ("camera-",)
+    return [name for name in builtin_models() if name.startswith(families) and "." not in name]
 
 
 def find_model(model: str | Path) -> Path:

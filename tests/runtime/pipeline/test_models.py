@@ -46,6 +46,13 @@ def test_where_none_fits_the_fastest_runs_and_that_is_said():
     assert not deadline.first.holds
 
 
+def test_a_model_that_remembers_is_better_than_those_that_do_not():
+    times_ms = {"nano": 2.0, "small": 4.0, "base": 16.0, "video-nano": 5.0, "video-small": 8.0}
+    chosen = {fps: Deadline(times_ms, fps, {"video-nano", "video-small"}).model for fps in (30, 110, 170, 300)}
+    assert chosen == {30: "video-small", 110: "video-nano", 170: "small", 300: "nano"}
+    assert Deadline(times_ms, 30).model == "base"
+
+
 def test_nothing_changes_while_all_is_well():
     run = Run(Deadline(TIMES_MS, 30))
     run.go(200)

@@ -270,10 +270,11 @@ def test_figures_are_shown_where_they_are_known(browser, serve):
             "memory": "143 MB",
         }
         assert text(browser, "#what") == "camera-small · 640×480"
-        more |= {"temperature_c": 81.2, "throttled": True, "damaged": 2, "reconnects": 1}
+        more |= {"temperature_c": 81.2, "throttled": True, "damaged": 2, "reconnects": 1, "fused": 0.934}
         wait_for(lambda: "temperature" in figures(browser))
         assert figures(browser).items() >= {
-            ("temperature", "81 °C"), ("throttled", "yes"), ("damaged", "2"), ("reconnected", "1 ×")
+            ("temperature", "81 °C"), ("throttled", "yes"), ("damaged", "2"), ("reconnected", "1 ×"),
+            ("earlier frames", "93 %"),
         }  # fmt: skip
         assert browser.run("document.querySelectorAll('.warn').length") == 2
 

@@ -89,6 +89,7 @@ const FIGURES = [  // label; what the state says, as [number, unit], null where 
   ["latency, median", (s) => s.age_p50_ms != null && ms(s.age_p50_ms)],
   ["latency, p95", (s) => s.age_p95_ms != null && ms(s.age_p95_ms)],
   ["model, median", (s) => s.denoise_p50_ms != null && ms(s.denoise_p50_ms)],
+  ["earlier frames", (s) => s.fused != null && [number(100 * s.fused), "%"]],
   ["noise level", (s) => s.sigma_255 != null && [number(s.sigma_255, 1), "of 255"]],
   ["frames dropped", (s) => s.dropped != null && [number(s.dropped), s.dropped && s.captured ? `${number((100 * s.dropped) / s.captured)} %` : ""]],
   ["processor", (s) => s.cpu_percent != null && [number(s.cpu_percent), "%"]],
