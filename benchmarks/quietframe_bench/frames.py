@@ -34,6 +34,7 @@ class FrameFeed:
         gray: give (H, W) frames in place of (H, W, 3).
         sigma_255: noise to add, in 8-bit levels; 0: none.
         seed: of the noise.
+        video: move over the first image alone, two pixels a frame from side to side, as a video model needs it.
     """
 
     def __init__(
@@ -44,17 +45,21 @@ class FrameFeed:
         gray: bool = False,
         sigma_255: float = 0.0,
         seed: int = 0,
+        video: bool = False,
     ) -> None:
         self.size_wh, self.gray = size_wh, gray
         area_wh = size_wh[0] + _MARGIN, size_wh[1] + _MARGIN
         covers = [_cover(image, area_wh) for image in images]
         self._images = [cv2.cvtColor(cover, cv2.COLOR_BGR2GRAY) for cover in covers] if gray else covers
+        self._video = video
         self._noise = _noise(self._images[0].shape, sigma_255, seed) if sigma_255 else None
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Return frame number `index`, ≥ 0, rounded and clipped to uint8. Contiguous, and the caller's own."""
-        image = self._images[index % len(self._images)]
-        window = self._window(image, index * _IMAGE_STEP)
+        if self._video:
+            window = self._window(self._images[0], 2 * abs(index % _MARGIN - _MARGIN // 2))
+        else:
+            window = self._window(self._images[index % len(self._images)], index * _IMAGE_STEP)
         if self._noise is None:
             return window.copy()
         noise = self._window(self._noise, index * _NOISE_STEP + index // _POSITIONS)
@@ -66,7 +71,7 @@ class FrameFeed:
         return area[top : top + height, left : left + width]
 
 
-def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = False) -> FrameFeed:
+def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = False, video: bool = False) -> FrameFeed:
     """Open a feed of the bundled photograph with noise, or the first images of a folder or video as they are.
 
     source: a folder, a video or whatever `quietframe.open_source` takes; None: the bundled photograph.
@@ -76,20 +81,20 @@ def open_feed(source: str | None, size_wh: tuple[int, int], *, gray: bool = Fals
     if source is None:
         from quietframe.assets import photo_bgr
 
-        return FrameFeed([photo_bgr()], size_wh, gray=gray, sigma_255=NOISE_SIGMA_255)
+        return FrameFeed([photo_bgr()], size_wh, gray=gray, sigma_255=NOISE_SIGMA_255, video=video)
     from quietframe.sources import open_source
 
     with open_source(source) as opened:
         images = [frame.bgr for frame in islice(opened, _MAX_IMAGES)]
     if not images:
         raise UsageError(f"{Path(source)}: holds no frames to measure with")
-    return FrameFeed(images, size_wh, gray=gray)
+    return FrameFeed(images, size_wh, gray=gray, video=video)
 
 
 def feed_for(card: ModelCard, source: str | None, size_wh: tuple[int, int]) -> FrameFeed:
-    """Open a feed of the kind that a model takes: gray or in colour. See `open_feed`."""
+    """Open a feed of the kind that a model takes: gray or in colour, in order if it remembers. See `open_feed`."""
     image = card.tensor("image", "inputs")
-    return open_feed(source, size_wh, gray=image is not None and image.colour == "GRAY")
+    return open_feed(source, size_wh, gray=image is not None and image.colour == "GRAY", video=card.has_state)
 
 
 def _cover(image: NDArray[np.uint8], area_wh: tuple[int, int]) -> NDArray[np.uint8]:

@@ -24,6 +24,15 @@ def test_frames_without_noise_move():
     assert len({feed.frame(index).tobytes() for index in range(1000)}) == 1000
 
 
+def test_of_a_video_each_frame_is_the_one_before_moved_by_two_pixels():
+    feed = open_feed(None, (64, 48), video=True)
+    assert len({feed.frame(index).tobytes() for index in range(200)}) == 200
+    feed = FrameFeed([np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)], (100, 80), video=True)
+    frames = [feed.frame(index) for index in range(200)]
+    for now, then in zip(frames[1:], frames, strict=False):
+        assert np.array_equal(now[:, 2:], then[:, :-2]) or np.array_equal(now[:, :-2], then[:, 2:])
+
+
 def test_the_photograph_is_seen_through_noise_of_the_stated_level():
     flat = np.full((50, 50, 3), 128, np.uint8)
     frame = FrameFeed([flat], (320, 240), sigma_255=NOISE_SIGMA_255).frame(5)

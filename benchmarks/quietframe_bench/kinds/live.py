@@ -26,7 +26,7 @@ from quietframe.sources import Frame, Source
 from quietframe.tasks import Denoiser, open_denoiser
 from quietframe_bench import options, plan
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
-from quietframe_bench.frames import FrameFeed, open_feed
+from quietframe_bench.frames import FrameFeed, feed_for
 from quietframe_bench.plan import OnStep, failing, ignore_step
 from quietframe_bench.process import Child
 from quietframe_bench.results import Results
@@ -130,7 +130,7 @@ def run_live(
         samples_ms["engine"].append(sum(end - begin for begin, end in engine.stamps) / 1e6)
         engine.stamps.clear()
 
-    source = _Feed(open_feed(None, (size_wh[0], size_wh[1])), fps, round(fps * secs))
+    source = _Feed(feed_for(denoiser.card, None, (size_wh[0], size_wh[1])), fps, round(fps * secs))
     controls = Controls(Settings(model="model"), ["model"])
     preview = None if clients is None else _WatchedPreview(clients)
     with open_sink(["null", *([preview] if preview else [])], source) as sink:
