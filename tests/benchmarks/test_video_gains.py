@@ -25,20 +25,20 @@ def gains() -> dict:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one sequence of three frames."""
+    """A sequence of three frames."""
     (tmp_path / "clips" / "pan").mkdir(parents=True)
     for index in range(3):
         cv2.imwrite(str(tmp_path / "clips" / "pan" / f"{index}.png"), photo_bgr()[: 3 * 64, index : index + 4 * 64])
-    return tmp_path / "clips"
+    return tmp_path / "clips" / "pan"
 
 
 def gray(frames: int, level: int) -> list[np.ndarray]:
     return [np.full((48, 64, 3), level, np.uint8)] * frames
 
 
-@pytest.mark.skipif("video-small" not in qf.builtin_models(), reason="video-small is not built in")
+@pytest.mark.skipif("video-nano" not in qf.builtin_models(), reason="video-nano is not built in")
 def test_the_tables_of_a_small_sequence(gains, folder):
-    options = ["--width", "128", "--frames", "4", "--seconds", "2"]
+    options = ["--model", "video-nano", "--width", "128", "--frames", "4", "--seconds", "2"]
     done = CliRunner().invoke(gains["main"], [str(folder), *options], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     rows = [line.strip("| ").split(" | ") for line in done.output.splitlines() if line.startswith("|")]
