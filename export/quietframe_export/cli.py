@@ -12,7 +12,21 @@ from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.errors import UsageError
 
 if TYPE_CHECKING:
+    from quietframe.card import Task
     from quietframe_export.exporter import ExportReport
+
+
+CUSTOM_OBJECTS = click.option(
+    "--custom-objects",
+    multiple=True,
+    metavar="MODULE:NAME",
+    help="A class or function that the .keras file is built from; MODULE may be a .py file. May be repeated.",
+)
+UNSAFE = click.option(
+    "--unsafe",
+    is_flag=True,
+    help="Load Lambda layers: Python code in the .keras file, run with your rights. Only from whom you trust.",
+)
 
 
 @click.command(
@@ -29,13 +43,27 @@ if TYPE_CHECKING:
     "--out", "-o", type=click.Path(path_type=Path), help="Folder for the files [default: beside the model, export/]."
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Where a run's data are now, if they moved.")
-@click.option("--calibrate", type=click.Path(path_type=Path), metavar="FOLDER", help="Calibrate with these images.")
 @click.option(
-    "--card", type=click.Path(path_type=Path), metavar="FILE", help="The card of a .keras file that is not ours."
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    metavar="IMAGES",
+    help="Calibrate with these, and verify a .keras file: a folder, with noisy/ and clean/ one of pairs; .npy or .npz.",
 )
 @click.option(
-    "--noise-sigma", default=25.0, show_default=True, help="With --card: noise level to verify a denoiser with, of 255."
+    "--card",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The card of a .keras file  [default: MODEL.card.json beside it, or else drafted]",
 )
+@click.option(
+    "--noise",
+    "--noise-sigma",
+    default="gaussian:25",
+    show_default=True,
+    help="Of a .keras file's clean images: gaussian:LEVEL[,mean=LEVEL] of 255, uniform:SHARE of 1, or jpeg-80-420 …",
+)
+@CUSTOM_OBJECTS
+@UNSAFE
 @click.option(
     "--max-psnr-drop",
     type=float,
@@ -64,7 +92,9 @@ def export(
     data: Path | None,
     calibrate: Path | None,
     card: Path | None,
-    noise_sigma: float,
+    noise: str,
+    custom_objects: tuple[str, ...],
+    unsafe: bool,
     max_psnr_drop: float | None,
     max_accuracy_drop: float,
     hold_to_checks: bool,
@@ -74,8 +104,8 @@ def export(
 ) -> int:
     """Convert a trained model to TFLite and ONNX, and verify each file against Keras.
 
-    RUN_OR_KERAS is the folder of a training, or any .keras file with --card and --calibrate. Files that drop
-    further than the gate are not kept, and the exit code is 1.
+    RUN_OR_KERAS is the folder of a training, or any .keras or .h5 file with --calibrate. Files that drop further than
+    the gate are not kept, and the exit code is 1.
     """
     from quietframe_export.formats import parse_targets
 
@@ -87,23 +117,34 @@ def export(
         raise UsageError(f"{model}: no such run folder or .keras file")
     if card is None and model.is_file() and (model.parent / "recipe.json").is_file():
         model = model.parent  # the model.keras of a run: the run knows more
-    if model.is_file() and (card is None or calibrate is None):
-        raise UsageError(f"{model}: a .keras file outside a run folder needs --card FILE and --calibrate FOLDER")
-    if model.is_dir() and card is not None:
-        raise UsageError("--card is for .keras files: a run folder has its own")
+    if model.is_file() and calibrate is None:
+        raise UsageError(f"{model}: pass --calibrate IMAGES, a folder of images to calibrate with and to verify on")
+    if model.is_dir() and (card is not None or custom_objects or unsafe):
+        raise UsageError("--card, --custom-objects and --unsafe are for .keras files: a run folder has its own")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from quietframe_export.quiet import suppress_native_output
 
     with suppress_native_output() as say:
         from quietframe.card import read_card_file
+        from quietframe.tasks.base import card_beside
         from quietframe_export.exporter import export_model
+        from quietframe_export.loading import register_custom_objects
         from quietframe_export.subject import subject_from_keras, subject_from_run
 
         say("loading the model and its data")
-        if card is None or calibrate is None:
+        if calibrate is None or model.is_dir():
             subject = subject_from_run(model, data=data, calibrate=calibrate)
         else:
-            subject = subject_from_keras(model, read_card_file(card), calibrate=calibrate, noise_sigma_255=noise_sigma)
+            register_custom_objects(custom_objects)
+            stated = card or card_beside(model)
+            subject = subject_from_keras(
+                model,
+                read_card_file(stated) if stated else None,
+                calibrate=calibrate,
+                noise=noise,
+                unsafe=unsafe,
+                progress=say,
+            )
         report = export_model(
             subject,
             targets,
@@ -135,3 +176,72 @@ def _print(report: ExportReport, *, as_json: bool) -> None:
         console.print(table)
     for line in notes(report):
         click.echo(line, err=True)
+
+
+@click.command(cls=ExtraCommand, short_help="Draft the card of a model.", extra="export", needs=())
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--task", type=click.Choice(["denoise", "classify", "denoise+classify"]), help="What the model does.")
+@click.option(
+    "--labels", type=click.Path(path_type=Path), metavar="FILE", help="Labels of a classifier, one a line, in order."
+)
+@CUSTOM_OBJECTS
+@UNSAFE
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="The card  [default: MODEL.card.json beside it]")
+@click.option("--overwrite", is_flag=True, help="Replace a card of that name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the card, the guesses in it and its file as JSON.")
+def card(
+    model: Path,
+    task: Task | None,
+    labels: Path | None,
+    custom_objects: tuple[str, ...],
+    unsafe: bool,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Draft the card of MODEL, a .keras, .h5, .tflite or .onnx file, and name the fields that are guesses."""
+    import json
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from quietframe.errors import OutputError
+    from quietframe.images import write_whole
+    from quietframe_export.draft import draft_card
+    from quietframe_export.quiet import suppress_native_output
+
+    path = out or model.with_suffix(".card.json")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists; pass --overwrite to replace it, or another --out")
+    names = _read_labels(labels) if labels else []
+    with suppress_native_output():
+        if custom_objects:
+            from quietframe_export.loading import register_custom_objects
+
+            register_custom_objects(custom_objects)
+        drafted, guesses = draft_card(model, task=task, labels=names, unsafe=unsafe)
+    write_whole(path, (drafted.to_json() + "\n").encode(), overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps({"file": str(path), "guesses": guesses, "card": json.loads(drafted.to_json())}, indent=1))
+        return EXIT_DONE
+    click.echo(path)
+    for line in guesses:
+        click.echo(f"guessed {line}", err=True)
+    used = f" --card {path}" if out else ""
+    verb = "classify" if drafted.task == "classify" else "denoise"
+    following = f"{verb} IMAGE --model {model}" if _is_runnable(model) else f"export {model} --calibrate IMAGES"
+    click.echo(f"check the card, then: quietframe {following}{used}", err=True)
+    return EXIT_DONE
+
+
+def _is_runnable(model: Path) -> bool:
+    """Return whether the runtime opens a file of this name."""
+    from quietframe.engines import ENGINES
+
+    return model.suffix.lower() in ENGINES
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise UsageError(f"{path}: cannot read the labels ({reason})") from exc

@@ -14,8 +14,9 @@ from quietframe.card import Metric, ModelCard
 from quietframe.errors import ModelLoadError, OutputError, QuietFrameError, UsageError
 from quietframe.images import write_whole
 from quietframe.tasks.base import open_model
+from quietframe_export.apart import try_file
 from quietframe_export.camera_checks import Check, check_camera, is_camera
-from quietframe_export.formats import ALL_BITS, TARGETS, RefusedTargetError, Target, telling_line
+from quietframe_export.formats import ALL_BITS, TARGETS, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.tflite import convert as convert_to_tflite
 from quietframe_export.graph import OUTLIER_RATIO, TensorRange, tensor_ranges
 from quietframe_export.subject import Subject
@@ -223,6 +224,12 @@ def _export_one(
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / name
         trial.write_bytes(target.format.embed_card(bare, card))
+        if subject.foreign:
+            try:
+                try_file(trial, card, subject.held_out[0])
+            except RuntimeError as exc:
+                if "crashed" in str(exc):
+                    raise RefusedTargetError(target.name, f"{target.format.name} file: {exc}") from exc
         try:
             open_model(trial, card=card)
         except ModelLoadError as exc:  # the converter wrote what its own runtime lacks
@@ -233,8 +240,8 @@ def _export_one(
             raise ModelLoadError(str(exc).replace(f"{trial}: ", "")) from exc
         comparisons = compare(card, subject.held_out, reference, answers)
         checks = check_camera(trial, card, subject.held_out) if is_camera(card) else ()
-        float_operations = sum(operation.is_float for operation in operations)
-        reason = _failure(target, comparisons, checks, gate, float_operations)
+        floats = [operation for operation in operations if operation.is_float]
+        reason = _failure(target, comparisons, checks, gate, floats)
         test = measure(trial, card, subject.test, target) if subject.test and not reason else None
     metrics = _metrics(subject.held_out_from, comparisons)
     if test:
@@ -253,7 +260,7 @@ def _export_one(
         comparisons=comparisons,
         checks=checks,
         operations=dict(Counter(operation.type for operation in operations)),
-        float_operations=float_operations,
+        float_operations=len(floats),
         test=test.metrics if test else None,
         test_images=test.images if test else 0,
     )
@@ -264,11 +271,12 @@ def _failure(
     comparisons: Sequence[Comparison],
     checks: Sequence[Check],
     gate: Gate,
-    float_operations: int,
+    floats: Sequence[Operation],
 ) -> str:
-    """Return the reason why a file is not kept; empty if it is kept."""
-    if target.all_integer and float_operations:
-        return f"holds {float_operations} float operations; not kept"
+    """Return the reason why a file is not kept; empty if it is kept. floats: its floating-point operations."""
+    if target.all_integer and floats:
+        types = ", ".join(sorted({operation.type for operation in floats}))
+        return f"holds {len(floats)} float operations ({types}); not kept"
     for found in comparisons:
         limit, unit = (gate.psnr_drop_db, "dB") if found.unit == "psnr_db" else (gate.accuracy_drop_percent, "points")
         drops = {name: of["keras"] - of["file"] for name, of in found.groups.items()} or {"": found.drop}

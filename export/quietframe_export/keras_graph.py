@@ -12,18 +12,52 @@ from numpy.typing import NDArray
 from quietframe_train.layers import PixelShuffle
 
 
-def with_calls(model: keras.Model, call: Callable[..., Any]) -> keras.Model:
-    """Copy a functional model with its weights; in the copy, `call(layer, *args)` is what calling a layer was."""
+def with_calls(
+    model: keras.Model,
+    call: Callable[..., Any],
+    *,
+    config: Callable[[Any], dict[str, Any]] = lambda layer: layer.get_config(),
+    weights: Callable[[Any], list[Any]] = lambda layer: layer.get_weights(),
+    input_dtype: str | None = None,
+) -> keras.Model:
+    """Copy a functional model with its weights; in the copy, `call(layer, *args)` is what calling a layer was.
+
+    config, weights: what a copy is made of, and what it holds. input_dtype: of the copy's inputs; None: as they are.
+    """
     functional = keras.Model(model.inputs, model.outputs)  # of a Sequential one, too
+    copies: dict[int, tuple[Any, Any]] = {}
 
     def copied(layer: Any) -> Any:
-        return with_calls(layer, call) if isinstance(layer, keras.Model) else layer.from_config(layer.get_config())
+        if isinstance(layer, keras.Model):
+            return with_calls(layer, call, config=config, weights=weights, input_dtype=input_dtype)
+        if not isinstance(layer, keras.Layer) or isinstance(layer, layers.Lambda):
+            return layer  # an operation has no weights, and a Lambda no configuration that is safe to load
+        copy = layer.from_config(config(layer))
+        copies[id(layer)] = layer, copy
+        return copy
 
-    copy: keras.Model = keras.models.clone_model(functional, clone_function=copied, call_function=call)
-    for layer in functional.layers:
+    tensors = [
+        keras.Input(batch_shape=tensor.shape, dtype=input_dtype or tensor.dtype, name=tensor.name)
+        for tensor in functional.inputs
+    ]
+    result: keras.Model = keras.models.clone_model(
+        functional, clone_function=copied, call_function=call, input_tensors=tensors
+    )
+    for layer, copy in copies.values():
+        copy.set_weights(weights(layer))
+    return result
+
+
+def plainly(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a layer as it is: for `with_calls`."""
+    return layer(*args, **kwargs)
+
+
+def all_layers(model: keras.Model) -> Iterator[Any]:
+    """Yield the layers of a model, and of the models and wrapped layers in it."""
+    for layer in model._flatten_layers(include_self=False, recursive=True):
         if not isinstance(layer, keras.Model):
-            copy.get_layer(layer.name).set_weights(layer.get_weights())
-    return copy
+            yield layer
 
 
 def observed(

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import ModelCard
-from quietframe.errors import ModelLoadError, SourceError, UsageError
-from quietframe.noise import add_gaussian
+from quietframe.errors import SourceError
 from quietframe.tasks import Classifier, open_denoiser
 from quietframe_export.cards import card_for_run, sha256, versions
+from quietframe_export.draft import draft_for_keras
+from quietframe_export.frames import parse_noise, read_frames
 from quietframe_export.keras_engine import KerasEngine
+from quietframe_export.loading import load_keras
 from quietframe_export.test_set import TestSet
 from quietframe_export.weights import round_weights
 from quietframe_train.data.base import Sample
-from quietframe_train.data.photos import CALIBRATION_PATCHES, CALIBRATION_SIDE, HELD_OUT_FRAMES
-from quietframe_train.photos import cut_patches, read_photos, smallest_side
 from quietframe_train.run_folder import load_run
 
 EXAMPLES = 128
-MAX_NOISE_255 = 255.0
 
 Inputs: TypeAlias = Mapping[str, NDArray[np.float32]]
 """A model's inputs by name, batch size 1."""
@@ -43,6 +41,7 @@ class Subject:
         held_out: frames that were neither trained on nor calibrated with.
         calibrated_with, held_out_from: lines for the report.
         test: what the files that pass are measured on at the end, where there is such a set.
+        foreign: whether its layers are anybody's, so that its files run in another process first: they may crash it.
     """
 
     engine: KerasEngine
@@ -52,6 +51,7 @@ class Subject:
     calibrated_with: str
     held_out_from: str
     test: TestSet | None = None
+    foreign: bool = False
 
     @cached_property
     def examples(self) -> Sequence[Sequence[NDArray[np.float32]]]:
@@ -116,80 +116,68 @@ def subject_from_run(
 
 
 def subject_from_keras(
-    path: str | Path, card: ModelCard, *, calibrate: str | Path, noise_sigma_255: float = 25.0, seed: int = 0
+    path: str | Path,
+    card: ModelCard | None = None,
+    *,
+    calibrate: str | Path,
+    noise: str = "gaussian:25",
+    unsafe: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Subject:
-    """Prepare any Keras model for export, with a card that the user provides.
+    """Prepare any Keras model for export.
 
-    Of the images, three quarters calibrate and a quarter is held out. For a denoiser they count as clean and
-    get Gaussian noise; a classifier's files are compared with Keras' own answers.
+    Of the images, three quarters calibrate and a quarter is held out. For a denoiser they count as clean and get noise,
+    unless they come in pairs; a classifier's files are compared with Keras' own answers.
 
     Args:
-        path: the .keras file.
-        card: its card; the precision in it does not matter.
-        calibrate: a folder of at least four images.
-        noise_sigma_255: noise to add for a denoiser, in 8-bit levels.
+        path: the .keras or .h5 file.
+        card: its card, whose precision, parameters and checksum do not matter; None: drafted, see `draft_card`.
+        calibrate: images, in one of the forms that `read_frames` takes.
+        noise: for a denoiser, what `parse_noise` takes.
+        unsafe: also load Lambda layers, which are Python code that runs here.
         seed: of the noise and the patches.
+        progress: called with one line for each field of a drafted card that is a guess.
 
     Raises ModelLoadError: the file cannot be loaded, or the card does not fit; SourceError: too few images; UsageError:
-    a noise level out of range.
+    another noise, or tensors that a card has to explain.
     """
-    if not 0 <= noise_sigma_255 <= MAX_NOISE_255:  # which NaN is not
-        raise UsageError(f"Expected a noise level in [0, {MAX_NOISE_255:g}]. Received: {noise_sigma_255}")
-    model = load_keras(Path(path))
+    added = parse_noise(noise)
+    model = load_keras(Path(path), unsafe=unsafe)
+    if card is None:
+        card, guesses = draft_for_keras(model, Path(path))
+        for line in guesses:
+            progress(f"guessed {line}")
     own = {"source_sha256": sha256(Path(path)), "created_with": versions(), "parameters": model.count_params()}
     card = replace(card, precision="fp32", **own)
     engine = KerasEngine(model, card)
-    rng = np.random.default_rng(seed)
-    photos = read_photos(calibrate)
-    held_out = max(1, len(photos) // 4)
-    sigma_255 = noise_sigma_255 if "denoise" in card.task else 0.0
-
-    def samples_of(chosen: Sequence[NDArray[np.uint8]], count: int) -> list[Sample]:
-        patches = cut_patches(chosen, count, min(CALIBRATION_SIDE, smallest_side(chosen)), rng)
-        return [Sample(add_gaussian(patch, sigma_255, rng), patch if sigma_255 else None) for patch in patches]
-
-    calibrating = samples_of(photos[held_out:], CALIBRATION_PATCHES)
-    samples = samples_of(photos[:held_out], HELD_OUT_FRAMES)
-    noise = f"Gaussian noise sigma {sigma_255:g}" if sigma_255 else "no noise added"
+    frames = read_frames(calibrate, card, added, np.random.default_rng(seed))
+    level = None if frames.paired else added.sigma_255
     return Subject(
         engine=engine,
         card=card,
-        calibration=[encode(engine, card, sample.frame, sigma_255) for sample in calibrating],
-        held_out=samples,
-        calibrated_with=f"{len(calibrating)} patches from {calibrate}, {noise}",
-        held_out_from=f"{len(samples)} patches of {held_out} other pictures from {calibrate}, {noise}",
+        calibration=[encode(engine, card, sample.frame, level) for sample in frames.calibration],
+        held_out=frames.held_out,
+        calibrated_with=f"{len(frames.calibration)} frames from {frames.origin}",
+        held_out_from=f"{len(frames.held_out)} other frames from {frames.origin}",
+        foreign=True,
     )
-
-
-def load_keras(path: Path) -> keras.Model:
-    """Load a .keras file. Raises ModelLoadError if it is missing, damaged or holds layers that are not known."""
-    import quietframe_train.layers  # noqa: F401  registers our layers
-
-    if not path.is_file():
-        raise ModelLoadError(f"{path}: no such file, expected a .keras model")
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError) as exc:
-        raise ModelLoadError(f"{path}: not a Keras model that loads here ({str(exc).splitlines()[0]})") from exc
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ModelLoadError(f"{path}: only functional Keras models with known inputs can be exported")
-    return model
 
 
 def encode(
     engine: KerasEngine,
     card: ModelCard,
     frame: NDArray[np.uint8],
-    sigma_255: float,
+    sigma_255: float | None,
     before: Sequence[NDArray[np.uint8]] = (),
 ) -> Mapping[str, NDArray[np.float32]]:
     """Encode a frame and its noise level as the model's float tensors, with the runtime's own code.
 
-    before: the frames that a model which remembers has seen.
+    sigma_255: None: estimated. before: the frames that a model which remembers has seen.
     """
     if card.task == "classify":
         return Classifier(engine, card=card).prepare(frame)
-    level = None if card.conditioning == "none" else float(sigma_255)
+    level = None if card.conditioning == "none" or sigma_255 is None else float(sigma_255)
     # A gray model takes a colour frame channel by channel, a tiled one in pieces: the first will do.
     denoise = open_denoiser(engine, card=card, sigma_255=level)
     for each in before:

@@ -35,7 +35,7 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
     is an 8-bit image. A range found by calibration is a little wider and costs up to 1.4 levels.
     """
     signature = input_signature(engine, card, free_size=free_size)
-    engine = KerasEngine(with_calls(engine.model, _resizing), card)
+    engine = KerasEngine(with_calls(engine.model, _portable), card)
 
     @tf.function(input_signature=signature, autograph=False)
     def function(*inputs: Any) -> dict[str, Any]:
@@ -49,19 +49,53 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
     return function
 
 
+def computes_sizes(function: Any) -> bool:
+    """Return whether a traced function computes sizes from its inputs' shapes, which a fixed trace would hold fixed."""
+    return "Shape" in _operations(function)
+
+
+def has_loops(function: Any) -> bool:
+    """Return whether a traced function holds loops or branches: graphs within the graph."""
+    return bool({"While", "StatelessWhile", "If", "StatelessIf"} & _operations(function))
+
+
+def _operations(function: Any) -> set[str]:
+    """List the types of a traced function's operations, with those of the functions that it calls."""
+    graph = function.get_concrete_function().graph.as_graph_def()
+    return {node.op for nodes in (graph.node, *(each.node_def for each in graph.library.function)) for node in nodes}
+
+
 class _Resize(layers.UpSampling2D):
-    """Upsampling by repetition as one resize, where the size is known; Keras writes tiles."""
+    """Upsampling as one resize; Keras writes tiles for repetition, and takes no open size for interpolation."""
 
     def call(self, inputs: Any) -> Any:
-        height, width = inputs.shape[1:3]
-        if height is None or width is None:
-            return super().call(inputs)
-        return tf.image.resize(inputs, (height * self.size[0], width * self.size[1]), method="nearest")
+        sizes = (size or tf.shape(inputs)[axis] for axis, size in enumerate(inputs.shape[1:3], start=1))
+        height, width = (size * factor for size, factor in zip(sizes, self.size, strict=True))
+        return tf.image.resize(inputs, (height, width), method=self.interpolation)
 
 
-def _resizing(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
+class _GroupedConv2D(layers.Conv2D):
+    """A grouped convolution as TensorFlow states it; Keras compiles it by XLA, which converters do not take."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        return tf.nn.conv2d(
+            inputs, kernel, list(self.strides), self.padding.upper(), dilations=list(self.dilation_rate)
+        )
+
+
+MAX_UNROLLED = 128
+"""Time steps up to which a recurrent layer becomes its steps, one after the other: TFLite quantizes no loops."""
+
+
+def _portable(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a layer in the form that converters know."""
+    if isinstance(layer, layers.UpSampling2D) and layer.interpolation in ("nearest", "bilinear"):
         layer = _Resize.from_config(layer.get_config())
+    elif type(layer) is layers.Conv2D and layer.groups > 1:
+        layer.__class__ = _GroupedConv2D
+    for each in (layer, getattr(layer, "forward_layer", None), getattr(layer, "backward_layer", None)):
+        if isinstance(each, layers.RNN) and (args[0].shape[1] or MAX_UNROLLED + 1) <= MAX_UNROLLED:
+            each.unroll = True
     return layer(*args, **kwargs)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from quietframe_export.keras_graph import observed
+from quietframe_export.keras_graph import observed, plainly, with_calls
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 _PATCHES = 20_000
@@ -35,8 +35,7 @@ def round_weights(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
 
     examples: inputs in the model's order, batch size 1.
     """
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = with_calls(model, plainly)
     norms = dict(_normalized(copy))
     met: dict[Any, _Met] = {}
     for layer, inputs in observed(copy, examples, lambda layer: isinstance(layer, _CONVOLUTIONS), inputs=True):

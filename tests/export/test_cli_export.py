@@ -12,7 +12,7 @@ import pytest
 
 import quietframe as qf
 from quietframe.card import Spatial
-from quietframe_export import subject
+from quietframe_export import frames
 from quietframe_export.subject import Subject
 from quietframe_train.data import photos
 
@@ -22,7 +22,7 @@ Cli = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of 64 frames to hold out, and of 128 to calibrate with."""
-    for module in (photos, subject):
+    for module in (photos, frames):
         monkeypatch.setattr(module, "HELD_OUT_FRAMES", 8)
         monkeypatch.setattr(module, "CALIBRATION_PATCHES", 16)
 
@@ -62,7 +62,7 @@ def test_a_keras_file_of_ones_own(camera: Subject, photo_folder: Path, tmp_path:
     (tmp_path / "card.json").write_text(card.to_json())
     arguments = ("export", tmp_path / "mine.keras", "--to", "tflite-int8,onnx-fp32", "-o", tmp_path / "out")
     refused = cli(*arguments)
-    assert refused.code == 2 and "needs --card FILE and --calibrate FOLDER" in refused.err
+    assert refused.code == 2 and "pass --calibrate IMAGES" in refused.err
     assert cli(*arguments, "--card", tmp_path / "card.json", "--calibrate", photo_folder).code == 0
     assert qf.Denoiser(tmp_path / "out" / "mine.int8.tflite").card.name == "mine"
 

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from quietframe.card import DataTerms, ModelCard
-from quietframe.errors import UsageError
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe.tasks import VideoDenoiser
 from quietframe_export.exporter import export_model
 from quietframe_export.formats import parse_targets
 from quietframe_export.keras_engine import KerasEngine
-from quietframe_export.subject import Subject, encode, subject_from_keras
+from quietframe_export.subject import Subject, encode
 from quietframe_train.clips import ClipNoise
 from quietframe_train.data.base import Sample
 from quietframe_train.recipe import ModelConfig
@@ -54,12 +53,6 @@ def subject(clip):
     calibration = [encode(engine, card, frame, 20.0, before) for *before, frame in clips]
     held_out = [Sample(clip[1][-1], clip[0], group="still", before=clip[1][:-1])]
     return Subject(engine, card, calibration, held_out, "clips", "a clip")
-
-
-@pytest.mark.parametrize("sigma_255", [float("nan"), -1.0, 300.0])
-def test_a_noise_level_out_of_range_is_refused(subject, sigma_255):
-    with pytest.raises(UsageError, match="Expected a noise level"):
-        subject_from_keras("mine.keras", subject.card, calibrate="images", noise_sigma_255=sigma_255)
 
 
 def test_the_files_remember_as_keras_does(subject, clip, tmp_path):

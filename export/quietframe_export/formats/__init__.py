@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quietframe.errors import UsageError
-from quietframe_export.formats.base import ALL_BITS, Format, RefusedTargetError, Target, telling_line
+from quietframe_export.formats.base import ALL_BITS, Format, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.onnx import Onnx
 from quietframe_export.formats.tflite import TFLite
 
-__all__ = ["ALL_BITS", "FORMATS", "TARGETS", "Format", "RefusedTargetError", "Target", "parse_targets", "telling_line"]
+__all__ = [
+    "ALL_BITS",
+    "FORMATS",
+    "TARGETS",
+    "Format",
+    "Operation",
+    "RefusedTargetError",
+    "Target",
+    "parse_targets",
+    "telling_line",
+]
 
 FORMATS: Sequence[Format] = (TFLite(), Onnx())
 """A new format goes here; the runtime's `ENGINES` needs an engine for its suffix, which verifies every file."""

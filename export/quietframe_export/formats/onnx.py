@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx
@@ -78,7 +78,9 @@ def convert_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
     function = trace(engine, card, free_size=True, bound_images=False)
     signature = input_signature(engine, card, free_size=True)
     try:
-        model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        model, _ = tf2onnx.convert.from_function(
+            function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+        )
     except (ValueError, RuntimeError, NotImplementedError) as exc:
         raise RefusedTargetError("onnx-fp32", str(exc)) from exc
     images = {spec.name for spec in (*card.inputs, *card.outputs) if spec.role == "image"}
@@ -88,6 +90,14 @@ def convert_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
         for axis, name in zip(free, ("height", "width"), strict=False):
             axis.dim_param = prefix + name
     return bytes(model.SerializeToString())
+
+
+def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
+    """Write 1 − erf(x), which tf2onnx does not: TensorFlow's exact GELU is built on erfc."""
+    context.remove_node(name)
+    erf = context.make_node("Erf", node.input)
+    one = context.make_const(f"{name}_one", np.ones((), np.float32))
+    context.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=node.output)
 
 
 def shorten_weights(fp32: bytes, bits: int) -> bytes:

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 SLOW_MACS = 20e9
 """LiteRT runs int16x8 some thirty times as slowly as int8: of a large model's test set a part is measured."""
 
-_OPERATIONS = {
-    "int8": "TFLITE_BUILTINS_INT8",
-    "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
-}
-# Not uint8: the two conversions to int8 and back would take longer than some of the models' convolutions.
-_INPUT_TYPES = {"int8": "int8", "int16x8": "int16"}
+_CALIBRATED = ("int8", "int16x8")
 _NOT_IN_16X8 = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
 _NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _FLOAT_TYPES = (schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64)
@@ -128,47 +123,58 @@ def convert(engine: KerasEngine, card: ModelCard, precision: Precision, calibrat
 def _convert(
     engine: KerasEngine, card: ModelCard, precision: Precision, calibration: Sequence[Inputs], *, bound_images: bool
 ) -> bytes:
-    import tensorflow as tf
+    from keras import layers
 
+    from quietframe_export.formats.tflite_converter import convert_folder, convert_folder_apart
+    from quietframe_export.keras_graph import all_layers
+
+    examples = list(_spanning(calibration, card)) if precision in _CALIBRATED else []
+    if examples and any(isinstance(layer, layers.RNN) for layer in all_layers(engine.model)):
+        examples.append(_lively(examples[0], card))
     with tempfile.TemporaryDirectory() as folder:
-        _save_frozen(engine, card, folder, bound_images=bound_images)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet[_OPERATIONS.get(precision, "TFLITE_BUILTINS")]]
-        if precision != "fp32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "fp16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision in _INPUT_TYPES:
-            converter.representative_dataset = lambda: _spanning(calibration, card)
-            converter.inference_input_type = tf.dtypes.as_dtype(_INPUT_TYPES[precision])
-            converter.inference_output_type = converter.inference_input_type
+        loops = _save_frozen(engine, card, folder, bound_images=bound_images)
+        convert_it = convert_folder_apart if loops and examples else convert_folder
         try:
-            return bytes(converter.convert())
+            return convert_it(folder, precision, examples)
         except Exception as exc:  # the converter's own error derives from Exception alone
-            known = isinstance(exc, (RuntimeError, ValueError, tf.errors.OpError))
-            if not known and type(exc).__name__ != "ConverterError":
+            known = isinstance(exc, (RuntimeError, ValueError)) or "tensorflow" in type(exc).__module__
+            if not known:
                 raise
             raise RefusedTargetError(f"tflite-{precision}", str(exc)) from exc
 
 
-def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_images: bool) -> None:
-    """Save the model with its weights as constants: as variables they would stay outside the TFLite graph."""
+def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_images: bool) -> bool:
+    """Save the model with its weights as constants: as variables they would stay outside the TFLite graph.
+
+    Returns whether it has loops, at which TensorFlow's calibration can crash.
+    """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from quietframe_export.trace import input_signature, trace
+    from quietframe_export.trace import computes_sizes, has_loops, input_signature, trace
 
-    function = trace(engine, card, free_size=False, bound_images=bound_images).get_concrete_function()
+    free_size = card.spatial.kind == "any"
+    traced = trace(engine, card, free_size=free_size, bound_images=bound_images)
+    if free_size and not computes_sizes(traced):  # a graph without sizes is right at any, and faster if it has one
+        free_size = False
+        traced = trace(engine, card, free_size=False, bound_images=bound_images)
+    function = traced.get_concrete_function()
     frozen = convert_variables_to_constants_v2(function)
     names = sorted(function.structured_outputs)  # TensorFlow flattens dictionaries by sorted keys
 
-    @tf.function(input_signature=input_signature(engine, card, free_size=False), autograph=False)
+    @tf.function(input_signature=input_signature(engine, card, free_size=free_size), autograph=False)
     def named(*inputs: Any) -> dict[str, Any]:
         return dict(zip(names, frozen(*inputs), strict=True))
 
     module = tf.Module()
     module.named = named
-    tf.saved_model.save(module, folder, signatures={"serving_default": named.get_concrete_function()})
+    tf.saved_model.save(
+        module,
+        folder,
+        signatures={"serving_default": named.get_concrete_function()},
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),  # a file needs none
+    )
+    return has_loops(traced)
 
 
 def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -183,3 +189,14 @@ def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[s
             if index < 2:
                 example[spec.name].flat[: 1 if spec.role == "image" else None] = spec.value_range[index]
         yield example
+
+
+def _lively(example: Inputs, card: ModelCard) -> dict[str, NDArray[np.float32]]:
+    """Make an example without black rows.
+
+    Behind them the state of a recurrent layer is zero at some steps in all images, and of zeros alone the quantizer
+    takes a range so small that LiteRT's fast kernels refuse the file, or crash on it.
+    """
+    rng = np.random.default_rng(0)
+    spans = {spec.name: spec.value_range for spec in card.inputs}
+    return {name: rng.uniform(*spans[name], value.shape).astype(np.float32) for name, value in example.items()}

@@ -1,0 +1,57 @@
+"""Run TensorFlow's converter, in a process of its own where it can crash. Imports no Keras."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from quietframe.card import Precision
+from quietframe_export.apart import run_apart
+
+_OPERATIONS = {
+    "int8": "TFLITE_BUILTINS_INT8",
+    "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+}
+# Not uint8: the two conversions to int8 and back would take longer than some of the models' convolutions.
+_INPUT_TYPES = {"int8": "int8", "int16x8": "int16"}
+
+Examples = Sequence[Mapping[str, NDArray[Any]]]
+
+
+def convert_folder(folder: str, precision: Precision, examples: Examples) -> bytes:
+    """Convert a SavedModel. examples: inputs to calibrate with, for int8 and int16x8."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet[_OPERATIONS.get(precision, "TFLITE_BUILTINS")]]
+    if precision != "fp32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision in _INPUT_TYPES:
+        converter.representative_dataset = lambda: iter(examples)
+        converter.inference_input_type = tf.dtypes.as_dtype(_INPUT_TYPES[precision])
+        converter.inference_output_type = converter.inference_input_type
+    return bytes(converter.convert())
+
+
+def convert_folder_apart(folder: str, precision: Precision, examples: Examples) -> bytes:
+    """Convert a SavedModel in a process of its own, which costs the seconds of importing TensorFlow.
+
+    Raises RuntimeError with the converter's error, or if it crashes.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        task, result = Path(work) / "task", Path(work) / "result"
+        task.write_bytes(pickle.dumps((folder, precision, list(examples))))
+        run_apart(__name__, str(task), str(result))
+        return result.read_bytes()
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_bytes(convert_folder(*pickle.loads(Path(sys.argv[1]).read_bytes())))
