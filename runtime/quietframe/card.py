@@ -172,6 +172,11 @@ def parse_card(text: str, *, origin: str) -> ModelCard:
     if not isinstance(record, dict):
         raise ModelLoadError(f"{origin}: the model card is a JSON {type(record).__name__}, expected an object")
     found = record.get("format")
+    if found == 1 and not isinstance(found, bool):
+        raise ModelLoadError(
+            f'{origin}: model card of format 1, of an earlier version: write "format": {FORMAT}, and metrics, if there '
+            'are any, as a list of {"set", "measure", "value"} (docs/model-card.md)'
+        )
     if found != FORMAT or isinstance(found, bool):
         raise ModelLoadError(
             f"{origin}: model card format {found!r} is not known here (this version reads {FORMAT}): "

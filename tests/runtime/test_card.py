@@ -141,6 +141,11 @@ def test_a_missing_inner_field_is_named():
         parse(broken)
 
 
+def test_an_earlier_format_says_what_to_change():
+    with pytest.raises(ModelLoadError, match='write "format": 2, and metrics, if there are any, as a list'):
+        parse(record(format=1))
+
+
 @pytest.mark.parametrize("found", [FORMAT + 1, 0, -1, None, "1", True, [FORMAT]])
 def test_another_format_is_refused(found):
     with pytest.raises(ModelLoadError, match=r"model card format .* is not known here .*pip install -U quietframe"):

@@ -267,6 +267,30 @@ def test_files_that_are_no_models(tmp_path, suffix, make_model):
         assert "\n" not in str(caught.value)
 
 
+def test_onnx_weights_in_a_file_of_their_own_are_found_from_anywhere(make_model, monkeypatch, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    whole = make_model(suffix=".onnx", blur=True)
+    apart = tmp_path / "apart" / "model.onnx"
+    apart.parent.mkdir()
+    onnx.save_model(onnx.load(whole), apart, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    assert apart.with_name("model.onnx.data").stat().st_size > 0
+    monkeypatch.chdir("/")
+    expected = open_engine(whole).run(given := {"image": np.random.default_rng(0).random((1, 3, 8, 8), np.float32)})
+    np.testing.assert_array_equal(open_engine(apart).run(given)["denoised"], expected["denoised"])
+    monkeypatch.chdir(apart.parent)
+    np.testing.assert_array_equal(open_engine(Path("model.onnx")).run(given)["denoised"], expected["denoised"])
+
+
+def test_an_onnx_file_of_the_future_is_refused_in_a_short_line(make_model):
+    onnx = pytest.importorskip("onnx")
+    path = make_model(suffix=".onnx")
+    model = onnx.load(path)
+    model.ir_version = 99
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelLoadError, match=r"\(it has IR version 99, the installed ONNX Runtime reads up to \d+: "):
+        open_engine(path)
+
+
 def test_without_onnx_runtime_the_install_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"ONNX Runtime is not installed: pip install 'quietframe\[onnx\]'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +25,8 @@ _DTYPES = {
     "tensor(int64)": np.int64,
 }
 _FATAL = 4
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+_NEWER = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 
 
 class OnnxEngine:
@@ -53,6 +56,7 @@ class OnnxEngine:
             raise MissingExtraError("ONNX Runtime", "onnx") from exc
         data = read_model_file(path)
         options = session_options(threads)
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
         self._path = path
         try:
             # The fallback would print to standard output and try the same again.
@@ -63,7 +67,7 @@ class OnnxEngine:
         except Exception as exc:
             if not _is_onnx_error(exc):
                 raise
-            raise ModelLoadError(f"{path}: not an ONNX model that runs here ({first_line(exc)})") from exc
+            raise ModelLoadError(f"{path}: not an ONNX model that runs here ({_cause(exc)})") from exc
         self._session = session
         self._shrinking = ort.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -95,6 +99,17 @@ def session_options(threads: int) -> Any:
     options.enable_mem_pattern = False
     options.log_severity_level = _FATAL
     return options
+
+
+def _cause(exc: Exception) -> str:
+    """Say why ONNX Runtime does not open a file, without the names of its functions."""
+    line = first_line(exc)
+    if newer := _NEWER.search(line):
+        return (
+            f"it has IR version {newer[1]}, the installed ONNX Runtime reads up to {newer[2]}: upgrade that, or save "
+            "the model for an older one"
+        )
+    return line
 
 
 def _is_onnx_error(exc: Exception) -> bool:
