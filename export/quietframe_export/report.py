@@ -17,12 +17,12 @@ def report_table(report: ExportReport) -> Table:
     units = list(dict.fromkeys(found.unit for file in report.files for found in file.comparisons))
     table = Table(title=f"{report.model}: exported files beside Keras, on {report.held_out_from}")
     figures = [heading for unit in units for heading in (f"Keras {_UNITS[unit][1]}", f"file {_UNITS[unit][1]}", "drop")]
-    for heading in ("target", "size KiB", *figures, "max error", "float ops", "outcome"):
+    for heading in ("target", "size KiB", *figures, "max error", "RMS", "float ops", "outcome"):
         table.add_column(heading, justify="left" if heading in ("target", "outcome") else "right")
     for file in report.files:
         table.add_row(*_row(file, units))
     measures = " and ".join(_UNITS[unit][0] for unit in units) or "figures"
-    table.caption = f"{measures}: means. Max error: furthest pixel or score from Keras, in 8-bit levels."
+    table.caption = f"{measures}: means. Max error, RMS: of all pixels or scores from Keras, in 8-bit levels."
     return table
 
 
@@ -66,6 +66,14 @@ def test_table(report: ExportReport) -> Table | None:
 def notes(report: ExportReport) -> list[str]:
     """List the notes below the table: calibration, and tensors that 8 bits may not hold."""
     lines = [f"calibrated with {report.calibrated_with}"] if report.calibrated_with else []
+    poor = next(
+        (found for file in report.files for found in file.comparisons if found.keras < (found.noisy or 0)), None
+    )
+    if poor:
+        lines.append(
+            f"Keras itself makes these frames worse, {poor.noisy:.2f} to {poor.keras:.2f} dB: "
+            "check value_range and colour in the card"
+        )
     if report.outliers:
         worst = report.outliers[0]
         lines.append(
@@ -83,7 +91,7 @@ def notes(report: ExportReport) -> list[str]:
 def _row(file: FileReport, units: Sequence[str]) -> tuple[str, ...]:
     outcome = file.outcome if file.outcome == "passed" else f"{file.outcome}: {file.reason}"
     if not file.comparisons:
-        return file.target, "", *[""] * (3 * len(units)), "", "", outcome
+        return file.target, "", *[""] * (3 * len(units)), "", "", "", outcome
     figures = [
         text for found in file.comparisons for text in (f"{found.keras:.2f}", f"{found.file:.2f}", f"{found.drop:+.3f}")
     ]
@@ -93,6 +101,7 @@ def _row(file: FileReport, units: Sequence[str]) -> tuple[str, ...]:
         f"{file.size_bytes / 1024:.0f}",
         *figures,
         f"{furthest:.2f}".removesuffix(".00"),
+        f"{max(found.rms_error_255 for found in file.comparisons):.2f}",
         str(file.float_operations),
         outcome,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ class Comparison:
         drop: keras − file.
         groups: by group, the figures `keras` and `file`.
         max_error_255: the greatest difference from Keras in any pixel (or score), in 8-bit levels.
+        rms_error_255: the root mean square of these differences.
+        psnr_to_keras_db: of images, their PSNR against those of Keras; None where they are equal.
+        noisy: of images, what the frames themselves have before they are denoised.
         unit: `psnr_db` or `accuracy_percent`.
     """
 
@@ -44,8 +48,11 @@ class Comparison:
     drop: float
     groups: Mapping[str, Mapping[str, float]]
     max_error_255: float
+    rms_error_255: float
     frames: int
     unit: str
+    psnr_to_keras_db: float | None = None
+    noisy: float | None = None
 
 
 def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> Answers:
@@ -84,8 +91,16 @@ def _compare_images(
     ]
     of_keras = [psnr_db(reference, image) for reference, image in zip(references, keras, strict=True)]
     of_file = [psnr_db(reference, image) for reference, image in zip(references, file, strict=True)]
-    errors = (np.abs(a.astype(np.int16) - b).max() for a, b in zip(keras, file, strict=True))
-    return _comparison(samples, of_keras, of_file, float(max(errors)), "psnr_db")
+    errors = [np.abs(a.astype(np.int16) - b) for a, b in zip(keras, file, strict=True)]
+    squares = float(np.mean([np.mean(np.square(error, dtype=np.float64)) for error in errors]))
+    between = 20 * math.log10(255) - 10 * math.log10(squares) if squares else None
+    furthest = float(max(error.max() for error in errors))
+    noisy = [psnr_db(sample.clean, sample.frame) for sample in samples if sample.clean is not None]
+    return replace(
+        _comparison(samples, of_keras, of_file, (furthest, squares**0.5), "psnr_db"),
+        psnr_to_keras_db=between,
+        noisy=float(np.mean(noisy)) if noisy and np.isfinite(noisy).all() else None,
+    )
 
 
 def _compare_scores(
@@ -96,10 +111,14 @@ def _compare_scores(
         own[index] if sample.label is None else card.labels.index(sample.label) for index, sample in enumerate(samples)
     ]
     of_keras, of_file = 100.0 * (own == right), 100.0 * (file.argmax(axis=1) == right)
-    return _comparison(samples, of_keras, of_file, float(np.abs(keras - file).max()) * 255, "accuracy_percent")
+    errors = 255 * np.abs(keras - file)
+    distance = float(errors.max()), float(np.mean(np.square(errors))) ** 0.5
+    return _comparison(samples, of_keras, of_file, distance, "accuracy_percent")
 
 
-def _comparison(samples: Sequence[Sample], keras: Any, file: Any, max_error_255: float, unit: str) -> Comparison:
+def _comparison(
+    samples: Sequence[Sample], keras: Any, file: Any, distance_255: tuple[float, float], unit: str
+) -> Comparison:
     of_keras, of_file = np.asarray(keras, float), np.asarray(file, float)
     names = np.asarray([sample.group for sample in samples])
     groups = {
@@ -108,4 +127,4 @@ def _comparison(samples: Sequence[Sample], keras: Any, file: Any, max_error_255:
         if name
     }
     keras_mean, file_mean = float(of_keras.mean()), float(of_file.mean())
-    return Comparison(keras_mean, file_mean, keras_mean - file_mean, groups, max_error_255, len(samples), unit)
+    return Comparison(keras_mean, file_mean, keras_mean - file_mean, groups, *distance_255, len(samples), unit)

@@ -224,3 +224,13 @@ def test_frames_are_many_and_the_same_at_every_export(camera_run: Path, camera: 
     subject = subject_from_run(camera_run)
     assert (len(subject.calibration), len(subject.held_out)) == (128, 64)
     np.testing.assert_array_equal(subject.calibration[5]["image"], camera.calibration[5]["image"])
+
+
+def test_the_distance_to_keras_is_in_the_report(camera: Subject, tmp_path: Path) -> None:
+    report = export_model(
+        fewer(camera), parse_targets("onnx-fp32,onnx-int8"), tmp_path, hold_to_checks=False, max_psnr_drop_db=1
+    )
+    (exact,), (rounded,) = (file.comparisons for file in report.files)
+    assert exact.rms_error_255 < 0.1 < rounded.rms_error_255 < rounded.max_error_255
+    assert rounded.psnr_to_keras_db == pytest.approx(20 * np.log10(255 / rounded.rms_error_255))
+    assert rounded.noisy is not None and 10 < rounded.noisy < 40
