@@ -9,7 +9,7 @@ from pathlib import Path
 from quietframe.engines import ENGINES
 from quietframe.errors import ModelLoadError
 
-ALIASES = {"camera": "camera-small", "video": "video-nano", "digits": "digit-cnn", "digit-denoiser": "digit-unet"}
+ALIASES = {"camera": "camera-small", "video": "video-small", "digits": "digit-cnn", "digit-denoiser": "digit-unet"}
 """Short names, and the built-in model that each stands for: the best one for that task."""
 
 _FOLDER = Path(__file__).parent
