@@ -31,11 +31,10 @@ def scene(number: int) -> NDArray[np.uint8]:
 
 
 def labelled(frame: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """Write a few words on a frame."""
-    frame = frame.copy()
-    for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, width, cv2.LINE_AA)
-    return frame
+    """Put a few words above a frame."""
+    head = np.full((24, frame.shape[1], 3), 255, np.uint8)
+    cv2.putText(head, text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+    return cv2.vconcat([head, frame])
 
 
 def main(path: str) -> None:
@@ -44,7 +43,7 @@ def main(path: str) -> None:
     shown = []
     for number in range(WARM_UP + FRAMES):
         noisy = add_shot_read(scene(number), SHOT_255, READ_255, rng)
-        parts = {"noisy": noisy, "camera-small": alone(noisy), "video-small": video(noisy)}
+        parts = {"noisy": noisy, "frame by frame: camera-small": alone(noisy), "as a video: video-small": video(noisy)}
         row = cv2.hconcat([labelled(frame, text) for text, frame in parts.items()])
         shown.append(Image.fromarray(cv2.cvtColor(row, cv2.COLOR_BGR2RGB)))
     shown[WARM_UP].save(
