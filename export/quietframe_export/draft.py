@@ -12,7 +12,7 @@ import numpy as np
 
 from quietframe.card import DataTerms, Layout, ModelCard, Spatial, Task, TensorSpec
 from quietframe.engines import ENGINES, TensorInfo
-from quietframe.errors import UsageError
+from quietframe.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     import keras
@@ -42,12 +42,15 @@ def draft_card(
         labels: of its scores, in their order; none: numbers.
         unsafe: also load Lambda layers, which are Python code that runs here.
 
-    Raises ModelLoadError: the file cannot be loaded; UsageError: its tensors do not say what they are.
+    Raises ModelLoadError: the file cannot be loaded; MissingExtraError: Keras is not installed; UsageError: its
+    tensors do not say what they are.
     """
     path = Path(path)
     if path.suffix.lower() not in ENGINES:
-        from quietframe_export.loading import load_keras
-
+        try:
+            from quietframe_export.loading import load_keras
+        except ImportError as exc:
+            raise MissingExtraError("Keras", "export") from exc
         return draft_for_keras(load_keras(path, unsafe=unsafe), path, task=task, labels=labels)
     from quietframe.tasks.base import open_engine
 

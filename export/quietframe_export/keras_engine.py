@@ -47,7 +47,7 @@ class KerasEngine:
 
     @cached_property
     def _compiled(self) -> Any:
-        return tf.function(self.call, autograph=False, reduce_retracing=True)
+        return tf.function(self.call, autograph=False)
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Call the model on backend tensors, by name: what the converters trace."""

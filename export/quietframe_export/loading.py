@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+from numpy.typing import NDArray
 
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe_export.keras_graph import all_layers, plainly, with_calls
@@ -144,9 +145,13 @@ def _float_weights(layer: Any) -> list[Any]:
     if _mode(layer) != "int8":
         return [np.asarray(value, np.float32) if value.dtype.kind in "fV" else value for value in layer.get_weights()]
     if isinstance(layer, layers.Embedding):
-        return [np.asarray(layer._embeddings, np.float32) / np.asarray(layer.embeddings_scale)[:, None]]
-    kernel = np.asarray(layer._kernel, np.float32) / np.asarray(layer.kernel_scale)
-    return [kernel, *([np.asarray(layer.bias, np.float32)] if layer.use_bias else [])]
+        return [_floats(layer._embeddings) / _floats(layer.embeddings_scale)[:, None]]
+    kernel = _floats(layer._kernel) / _floats(layer.kernel_scale)
+    return [kernel, *([_floats(layer.bias)] if layer.use_bias else [])]
+
+
+def _floats(variable: Any) -> NDArray[np.float32]:
+    return keras.ops.convert_to_numpy(variable).astype(np.float32)
 
 
 def channels_last(model: keras.Model) -> keras.Model:

@@ -45,11 +45,11 @@ def assert_one_line(text: str) -> None:
 def test_help_lists_the_commands_of_every_room(cli):
     code, out, err = cli("--help")
     assert (code, err) == (0, "")
-    for name in [*OWN_COMMANDS, *EXTRA_OF]:
+    for name in [*OWN_COMMANDS, *EXTRA_OF, "card"]:
         assert f"\n  {name} " in out
 
 
-@pytest.mark.parametrize("name", [*OWN_COMMANDS, *EXTRA_OF])
+@pytest.mark.parametrize("name", [*OWN_COMMANDS, *EXTRA_OF, "card"])
 def test_every_command_has_help(name, cli):
     code, out, err = cli(name, "--help")
     assert (code, err) == (0, "")
@@ -83,7 +83,7 @@ def test_a_command_whose_extra_is_missing_has_help_and_names_the_install(name, a
 
 
 def test_the_other_rooms_are_found_by_entry_points():
-    assert {point.name for point in entry_points(group="quietframe.commands")} == set(EXTRA_OF)
+    assert {point.name for point in entry_points(group="quietframe.commands")} == {*EXTRA_OF, "card"}
 
 
 @pytest.mark.parametrize(
