@@ -185,6 +185,17 @@ def test_tiles_give_what_the_whole_frame_gives(fusing_file):
         assert np.array_equal(whole(frame), tiles(frame))
 
 
+@pytest.mark.parametrize(
+    "size_hw", [(1, 1), (1, 7), (8, 8), (15, 47), (16, 16), (31, 33), (47, 48), (47, 200), (61, 47)]
+)
+@pytest.mark.parametrize("shape", [(), (3,), (4,)])
+def test_frames_of_any_size_follow_each_other(size_hw, shape):
+    denoise, rng = VideoDenoiser("video-nano", threads=1), np.random.default_rng(0)
+    for _ in range(3):
+        frame = rng.integers(0, 256, (*size_hw, *shape), dtype=np.uint8)
+        assert denoise(frame).shape == frame.shape
+
+
 def test_what_moves_is_followed(fusing_file):
     """A scene that moves by three pixels a frame is averaged as one that stands still, and blurred without."""
     scene, _ = frames(1, size_hw=(96, 240))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STRIDE = 4  # frames are compared at a quarter of their size
+_MIN_SIDE = 12  # of that, in pixels: DIS takes no less
 _BLOCK = 5  # pixels of that size, in which errors are compared
 _GAIN = 0.8  # moved pixels must match so much better than those in place
 _CUT_255, _CUT_SHARE = 16.0, 0.6  # a cut: so large an error remains in so much of the frame
@@ -51,11 +52,14 @@ class MotionEstimator:
         threshold_255 = 1 + 0.2 * sigma_255  # the noise that is left at this size differs by an eighth of its level
         if not (still > threshold_255).any():
             return Motion(None, False)
-        flow = self._dis.calc(now, last, None)
-        moved = _difference(now, warp(last, flow))
+        if min(now.shape) < _MIN_SIDE:
+            flow, moved = None, still
+        else:
+            flow = self._dis.calc(now, last, None)
+            moved = _difference(now, warp(last, flow))
         moves = (moved < _GAIN * still) & (still > threshold_255)
         is_cut = bool(np.mean(np.minimum(still, moved) > _CUT_255 + threshold_255) > _CUT_SHARE)
-        if is_cut or not moves.any():
+        if flow is None or is_cut or not moves.any():
             return Motion(None, is_cut)
         share = cv2.blur(cv2.dilate(moves.astype(np.float32), np.ones((_BLOCK, _BLOCK), np.uint8)), (3, 3))
         return Motion(flow * share[:, :, None], False)
