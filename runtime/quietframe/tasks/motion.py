@@ -65,19 +65,30 @@ class MotionEstimator:
         return Motion(flow * share[:, :, None], False)
 
 
-def warp(values: NDArray[Any], flow: NDArray[np.float32], out: NDArray[Any] | None = None) -> NDArray[Any]:
+def warp(
+    values: NDArray[Any],
+    flow: NDArray[np.float32],
+    out: NDArray[Any] | None = None,
+    scratch: NDArray[np.float32] | None = None,
+) -> NDArray[Any]:
     """Move an image along a flow of its size, interpolated linearly; beyond a border it repeats.
 
-    out: where the result goes, of the same shape and dtype; None: a new array.
+    out: where the result goes, of the same shape and dtype; None: a new array. scratch: an array like the flow to
+    compute in, which may be the flow itself; None: a new one.
     """
-    places = cv2.add(flow, _grid(*flow.shape[:2]))
+    places = cv2.add(flow, _grid(*flow.shape[:2]), dst=scratch)
     return cv2.remap(values, places, None, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
 
 
-def at_size(flow: NDArray[np.float32], size_hw: tuple[int, int], stride: int = 1) -> NDArray[np.float32]:
-    """Enlarge the flow of a frame of that height and width to its size divided by `stride`, in pixels of that size."""
+def at_size(
+    flow: NDArray[np.float32], size_hw: tuple[int, int], stride: int = 1, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Enlarge the flow of a frame of that height and width to its size divided by `stride`, in pixels of that size.
+
+    out: where the result goes; None: a new array.
+    """
     size_wh = -(-size_hw[1] // stride), -(-size_hw[0] // stride)
-    return cv2.resize(flow * np.float32(_STRIDE / stride), size_wh, interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(flow * np.float32(_STRIDE / stride), size_wh, dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 @lru_cache(maxsize=8)

@@ -41,12 +41,19 @@ class _Memory:
         self.passed: list[dict[str, NDArray[Any]]] = []
         # Fresh memory of this size costs more than what is computed in it.
         self._spare, self._weight = np.empty_like(self.state), np.empty_like(self.state)
+        self._flow = np.empty((*plane.shape[:2], 2), np.float32)
+        self._seen = plane.copy()
 
     def move(self, flow: NDArray[np.float32]) -> None:
         """Move what was seen to where it is now, along a flow of `MotionEstimator`."""
         size_hw = self.state.shape[:2]
-        self.state, self._spare = warp(self.state, at_size(flow, size_hw), self._spare), self.state
+        whole = at_size(flow, size_hw, out=self._flow)
+        self.state, self._spare = warp(self.state, whole, self._spare, scratch=whole), self.state
         self.confidence = warp(self.confidence, at_size(flow, size_hw, 2))
+
+    def seen(self) -> NDArray[np.uint8]:
+        """Return the state in 8 bits, for the model; overwritten by the next call."""
+        return cv2.convertScaleAbs(self.state, dst=self._seen)
 
     def fuse(self, plane: NDArray[np.uint8], weight: NDArray[np.float32]) -> None:
         """Average a frame and the state. In 8 bits a mean of many frames would no longer move.
@@ -185,13 +192,12 @@ class VideoDenoiser(Denoiser):
             return memory.passed or [{spec.name: self._start(spec, placement) for spec in specs}] * placement.count
         (state,) = specs
         infos = self.engine.inputs
-        seen = cv2.convertScaleAbs(memory.state)
         return [
             {
                 state.name: encode_image(part, state, infos[state.name]),
                 confidence.name: encode_levels(known, confidence, infos[confidence.name]),
             }
-            for part, known in zip(placement.cut(seen), placement.cut(memory.confidence, 2), strict=True)
+            for part, known in zip(placement.cut(memory.seen()), placement.cut(memory.confidence, 2), strict=True)
         ]
 
     def _start(self, spec: TensorSpec, placement: Placement) -> NDArray[Any]:
