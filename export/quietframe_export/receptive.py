@@ -109,6 +109,8 @@ def _step_and_reach(layer: Any) -> tuple[Fraction, Fraction | None]:
     none, one = Fraction(0), Fraction(1)
     if isinstance(layer, (PixelUnshuffle, PixelShuffle)):
         return (Fraction(layer.block) if isinstance(layer, PixelUnshuffle) else one / layer.block), none
+    if type(layer).__name__ in ("SpaceToDepth", "DepthToSpace"):  # operations of keras.ops
+        return (Fraction(layer.block_size) if type(layer).__name__ == "SpaceToDepth" else one / layer.block_size), none
     if isinstance(layer, layers.UpSampling2D):  # interpolation sees a pixel of the coarse grid
         return one / layer.size[0], Fraction(0 if layer.interpolation == "nearest" else layer.size[0])
     kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)

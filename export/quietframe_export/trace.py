@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from quietframe.card import ModelCard, TensorSpec
 from quietframe_export.keras_engine import KerasEngine
@@ -49,9 +50,25 @@ def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images
     return function
 
 
+_OF_SHAPES = {"Shape", "ShapeN", "Size", "OnesLike", "ZerosLike"}
+
+
+def freeze(function: Any, signature: Sequence[tf.TensorSpec]) -> Any:
+    """Make a `tf.function` of a traced one, with its weights and all else that it holds as constants."""
+    concrete = function.get_concrete_function()
+    frozen = convert_variables_to_constants_v2(concrete)
+    names = sorted(concrete.structured_outputs)  # TensorFlow flattens dictionaries by sorted keys
+
+    @tf.function(input_signature=signature, autograph=False)
+    def named(*inputs: Any) -> dict[str, Any]:
+        return dict(zip(names, frozen(*inputs), strict=True))
+
+    return named
+
+
 def computes_sizes(function: Any) -> bool:
     """Return whether a traced function computes sizes from its inputs' shapes, which a fixed trace would hold fixed."""
-    return "Shape" in _operations(function)
+    return bool(_OF_SHAPES & _operations(function))
 
 
 def has_loops(function: Any) -> bool:

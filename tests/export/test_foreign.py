@@ -102,6 +102,19 @@ def squeeze_and_excite() -> keras.Model:
     return keras.Model(image, conv(3)(x * gate) * 0.1 + image)
 
 
+def normalized() -> keras.Model:
+    image = keras.Input((None, None, 3))
+    x = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.1])(image)
+    x = layers.GaussianNoise(0.1)(layers.RandomContrast(0.2)(layers.RandomFlip()(x)))
+    return keras.Model(image, conv(3)(x) * 0.05 + image)
+
+
+def shuffled() -> keras.Model:
+    image = keras.Input((None, None, 3))
+    x = conv(12)(keras.ops.space_to_depth(image, 2))
+    return keras.Model(image, keras.ops.depth_to_space(x, 2) * 0.1 + image)
+
+
 ANY_SIZE = {
     "group norm and exact GELU": lambda: residual(
         layers.GroupNormalization(4), layers.Activation(keras.activations.gelu)
@@ -120,6 +133,8 @@ ANY_SIZE = {
     "mixed_float16": mixed,
     "8-bit levels and SiLU": levels,
     "squeeze and excite": squeeze_and_excite,
+    "normalized and augmented": normalized,
+    "shuffled by keras.ops": shuffled,
     "nested": lambda: residual(keras.Sequential([conv(8), layers.ReLU()]), layers.SpatialDropout2D(0.1)),
 }
 
@@ -300,7 +315,42 @@ def test_the_halo_holds_all_that_a_pixel_depends_on(name: str, tmp_path: Path) -
     assert reach <= card.spatial.halo <= 3 * reach + 2
 
 
+def conditioned() -> keras.Model:
+    image, sigma = keras.Input((None, None, 3), name="noisy"), keras.Input((1,), name="level")
+    level = keras.ops.reshape(sigma, (-1, 1, 1, 1)) * keras.ops.ones_like(image[..., :1])
+    return keras.Model([image, sigma], conv(3)(layers.Concatenate()([image, level])) * 0.05 + image)
+
+
+def test_a_level_of_two_axes(images: Path, tmp_path: Path) -> None:
+    conditioned().save(tmp_path / "m.keras")
+    subject = subject_from_keras(tmp_path / "m.keras", calibrate=images)
+    assert [(spec.name, spec.role, spec.layout) for spec in subject.card.inputs] == [
+        ("noisy", "image", "NHWC"),
+        ("level", "sigma", "N111"),
+    ]
+    targets = parse_targets(TARGETS)
+    report = export_model(subject, targets, tmp_path, max_psnr_drop_db=3, hold_to_checks=False)
+    assert set(outcomes(report).values()) == {"passed"}, outcomes(report)
+
+
+def test_scores_and_an_image(digits: Path, tmp_path: Path) -> None:
+    """The outputs are known by their shapes, whatever their order."""
+    image = keras.Input((28, 28, 1))
+    x = conv(4, activation="relu")(image)
+    scores = layers.Dense(10, activation="softmax")(layers.Flatten()(x))
+    keras.Model(image, [scores, conv(1, activation="sigmoid")(x)]).save(tmp_path / "m.keras")
+    subject = subject_from_keras(tmp_path / "m.keras", calibrate=digits)
+    assert (subject.card.task, [spec.name for spec in subject.card.outputs]) == (
+        "denoise+classify",
+        ["scores", "denoised"],
+    )
+    report = export_model(subject, parse_targets("onnx-fp32"), tmp_path)
+    assert outcomes(report) == {"onnx-fp32": "passed"}
+
+
 def test_a_shuffle_makes_a_multiple(tmp_path: Path) -> None:
+    shuffled().save(tmp_path / "ops.keras")
+    assert draft_card(tmp_path / "ops.keras").card.spatial.multiple == 2
     image = keras.Input((None, None, 3))
     x = layers.UpSampling2D()(PixelUnshuffle(2)(image))
     keras.Model(image, conv(3)(x)).save(tmp_path / "m.keras")

@@ -73,10 +73,12 @@ def convert_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
     """
     import tf2onnx
 
-    from quietframe_export.trace import input_signature, trace
+    from quietframe_export.trace import freeze, input_signature, trace
 
     function = trace(engine, card, free_size=True, bound_images=False)
     signature = input_signature(engine, card, free_size=True)
+    if any(tensor.dtype != "resource" for tensor in function.get_concrete_function().captured_inputs):
+        function = freeze(function, signature)  # a Normalization's mean would be an input of the file
     try:
         model, _ = tf2onnx.convert.from_function(
             function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import flatbuffers
 import numpy as np
@@ -149,29 +149,20 @@ def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_ima
     Returns whether it has loops, at which TensorFlow's calibration can crash.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from quietframe_export.trace import computes_sizes, has_loops, input_signature, trace
+    from quietframe_export.trace import computes_sizes, freeze, has_loops, input_signature, trace
 
     free_size = card.spatial.kind == "any"
     traced = trace(engine, card, free_size=free_size, bound_images=bound_images)
     if free_size and not computes_sizes(traced):  # a graph without sizes is right at any, and faster if it has one
         free_size = False
         traced = trace(engine, card, free_size=False, bound_images=bound_images)
-    function = traced.get_concrete_function()
-    frozen = convert_variables_to_constants_v2(function)
-    names = sorted(function.structured_outputs)  # TensorFlow flattens dictionaries by sorted keys
-
-    @tf.function(input_signature=input_signature(engine, card, free_size=free_size), autograph=False)
-    def named(*inputs: Any) -> dict[str, Any]:
-        return dict(zip(names, frozen(*inputs), strict=True))
-
     module = tf.Module()
-    module.named = named
+    module.named = freeze(traced, input_signature(engine, card, free_size=free_size))
     tf.saved_model.save(
         module,
         folder,
-        signatures={"serving_default": named.get_concrete_function()},
+        signatures={"serving_default": module.named.get_concrete_function()},
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),  # a file needs none
     )
     return has_loops(traced)
