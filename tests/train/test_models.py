@@ -78,8 +78,6 @@ def test_a_video_model_without_a_past_is_the_camera_model():
     rng = np.random.default_rng(1)
     image, other = rng.random((2, 1, 32, 48, 3), dtype=np.float32)
     sigma = np.full((1, 8, 12, 1), 0.1, np.float32)
-    # Its level of noise is what the U-Net is given, whatever the last convolution of the estimate begins with.
-    video.get_layer("noise_left").set_weights([np.zeros((1, 1, 16, 1)), np.ones(1)])
     clean, weight = video([image, other, np.zeros((1, 16, 24, 1), np.float32), sigma], training=False)
     assert not keras.ops.convert_to_numpy(weight).any()
     assert np.allclose(clean, camera([image, sigma], training=False), atol=1e-5)
