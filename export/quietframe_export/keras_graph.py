@@ -24,7 +24,7 @@ def with_calls(
 
     config, weights: what a copy is made of, and what it holds. input_dtype: of the copy's inputs; None: as they are.
     """
-    functional = keras.Model(model.inputs, model.outputs)  # of a Sequential one, too
+    functional = keras.Model(_one_or_all(model.inputs), _one_or_all(model.outputs))  # of a Sequential one, too
     copies: dict[int, tuple[Any, Any]] = {}
 
     def copied(layer: Any) -> Any:
@@ -41,11 +41,16 @@ def with_calls(
         for tensor in functional.inputs
     ]
     result: keras.Model = keras.models.clone_model(
-        functional, clone_function=copied, call_function=call, input_tensors=tensors
+        functional, clone_function=copied, call_function=call, input_tensors=_one_or_all(tensors)
     )
     for layer, copy in copies.values():
         copy.set_weights(weights(layer))
     return result
+
+
+def _one_or_all(tensors: list[Any]) -> Any:
+    """Return the only tensor of a list, or the list: Keras warns if a model of one input is called otherwise."""
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def plainly(layer: Any, *args: Any, **kwargs: Any) -> Any:

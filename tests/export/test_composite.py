@@ -106,12 +106,10 @@ def test_each_measure_sees_its_own_output(subject: Subject) -> None:
 def test_a_file_that_the_runtime_cannot_run_is_refused(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unable(model: object, card: ModelCard, samples: list[Sample]) -> Answers:
-        if isinstance(model, Path):
-            raise qf.ModelLoadError(f"{model}: not a LiteRT model that runs here (no such operation)")
-        return answer(subject.engine, card, samples)
+    def unable(model: Path, *, card: ModelCard) -> None:
+        raise qf.ModelLoadError(f"{model}: not a LiteRT model that runs here (no such operation)")
 
-    monkeypatch.setattr(exporter, "answer", unable)
+    monkeypatch.setattr(exporter, "open_model", unable)
     report = export_model(subject, parse_targets("tflite-fp32"), tmp_path)
     assert (report.files[0].outcome, report.files[0].reason) == (
         "refused",
