@@ -105,13 +105,15 @@ def read_frames(source: str | Path, card: ModelCard, noise: Noise, rng: np.rando
     denoises = "denoise" in card.task
     whole = card.spatial.kind == "fixed" and card.spatial.fit == "resize"
     held_out = max(1, len(pairs) // 4)
+    # TFLite's calibrator takes one size for all.
+    side = min(CALIBRATION_SIDE, *(length for frame, _ in pairs for length in frame.shape[:2]))
 
     def samples(chosen: Sequence[tuple[Frame, Frame | None]], count: int) -> list[Sample]:
         found = []
         for index in range(min(count, len(chosen)) if whole else count):
             frame, clean = chosen[index % len(chosen)]
             if not whole:
-                frame, clean = _cut(frame, clean, rng)
+                frame, clean = _cut(frame, clean, side, rng)
             if denoises and not paired:
                 frame, clean = noise.apply(frame, rng), frame
             found.append(Sample(frame, clean if denoises else None))
@@ -122,9 +124,8 @@ def read_frames(source: str | Path, card: ModelCard, noise: Noise, rng: np.rando
     return Frames(calibration, samples(pairs[:held_out], HELD_OUT_FRAMES), f"{source}, {what}", paired)
 
 
-def _cut(frame: Frame, clean: Frame | None, rng: np.random.Generator) -> tuple[Frame, Frame | None]:
-    """Cut the same square out of a frame and its clean one, as large as calibration needs."""
-    side = min(CALIBRATION_SIDE, *frame.shape[:2])
+def _cut(frame: Frame, clean: Frame | None, side: int, rng: np.random.Generator) -> tuple[Frame, Frame | None]:
+    """Cut the same square out of a frame and its clean one."""
     top, left = (int(rng.integers(size - side + 1)) for size in frame.shape[:2])
     place = np.s_[top : top + side, left : left + side]
     return frame[place], None if clean is None else clean[place]
