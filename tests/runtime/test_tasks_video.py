@@ -196,6 +196,32 @@ def test_frames_of_any_size_follow_each_other(size_hw, shape):
         assert denoise(frame).shape == frame.shape
 
 
+@pytest.mark.parametrize("harm", ["fails", "prepared", "drawn on", "no frame"])
+def test_a_frame_that_is_not_done_and_what_a_caller_does_change_nothing(harm):
+    scene = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    frames = [add_gaussian(scene[:, 3 * at : 3 * at + 200].copy(), 15, np.random.default_rng(at)) for at in range(8)]
+    plain, other = VideoDenoiser("video-nano", threads=1), VideoDenoiser("video-nano", threads=1)
+    for frame in frames:
+        if harm == "fails":
+            run = other.engine.run
+            other.engine.run = lambda inputs: 1 / 0
+            with pytest.raises(ZeroDivisionError):
+                other(frame)
+            other.engine.run = run
+        elif harm == "prepared":
+            list(other.prepare(frame))
+        elif harm == "no frame":
+            with pytest.raises(qf.FrameError):
+                other(None)
+        expected, result = plain(frame), other(frame)
+        assert np.array_equal(expected, result)
+        if harm == "drawn on":
+            result[:] = 255 - result
+    assert other.fused == plain.fused > 0.1
+    other.reset()
+    assert other.fused is None
+
+
 def test_what_moves_is_followed(fusing_file):
     """A scene that moves by three pixels a frame is averaged as one that stands still, and blurred without."""
     scene, _ = frames(1, size_hw=(96, 240))

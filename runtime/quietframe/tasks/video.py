@@ -27,29 +27,33 @@ MAX_CONFIDENCE = 23 / 24
 class _Memory:
     """What is kept of one plane.
 
+    Nothing of it changes before a frame is done: one that fails is not remembered.
+
     Attributes:
-        clean: the last result.
-        state: (H, W, 3) or (H, W) float32, the mean of what was seen.
-        confidence: (H / 2, W / 2) float32, rounded up; 0: there is nothing before.
+        clean: a copy of the last result.
+        state: (H, W, 3) or (H, W) float32, the mean of what was seen, where the scene is now.
+        confidence: (H / 2, W / 2) float32, rounded up, likewise; 0: there is nothing before.
         passed: of models that make their state themselves, the tensors for the next frame, part by part.
     """
 
     def __init__(self, plane: NDArray[np.uint8]) -> None:
-        self.clean: NDArray[Any] = plane
-        self.state = plane.astype(np.float32)
-        self.confidence = np.zeros((-(-plane.shape[0] // 2), -(-plane.shape[1] // 2)), np.float32)
+        self.clean: NDArray[Any] = plane.copy()
         self.passed: list[dict[str, NDArray[Any]]] = []
         # Fresh memory of this size costs more than what is computed in it.
-        self._spare, self._weight = np.empty_like(self.state), np.empty_like(self.state)
+        self._kept, self._spare = plane.astype(np.float32), np.empty(plane.shape, np.float32)
+        self._weight, self._seen = np.empty_like(self._kept), plane.copy()
         self._flow = np.empty((*plane.shape[:2], 2), np.float32)
-        self._seen = plane.copy()
+        self._kept_confidence = np.zeros((-(-plane.shape[0] // 2), -(-plane.shape[1] // 2)), np.float32)
+        self.state, self.confidence = self._kept, self._kept_confidence
 
-    def move(self, flow: NDArray[np.float32]) -> None:
-        """Move what was seen to where it is now, along a flow of `MotionEstimator`."""
-        size_hw = self.state.shape[:2]
-        whole = at_size(flow, size_hw, out=self._flow)
-        self.state, self._spare = warp(self.state, whole, self._spare, scratch=whole), self.state
-        self.confidence = warp(self.confidence, at_size(flow, size_hw, 2))
+    def move(self, flow: NDArray[np.float32] | None) -> None:
+        """Move what was seen to where it is in the next frame, along a flow of `MotionEstimator`; None: it stays."""
+        self.state, self.confidence = self._kept, self._kept_confidence
+        if flow is not None:
+            size_hw = self.state.shape[:2]
+            whole = at_size(flow, size_hw, out=self._flow)
+            self.state = warp(self._kept, whole, self._spare, scratch=whole)
+            self.confidence = warp(self._kept_confidence, at_size(flow, size_hw, 2))
 
     def seen(self) -> NDArray[np.uint8]:
         """Return the state in 8 bits, for the model; overwritten by the next call."""
@@ -60,12 +64,14 @@ class _Memory:
 
         weight: of the state, (H / 2, W / 2) float32, rounded up.
         """
-        self.confidence = next_confidence(self.confidence, weight)
+        self._kept_confidence = next_confidence(self.confidence, weight)
         weights = cv2.merge([weight] * 3) if plane.ndim == 3 else weight
         each = cv2.resize(weights, plane.shape[1::-1], dst=self._weight, interpolation=cv2.INTER_NEAREST)
-        difference = cv2.subtract(self.state, plane, dst=self._spare, dtype=cv2.CV_32F)
+        free = self._spare if self.state is self._kept else self._kept
+        difference = cv2.subtract(self.state, plane, dst=free, dtype=cv2.CV_32F)
         np.multiply(difference, each, out=difference)
-        cv2.add(difference, plane, dst=self.state, dtype=cv2.CV_32F)
+        self._kept, self._spare = cv2.add(difference, plane, dst=free, dtype=cv2.CV_32F), self.state
+        self.move(None)
 
 
 class VideoDenoiser(Denoiser):
@@ -129,6 +135,7 @@ class VideoDenoiser(Denoiser):
         """Forget the frames before: the next one begins a video."""
         with self._lock:
             self._memories.clear()
+            self.fused = None
 
     def _validated(self, name: str, value: Any) -> Any:
         if name == "align" and not isinstance(value, bool):
@@ -138,10 +145,9 @@ class VideoDenoiser(Denoiser):
     def __call__(self, frame: NDArray[Any], *, sigma_255: Level | None = None) -> NDArray[Any]:
         """Denoise the next frame. See `Denoiser`."""
         with self._lock:
-            shape = getattr(frame, "shape", None)
-            if shape != self._shape:
+            if isinstance(frame, np.ndarray) and frame.shape != self._shape:
                 self.reset()
-            self._shape = shape
+                self._shape = frame.shape
             return super().__call__(frame, sigma_255=sigma_255)
 
     def prepare(self, frame: NDArray[Any], *, sigma_255: Level | None = None) -> Iterator[Inputs]:
@@ -162,25 +168,27 @@ class VideoDenoiser(Denoiser):
             parts.append(self._decode(result, placement.part_hw, plane.dtype))
             weights += self._weights(result, placement)
             passed.append(self._passed(result))
-        memory.clean, memory.passed = placement.join(parts), passed
+        clean = placement.join(parts)
+        np.copyto(memory.clean, clean)  # the caller may write to the result
+        memory.passed = passed
         if weights:
             weight = placement.join(weights)[::2, ::2] * np.float32(1 / 255)
             memory.fuse(plane, weight)
             self.fused = float(cv2.mean(weight)[0])
         self._memories[number] = memory
-        return memory.clean
+        return clean
 
     def _recalled(self, number: int, plane: NDArray[Any], sigma: Level | None) -> _Memory:
         """What is known when a frame comes, moved to where the scene is now."""
         memory = self._memories.get(number)
         if memory is not None:
             if not self.align or memory.passed[0]:
+                memory.move(None)
                 return memory
             level_255 = 0.0 if sigma is None else 255 * float(np.mean(sigma))
             motion = self._motion(plane, memory.clean, level_255)
             if not motion.is_cut:
-                if motion.flow is not None:
-                    memory.move(motion.flow)
+                memory.move(motion.flow)
                 return memory
         return _Memory(plane)
 
