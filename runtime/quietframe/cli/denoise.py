@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     "-m",
     "--model",
     help="A built-in model's name, or a model file; several with commas, or auto: the best that holds --fps.  "
-    "[default: camera for images, else video]",
+    "[default: video; camera for images and --single-frame]",
 )
-@click.option("--single-frame", is_flag=True, help="Denoise each frame by itself: use nothing of those before.")
+@click.option("--single-frame", is_flag=True, help="Fuse no frames before: denoise each by itself.")
 @click.option("--card", metavar="FILE", help="The model's card, for a model file without one.")
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How much to denoise; 0: not at all.")
 @click.option(

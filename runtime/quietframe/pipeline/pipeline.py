@@ -63,7 +63,7 @@ class PipelineConfig:
             does. None: the source's, not watched unless the denoiser is `auto`.
         drop_frames: True: play a recording in real time and drop frames where the model is slow; False: drop none,
             whatever the source. None: drop frames of cameras, of streams and of whatever is shown while it runs.
-        single_frame: denoise every frame by itself, as an image: nothing of the frames before is used.
+        single_frame: denoise every frame by itself: no frame before is fused. The noise level is tracked all the same.
         max_frames: stop after so many frames; None: at the end of the source.
         strength, luma_strength, chroma_strength, sigma_255, threads, card: as of `Denoiser`, for models that the
             pipeline opens.

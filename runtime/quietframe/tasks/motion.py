@@ -39,7 +39,7 @@ class MotionEstimator:
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._dis.setFinestScale(0)
-        self._dis.setPatchStride(6)  # in half the time of 4, as well within 0.05 dB
+        self._dis.setPatchStride(6)  # hardly worse than 4, in half the time
 
     def __call__(self, frame: NDArray[np.uint8], before: NDArray[np.uint8], sigma_255: float) -> Motion:
         """Find where the pixels of a frame were in the one before.
