@@ -37,7 +37,7 @@ def draft_card(
     """Draft the card of a model file.
 
     Args:
-        path: a .keras or .h5 file, a SavedModel folder, a .tflite or an .onnx file.
+        path: a .keras, .h5, .tflite or .onnx file.
         task: what it does; None: what its outputs say.
         labels: of its scores, in their order; none: numbers.
         unsafe: also load Lambda layers, which are Python code that runs here.

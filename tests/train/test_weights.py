@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -94,6 +95,15 @@ def test_a_built_in_model_comes_back_to_floats(recipe):
     else:
         (clean,) = denoise_clip(model, [noisy])
     assert psnr_db(clean, Denoiser("camera-nano")(noisy)) > 44
+
+
+def test_a_file_that_lacks_a_layer_is_no_start():
+    """Its weights would stay random without a word."""
+    recipe = RECIPES["camera-nano"]
+    options = {**recipe.model.options, "decoder_convs": (1, 1)}
+    larger = build_model(replace(recipe, model=replace(recipe.model, options=options)))
+    with pytest.raises(SourceError, match="it has no layer 'out0_0'"):
+        load_weights(larger, find_start("camera-nano").file)
 
 
 def test_a_training_begins_with_the_weights_it_is_given(first, go_on):

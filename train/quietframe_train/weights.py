@@ -93,11 +93,17 @@ def _set_exported(model: keras.Model, file: Path) -> None:
     """Set the convolutions of an exported file, brought back to floats, in the layers of their names.
 
     Into each one the exporter folded its batch normalization, which is set to scale and shift alone: each filter gets
-    the size that those of camera models have in the end, to which their learning rates fit, and `gamma` the rest.
+    the size that those of camera models have in the end, to which their learning rates fit, and `gamma` the rest. Only
+    a model with further inputs may have layers that are not in the file.
     """
-    convolutions = _exported_convolutions(file)
+    interpreter = Interpreter(str(file))
+    convolutions = _exported_convolutions(interpreter)
     if not convolutions:
         raise ValueError("it holds no quantized convolutions, and nothing else is read")
+    missing = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    missing = [name for name in missing if name not in convolutions]
+    if missing and len(model.inputs) == len(interpreter.get_input_details()):
+        raise ValueError(f"it has no layer {missing[0]!r}")
     for name, (kernel, bias) in convolutions.items():
         layer = model.get_layer(name)
         if layer.use_bias:
@@ -109,9 +115,8 @@ def _set_exported(model: keras.Model, file: Path) -> None:
         norm.set_weights([gamma, bias, 0 * gamma, 0 * gamma + 1 - norm.epsilon])
 
 
-def _exported_convolutions(file: Path) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _exported_convolutions(interpreter: Any) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Read kernel (height, width, inputs, outputs) and bias (outputs,) of each convolution, by its layer's name."""
-    interpreter = Interpreter(str(file))
     kernels, biases = {}, {}
     for details in interpreter.get_tensor_details():
         # A bias is named after all that was folded into it, the kernel among them, and that after its layer.
