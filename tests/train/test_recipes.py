@@ -68,7 +68,7 @@ def test_every_recipe_says_what_it_is(recipe):
         assert text
         assert "\n" not in text
     assert recipe.model.builder in BUILDERS
-    assert recipe.dtype_policy in {"float32", "mixed_bfloat16"}
+    assert recipe.dtype_policy == "float32", "bfloat16 is slow where the processor emulates it"
     assert all(part in RECIPES for part in recipe.parts)
 
 

@@ -84,7 +84,6 @@ _COLOR = Recipe(
     data=PictureData(),
     noise=NormalNoise(mean=0, sigma=0.4, shared=True),
     phases=_main(50, 32, "mse"),
-    dtype_policy="mixed_bfloat16",
     limits="pictures like those it was trained on, brought to 256x256",
     source="published 256x256 colour denoising autoencoder (convolutions, two poolings)",
 )
@@ -142,7 +141,7 @@ _BASE = replace(
     model=ModelConfig(
         "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 2, 3), "decoder_convs": (1, 2, 1)}
     ),
-    dtype_policy="mixed_bfloat16",
+    phases=(replace(_CAMERA_MAIN, epochs=40), replace(_CAMERA_FINETUNE, epochs=25)),
 )
 
 # Starts from the camera model of its size, whose batch norm stays as it is.
@@ -196,7 +195,6 @@ _ALL: tuple[Recipe, ...] = (
         "published convolutional denoising autoencoder with max-norm constraints, on MNIST",
         data=DigitData(validation_share=0.2),
         phases=_main(30, 150, "binary_crossentropy"),
-        dtype_policy="mixed_bfloat16",
         test_noises=(UNCLIPPED, CLIPPED),
         limits=f"{_DIGITS_ONLY}; trained on values from about -2.5 to 3.5, of which 8-bit pictures hold only 0 to 1",
     ),

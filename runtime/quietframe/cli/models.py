@@ -72,7 +72,7 @@ def _print_models(records: list[dict[str, Any]]) -> None:
         by_data.setdefault(f"{record['data']['name']}: {record['data']['terms']}", []).append(record["name"])
     print_table(columns, rows)
     aliases = [f"{alias} is {record['name']}" for record in records for alias in record["short_names"]]
-    click.echo(f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data:")
+    click.echo(f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data (in brackets: of how many images):")
     for data, names in by_data.items():
         click.echo(f"\n{', '.join(names)}:\n  {data}")
 
@@ -126,7 +126,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("noise level", "an input of the model" if card.conditioning == "sigma" else "not used"),
         ("trained on noise", card.noise),
         ("trained on data", card.data.name),
-        ("terms of the data", card.data.terms),
+        ("terms of the data (of how many images)", card.data.terms),
         ("license", card.license),
         ("labels", ", ".join(card.labels)),
         ("limits", card.limits),
