@@ -148,6 +148,11 @@ class ModelCard:
         """Whether the model remembers the frames before: see `VideoDenoiser`."""
         return self.tensor("state", "inputs") is not None
 
+    @property
+    def is_non_commercial(self) -> bool:
+        """Whether its terms say that they exclude commercial use."""
+        return "non-commercial" in self.license.lower()
+
     def to_json(self) -> str:
         """The card as JSON, unknown fields included. `parse_card` reads it back."""
         record = asdict(self)

@@ -231,6 +231,17 @@ def test_what_goes_into_an_existing_folder_keeps_its_name(tmp_path: Path) -> Non
     assert files_below(tmp_path / "out") == ["a.mkv", "a.png"]
 
 
+def test_a_video_whose_frames_change_their_size_says_what_to_do(tmp_path: Path) -> None:
+    frames = [np.full((height, 64, 3), 99, np.uint8) for height in (48, 48, 32)]
+    (tmp_path / "in.mjpeg").write_bytes(b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames))
+    says = r"frame 2 is 64x32, those before were 64x48, .* \(-o NAME-%06d\.png\), or .* \(ffmpeg -i IN -s 64x48 OUT\)"
+    with pytest.raises(OutputError, match=says):
+        copy(tmp_path / "in.mjpeg", tmp_path / "a.mp4")
+    assert files_below(tmp_path) == ["in.mjpeg"]
+    copy(tmp_path / "in.mjpeg", tmp_path / "shots-%06d.png")
+    assert [read_image(tmp_path / f"shots-00000{index}.png").pixels.shape[0] for index in range(3)] == [48, 48, 32]
+
+
 def test_a_video_without_a_frame_is_not_written(tmp_path: Path) -> None:
     copy(SCENE, tmp_path / "a.mp4", frames=0)
     assert files_below(tmp_path) == []

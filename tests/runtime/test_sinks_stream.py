@@ -101,8 +101,11 @@ def test_a_reader_that_goes_away_ends_it(denoiser_file: Path) -> None:
     ("arguments", "says"),
     [
         (("-o", "-", "--json"), "--json and -o - would both write to standard output"),
-        (("-o", "a.mp4", "--format", "bgr"), "--format bgr does not fit it"),
-        (("-o", "-", "--format", "png"), "--format png does not fit it"),
+        (
+            ("-o", "a.mp4", "--format", "bgr"),
+            "--format is for images named after their source or for standard output",
+        ),
+        (("-o", "-", "--format", "png"), "-: --format png is for images: expected mpegts mjpeg bgr i420"),
         (("-o", "srt://127.0.0.1:9"), "expected rtsp://, rtmp://, rtmps://, udp://"),
         (
             ("-o", f"rtsp://me:{SECRET}@127.0.0.1:9/in"),

@@ -26,6 +26,17 @@ def test_pictures_follow_each_other(shots, what):
     assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [0, 20, 40, 60, 80, 100]
 
 
+@pytest.mark.parametrize("options", [(), ("--single-frame",)])
+def test_16_bits_stay_in_numbered_images_and_no_video_takes_them(tmp_path, cli, options):
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((48, 64, 3), 40_001, np.uint16))
+    args = ("denoise", f"sequence:10:{tmp_path}/?.png", "-m", "camera-nano.fp32.onnx", "--strength", 0, *options)
+    assert cli(*args, "-o", tmp_path / "out/%02d.png").code == 0
+    assert (cv2.imread(str(tmp_path / "out/00.png"), cv2.IMREAD_UNCHANGED) == 40_001).all()
+    result = cli(*args, "-o", tmp_path / "a.mkv")
+    assert "pass --to-8bit" in result.err and not (tmp_path / "a.mkv").exists()
+    assert cli(*args, "-o", tmp_path / "a.mkv", "--to-8bit").code == 0
+
+
 def test_a_broken_picture_is_left_out(shots):
     (shots / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with open_source(f"sequence:10:{shots}") as source:

@@ -12,6 +12,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
 from quietframe.errors import OutputError, UsageError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     help="A built-in model's name, or a model file; several with commas, or auto: the best that holds --fps.  "
     "[default: video; camera for images and --single-frame]",
 )
-@click.option("--single-frame", is_flag=True, help="Fuse no frames before: denoise each by itself.")
+@click.option("--single-frame", is_flag=True, help="Fuse no frames; the noise level alone is tracked over them.")
 @click.option("--card", metavar="FILE", help="The model's card, for a model file without one.")
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How much to denoise; 0: not at all.")
 @click.option(
@@ -51,7 +52,12 @@ if TYPE_CHECKING:
     type=click.Choice(["bmp", "jpg", "png", "tif", "webp", "mpegts", "mjpeg", "bgr", "i420"]),
     help="Of a folder's images (bmp to webp) or of -o - (mpegts to i420).  [default: their own, or png; mpegts]",
 )
-@click.option("--quality", type=click.IntRange(1, 100), metavar="N", help="Quality of JPEG images.  [default: 95]")
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="Quality of JPEG images.  [default: 95]",
+)
 @click.option(
     "--strip-metadata", is_flag=True, help="Write images without colour profile, EXIF, XMP, resolution and comments."
 )
@@ -135,11 +141,13 @@ def denoise(
     from quietframe.sources import open_source
     from quietframe.sources.address import as_shown
 
+    from_environment = click.get_current_context().get_parameter_source("token") is ParameterSource.ENVIRONMENT
     clashes = {
         "--json and -o - would both write to standard output: leave one out": as_json and "-" in outs,
         "--every-frame and --live exclude each other": every_frame and live,
         f"--model: expected a name, or names with commas between. Received: {model!r}": model is not None
         and not all(map(str.strip, model.split(","))),
+        "--token is for the preview: add --serve": token is not None and serve is None and not from_environment,
         "--card describes one model: name one with --model": settings["card"]
         and (model is None or "," in model or model == "auto"),
     }

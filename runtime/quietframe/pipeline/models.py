@@ -37,7 +37,7 @@ class Models:
     Args:
         loaded: denoisers by name, at least one.
         fps: the frame rate that `auto` is to hold.
-        others: names of models that may be chosen too.
+        others: names of models that may be chosen too; by `auto` if their terms allow commercial use.
         open_model: opens one of them when it is first chosen. Raises ModelLoadError.
     """
 
@@ -50,6 +50,7 @@ class Models:
         open_model: Callable[[str], Denoiser] = open_denoiser,
     ) -> None:
         self.names = (*loaded, *others)
+        self._given = frozenset(loaded)
         self._loaded = dict(loaded)
         self._failed: set[str] = set()
         self._fps = fps
@@ -94,7 +95,11 @@ class Models:
 
     def _best(self, pixels: NDArray[np.uint8]) -> str:
         if self._deadline is None:
-            usable = {name: denoiser for name in self.names if (denoiser := self._load(name))}
+            usable = {
+                name: denoiser
+                for name in self.names
+                if (denoiser := self._load(name)) and (name in self._given or not denoiser.card.is_non_commercial)
+            }
             self._deadline = Deadline.measured(usable, pixels, self._fps)
             log.info("%s: %s", self._deadline.first.model, self._deadline.first.why)
         return self._deadline.model

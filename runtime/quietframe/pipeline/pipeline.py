@@ -165,7 +165,7 @@ class Pipeline:
         source: as of `open_source`, or an open source, which stays open.
         denoiser: a model's name or file, several (in a list, or with commas between), a `Denoiser`, or `auto`: the best
             built-in model that holds the frame rate, watched while it runs. None: `video` where frames come in order,
-            of videos, cameras and streams; else `camera`.
+            of videos, cameras and streams; else `camera`. `auto` leaves out models whose terms are non-commercial.
         sinks: where results go: as of `open_sink`; `Sink` objects are closed at the end. None: a file or folder beside
             the source, unless `config.show`.
         config: the settings.
@@ -229,7 +229,6 @@ class Pipeline:
             drop = drop and source.moving
             single_frame = config.single_frame or not source.moving
             models, controls = self._open_models(source, offer_all=watched, single_frame=single_frame)
-            source.keep_16bit = not source.moving and models.keep_16bit
             sink = open_sink(
                 sinks,
                 source,
@@ -245,6 +244,7 @@ class Pipeline:
                 crf=config.crf,
                 audio=config.audio,
             )
+            source.keep_16bit = models.keep_16bit and sink.keeps_16bit
             loop = self._loop = Loop(
                 source, models, sink, controls, every_frame=not drop, single_frame=single_frame, on_frame=on_frame
             )
@@ -305,10 +305,9 @@ class Pipeline:
         given, config, builtin = self._denoiser, self.config, camera_models(video=not single_frame)
         if given is None:
             given = ["camera" if single_frame else "video"]
-        elif given == AUTO and not source.moving:
-            given = [max(map(self._open_model, builtin), key=lambda denoiser: denoiser.card.macs_per_pixel)]
         elif given == AUTO:
-            given = builtin
+            free = [model for model in map(self._open_model, builtin) if not model.card.is_non_commercial]
+            given = free if source.moving else [max(free, key=lambda model: model.card.macs_per_pixel)]
         elif isinstance(given, str):
             given = [name.strip() for name in given.split(",")]
         elif isinstance(given, Path | Denoiser):

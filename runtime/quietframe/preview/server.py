@@ -67,6 +67,7 @@ class Preview(Sink):
     """
 
     interactive = True
+    keeps_16bit = False
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from quietframe.errors import OutputError, UsageError
@@ -20,6 +20,19 @@ __all__ = ["MAX_CRF", "PIPES", "STDOUT", "Guarded", "Sink", "SinkOptions", "defa
 
 NULL = "null"
 """As an output: results are made and dropped."""
+
+_HEEDED_BY = {
+    "skip_existing": "images, not recordings",
+    "image_format": "images named after their source or for standard output",
+    "quality": "JPEG images",
+    "strip_metadata": "images",
+    "codec": "videos",
+    "encoder": "videos",
+    "crf": "videos",
+    "audio": "videos",
+}
+"""Options that are refused where no sink heeds them, and what they are for."""
+_FLAGS = {"image_format": "format", "audio": "no-audio"}  # that are not named as the option
 
 
 def open_sink(
@@ -63,7 +76,7 @@ def open_sink(
 
     Raises:
         OutputError: the results cannot go there.
-        UsageError: an option for images or for videos, and none is written.
+        UsageError: an option that concerns none of the places, as `quality` where no JPEG is written.
     """
     options = SinkOptions(overwrite, skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio)
     outs = [out] if isinstance(out, str | Path | Sink) else list(out or ())
@@ -74,32 +87,20 @@ def open_sink(
             continue
         if str(place) in sinks:
             raise OutputError(f"{place}: given twice")
-        if image_format and (str(place) == STDOUT) != (image_format in PIPES):
-            names = f"{' '.join(PIPES)} for standard output, and image formats for images"
-            raise OutputError(f"{place}: --format {image_format} does not fit it: there are {names}")
         try:
             sinks[str(place)] = _open(str(place), source, options, live=live)
         except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
             raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
+    heeded = {name for sink in sinks.values() for name in sink.heeds}
+    for name, kind in _HEEDED_BY.items():
+        if getattr(options, name) != getattr(SinkOptions, name) and name not in heeded:
+            raise UsageError(f"--{_FLAGS.get(name, name.replace('_', '-'))} is for {kind}, and none is written")
     images = [sink for sink in sinks.values() if isinstance(sink, ImageSink)]
-    for_images = {"quality": quality, "strip-metadata": strip_metadata or None, "skip-existing": skip_existing or None}
-    if not images and not any(isinstance(sink, NumberedSink) for sink in sinks.values()):
-        _refuse("images", for_images)
-    if not any(isinstance(sink, VideoSink) for sink in sinks.values()):
-        _refuse("videos", {"codec": codec, "encoder": encoder, "crf": crf})
-    if skip_existing:
-        if not isinstance(source, ImageSource):
-            raise UsageError("--skip-existing is for images: this is one recording")
+    if skip_existing and isinstance(source, ImageSource):
         source.skip(lambda name: all(sink.has(name) for sink in images))
     if show:
         sinks["--show"] = WindowSink(source)
     return Guarded(sinks)
-
-
-def _refuse(kind: str, options: Mapping[str, object]) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"--{name} is for {kind}, and none is written")
 
 
 def _open(out: str, source: Source, options: SinkOptions, *, live: bool) -> Sink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,9 +54,13 @@ class Sink(ABC):
         path: the file or folder that it writes, if any.
         wants_more: False when the user has closed the window.
         interactive: someone watches: frames come in real time, and another model may be chosen.
+        heeds: names of `SinkOptions` that make a difference to it.
+        keeps_16bit: it takes uint16 pixels, too.
     """
 
     interactive = False
+    heeds: Collection[str] = ()
+    keeps_16bit = True
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -113,6 +117,7 @@ class Guarded(Sink):
         super().__init__()
         self._sinks = dict(sinks)
         self._alone = len(sinks) < 2
+        self.keeps_16bit = all(sink.keeps_16bit for sink in sinks.values())
         self.failures: list[str] = []
         self.path = next((sink.path for sink in sinks.values() if sink.path), None)
 

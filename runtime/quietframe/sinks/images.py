@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ class ImageSink(Sink):
         self.path = out
         self._source, self._options = source, options
         self._targets = _targets(out, source, options)
+        self.heeds = {"skip_existing", "image_format", *_heeds(self._targets.values())}
         check_targets(self._targets.values(), source.files, overwrite=options.overwrite or options.skip_existing)
         for folder in {
             self._targets[name].parent for name in source.names if not (options.skip_existing and self.has(name))
@@ -72,6 +73,7 @@ class NumberedSink(Sink):
             raise OutputError(f"{out}: an image needs a file name with one of {_KNOWN}")
         self.path: Path = out
         self._options = options
+        self.heeds = _heeds([out])
         self._count = 0
         check_targets([self._target()], [], overwrite=options.overwrite)
         check_folder(out.parent)
@@ -108,8 +110,15 @@ def _write(path: Path, image: Image, options: SinkOptions) -> None:
     write_image(path, image, quality=options.quality or 95, overwrite=options.overwrite)
 
 
+def _heeds(targets: Iterable[Path]) -> set[str]:
+    """Names of the options that make a difference to images in these places."""
+    return {"strip_metadata"} | {"quality" for path in targets if WRITERS.get(path.suffix.lower()) == "JPEG"}
+
+
 def _targets(out: Path, source: Source, options: SinkOptions) -> Mapping[str, Path]:
     """Where the image of each name goes."""
+    if options.image_format and f".{options.image_format}" not in WRITERS:
+        raise OutputError(f"{out}: --format {options.image_format} is for standard output: expected {_KNOWN}")
     single = source.path is not None and source.path.is_file()
     if single and not out.is_dir():
         if out.suffix.lower() not in WRITERS:

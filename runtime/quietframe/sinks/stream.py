@@ -55,7 +55,10 @@ class StreamSink(VideoSink):
         if self._name == STDOUT:
             if sys.stdout.isatty():
                 raise OutputError("-: standard output is a terminal: pipe it into a program, or name a file")
-            self._choose_codec(PIPES[self._options.image_format or "mpegts"], immediate=True)
+            if (form := self._options.image_format or "mpegts") not in PIPES:
+                raise OutputError(f"-: --format {form} is for images: expected {' '.join(PIPES)}")
+            self.heeds = (*self.heeds, "image_format")
+            self._choose_codec(PIPES[form], immediate=True)
             return
         self._name = without_password(self._place)
         if (scheme := scheme_of(self._place)) not in _SCHEMES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,6 +43,9 @@ class VideoSink(Sink):
         OutputError: the file exists (without `overwrite`) or is the source, its suffix, codec or size cannot be
             written, the source's frame rate is unknown, or the disk is full.
     """
+
+    heeds: Collection[str] = ("codec", "encoder", "crf", "audio")
+    keeps_16bit = False
 
     def __init__(self, out: str, source: Source, options: SinkOptions, *, live: bool) -> None:
         super().__init__()
@@ -103,7 +106,11 @@ class VideoSink(Sink):
         if size_wh != self._size_wh and self._fragmented:
             pixels = cv2.resize(pixels, self._size_wh, interpolation=cv2.INTER_AREA)
         elif size_wh != self._size_wh:
-            raise OutputError(f"{self._name}: frame {frame.index} is {size_wh}, those before were {self._size_wh}")
+            was, now = ("x".join(map(str, wh)) for wh in (self._size_wh, size_wh))
+            raise OutputError(
+                f"{self._name}: frame {frame.index} is {now}, those before were {was}, and a video has one size: write "
+                f"images (-o NAME-%06d.png), or make it one size before (ffmpeg -i IN -s {was} OUT)"
+            )
         time_s = float(frame.index / self._rate) if frame.time_s is None else frame.time_s
         if self._live:
             time_s = frame.captured_ns / 1e9

@@ -43,5 +43,6 @@ class SequenceSource(Source):
         self.failures = self._images.failures
 
     def __iter__(self) -> Iterator[Frame]:
+        self._images.keep_16bit = self.keep_16bit
         for index, frame in enumerate(self._images):
             yield replace(frame, index=index, name="", alpha=None, metadata=None, captured_ns=time.monotonic_ns())
