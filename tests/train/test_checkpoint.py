@@ -14,12 +14,11 @@ from quietframe_train.checkpoint import (
     read_history,
     resume,
     should_stop,
-    state_path,
     write_history,
 )
 from quietframe_train.recipe import EarlyStopping, ModelConfig
 from quietframe_train.recipes import RECIPES
-from quietframe_train.run_folder import HISTORY
+from quietframe_train.run_folder import HISTORY, state_path
 from quietframe_train.trainer import build_model, compile_model, train_phases
 
 CLASSIFIER = RECIPES["digit-classifier"].with_phases(batch=64)

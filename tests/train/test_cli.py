@@ -121,6 +121,33 @@ def test_mistakes_are_one_line_and_exit_2(cli, tmp_path, finished, mnist_npz, ar
     assert sorted((path.name, path.stat().st_mtime_ns) for path in finished[0].iterdir()) == before
 
 
+def test_mistakes_are_found_before_keras_is_loaded(tmp_path, mnist_npz):
+    """It takes seconds."""
+    (tmp_path / "empty").mkdir()
+    run = ("--out", f"{tmp_path}/run")
+    mistakes = [
+        ("no-such-recipe",),
+        ("camera-nano", *run),
+        ("camera-nano", "--data", f"{tmp_path}/missing", *run),
+        ("color-unet", "--data", f"{tmp_path}/empty", *run),
+        ("digit-cnn", "--data", f"{tmp_path}/none.npz", *run),
+        ("digit-cnn", "--data", str(mnist_npz), "--epochs", "0"),
+        ("digit-cnn", "--data", str(mnist_npz), "--resume", *run),
+        ("digit-cnn", "--data", str(mnist_npz), "--from-phase", "last", *run),
+        ("digit-cnn", "--data", str(mnist_npz), "--start-from", f"{tmp_path}/none.keras", *run),
+    ]
+    code = (
+        "import sys; from quietframe.cli import main\n"
+        f"for args in {mistakes!r}:\n"
+        "    try: main(['train', *args])\n"
+        "    except SystemExit as exc: print(exc.code)\n"
+        "sys.exit(any(name in sys.modules for name in ('keras', 'tensorflow', 'matplotlib')))"
+    )
+    done = run_python("-c", code)
+    assert done.stdout.split() == ["2"] * len(mistakes)
+    assert len(done.stderr.splitlines()) == len(mistakes)
+
+
 def test_a_resume_with_other_data_is_refused(cli, finished, tmp_path, mnist_npz):
     import numpy as np
 

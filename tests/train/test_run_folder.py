@@ -6,7 +6,7 @@ import pytest
 from quietframe.card import DataTerms
 from quietframe.errors import OutputError, SourceError, UsageError
 from quietframe_train.recipes import RECIPES
-from quietframe_train.run_folder import Run, begin, check_folder, differences, load_run
+from quietframe_train.run_folder import Run, begin, check_folder, check_same, differences, load_run
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_words_paths_and_versions_may_differ(run, tmp_path):
 def test_another_training_is_refused_and_the_folder_stays(run):
     begin(run)
     with pytest.raises(UsageError, match=r"holds another training \(seed: 3, now 4\)"):
-        begin(replace(run, seed=4), earlier=load_run(run.folder))
+        check_same(load_run(run.folder), replace(run, seed=4))
     assert load_run(run.folder) == run
 
 

@@ -18,11 +18,12 @@ import pytest
 from quietframe.errors import OutputError, UsageError
 from quietframe.noise.formats import FORMATS
 from quietframe_train import RECIPES, load_run, train
-from quietframe_train.checkpoint import read_history, resume, state_path
+from quietframe_train.checkpoint import read_history, resume
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.evaluate import denoise_photo, predict
 from quietframe_train.macs import macs_per_pixel
 from quietframe_train.recipe import ModelConfig
+from quietframe_train.run_folder import state_path
 from quietframe_train.trainer import build_model, compile_model
 
 SHORT_CAMERA = replace(

@@ -15,7 +15,7 @@ import numpy as np
 from quietframe.errors import SourceError
 from quietframe.images import write_whole
 from quietframe_train.recipe import Phase
-from quietframe_train.run_folder import HISTORY
+from quietframe_train.run_folder import HISTORY, best_path, state_path
 
 SECONDS = "seconds"
 """Column of the history: how long the epoch took, its validation included."""
@@ -24,21 +24,6 @@ Row: TypeAlias = dict[str, Any]
 """Of the history: the phase's name, the number of the epoch in it, from 1, and figures."""
 
 _WORDS = {"phase": str, "epoch": int}  # columns that are no numbers with a point
-
-
-def weights_path(folder: Path, phase: str) -> Path:
-    """Return where a finished phase leaves its weights."""
-    return folder / f"{phase}.weights.h5"
-
-
-def state_path(folder: Path, phase: str) -> Path:
-    """Return where a phase in training keeps weights, optimizer (with step count and moving averages) and metrics."""
-    return weights_path(folder, f"{phase}-state")
-
-
-def best_path(folder: Path, phase: str) -> Path:
-    """Return where a phase keeps the weights of its best epoch so far, if it restores them."""
-    return weights_path(folder, f"{phase}-best")
 
 
 class Checkpoint(keras.callbacks.Callback):

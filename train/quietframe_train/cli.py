@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,6 @@ import click
 
 from quietframe.cli import EXIT_DONE, ExtraCommand
 from quietframe.cli.terminal import json_line, print_table, say
-from quietframe.descriptors import suppress_native_output
-from quietframe.errors import UsageError
 
 if TYPE_CHECKING:
     from quietframe_train.run_folder import Run
@@ -57,18 +54,16 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
     Digit recipes download MNIST unless --data names a file; the others take a folder of images, and
     image-classifier one with a sub-folder for each class.
     """
-    from quietframe_train.recipes import find_recipe
-
     if list_recipes:
         _print_recipes(as_json=as_json)
         return EXIT_DONE
     if recipe is None:
         raise click.UsageError("Missing argument 'RECIPE': quietframe train --list shows them.")
-    chosen = find_recipe(recipe)  # before the seconds that Keras takes to load
-
     import logging
     import sys
 
+    from quietframe_train.backend import load_backend
+    from quietframe_train.plan import Options, make_plan
     from quietframe_train.signals import Signals
 
     handler, log = logging.StreamHandler(sys.stderr), logging.getLogger("quietframe_train")
@@ -78,15 +73,16 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
     log.addHandler(handler)
     try:
         with Signals() as signals:
-            _load_backend()
+            plan = make_plan(recipe, Options(**options))
+            load_backend()
 
             from rich.console import Console
 
             from quietframe_train.progress import shown_progress
-            from quietframe_train.training import train as train_recipe
+            from quietframe_train.training import execute
 
             with shown_progress(Console(stderr=True)) as callback:
-                run = train_recipe(chosen, callbacks=[callback], **options)
+                run = execute(plan, [callback])
     except KeyboardInterrupt:
         say(f"interrupted: {_kept(recipe, options['out'])}")
         return signals.exit_code
@@ -95,23 +91,6 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
         log.setLevel(level)
     _print_run(run, as_json=as_json)
     return EXIT_DONE
-
-
-def _load_backend() -> None:
-    """Import Keras with the backend that `KERAS_BACKEND` names, silently, before anything else imports it."""
-    import logging
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    try:
-        with suppress_native_output():  # TensorFlow's, whatever TF_CPP_MIN_LOG_LEVEL says
-            import keras
-    except (ImportError, ValueError) as exc:
-        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        raise UsageError(
-            f"the Keras backend {backend!r} cannot be used ({exc}): install it, or set KERAS_BACKEND"
-        ) from exc
-    keras.utils.disable_interactive_logging()
 
 
 def _kept(recipe: str, out: Path | None) -> str:

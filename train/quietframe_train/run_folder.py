@@ -103,6 +103,26 @@ class Run:
         return self.folder / MODEL
 
 
+def weights_path(folder: Path, phase: str) -> Path:
+    """Return where a finished phase leaves its weights."""
+    return folder / f"{phase}.weights.h5"
+
+
+def state_path(folder: Path, phase: str) -> Path:
+    """Return where a phase in training keeps weights, optimizer (with step count and moving averages) and metrics."""
+    return weights_path(folder, f"{phase}-state")
+
+
+def best_path(folder: Path, phase: str) -> Path:
+    """Return where a phase keeps the weights of its best epoch so far, if it restores them."""
+    return weights_path(folder, f"{phase}-best")
+
+
+def fold_path(folder: Path, fold: int) -> Path:
+    """Return the folder of a further fold of a cross-validation."""
+    return folder / f"fold-{fold + 1}"
+
+
 def load_run(folder: str | Path) -> Run:
     """Read the folder of a training, finished or not.
 
@@ -135,17 +155,11 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
 
 
-def begin(run: Run, earlier: Run | None = None) -> None:
+def begin(run: Run) -> None:
     """Make the folder and write recipe.json, before the first step: a kill leaves what a resume needs.
 
-    earlier: what the folder said, where a training is resumed.
-    Raises UsageError if that was a training of another recipe, seed or data, OutputError if the folder takes no file.
+    Raises OutputError if the folder takes no file.
     """
-    if earlier and (differing := differences(earlier, run)):
-        raise UsageError(
-            f"{run.folder}: holds another training ({'; '.join(differing)}): resume it as it was begun, "
-            "or choose another --out"
-        )
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -161,6 +175,15 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         raise UsageError(f"{folder}: no training to resume (no {RECIPE} in it): leave --resume out to begin one")
     if not resume and folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder}: not empty: choose another --out, or pass --resume to go on with its training")
+
+
+def check_same(earlier: Run, now: Run) -> None:
+    """Raise UsageError if a training that is resumed was one of another recipe, seed or data."""
+    if differing := differences(earlier, now):
+        raise UsageError(
+            f"{now.folder}: holds another training ({'; '.join(differing)}): resume it as it was begun, "
+            "or choose another --out"
+        )
 
 
 def differences(earlier: Run, now: Run) -> list[str]:

@@ -20,6 +20,7 @@ from quietframe_train.models import BUILDERS
 from quietframe_train.optimizers import build_optimizer
 from quietframe_train.prefetch import prefetched
 from quietframe_train.recipe import Phase, Recipe, WarmupCosine
+from quietframe_train.run_folder import best_path, state_path, weights_path
 from quietframe_train.signals import check_interrupted
 from quietframe_train.weights import Start, load_weights
 
@@ -76,7 +77,7 @@ def train_phases(
     validation = recipe.data.validation(recipe, splits, seed=seed)
     for number, phase in enumerate(recipe.phases):
         check_interrupted()
-        done = checkpoint.weights_path(folder, phase.name)
+        done = weights_path(folder, phase.name)
         if done.is_file():
             load_weights(model, done)
             continue
@@ -88,7 +89,7 @@ def train_phases(
         trained = (phase.data or recipe.data).training_model(model)
         _train_phase(trained, recipe, phase, batches, validation, folder, rows, workers, callbacks)
         checkpoint.save_weights(in_float32(recipe, model), done)
-        for path in (checkpoint.state_path(folder, phase.name), checkpoint.best_path(folder, phase.name)):
+        for path in (state_path(folder, phase.name), best_path(folder, phase.name)):
             path.unlink(missing_ok=True)
     return model, rows
 
@@ -122,7 +123,7 @@ def _train_phase(
             _train_epoch(model, drawn, steps, epoch, called, validation)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     if phase.early_stopping and phase.early_stopping.restore_best:
-        model.load_weights(checkpoint.best_path(folder, phase.name))
+        model.load_weights(best_path(folder, phase.name))
     called.on_train_end()
     for norm in norms:
         norm.trainable = True

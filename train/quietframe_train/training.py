@@ -5,27 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from quietframe.errors import OutputError, SourceError, UsageError
+from quietframe.errors import OutputError, SourceError
 from quietframe_train import run_folder
-from quietframe_train.checkpoint import SECONDS, Row, state_path, weights_path
+from quietframe_train.checkpoint import SECONDS, Row
 from quietframe_train.data.base import Splits
 from quietframe_train.evaluate import measure_images
 from quietframe_train.figures import loss_figure, save_figure
 from quietframe_train.macs import macs_per_pixel
+from quietframe_train.plan import Options, Plan, make_plan
 from quietframe_train.recipe import Recipe
-from quietframe_train.recipes import find_recipe
-from quietframe_train.run_folder import Run, load_run
+from quietframe_train.run_folder import Run
 from quietframe_train.trainer import build_model, in_float32, train_phases
-from quietframe_train.weights import Start, find_start, load_weights
+from quietframe_train.weights import Start, load_weights
 
 _LOG = logging.getLogger("quietframe_train")
-_NAMED = 20  # unreadable files named in the log; metrics.json has all
 
 
 def train(
@@ -75,101 +73,45 @@ def train(
         UsageError: unknown recipe, values out of range, a folder with something else in it.
         OutputError: the folder or disk takes no file.
     """
-    if any(value is not None and value < least for value, least in ((epochs, 1), (seed, 0), (limit, 2), (workers, 1))):
-        raise UsageError(
-            f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2, workers ≥ 1. Received: {epochs=}, {seed=}, {limit=}, {workers=}"
-        )
-    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    folder = Path(out) if out is not None else Path("runs", recipe.name)
-    run_folder.check_folder(folder, resume=resume)
-    earlier = load_run(folder) if resume else None
-    if earlier:
-        data, limit, compute = data or earlier.data_path, limit or earlier.limit, compute or earlier.recipe.dtype_policy
-        seed = earlier.seed if seed is None else seed
-        data_name, data_terms = data_name or earlier.data.name, data_terms or earlier.data.terms
-        for first in earlier.recipe.phases[:1]:
-            epochs, from_phase = epochs or first.epochs, from_phase or first.name
-    seed = seed or 0
-    recipe = replace(recipe, dtype_policy=compute or recipe.dtype_policy)
-    if recipe.parts and (epochs or start_from or from_phase):
-        composed = f"{recipe.name} is composed of {' and '.join(recipe.parts)}"
-        raise UsageError(f"{composed}: pass --epochs, --start-from and --from-phase to those")
-    whole = recipe
-    recipe = recipe.from_phase(from_phase) if from_phase else recipe
-    if from_phase and recipe.phases != whole.phases and not (start_from or earlier):
-        raise UsageError(f"phase {from_phase} goes on with the weights of those before: pass --start-from, too")
-    recipe = recipe.with_epochs(epochs) if epochs else recipe
-    if recipe.starts_from and start_from is None and not earlier:
-        beside = folder.parent / recipe.starts_from
-        start_from = beside if (beside / run_folder.MODEL).is_file() else recipe.starts_from
-    start = find_start(start_from) if start_from is not None else None
-    if earlier and earlier.started_from and not start and not _is_begun(recipe, folder):
-        raise UsageError(f"{folder}: kept nothing of its start yet: pass --start-from again ({earlier.started_from})")
-    splits = recipe.data.load(data, recipe, seed=seed, limit=limit)
-    _log_skipped(splits.unreadable)
-    recipe = recipe.data.fit_to(recipe, splits)
+    options = Options(
+        data=data,
+        out=out,
+        epochs=epochs,
+        limit=limit,
+        seed=seed,
+        resume=resume,
+        data_name=data_name,
+        data_terms=data_terms,
+        compute=compute,
+        start_from=start_from,
+        from_phase=from_phase,
+        workers=workers,
+    )
+    return execute(make_plan(recipe, options), callbacks)
+
+
+def execute(plan: Plan, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Run:
+    """Train as planned. See `train`."""
+    run = replace(plan.run, versions=run_folder.current_versions())
+    recipe, folder, seed, splits, start = run.recipe, run.folder, run.seed, plan.splits, plan.start
     if start:
         load_weights(build_model(recipe), start.file)  # or an error, before anything is written
-    terms = recipe.data.describe(splits, data, data_name, data_terms)
-    run = Run(
-        folder=folder,
-        recipe=recipe,
-        seed=seed,
-        limit=limit,
-        data_path=None if data is None else Path(data).resolve(),
-        data=start.with_its_data(terms) if start and not earlier else terms,
-        data_sha256=splits.sha256,
-        versions=run_folder.current_versions(),
-        created=earlier.created if earlier else datetime.now(UTC).isoformat(timespec="seconds"),
-        started_from=start.identity if start else earlier.started_from if earlier else "",
-        classes=splits.classes if "classify" in recipe.task else (),
-    )
-    options: dict[str, Any] = {"data_name": data_name, "data_terms": data_terms, "callbacks": callbacks}
     parts = [
-        part or train(name, data=data, out=folder.parent / name, limit=limit, seed=seed, **options)
-        for name, part in zip(recipe.parts, find_parts(recipe, folder), strict=True)
+        part or execute(make_plan(name, replace(plan.options, out=folder.parent / name, resume=False)), callbacks)
+        for name, part in zip(recipe.parts, plan.parts, strict=True)
     ]
-    run_folder.begin(run, earlier)
+    run_folder.begin(run)
     keras.utils.set_random_seed(seed)
     try:
         if parts:
             seconds = {part.recipe.name: part.metrics["training_seconds"] for part in parts}
             return _finish(run, splits, compose(recipe, parts), [], {"parts": seconds})
+        workers = plan.options.workers
         model, rows = train_phases(recipe, splits, folder, seed=seed, start=start, workers=workers, callbacks=callbacks)
         folds = _cross_validate(run, model, splits, start, callbacks)
         return _finish(run, splits, model, rows, {"cross_validation": folds})
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
-
-
-def _is_begun(recipe: Recipe, folder: Path) -> bool:
-    """Return whether the folder and those of all folds keep an epoch at least: a resume then needs no start."""
-    folders = [folder, *(_fold_folder(folder, fold) for fold in recipe.data.other_folds())]
-    first = recipe.phases[0].name
-    return all(weights_path(each, first).is_file() or state_path(each, first).is_file() for each in folders)
-
-
-def _fold_folder(folder: Path, fold: int) -> Path:
-    return folder / f"fold-{fold + 1}"
-
-
-def find_parts(recipe: Recipe, folder: Path) -> list[Run | None]:
-    """Find the finished trainings of a recipe's parts, beside the run folder of the whole; None for those missing.
-
-    Raises SourceError for a part that has begun and is not done, and for a folder of its name that holds another
-    training or none.
-    """
-    found: list[Run | None] = []
-    for name in recipe.parts:
-        beside = folder.parent / name
-        run = load_run(beside) if beside.is_dir() and any(beside.iterdir()) else None
-        if run and run.recipe.name != name:
-            raise SourceError(f"{beside}: holds a training of {run.recipe.name}, expected one of {name}")
-        if run and not run.metrics:
-            command = f"quietframe train {name} --out {beside} --resume"
-            raise SourceError(f"{beside}: its training is not done: go on with {command} first")
-        found.append(run)
-    return found
 
 
 def compose(recipe: Recipe, parts: Sequence[Run]) -> keras.Model:
@@ -199,7 +141,7 @@ def _cross_validate(
     every = [measure_images(trained, recipe, splits.test, "test")]
     for fold in folds:
         _LOG.info("cross-validation: fold %d of %d", fold + 1, len(folds) + 1)
-        folder = _fold_folder(run.folder, fold)
+        folder = run_folder.fold_path(run.folder, fold)
         folder.mkdir(exist_ok=True)
         others = recipe.data.load(run.data_path, recipe, seed=run.seed, limit=run.limit, fold=fold)
         keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
@@ -236,11 +178,3 @@ def _finish(run: Run, splits: Splits, trained: keras.Model, rows: Sequence[Row],
         save_figure(loss_figure(rows, recipe.name), folder / run_folder.LOSS)
     save_figure(recipe.data.samples(model, recipe, splits), folder / run_folder.SAMPLES)
     return replace(run, metrics=metrics)
-
-
-def _log_skipped(lines: Sequence[str]) -> None:
-    for line in lines[:_NAMED]:
-        _LOG.warning("skipped %s", line)
-    if lines:
-        more = f" ({len(lines) - _NAMED} of them not named here)" if len(lines) > _NAMED else ""
-        _LOG.warning("%d files skipped%s", len(lines), more)

@@ -6,11 +6,9 @@ import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from quietframe.card import DataTerms
@@ -19,6 +17,9 @@ from quietframe.tasks.base import open_model
 from quietframe.zoo import builtin_models
 from quietframe_train.data.base import UNKNOWN_TERMS
 from quietframe_train.run_folder import MODEL, RECIPE, load_run
+
+if TYPE_CHECKING:
+    import keras
 
 _EXPORTED = ".tflite"
 _TRAINED = 2.0  # deviation of a kernel's values, whatever they were before: Muon's steps are of one size
@@ -65,6 +66,8 @@ def find_start(path: str | Path) -> Start:
 
 def load_weights(model: keras.Model, file: Path) -> None:
     """Load the weights of a file that `find_start` found. Raises SourceError if they are not of such a model."""
+    import keras
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it finds no weights for
@@ -96,6 +99,9 @@ def _set_exported(model: keras.Model, file: Path) -> None:
     the size that those of camera models have in the end, to which their learning rates fit, and `gamma` the rest. Only
     a model with further inputs may have layers that are not in the file.
     """
+    import keras
+    from ai_edge_litert.interpreter import Interpreter
+
     interpreter = Interpreter(str(file))
     convolutions = _exported_convolutions(interpreter)
     if not convolutions:

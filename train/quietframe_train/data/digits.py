@@ -76,6 +76,9 @@ def _is_mnist(arrays: dict[str, NDArray[Any]]) -> bool:
 
 
 def _download() -> dict[str, NDArray[Any]]:
+    from quietframe_train.backend import load_backend
+
+    load_backend()
     import keras
 
     try:
