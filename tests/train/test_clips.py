@@ -67,6 +67,11 @@ def test_a_scene_that_moves_is_followed_by_its_flow(photos):
     assert np.mean(np.abs(flow[:, 1:]).max(axis=(1, 2, 3, 4)) > 0.5) > 0.5
 
 
+def test_a_clip_of_one_frame_has_no_cut(photos):
+    clean, noisy = replace(STILL, cut_share=1).clip(photos, 1, np.random.default_rng(0))
+    assert len(clean) == len(noisy) == 1
+
+
 def test_every_format_delivers_whole_clips(photos):
     rng = np.random.default_rng(5)
     clip = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(5)]

@@ -110,7 +110,7 @@ class ClipNoise:
             scene = _with_object(scene, photos[int(rng.integers(len(photos)))], rng)
         if rng.random() < self.light_share:
             scene = _with_light(scene, rng)
-        if rng.random() < self.cut_share:
+        if rng.random() < self.cut_share and frames > 1:
             at = int(rng.integers(1, frames))
             scene[at:] = self.scene(photos, frames, rng)[at:]
         return scene
