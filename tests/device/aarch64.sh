@@ -63,11 +63,11 @@ run() {
 }
 # Not by default: tests of how long something takes, which say nothing here; those of the models' quality and of whole
 # commands, which take hours.
-timed="--deselect tests/runtime/test_noise_level.py::test_large_frames_are_read_in_parts"
-timed="$timed --deselect tests/runtime/test_noise_level.py::test_any_frame_reads_within_the_range"
-quick=""
-for name in assets card cpu engines errors figures images noise noise_level quality sinks sources tasks_classify tasks_denoise \
-    tasks_fit zoo; do
+timed="--deselect tests/runtime/noise/test_estimate.py::test_large_frames_are_read_in_parts"
+timed="$timed --deselect tests/runtime/noise/test_estimate.py::test_any_frame_reads_within_the_range"
+quick="tests/runtime/noise"
+for name in assets card cpu engines errors image_formats images quality sinks sources tasks_classify tasks_denoise tasks_fit tasks_video \
+    video_formats zoo; do
     quick="$quick tests/runtime/test_$name.py"
 done
 

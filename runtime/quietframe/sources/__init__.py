@@ -10,10 +10,9 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.camera import CAMERA, CameraSource
-from quietframe.sources.images import ImageSource, is_images
+from quietframe.sources.images import ImageSource, SequenceSource, is_images, is_sequence
 from quietframe.sources.picamera import PICAMERA, PicameraSource
 from quietframe.sources.scene import SCENE, SceneSource
-from quietframe.sources.sequence import SequenceSource, is_sequence
 from quietframe.sources.stdin import STDIN, StdinSource
 from quietframe.sources.video import VideoSource, is_file
 

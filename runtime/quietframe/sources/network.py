@@ -1,10 +1,11 @@
-"""Connections to streams: what one is, those that FFmpeg reads, and why there may be none."""
+"""Connections to streams: JPEGs over HTTP, and what FFmpeg reads; and why there may be none."""
 
 from __future__ import annotations
 
 import ssl
+import urllib.request
 from collections.abc import Callable, Iterator
-from http.client import responses
+from http.client import HTTPException, HTTPResponse, responses
 from typing import Protocol, TypeAlias
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -12,12 +13,16 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.sources.address import scheme_of
+from quietframe.sources.address import scheme_of, split_login
 from quietframe.sources.container import Container, UnreadableError
+from quietframe.sources.mjpeg import JpegSplitter, looks_like_mjpeg
 
 _ANALYZE_US = "2000000"  # how long FFmpeg may look at a stream before its first frame is given
 _STATUS = {"HTTPBadRequestError": 400, "HTTPUnauthorizedError": 401, "HTTPForbiddenError": 403}
 _STATUS |= {"HTTPNotFoundError": 404, "HTTPOtherClientError": 400, "HTTPServerError": 500}
+_CHUNK_BYTES = 1 << 16
+_MJPEG_TYPES = {"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "image/x-mjpeg"}
+_UNKNOWN_TYPES = {"application/octet-stream", "text/plain"}  # what a server says that does not know; see RFC 9110 8.3
 
 Taken: TypeAlias = "tuple[bytes | NDArray[np.uint8], float | None]"
 """A frame, a JPEG or (H, W, 3) or (H, W) uint8, and its time in a recording."""
@@ -61,6 +66,64 @@ def connect_ffmpeg(address: str, timeout_s: float) -> Container:
     if scheme == "udp":
         options["overrun_nonfatal"] = "1"
     return Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s)
+
+
+class MjpegConnection:
+    """JPEGs in an HTTP answer, with headers between them or without."""
+
+    live = True
+
+    def __init__(self, answer: HTTPResponse, head: bytes) -> None:
+        self._answer, self._head = answer, head
+        self._error: Exception | None = None
+        self.damaged = 0
+
+    def __iter__(self) -> Iterator[Taken | None]:
+        splitter = JpegSplitter()
+        for jpeg in splitter.split(self._read):
+            self.damaged = splitter.damaged
+            yield None if jpeg is None else (jpeg, None)
+        if self._error is not None:
+            raise self._error
+
+    def _read(self) -> bytes:
+        head, self._head = self._head, b""
+        try:
+            return head or self._answer.read1(_CHUNK_BYTES)
+        except (OSError, HTTPException) as exc:
+            self._error = exc  # raised once the JPEG that it ends was given
+            return b""
+
+    def close(self) -> None:
+        """See `Connection`."""
+        self._answer.close()
+
+
+def connect_http(address: str, timeout_s: float) -> Connection:
+    """Open an HTTP address; see `Connect`. What is not MJPEG is left to FFmpeg."""
+    answer = _get(address, timeout_s)
+    kind = answer.headers.get_content_type()
+    head = answer.read1(_CHUNK_BYTES)
+    if kind.startswith("multipart/") or kind in _MJPEG_TYPES or (kind in _UNKNOWN_TYPES and looks_like_mjpeg(head)):
+        return MjpegConnection(answer, head)
+    answer.close()
+    if kind.startswith("image/"):
+        raise UnreadableError(f"is a single picture ({kind}), expected a stream: download it and give the file")
+    if kind == "text/html":
+        raise UnreadableError("is a web page, expected a stream: give the address of the video in it")
+    return connect_ffmpeg(address, timeout_s)
+
+
+def _get(address: str, timeout_s: float) -> HTTPResponse:
+    """Ask for an address. The login goes into a header once the server wants it, Digest before Basic."""
+    bare, user, password = split_login(address)
+    handlers: list[urllib.request.BaseHandler] = []
+    if user is not None:
+        logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        logins.add_password(None, bare, user, password)
+        handlers = [urllib.request.HTTPDigestAuthHandler(logins), urllib.request.HTTPBasicAuthHandler(logins)]
+    answer: HTTPResponse = urllib.request.build_opener(*handlers).open(bare, timeout=timeout_s)
+    return answer
 
 
 def reason_of(exc: Exception, address: str, timeout_s: float) -> str:

@@ -16,9 +16,8 @@ from quietframe.log import log
 from quietframe.sources.address import scheme_of, without_password
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.container import Container, UnreadableError
-from quietframe.sources.http import connect_http
 from quietframe.sources.mjpeg import JpegDecoder
-from quietframe.sources.network import Connect, Connection, connect_ffmpeg, reason_of
+from quietframe.sources.network import Connect, Connection, connect_ffmpeg, connect_http, reason_of
 from quietframe.sources.slot import Latest
 from quietframe.sources.video import cut_short
 
