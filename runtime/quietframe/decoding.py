@@ -28,8 +28,11 @@ Decoded = tuple[NDArray[Any], NDArray[Any] | None, Metadata]
 uint8, or uint16 of a file of more than 8 bits a channel whose depth is to be kept.
 """
 
-MAX_PIXELS = 178_956_970
-"""The most pixels of an image that is read, which is Pillow's limit: a few bytes may claim more than memory holds."""
+MAX_PIXELS = 80_000_000
+"""The most pixels of an image or frame if nothing else is said: a few bytes may claim more than memory holds."""
+
+PILLOW_MAX_PIXELS = 178_956_970
+"""The most pixels that Pillow opens at all."""
 
 _READERS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
 _PLUGINS = ("Tiff", "WebP", "Jpeg2K", "Avif")  # those of them that Pillow does not import by itself
@@ -45,7 +48,7 @@ _KINDS = {"F": "float32 values", "I": "int32 values", "LAB": "LAB colours", "HSV
 _MODES = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}  # gray, with alpha
 
 
-def decode(data: bytes, name: str, *, to_8bit: bool, keep_16bit: bool) -> Decoded:
+def decode(data: bytes, name: str, *, to_8bit: bool, keep_16bit: bool, max_pixels: int) -> Decoded:
     """Decode an image file, turned upright. Raises SourceError as `read_image` does.
 
     name: of the file, for messages.
@@ -53,7 +56,7 @@ def decode(data: bytes, name: str, *, to_8bit: bool, keep_16bit: bool) -> Decode
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's are about what is kept, refused or read anyway
         try:
-            with _open(data, name) as image:
+            with _open(data, name, max_pixels) as image:
                 return _decode(image, data, name, to_8bit=to_8bit, keep_16bit=keep_16bit)
         except SourceError:
             raise
@@ -78,28 +81,33 @@ def is_image(path: Path) -> bool:
         return False
 
 
-def _open(data: bytes, name: str) -> ImageFile:
-    """Open an image of a kind that is read. Raises SourceError, or what Pillow raises."""
+def _open(data: bytes, name: str, max_pixels: int) -> ImageFile:
+    """Open an image of a kind that is read, up to its header. Raises SourceError, or what Pillow raises."""
     import PIL.Image
 
     file = BytesIO(data)
     try:
         image = _open_heif(file, name) if _is_heif(file) else _open_pillow(file)
     except PIL.Image.DecompressionBombError as exc:
-        raise SourceError(f"{name}: more than the limit of {MAX_PIXELS:,} pixels: scale it down first") from exc
+        raise SourceError(f"{name}: more than {PILLOW_MAX_PIXELS:,} pixels: scale it down first") from exc
     except PIL.UnidentifiedImageError as exc:
         other = _format_name(file)
         if other and other not in _READERS:
             raise SourceError(f"{name}: {other} images are not supported: convert it to PNG or TIFF first") from exc
         kind = " of 8 or 16 bits a channel" if data[:2] in (b"II", b"MM") else ""  # a TIFF may hold anything
         raise SourceError(f"{name}: not an image{kind}, or a damaged one") from exc
-    if image.width * image.height > MAX_PIXELS:
-        raise SourceError(f"{name}: more than the limit of {MAX_PIXELS:,} pixels: scale it down first")
-    if image.width * image.height > len(data) * _MOST_PIXELS_A_BYTE.get(str(image.format), MAX_PIXELS):
+    if image.width * image.height > len(data) * _MOST_PIXELS_A_BYTE.get(str(image.format), max_pixels):
         raise SourceError(
             f"{name}: a damaged image (it claims {image.width}x{image.height} pixels in {len(data)} bytes)"
         )
+    if image.width * image.height > max_pixels:
+        raise SourceError(f"{name}: {too_large(image.size, max_pixels)}")
     return image
+
+
+def too_large(size_wh: tuple[int, int], max_pixels: int) -> str:
+    """Say that an image or a video has more pixels than the limit."""
+    return f"{size_wh[0]}x{size_wh[1]} pixels, above the limit of {max_pixels:,}: scale it down, or raise max_pixels"
 
 
 def _open_pillow(file: BinaryIO) -> ImageFile:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.decoding import decode
+from quietframe.decoding import MAX_PIXELS, decode
 from quietframe.deep import encode_deep
 from quietframe.errors import FrameError, OutputError, OutputExistsError, SourceError
 from quietframe.metadata import Metadata, save_options
@@ -75,18 +75,21 @@ class Image(Pixels):
     metadata: Metadata | None = None
 
 
-def read_image(path: str | Path, *, to_8bit: bool = False, keep_16bit: bool = False) -> Image:
+def read_image(
+    path: str | Path, *, to_8bit: bool = False, keep_16bit: bool = False, max_pixels: int = MAX_PIXELS
+) -> Image:
     """Read an image file, turned upright as its EXIF orientation says. docs/formats.md names the formats.
 
     Args:
         path: the file.
         to_8bit: reduce more than 8 bits a channel to 8 (16 by 257, so that white stays white) in place of refusing.
         keep_16bit: without `to_8bit`, return the 16 bits a channel of a PNG, TIFF, PPM or JPEG 2000 as uint16.
+        max_pixels: refuse an image whose header states more, before its pixels take memory; up to 178,956,970.
 
     Raises:
         SourceError: missing, empty, truncated, no image, of a kind that is not read, more than 8 bits a channel without
-            either of these, CMYK without a profile, HEIC without the extra `heif`, of more than `decoding.MAX_PIXELS`,
-            or more than one image (animations, pages).
+            either of these, CMYK without a profile, HEIC without the extra `heif`, of more pixels than the limit, or
+            more than one image (animations, pages).
     """
     try:
         data = Path(path).read_bytes()
@@ -95,7 +98,7 @@ def read_image(path: str | Path, *, to_8bit: bool = False, keep_16bit: bool = Fa
         raise SourceError(f"{path}: cannot be read ({reason})") from exc
     if not data:
         raise SourceError(f"{path}: the file is empty")
-    return Image(*decode(data, str(path), to_8bit=to_8bit, keep_16bit=keep_16bit))
+    return Image(*decode(data, str(path), to_8bit=to_8bit, keep_16bit=keep_16bit, max_pixels=max_pixels))
 
 
 def write_image(path: str | Path, image: Image, *, quality: int = 95, overwrite: bool = True) -> None:

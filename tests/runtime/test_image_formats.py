@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import runpy
 import shutil
 import struct
@@ -26,7 +27,8 @@ from hypothesis import strategies as st
 from PIL import ImageCms
 
 import quietframe as qf
-from quietframe.errors import OutputError, SourceError
+from quietframe import decoding
+from quietframe.errors import OutputError, SourceError, UsageError
 from quietframe.images import move_into_place, write_whole
 from quietframe.metadata import Metadata
 from quietframe.sinks import open_sink
@@ -447,8 +449,41 @@ def test_a_few_bytes_take_little_memory(tmp_path: Path, images: Path, kind: str)
     small = write_image(tmp_path / "small.png")
     *said, grown_mb = run_python("-c", MEMORY.format(small=str(small), hostile=str(hostile))).stdout.splitlines()
     assert len(said) == 1 and str(hostile) in said[0]
-    assert kind == "case" or "more than the limit of 178,956,970 pixels" in said[0]
+    assert kind == "case" or "more than 178,956,970 pixels" in said[0]
     assert float(grown_mb) < 50
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF", "16-bit PNG", "16-bit TIFF"],
+)
+def test_more_pixels_than_the_limit_are_refused_by_the_header_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    deep = name.startswith("16-bit ")
+    pixels = PIL.Image.fromarray(np.full((48, 64), 999, np.uint16) if deep else SMOOTH)
+    if name == "HEIF":
+        file = BytesIO()
+        pytest.importorskip("pillow_heif").encode("RGB", pixels.size, pixels.tobytes(), file)
+        whole = file.getvalue()
+    else:
+        whole = saved(pixels, name.removeprefix("16-bit "))
+    path = tmp_path / "image"
+    path.write_bytes(whole)
+    size = pixels.width * pixels.height
+    assert qf.read_image(path, keep_16bit=True, max_pixels=size).pixels.size >= size
+    says = f"{path}: {pixels.width}x{pixels.height} pixels, above the limit of {size - 1:,}: scale it down, or raise"
+    with pytest.raises(SourceError, match=re.escape(says)):
+        qf.read_image(path, keep_16bit=True, max_pixels=size - 1)
+    monkeypatch.setattr(decoding, "_decode", None)  # not called
+    with pytest.raises(SourceError, match="above the limit of"), open_source(path, max_pixels=size - 1) as source:
+        list(source)
+
+
+@pytest.mark.parametrize("max_pixels", [0, -1, 178_956_971])
+def test_a_limit_that_is_none_is_refused(max_pixels: int) -> None:
+    with pytest.raises(UsageError, match=r"max_pixels in \[1, 178956970\]"):
+        open_source("test:", max_pixels=max_pixels)
 
 
 # --- names of results -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from quietframe.sources import mjpeg, open_source
 from quietframe.sources.mjpeg import JpegDecoder, JpegSplitter
+from support.process import run_python
 
 
 def jpeg(seed: int = 0, size_hw: tuple[int, int] = (40, 56), *options: int) -> bytes:
@@ -163,6 +164,35 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(splitter._data) < (1 << 20) + (1 << 17)
     assert splitter.damaged == 1
     assert splitter.feed(PICTURES[1]) == [PICTURES[1]]
+
+
+HUGE = """
+import sys
+from pathlib import Path
+from quietframe.cpu import peak_rss_mb
+from quietframe.sources import open_source
+from quietframe.sources.mjpeg import JpegDecoder
+good, huge = Path("good.mjpeg").read_bytes(), Path("huge.mjpeg").read_bytes()
+assert JpegDecoder().decode(good) is not None
+with open_source("good.mjpeg") as source:
+    list(source)
+before = peak_rss_mb()
+assert JpegDecoder().decode(huge) is None
+with open_source("mixed.mjpeg") as source:
+    print(len(list(source)), source.damaged)
+print(peak_rss_mb() - before)
+"""
+
+
+def test_a_header_of_many_pixels_takes_no_memory(tmp_path: Path) -> None:
+    good = jpeg(1)
+    at = good.index(b"\xff\xc0") + 5
+    huge = good[:at] + b"\x3e\x80\x3e\x80" + good[at + 4 : -2] + bytes(2 << 20) + good[-2:]  # 16000x16000
+    for name, data in (("good", 3 * good), ("huge", huge), ("mixed", 3 * good + huge + 3 * good)):
+        (tmp_path / f"{name}.mjpeg").write_bytes(data)
+    counts, grown_mb = run_python("-c", HUGE, cwd=tmp_path).stdout.splitlines()
+    assert counts == "6 1"
+    assert float(grown_mb) < 50
 
 
 def test_what_is_no_jpeg_decodes_to_nothing() -> None:

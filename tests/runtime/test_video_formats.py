@@ -210,6 +210,15 @@ def test_hdr_is_refused(tmp_path: Path, transfer: str, name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.webm", "a.h264", "a.mjpeg"])
+def test_more_pixels_than_the_limit_are_refused(tmp_path: Path, name: str) -> None:
+    make(tmp_path / name, scene="testsrc2=size=64x48:rate=5:duration=1")
+    with open_source(tmp_path / name, max_pixels=64 * 48) as source:
+        assert len(list(source)) == 5
+    with pytest.raises(SourceError, match=rf"{name}: 64x48 pixels, above the limit of 3,071: scale it down"):
+        open_source(tmp_path / name, max_pixels=64 * 48 - 1)
+
+
 def test_what_becomes_less_is_said(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:
     clip = make(tmp_path / "a.mkv", "-pix_fmt", "yuv420p10le", "-c:v", "libx264")
     result = cli("denoise", clip, "-o", tmp_path / "b.mkv", "-m", denoiser_file)

@@ -79,6 +79,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="The frame rate of a video that holds no times, as raw H.264.",
 )
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 178_956_970),
+    metavar="N",
+    default=80_000_000,
+    show_default=True,
+    help="Refuse larger images and frames.",
+)
 @click.option("--show", is_flag=True, help="Show the result in a window; q closes it.")
 @click.option(
     "--serve",
@@ -157,7 +165,7 @@ def denoise(
     config = PipelineConfig(**settings, drop_frames=True if live else False if every_frame else None)
     with (
         suppress_native_output(),
-        open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s, input_fps=config.input_fps) as opened,
+        open_source(source, **config.for_source) as opened,
     ):
         if not opened.moving:
             moving_only = {"live": live, "every-frame": every_frame, "fps": config.fps, "serve": serve}

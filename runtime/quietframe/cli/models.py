@@ -72,9 +72,7 @@ def _print_models(records: list[dict[str, Any]]) -> None:
         by_data.setdefault(f"{record['data']['name']}: {record['data']['terms']}", []).append(record["name"])
     print_table(columns, rows)
     aliases = [f"{alias} is {record['name']}" for record in records for alias in record["short_names"]]
-    click.echo(
-        f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data (in brackets: of how many images):"
-    )
+    click.echo(f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data (in brackets: of how many images):")
     for data, names in by_data.items():
         click.echo(f"\n{', '.join(names)}:\n  {data}")
 

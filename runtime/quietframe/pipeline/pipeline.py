@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -13,6 +13,7 @@ from typing import Any
 
 from quietframe.card import ModelCard
 from quietframe.controls import Controls, Settings
+from quietframe.decoding import MAX_PIXELS, PILLOW_MAX_PIXELS
 from quietframe.errors import OutputError, UsageError
 from quietframe.images import WRITERS
 from quietframe.log import log
@@ -40,6 +41,7 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "quality": (Integral, 1, 100),
     "crf": (Integral, 0, MAX_CRF),
     "input_fps": (Real, 0.1, 1000),
+    "max_pixels": (Integral, 1, PILLOW_MAX_PIXELS),
 }
 _IMAGE_FORMATS = " ".join([*sorted(suffix[1:] for suffix in WRITERS), *PIPES])
 _FLAGS = (
@@ -67,7 +69,7 @@ class PipelineConfig:
         max_frames: stop after so many frames; None: at the end of the source.
         strength, luma_strength, chroma_strength, sigma_255, threads, card: as of `Denoiser`, for models that the
             pipeline opens.
-        to_8bit, timeout_s, input_fps: as of `open_source`, for a source that the pipeline opens.
+        to_8bit, timeout_s, input_fps, max_pixels: as of `open_source`, for a source that the pipeline opens.
         overwrite: replace files that exist. The source's own files never are.
         skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio: as of `open_sink`.
         show: show the result in a window as well.
@@ -101,11 +103,12 @@ class PipelineConfig:
     encoder: str | None = None
     crf: int | None = None
     audio: bool = True
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         for name, (kind, low, high) in _RANGES.items():
             value: Any = getattr(self, name)
-            if value is None and name not in ("strength", "timeout_s"):
+            if value is None and name not in ("strength", "timeout_s", "max_pixels"):
                 continue
             is_number = isinstance(value, kind) and not isinstance(value, bool)
             if not is_number or not low <= value <= high or value == math.inf:
@@ -121,6 +124,11 @@ class PipelineConfig:
         if self.skip_existing and self.overwrite:
             raise UsageError("--skip-existing and --overwrite exclude each other: leave one out")
         SinkOptions(codec=self.codec, encoder=self.encoder)
+
+    @property
+    def for_source(self) -> Mapping[str, Any]:
+        """The settings that `open_source` takes."""
+        return {name: getattr(self, name) for name in ("to_8bit", "timeout_s", "input_fps", "max_pixels")}
 
 
 @dataclass(frozen=True)
@@ -215,9 +223,7 @@ class Pipeline:
         with ExitStack() as stack:
             source = self._source
             if not isinstance(source, Source):
-                source = stack.enter_context(
-                    open_source(source, to_8bit=config.to_8bit, timeout_s=config.timeout_s, input_fps=config.input_fps)
-                )
+                source = stack.enter_context(open_source(source, **config.for_source))
             for note in source.notes:
                 log.warning("%s", note)
             sinks = self._sinks_for(source)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from quietframe.decoding import MAX_PIXELS, PILLOW_MAX_PIXELS
 from quietframe.errors import SourceError, UsageError
 from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.base import Frame, Options, Source
@@ -26,7 +27,12 @@ _MOST_TIMEOUT_S = 86400.0
 
 
 def open_source(
-    spec: str | Path, *, to_8bit: bool = False, timeout_s: float = 10.0, input_fps: float | None = None
+    spec: str | Path,
+    *,
+    to_8bit: bool = False,
+    timeout_s: float = 10.0,
+    input_fps: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Open whatever gives frames. docs/sources.md names all settings.
 
@@ -40,20 +46,23 @@ def open_source(
             the source's `keep_16bit` is set.
         timeout_s: how long a stream may stay silent, in seconds: at the start that is an error, later it is reopened.
         input_fps: frames per second of a video that holds no times, as raw H.264 or JPEGs.
+        max_pixels: refuse images and videos of more pixels a frame before they take memory; up to 178,956,970.
 
     Returns a source to iterate over once, inside a `with` statement. A stream's has its first frame by then.
 
     Raises:
         SourceError: there is no such thing, or it cannot be read. Of an address no password is repeated.
-        UsageError: a timeout or a rate that is none.
+        UsageError: a timeout, a rate or a limit that is none.
     """
     if not 0 < timeout_s <= _MOST_TIMEOUT_S:
         raise UsageError(f"Expected timeout_s in (0, {_MOST_TIMEOUT_S:g}]. Received: {timeout_s!r}")
     if input_fps is not None and not 0.1 <= input_fps <= 1000:
         raise UsageError(f"Expected input_fps in [0.1, 1000]. Received: {input_fps!r}")
+    if not 1 <= max_pixels <= PILLOW_MAX_PIXELS:
+        raise UsageError(f"Expected max_pixels in [1, {PILLOW_MAX_PIXELS}]. Received: {max_pixels!r}")
     text = str(spec)
     text = text.strip() if is_network(text) else text
-    options = Options(to_8bit=to_8bit, timeout_s=timeout_s, input_fps=input_fps)
+    options = Options(to_8bit=to_8bit, timeout_s=timeout_s, input_fps=input_fps, max_pixels=max_pixels)
     try:
         for matches, open_kind in _KINDS:
             if matches(text):

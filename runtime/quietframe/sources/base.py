@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.decoding import MAX_PIXELS
 from quietframe.errors import SourceError
 from quietframe.images import Pixels
 from quietframe.metadata import Metadata
@@ -50,6 +51,7 @@ class Options:
     to_8bit: bool = False
     timeout_s: float = 10.0
     input_fps: float | None = None
+    max_pixels: int = MAX_PIXELS
 
 
 class Source(ABC):

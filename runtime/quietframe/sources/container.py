@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.colour import HDR, Colour, bgr_from_planes
+from quietframe.decoding import MAX_PIXELS, too_large
 
 if TYPE_CHECKING:
     import av
@@ -37,6 +38,7 @@ _KNOWN_GAPS = 5
 _KEPT_PACKETS = 1024
 _LATE = 256  # packets in which a delay that lasts is taken for the usual one
 _NEW_CLOCK_S = 1.0
+_PADDING_PIXELS = 1 << 20  # which FFmpeg counts too
 _LONE_START_BYTES = 2  # of a JPEG whose start marker comes twice
 
 
@@ -64,6 +66,7 @@ class Container:
         lossy: the network may lose packets without the decoder noticing.
         timeout_s: how long a network may be silent; None: for ever.
         fps: of a format that holds no times.
+        max_pixels: refuse larger frames before they take memory.
 
     Attributes:
         rate: frames a second, where known.
@@ -92,27 +95,31 @@ class Container:
         lossy: bool = False,
         timeout_s: float | None = None,
         fps: float | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         import av
 
-        rate = {"framerate": f"{fps:g}"} if fps and shape in UNTIMED else {}
+        self._limit = {"max_pixels": str(max_pixels + _PADDING_PIXELS)}
+        settings = {**(options or {}), **self._limit}
+        if fps and shape in UNTIMED:
+            settings["framerate"] = f"{fps:g}"
         self.notes: list[str] = []
         self.damaged = 0
         self.ended_s = 0.0
         self._lossy = lossy
         try:
             self._input: av.container.InputContainer = av.open(
-                file, format=shape, options={**(options or {}), **rate}, timeout=timeout_s, metadata_errors="replace"
+                file, format=shape, options=settings, timeout=timeout_s, metadata_errors="replace"
             )
         except av.error.FFmpegError as exc:
             raise UnreadableError("not an image or video that can be read, or a damaged one", exc) from None
         try:
-            self._open(live, fps)
+            self._open(live, fps, max_pixels)
         except BaseException:
             self._input.close()
             raise
 
-    def _open(self, live: bool, fps: float | None) -> None:
+    def _open(self, live: bool, fps: float | None, max_pixels: int) -> None:
         import av
 
         stream = self._input.streams.best("video")
@@ -120,6 +127,9 @@ class Container:
             raise UnreadableError("holds no video")
         if stream.disposition & av.stream.Disposition.attached_pic:
             raise UnreadableError("holds sound with a cover image, and no video")
+        size_wh = stream.codec_context.width, stream.codec_context.height
+        if size_wh[0] * size_wh[1] > max_pixels:
+            raise UnreadableError(too_large(size_wh, max_pixels))
         self._stream: Any = stream
         self._context: Any = stream.codec_context
         self._strict = live
@@ -128,8 +138,9 @@ class Container:
         if live:
             self._context.thread_count = 1  # each more would hold a frame back
             self._context.flags |= av.codec.context.Flags.low_delay
+        self._context.options = self._limit  # the size may change
         if self._context.name == "mjpeg":
-            self._context.options = {"err_detect": "explode"}  # a damaged one is no frame
+            self._context.options = {**self._limit, "err_detect": "explode"}  # a damaged one is no frame
         self._beside = [other for other in self._input.streams if _can_be_copied(other)]
         if any(other.type == "audio" and other not in self._beside for other in self._input.streams):
             self.notes.append("holds sound that cannot be read: it is left out")

@@ -46,7 +46,7 @@ class ImageSource(Source):
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
-        self._to_8bit = options.to_8bit
+        self._to_8bit, self._max_pixels = options.to_8bit, options.max_pixels
         self._single = False
         path = Path(spec)
         if path.is_dir():
@@ -88,7 +88,7 @@ class ImageSource(Source):
                 self.skipped += 1
                 continue
             try:
-                image = read_image(file, to_8bit=self._to_8bit, keep_16bit=self.keep_16bit)
+                image = read_image(file, to_8bit=self._to_8bit, keep_16bit=self.keep_16bit, max_pixels=self._max_pixels)
             except SourceError as exc:
                 if self._single:
                     raise

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.colour import BT601_625, Colour
-from quietframe.decoding import has_all_scans
+from quietframe.decoding import MAX_PIXELS, has_all_scans
 from quietframe.sources.container import pixels_of
 
 _START = b"\xff\xd8\xff"
@@ -138,13 +138,16 @@ def looks_like_mjpeg(head: bytes) -> bool:
 
 
 class JpegDecoder:
-    """Decodes JPEGs one by one, and none that is damaged: OpenCV's decoder would fill up what is missing with gray."""
+    """Decodes JPEGs one by one, and none that is damaged: OpenCV's decoder would fill up what is missing with gray.
 
-    def __init__(self) -> None:
+    max_pixels: those whose header states more count as damaged, before they take memory.
+    """
+
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
         import av
 
         self._context = av.CodecContext.create("mjpeg", "r")
-        self._context.options = {"err_detect": "explode"}
+        self._context.options = {"err_detect": "explode", "max_pixels": str(max_pixels)}
 
     def decode(self, data: bytes) -> NDArray[np.uint8] | None:
         """(H, W, 3) uint8 BGR or (H, W) uint8 gray; None if it cannot be decoded.

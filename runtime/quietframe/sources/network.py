@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.sources.address import scheme_of, split_login
+from quietframe.sources.base import Options
 from quietframe.sources.container import Container, UnreadableError
 from quietframe.sources.mjpeg import JpegSplitter, looks_like_mjpeg
 
@@ -46,14 +47,14 @@ class Connection(Protocol):
         """Hang up."""
 
 
-Connect = Callable[[str, float], Connection]
-"""Opens an address; the other side may be silent for so many seconds.
+Connect = Callable[[str, Options], Connection]
+"""Opens an address; of the options it heeds `timeout_s`, how long the other side may be silent, and `max_pixels`.
 
 Raises UnreadableError, or OSError, ValueError or HTTPException of a library: `reason_of` says what they mean.
 """
 
 
-def connect_ffmpeg(address: str, timeout_s: float) -> Container:
+def connect_ffmpeg(address: str, how: Options) -> Container:
     """Open a stream; see `Connect`. RTSP comes over TCP where the server has it, with `?udp` over UDP."""
     scheme, parts = scheme_of(address), urlsplit(address)
     if not parts.hostname and scheme != "udp":
@@ -65,7 +66,8 @@ def connect_ffmpeg(address: str, timeout_s: float) -> Container:
         options |= {"rtsp_transport": "udp"} if lossy else {"rtsp_flags": "prefer_tcp"}
     if scheme == "udp":
         options["overrun_nonfatal"] = "1"
-    return Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s)
+    timeout_s, max_pixels = how.timeout_s, how.max_pixels
+    return Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s, max_pixels=max_pixels)
 
 
 class MjpegConnection:
@@ -99,9 +101,9 @@ class MjpegConnection:
         self._answer.close()
 
 
-def connect_http(address: str, timeout_s: float) -> Connection:
+def connect_http(address: str, how: Options) -> Connection:
     """Open an HTTP address; see `Connect`. What is not MJPEG is left to FFmpeg."""
-    answer = _get(address, timeout_s)
+    answer = _get(address, how.timeout_s)
     kind = answer.headers.get_content_type()
     head = answer.read1(_CHUNK_BYTES)
     if kind.startswith("multipart/") or kind in _MJPEG_TYPES or (kind in _UNKNOWN_TYPES and looks_like_mjpeg(head)):
@@ -111,7 +113,7 @@ def connect_http(address: str, timeout_s: float) -> Connection:
         raise UnreadableError(f"is a single picture ({kind}), expected a stream: download it and give the file")
     if kind == "text/html":
         raise UnreadableError("is a web page, expected a stream: give the address of the video in it")
-    return connect_ffmpeg(address, timeout_s)
+    return connect_ffmpeg(address, how)
 
 
 def _get(address: str, timeout_s: float) -> HTTPResponse:

@@ -57,7 +57,7 @@ class StdinSource(Source):
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
         _, settings = STDIN.read(spec)
-        self._spec, self._format = spec, settings["format"]
+        self._spec, self._format, self._max_pixels = spec, settings["format"], options.max_pixels
         self.size_wh, self.fps = settings["size"], options.input_fps or settings["fps"]
         if (self._format == "bgr") != (self.size_wh is not None):
             raise SourceError(f"{spec}: raw frames need a size, and others have theirs: expected - or {STDIN.example}")
@@ -77,8 +77,9 @@ class StdinSource(Source):
             if not self.real_time:  # a file that can be sought in
                 os.lseek(_DESCRIPTOR, -len(self._head), os.SEEK_CUR)
                 file = open(_DESCRIPTOR, "rb", closefd=False)  # noqa: SIM115  as long as the process lives
-            how = {"analyzeduration": _ANALYZE_US, "protocol_whitelist": "file"}
-            self._open_video(file, spec, shape=self._format, options=how, live=self.real_time, fps=self.fps)
+            how: dict[str, Any] = {"options": {"analyzeduration": _ANALYZE_US, "protocol_whitelist": "file"}}
+            how |= {"shape": self._format, "live": self.real_time, "fps": self.fps, "max_pixels": options.max_pixels}
+            self._open_video(file, spec, **how)
             self.endless = self.real_time
 
     def read(self, size: int = _CHUNK_BYTES) -> bytes:
@@ -105,7 +106,7 @@ class StdinSource(Source):
             )
 
     def _jpegs(self) -> Iterator[_Taken]:
-        splitter, decoder, undecodable = JpegSplitter(), JpegDecoder(), 0
+        splitter, decoder, undecodable = JpegSplitter(), JpegDecoder(self._max_pixels), 0
         for jpeg in splitter.split(self.read):
             pixels = None if jpeg is None else decoder.decode(jpeg)
             undecodable += jpeg is not None and pixels is None

@@ -43,12 +43,12 @@ class StreamSource(Source):
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
         self._address, self._shown = spec, without_password(spec)
-        self._timeout_s = options.timeout_s
-        self._jpegs = JpegDecoder()
+        self._options, self._timeout_s = options, options.timeout_s
+        self._jpegs = JpegDecoder(options.max_pixels)
         if scheme_of(spec) not in CONNECT:
             expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
             raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
-        self._reader = _Reader(self._address, self._timeout_s)
+        self._reader = _Reader(self._address, options)
         try:
             self._first = self._take(self._timeout_s)
             if self._first is None:
@@ -84,7 +84,7 @@ class StreamSource(Source):
                 if self._cancelled.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)]):
                     return
                 failures += 1
-                self._left_out, self._reader = self.damaged, _Reader(self._address, self._timeout_s)
+                self._left_out, self._reader = self.damaged, _Reader(self._address, self._options)
             taken = self._take(self._timeout_s)
 
     def _take_over(self) -> None:
@@ -139,18 +139,18 @@ class _Reader(threading.Thread):
         reason: why there will be no more.
     """
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, options: Options) -> None:
         super().__init__(name="quietframe-stream", daemon=True)
         self.newest: Latest[tuple[bytes | NDArray[np.uint8], int, float | None]] = Latest()
         self.connection: Connection | None = None
         self.reason: str | None = None
-        self._address, self._timeout_s = address, timeout_s
+        self._address, self._options = address, options
         self.start()
 
     def run(self) -> None:
         """Read until there is nothing more, or nobody who wants it."""
         try:
-            with closing(CONNECT[scheme_of(self._address)](self._address, self._timeout_s)) as connection:
+            with closing(CONNECT[scheme_of(self._address)](self._address, self._options)) as connection:
                 self.connection = connection
                 put = self.newest.put if connection.live else self.newest.put_when_empty
                 for taken in connection:
@@ -160,7 +160,7 @@ class _Reader(threading.Thread):
                         return
             self.reason = "the stream ended"
         except (UnreadableError, OSError, ValueError, HTTPException) as exc:
-            self.reason = reason_of(exc, self._address, self._timeout_s)
+            self.reason = reason_of(exc, self._address, self._options.timeout_s)
         finally:
             self.newest.close()
 
