@@ -14,14 +14,15 @@ from quietframe.card import ModelCard
 from quietframe_train.data.base import Sample
 
 
-def run_apart(module: str, *arguments: str) -> None:
-    """Run a module. Raises RuntimeError if it crashes, or with the last line of its error."""
+def run_apart(module: str, *arguments: str) -> bytes:
+    """Run a module; return what it prints. Raises RuntimeError if it crashes, or with the last line of its error."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
     if done.returncode < 0:
         raise RuntimeError(f"the process crashed ({signal.Signals(-done.returncode).name})")
     if done.returncode:
         raise RuntimeError(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+    return done.stdout
 
 
 def try_file(path: Path, card: ModelCard, sample: Sample) -> None:

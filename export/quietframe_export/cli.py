@@ -14,7 +14,9 @@ from quietframe.errors import UsageError
 if TYPE_CHECKING:
     from quietframe.card import Task
     from quietframe_export.exporter import ExportReport
+    from quietframe_export.micro import CArray
 
+_C_ARRAY, _C_ARRAY_OF = "c-array", "tflite-int8"
 
 CUSTOM_OBJECTS = click.option(
     "--custom-objects",
@@ -37,7 +39,11 @@ UNSAFE = click.option(
 )
 @click.argument("model", type=click.Path(path_type=Path), metavar="RUN_OR_KERAS")
 @click.option(
-    "--to", default="tflite-int8,onnx-fp32", show_default=True, metavar="TARGETS", help="Comma-separated, or all."
+    "--to",
+    default="tflite-int8,onnx-fp32",
+    show_default=True,
+    metavar="TARGETS",
+    help="Comma-separated, or all; c-array: tflite-int8 and its C++ source for microcontrollers.",
 )
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="Folder for the files [default: beside the model, export/]."
@@ -104,11 +110,16 @@ def export(
 ) -> int:
     """Convert a trained model to TFLite and ONNX, and verify each file against Keras.
 
-    RUN_OR_KERAS is the folder of a training, or any .keras or .h5 file with --calibrate. Files that drop further than
-    the gate are not kept, and the exit code is 1.
+    RUN_OR_KERAS is the folder of a training, or any .keras or .h5 file with --calibrate; for --to c-array also a
+    .tflite file or a built-in model. Files that drop further than the gate are not kept, and the exit code is 1.
     """
     from quietframe_export.formats import parse_targets
 
+    micro, to = _without_c_array(to)
+    if _is_converted(model):
+        if not micro or to != _C_ARRAY_OF:
+            raise UsageError(f"{model}: is converted already, and takes --to {_C_ARRAY} alone")
+        return _export_c_array(model, out, overwrite=overwrite, as_json=as_json)
     targets = parse_targets(to)
     for name, value in (("--max-psnr-drop", max_psnr_drop), ("--max-accuracy-drop", max_accuracy_drop)):
         if value is not None and not value >= 0:
@@ -124,6 +135,7 @@ def export(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from quietframe_export.quiet import suppress_native_output
 
+    folder = out or (model if model.is_dir() else model.parent) / "export"
     with suppress_native_output() as say:
         from quietframe.card import read_card_file
         from quietframe.tasks.base import card_beside
@@ -148,7 +160,7 @@ def export(
         report = export_model(
             subject,
             targets,
-            out or (model if model.is_dir() else model.parent) / "export",
+            folder,
             max_psnr_drop_db=max_psnr_drop,
             max_accuracy_drop_percent=max_accuracy_drop,
             hold_to_checks=hold_to_checks,
@@ -156,11 +168,50 @@ def export(
             overwrite=overwrite,
             progress=say,
         )
-    _print(report, as_json=as_json)
+        written = next((file.file for file in report.files if file.target == _C_ARRAY_OF), None) if micro else None
+        array = None
+        if written is not None:
+            from quietframe_export.micro import write_c_array
+
+            say(_C_ARRAY)
+            array = write_c_array(folder / written, overwrite=overwrite)
+    _print(report, array, as_json=as_json)
     return EXIT_DONE if report.passed else EXIT_FAILED
 
 
-def _print(report: ExportReport, *, as_json: bool) -> None:
+def _without_c_array(to: str) -> tuple[bool, str]:
+    """Say whether c-array is among the targets, and name the others: at least the one that it is made of."""
+    names = [name.strip() for name in to.split(",") if name.strip()]
+    if _C_ARRAY not in names:
+        return False, to
+    others = [name for name in names if name != _C_ARRAY]
+    return True, ",".join(others if _C_ARRAY_OF in others or "all" in others else [_C_ARRAY_OF, *others])
+
+
+def _is_converted(model: Path) -> bool:
+    """Return whether this is a .tflite or .onnx file, or a built-in model's name."""
+    from quietframe.zoo import ALIASES, builtin_models
+
+    return _is_runnable(model) or (not model.exists() and str(model) in {*builtin_models(), *ALIASES})
+
+
+def _export_c_array(model: Path, out: Path | None, *, overwrite: bool, as_json: bool) -> int:
+    """Write the C++ source of a file that is converted already."""
+    import json
+    from dataclasses import asdict
+
+    from quietframe.zoo import find_model
+    from quietframe_export.micro import write_c_array
+
+    path = find_model(model)
+    if out is None and path != model:
+        out = Path()  # a built-in model: not into the package
+    made = write_c_array(path, out, overwrite=overwrite)
+    click.echo(json.dumps(asdict(made), indent=1, default=str) if as_json else "\n".join(made.lines()))
+    return EXIT_DONE
+
+
+def _print(report: ExportReport, array: CArray | None, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
@@ -169,12 +220,13 @@ def _print(report: ExportReport, *, as_json: bool) -> None:
     from quietframe_export.report import checks_table, notes, report_table, test_table
 
     if as_json:
-        click.echo(json.dumps(asdict(report), indent=1))
+        record = asdict(report) | ({"c_array": asdict(array)} if array else {})
+        click.echo(json.dumps(record, indent=1, default=str))
         return
     console = Console(width=None if os.isatty(1) else 160)
     for table in filter(None, (report_table(report), checks_table(report), test_table(report))):
         console.print(table)
-    for line in notes(report):
+    for line in notes(report) + (array.lines() if array else []):
         click.echo(line, err=True)
 
 

@@ -24,7 +24,7 @@ SLOW_MACS = 20e9
 
 _CALIBRATED = ("int8", "int16x8")
 _NOT_IN_16X8 = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
-_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _FLOAT_TYPES = (schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64)
 
 
@@ -92,7 +92,7 @@ class TFLite(Format):
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
             builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-            name = code.customCode.decode() if code.customCode else _NAMES[builtin]
+            name = code.customCode.decode() if code.customCode else OPERATORS[builtin]
             tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
             operations.append(Operation(name, any(tensor.type in _FLOAT_TYPES for tensor in tensors)))
         return operations
