@@ -66,7 +66,7 @@ run() {
 timed="--deselect tests/runtime/noise/test_estimate.py::test_large_frames_are_read_in_parts"
 timed="$timed --deselect tests/runtime/noise/test_estimate.py::test_any_frame_reads_within_the_range"
 quick="tests/runtime/noise"
-for name in assets card cpu engines errors image_formats images quality sinks sources tasks_classify tasks_denoise tasks_fit tasks_video \
+for name in assets card cpu engines errors image_formats images quality sinks sources tasks_classify tasks_denoise tasks_fit \
     video_formats zoo; do
     quick="$quick tests/runtime/test_$name.py"
 done

@@ -28,6 +28,7 @@ from quietframe.preview.server import Bell, Form, Frames, Pair
 MAX_CLIENTS = 8
 MAX_FPS = 30
 MAX_BODY_BYTES = 1024
+MAX_BODY_S = 5
 MAX_CHANGES_PER_S = 30
 
 _IN_FLIGHT = 2  # frames on their way to a page: one is drawn while the next one travels
@@ -78,7 +79,7 @@ class App:
 
     async def _live(self, socket: WebSocket) -> None:
         try:
-            with self._place():
+            with self._place(socket.scope):
                 await socket.accept()
                 credit = asyncio.BoundedSemaphore(_IN_FLIGHT)
                 async with create_task_group() as group:
@@ -123,10 +124,13 @@ class App:
             raise HTTPException(415, "Expected the content type application/json")
         body = b""
         try:
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise HTTPException(413, f"Expected at most {MAX_BODY_BYTES} bytes")
+            async with asyncio.timeout(MAX_BODY_S):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > MAX_BODY_BYTES:
+                        raise HTTPException(413, f"Expected at most {MAX_BODY_BYTES} bytes")
+        except TimeoutError as exc:
+            raise HTTPException(408, f"Expected the request within {MAX_BODY_S} s", {"Connection": "close"}) from exc
         except ClientDisconnect as exc:
             raise HTTPException(400, "the request broke off") from exc
         now_s = time.monotonic()
@@ -168,14 +172,15 @@ class App:
                 size = f"Content-Length: {len(jpeg)}\r\nX-Frame: {pair.index}"
                 yield f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n{size}\r\n\r\n".encode() + jpeg + b"\r\n"
 
-        return _Stay(self._place(), parts(), media_type=media_type)
+        return _Stay(self._place(request.scope), parts(), media_type=media_type)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, scope: Scope) -> Iterator[None]:
         """Take one of the places for clients that stay. Raises HTTPException when there is none."""
         if self._clients >= MAX_CLIENTS:
             raise HTTPException(503, f"{MAX_CLIENTS} clients watch already: close one", {"Retry-After": "5"})
         self._clients += 1
+        scope["state"]["connection"].has_place = True
         try:
             yield
         finally:

@@ -11,6 +11,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from quietframe.preview.connections import Tally
+
 _OPEN_PATH = "/healthz"  # needs no token
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -40,6 +42,7 @@ class Guard:
         self._names = {"localhost", "127.0.0.1", "::1", host, *_own_names()}
         self._token = token
         self._cookie = f"quietframe-{port}"
+        self._refused = Tally("preview: requests refused, without the token or from other sites")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a connection on to the app, or refuse it."""
@@ -57,6 +60,10 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(connection, by_link)
+        if refusal is None:
+            scope["state"]["connection"].is_allowed = True
+        else:
+            self._refused.add()
         app = self._app if refusal is None else JSONResponse({"error": refusal[1]}, refusal[0])
         await app(scope, receive, send_with_headers)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import io
 import ipaddress
+import logging
 import os
 import re
 import secrets
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 
 _ADDRESS = re.compile(r"((?P<name>[A-Za-z0-9][\w.-]*)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])?(:(?P<port>\d{1,5}))?", re.ASCII)
-_MAX_CONNECTIONS = 64
 _MAX_MESSAGE_BYTES = 64  # a page says "shown" and no more
 _UNSENT_BYTES = 1 << 16  # what the kernel queues for a client that reads slowly: old frames
 _CLOSE_S = 5
@@ -102,18 +103,19 @@ class Preview(Sink):
             import uvicorn
             import websockets  # noqa: F401  uvicorn imports it later: too late to say that it is missing
 
+            from quietframe.preview import connections
             from quietframe.preview.app import App
             from quietframe.preview.guard import Guard
         except ImportError as exc:
             raise MissingExtraError(exc.name or "the preview's server", "serve") from exc
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
-        health = Health()
+        health, protocol = Health(), connections.protocol()
         app = App(self._frames, controls, lambda: {**health(), **record()}).starlette()
         config = uvicorn.Config(
             Guard(app, self._host, self._port, self._token),
             loop="asyncio",
-            http="h11",
+            http=protocol,
             ws="websockets-sansio",
             ws_max_size=_MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,  # JPEG is compressed already
@@ -123,9 +125,10 @@ class Preview(Sink):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
+            backlog=protocol.all.limit,  # of those that wait, too, each may take a descriptor before it is counted
             timeout_graceful_shutdown=1,
         )
+        logging.getLogger("uvicorn.error").addFilter(connections.is_own_fault)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="preview", daemon=True)
         self._thread.start()
@@ -309,4 +312,5 @@ def _encode(suffix: str, pixels: NDArray[np.uint8]) -> bytes:
 def _be_nice() -> None:
     """Let the model go first. Elsewhere than on Linux it would be the whole process that gives way."""
     if sys.platform == "linux":
-        os.nice(_ENCODER_NICENESS)
+        with contextlib.suppress(OSError):  # a system that forbids it: frames matter more
+            os.nice(_ENCODER_NICENESS)
