@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from quietframe.cli.terminal import PIPE_WIDTH
+from quietframe.cli.terminal import stdout_console
 
 
 class Cell(NamedTuple):
@@ -117,13 +117,10 @@ CIRCUMSTANCES = (
 def print_tables(tables: Iterable[Table]) -> None:
     """Print tables to standard output."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
+    console = stdout_console()
     for table in tables:
         if table.rows:
             style: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
@@ -135,7 +132,7 @@ def print_tables(tables: Iterable[Table]) -> None:
                 made.add_row(*(Text(cell.text) for cell in cells))
             console.print(made)
         for note in table.notes:
-            console.print(f"- {note}", soft_wrap=not console.is_terminal)
+            console.print(f"- {note}")
 
 
 def to_markdown(tables: Iterable[Table]) -> str:

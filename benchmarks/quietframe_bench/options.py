@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,35 @@ Command = Callable[..., Any]
 
 
 class ListOf(click.ParamType[Any]):
-    """Values with commas between them."""
+    """Values with commas between them. See `list_option`."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], example: str) -> None:
         self.name = name
         self._parse = parse
         self._example = example
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
         """Split a text at its commas."""
-        if not isinstance(value, str):
-            return tuple(value)
         try:
-            values = tuple(self._parse(part.strip()) for part in value.split(","))
+            return [self._parse(part.strip()) for part in value.split(",")]
         except ValueError:
             self.fail(f"Expected values such as {self._example}. Received: {value!r}", param, ctx)
-        return tuple(dict.fromkeys(values))
+
+
+def list_option(*names: str, kind: ListOf, one: bool = False, **more: Any) -> Callable[[Command], Command]:
+    """Make an option that takes a list with commas; given several times, it takes the values of all.
+
+    one: of kinds that run at one value; the command gets it in place of a tuple.
+    """
+
+    def join(_ctx: click.Context, param: click.Parameter, lists: Sequence[Sequence[Any]]) -> Any:
+        values = tuple(dict.fromkeys(chain.from_iterable(lists)))
+        if one and len(values) != 1:
+            raise click.BadParameter("this kind of measurement runs at one", param=param)
+        return values[0] if one else values or None
+
+    metavar = kind.name.removesuffix(",...") if one else kind.name
+    return click.option(*names, type=kind, multiple=True, callback=join, metavar=metavar, **more)
 
 
 def _size_wh(text: str) -> tuple[int, int]:
@@ -73,23 +87,18 @@ def number(
     return click.option(flag, type=kind(min=low, max=high), default=default, show_default=True, help=text)
 
 
-def _only_one(_ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:
-    if len(values) != 1:
-        raise click.BadParameter("this kind of measurement runs at one size", param=param)
-    return values[0]
-
-
 _SIZE: dict[str, Any] = {
-    "type": ListOf("WxH,...", _size_wh, "640x480,1280x720"), "default": "640x480", "show_default": True
+    "kind": ListOf("WxH,...", _size_wh, "640x480,1280x720"), "default": ["640x480"], "show_default": True
 }  # fmt: skip
-_CORES: dict[str, Any] = {"show_default": "physical cores", "help": "CPU threads."}
-_COUNTS = ListOf("N,...", _count, "1,2")
+_THREADS: dict[str, Any] = {
+    "kind": ListOf("N,...", _count, "1,2"), "default": lambda: [str(physical_cores())], "show_default": "physical cores"
+}  # fmt: skip
 
 models_argument = click.argument("models", nargs=-1, metavar="[MODEL]...")
-sizes_option = click.option("--size", "sizes_wh", **_SIZE, help="Frame sizes.")
-threads_option = click.option("--threads", type=_COUNTS, default=lambda: (physical_cores(),), **_CORES)
-size_option = click.option("--size", "size_wh", **_SIZE, callback=_only_one, help="Frame size.")
-thread_option = click.option("--threads", type=click.IntRange(min=1), default=physical_cores, **_CORES)
+sizes_option = list_option("--size", "sizes_wh", **_SIZE, help="Frame sizes.")
+threads_option = list_option("--threads", **_THREADS, help="CPU threads.")
+size_option = list_option("--size", "size_wh", one=True, **_SIZE, help="Frame size.")
+thread_option = list_option("--threads", one=True, **_THREADS, help="CPU threads.")
 """Sizes and numbers of threads: of a grid, and of kinds that run at one of each."""
 
 

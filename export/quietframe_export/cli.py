@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
+from quietframe.cli.terminal import joined, stdout_console
 from quietframe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ UNSAFE = click.option(
 @click.argument("model", type=click.Path(path_type=Path), metavar="RUN_OR_KERAS")
 @click.option(
     "--to",
-    default="tflite-int8,onnx-fp32",
+    multiple=True,
+    callback=joined,
+    default=["tflite-int8,onnx-fp32"],
     show_default=True,
     metavar="TARGETS",
     help="Comma-separated, or all; c-array: tflite-int8 and its C++ source for microcontrollers.",
@@ -215,15 +218,13 @@ def _print(report: ExportReport, array: CArray | None, *, as_json: bool) -> None
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from quietframe_export.report import checks_table, notes, report_table, test_table
 
     if as_json:
         record = asdict(report) | ({"c_array": asdict(array)} if array else {})
         click.echo(json.dumps(record, indent=1, default=str))
         return
-    console = Console(width=None if os.isatty(1) else 160)
+    console = stdout_console()
     for table in filter(None, (report_table(report), checks_table(report), test_table(report))):
         console.print(table)
     for line in notes(report) + (array.lines() if array else []):

@@ -326,8 +326,11 @@ def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, pair_fol
         (("speed", "{model}", "--sustained", "20", "--runs", "9"), "--runs does not go with --sustained"),
         (("speed", "{model}", "--resume"), "--out FILE"),
         (("speed", "{model}", "--out", "{folder}/nowhere/rows.jsonl"), "no such folder"),
-        (("startup", "{model}", "--threads", "1,2"), "--threads"),
-        (("startup", "{model}", "--size", "64x48,32x24"), "one size"),
+        (("startup", "{model}", "--threads", "1,2"), "'--threads': this kind of measurement"),
+        (
+            ("startup", "{model}", "--size", "64x48", "--size", "32x24"),
+            "'--size': this kind of measurement",
+        ),
         (("quality",), "Missing argument 'FOLDER'"),
         (("quality", "{folder}", "{model}", "--sigma", "-1"), "15,25,50"),
         (("quality", "{folder}/nowhere", "{model}"), "no such folder"),

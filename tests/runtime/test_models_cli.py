@@ -51,11 +51,13 @@ def test_models_table(cli):
         assert f"{alias} is {name}" in data
 
 
-def test_names_stay_whole_at_80_columns(cli, monkeypatch):
-    monkeypatch.setattr(terminal, "PIPE_WIDTH", 80)
+@pytest.mark.parametrize("width", [80, 160])
+def test_names_stay_whole_at_80_columns_and_through_a_pipe(cli, monkeypatch, width):
+    assert terminal.PIPE_WIDTH == 160
+    monkeypatch.setattr(terminal, "PIPE_WIDTH", width)
     _, out, _ = cli("models")
     lines = out.partition("Short names: ")[0].splitlines()
-    assert all(len(line) <= 80 for line in lines)
+    assert all(len(line) <= width for line in lines)
     assert [line.split()[0] for line in lines if line.startswith(tuple(f" {name}" for name in BUILT_IN))] == [*BUILT_IN]
 
 

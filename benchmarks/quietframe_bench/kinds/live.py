@@ -139,7 +139,7 @@ def run_live(
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "processed", "dropped")}
     counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for client in (preview.clients if preview else ())]
-    start = min(_SKIPPED_FRAMES, len(samples_ms["latency"]) // 2)
+    start = min(_SKIPPED_FRAMES, (len(samples_ms["latency"]) + 1) // 2)
     return {**counts, "samples_ms": {name: values[start:] for name, values in samples_ms.items()}}
 
 
@@ -230,7 +230,7 @@ def tables(rows: Sequence[LiveRow]) -> list[Table]:
     """Make the tables of frames and latency, and of overhead."""
     overhead = (
         "medians of engine and whole loop; overhead: what the loop is busy with beside the engine, on average, "
-        "noise estimate and tensors included"
+        "noise estimate, tensors and, of video models, motion included"
     )
     return [
         Table("the real-time loop: p50 to p99 of the latency from capture to sink", (*_WHAT, *_FRAMES), rows),

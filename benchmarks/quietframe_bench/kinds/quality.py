@@ -450,14 +450,16 @@ def draw_front(rows: Sequence[Any]) -> Any:
     show_default=True,
     help="White noise, or the same as the formats of cameras deliver it.",
 )
-@click.option("--sigma", "sigmas_255", type=options.LEVELS, help="Noise levels.  [default: 15,25,50; formats: 0,10,25]")
+@options.list_option(
+    "--sigma", "sigmas_255", kind=options.LEVELS, help="Noise levels.  [default: 15,25,50; formats: 0,10,25]"
+)
 @options.number("--seed", 0, "Seed of the noise.")
 @click.option("--still", is_flag=True, help="Videos: judge each once more, with its first frame in place of all.")
 @options.number("--skip", 0, "Videos: show the first so many frames, and leave them out of the figures.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first so many images, pairs or frames.")
-@click.option(
+@options.list_option(
     "--baselines",
-    type=options.NAMES,
+    kind=options.NAMES,
     help=f"Other methods beside the models: all, none or some of {', '.join(BASELINES['images'])}; "
     f"of videos {', '.join(BASELINES['video'])}.  [default: none; images in formats: bilateral,NLM]",
 )
@@ -468,7 +470,7 @@ def draw_front(rows: Sequence[Any]) -> Any:
     help="Choose baselines' settings, and judge CBM3D, on every N-th image or video; of images in formats, use every "
     "N-th.",
 )
-@click.option("--format", "formats", type=options.NAMES, default=tuple(FORMATS), help="Formats.  [default: all]")
+@options.list_option("--format", "formats", kind=options.NAMES, default=tuple(FORMATS), help="Formats.  [default: all]")
 @click.option(
     "--crop",
     type=click.IntRange(min=0),

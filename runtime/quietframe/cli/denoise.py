@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli.terminal import joined
 from quietframe.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "-m",
     "--model",
+    multiple=True,
+    callback=joined,
     help="A built-in model's name, or a model file; several with commas, or auto: the best that holds --fps.  "
     "[default: video; camera for images and --single-frame]",
 )

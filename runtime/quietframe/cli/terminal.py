@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from quietframe.pipeline import Pipeline
 
-PIPE_WIDTH = 400
-"""Columns where the output is no terminal: a reader of a pipe can scroll, and a folded cell cannot be searched."""
+PIPE_WIDTH = 160
+"""Columns of tables where the output is no terminal."""
 
 _PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
 
@@ -47,13 +47,27 @@ def json_line(value: Any, *, indent: int | None = None) -> str:
     return text
 
 
+def joined(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> str | None:
+    """Join the values of an option that takes a list with commas and was given several times: none is ignored."""
+    return ",".join(values) if values else None
+
+
+def stdout_console() -> Console:
+    """Return what prints tables to stdout: as wide as the terminal, through a pipe `PIPE_WIDTH` columns."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: bool = True) -> None:
     """Print a table to stdout. A column whose name starts with `>` is aligned to the right.
 
     names: the first column holds names, which stay whole however narrow the terminal is.
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -64,10 +78,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names:
         table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=short, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table)
+    stdout_console().print(table)
 
 
 def progress_bar(console: Console, *, counted: bool = True) -> Progress:

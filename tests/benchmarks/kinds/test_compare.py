@@ -69,7 +69,7 @@ def test_the_table_and_the_json_tell_the_ratio_and_its_interval(compare, write_r
 def test_the_table_fits_a_terminal(write_rows, make_row, capsys, monkeypatch):
     rows = make_row(234.5), make_row(999.9, threads=1)
     found = compare_files(write_rows("old", *rows), write_rows("new", *rows))
-    monkeypatch.setattr("quietframe_bench.columns.PIPE_WIDTH", 80)
+    monkeypatch.setattr("quietframe.cli.terminal.PIPE_WIDTH", 80)
     print_tables(found.tables())
     out = capsys.readouterr().out
     medians = [f"{row.stages['total'].old_p50_ms:.3f}" for row in found.rows]

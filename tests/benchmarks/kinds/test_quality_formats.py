@@ -162,7 +162,8 @@ def test_a_model_that_does_not_open_is_a_failed_row_and_two_files_of_one_name_st
 
 def test_the_command_prints_tables_and_writes_them(bench, blur_file, picture_folder, tmp_path):
     files = {name: tmp_path / f"rows.{name}" for name in ("out", "csv", "markdown")}
-    arguments = ["quality", picture_folder, blur_file, "--noise", "formats", "--format", "rgb,yuyv-422,jpeg-60-420"]
+    formats = ["--format", "rgb,yuyv-422", "--format", "jpeg-60-420"]
+    arguments = ["quality", picture_folder, blur_file, "--noise", "formats", *formats]
     written = [part for name, path in files.items() for part in (f"--{name}", path)]
     code, out, _ = bench(*arguments, "--baselines", "bilateral", "--crop", 3, 5, *written)
     assert code == 0
