@@ -104,7 +104,7 @@ def table_of_lines(title: str, heads: Sequence[str], lines: Sequence[Sequence[An
 WHAT = (Column("model", "file"), Column("size", "size"), Column("threads", "threads"))
 """What a row with a model, a frame size and threads measured."""
 CIRCUMSTANCES = (
-    Column("sha256", lambda row: row.model and row.model.sha256, name="sha256"),
+    Column("sha256", "sha256"),
     Column("error", "error"),
     Column("finished", "finished_utc"),
     Column("cpu", lambda row: row.machine.get("cpu"), name="cpu"),

@@ -42,8 +42,7 @@ class QualityRow(ModelRow, kw_only=True, tag="quality"):
         source: what it was judged on: `images`, `pairs`, `video`, or `formats` for images in the formats of cameras.
         candidate: what tables call it.
         sigma_255, format, motion: see `Condition`.
-        method, setting: of a classical one: a name in `quietframe_bench.classical.METHODS` or `CLIP_METHODS` and its
-            parameters.
+        method, setting: of a classical one: a name in `quietframe_bench.classical.METHODS` and its parameters.
         given_sigma_255: the noise level passed to a model; None: the runtime estimates it for every frame.
         every: it is judged on every so many samples.
         psnr_db, ssim, flicker_255, estimated_sigma_255, psnr_to_input_db: means over the samples.
@@ -269,7 +268,7 @@ def judge(
     """
     from quietframe import estimate_noise
     from quietframe.quality import flicker_255, ghost_255, psnr_db, ssim
-    from quietframe_bench.clip_methods import CLIP_METHODS
+    from quietframe_bench.classical import CLIP_METHODS
 
     of = msgspec.convert(sample, Sample, dec_hook=lambda _type, text: Path(text))
     frames: dict[str, dict[str, float]] = {}
@@ -328,14 +327,12 @@ def _denoised(
 ) -> Iterator[NDArray[np.uint8]]:
     """Denoise frame by frame, or with a method that takes a whole clip as that."""
     denoise = _opened(model, method, tuple(setting.items()))
-    if hasattr(denoise, "denoise"):
+    if method is not None:
         yield from denoise.denoise(noisy)
         return
-    if model:
-        denoise.reset()
-    known = {"sigma_255": given_sigma_255} if model else {}
+    denoise.reset()
     for frame in noisy:
-        yield denoise(frame, **known)
+        yield denoise(frame, sigma_255=given_sigma_255)
 
 
 @lru_cache(maxsize=1)
@@ -344,13 +341,10 @@ def _opened(model: str | None, method: str | None, setting: tuple[tuple[str, flo
     from quietframe.cpu import physical_cores
     from quietframe.tasks import open_denoiser
     from quietframe_bench.classical import ClassicalDenoiser
-    from quietframe_bench.clip_methods import CLIP_METHODS, ClipDenoiser
 
     if method is None:
         return open_denoiser(str(model))
-    return (ClipDenoiser if method in CLIP_METHODS else ClassicalDenoiser)(
-        method, dict(setting), threads=physical_cores()
-    )
+    return ClassicalDenoiser(method, dict(setting), threads=physical_cores())
 
 
 class _Clip(NamedTuple):

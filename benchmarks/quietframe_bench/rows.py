@@ -86,6 +86,11 @@ class Row(Struct, kw_only=True, tag_field="kind"):
         """The model's file name; empty for what is no model."""
         return self.model.file if self.model else ""
 
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the model's file."""
+        return self.model.sha256 if self.model else None
+
     def failures(self) -> list[str]:
         """Say what failed, one line for each thing."""
         return [named_failure(self.file or self.kind, self.error)] if self.error else []

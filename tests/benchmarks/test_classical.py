@@ -7,12 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
+from quietframe.assets import photo_bgr
 from quietframe.errors import MissingExtraError, UsageError
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
-from quietframe_bench.classical import CBM3D, METHODS, ClassicalDenoiser
+from quietframe_bench.classical import CBM3D, CLIP_METHODS, FRAME_METHODS, METHODS, ClassicalDenoiser, missing_filters
 
-FILTERS = tuple(name for name in METHODS if name != CBM3D)
+FILTERS = tuple(name for name in FRAME_METHODS if name != CBM3D)
+CLIP_METHODS_HERE = tuple(name for name in CLIP_METHODS if name not in missing_filters())
+"""What the program ffmpeg has, if it is installed, and OpenCV."""
 
 
 @pytest.fixture
@@ -121,3 +124,51 @@ def test_cbm3d_without_its_package_names_the_extra(monkeypatch, clean):
 def test_an_unknown_method_is_an_error():
     with pytest.raises(UsageError, match=r"Expected one of bilateral, .* Received: 'magic'"):
         ClassicalDenoiser("magic", {}, threads=1)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """(clean, noisy) frames: eight of one scene, each with noise of its own."""
+    scene = np.ascontiguousarray(photo_bgr()[60:125, 180:261])
+    return [scene] * 8, [add_gaussian(scene, 20, np.random.default_rng(index)) for index in range(8)]
+
+
+@pytest.mark.parametrize("method", CLIP_METHODS_HERE)
+def test_every_setting_gives_each_frame_of_a_clip_back_and_the_best_one_denoises(method, clip):
+    clean, noisy = clip
+    kept = [frame.copy() for frame in noisy]
+    reached = []
+    for setting in METHODS[method].settings(gray=False, near_255=20):
+        results = list(ClassicalDenoiser(method, setting, threads=1).denoise(noisy))
+        assert [(frame.shape, frame.dtype) for frame in results] == [(noisy[0].shape, np.uint8)] * 8
+        reached.append(np.mean([psnr_db(*pair) for pair in zip(clean, results, strict=True)]))
+    assert all((a == b).all() for a, b in zip(noisy, kept, strict=True))
+    assert max(reached) > psnr_db(clean[0], noisy[0]) + 2
+    assert len(set(reached)) > 2  # the settings do reach the method
+
+
+@pytest.mark.parametrize("method", ["median", *CLIP_METHODS_HERE])
+def test_results_are_those_of_their_frames_in_order(method):
+    frames = [np.full((48, 64, 3), (60 + 20 * index, 90, 200 - 20 * index), np.uint8) for index in range(6)]
+    setting = METHODS[method].settings(gray=False, near_255=1)[0]
+    for frame, result in zip(frames, ClassicalDenoiser(method, setting, threads=1).denoise(frames), strict=True):
+        assert np.abs(frame.astype(int) - result).max() <= 6
+
+
+@pytest.mark.skipif("fftdnoiz" not in CLIP_METHODS_HERE, reason="ffmpeg is not installed, or lacks the filter")
+def test_gray_clips_stay_gray(clip):
+    frames = [of(frame, gray=True) for frame in clip[1]]
+    (setting, *_) = METHODS["fftdnoiz"].settings(gray=True, near_255=20)
+    results = list(ClassicalDenoiser("fftdnoiz", setting, threads=1).denoise(frames))
+    assert [frame.shape for frame in results] == [frames[0].shape] * 8
+    clean = of(clip[0][0], gray=True)
+    assert psnr_db(clean, results[3]) > psnr_db(clean, frames[3]) + 1
+
+
+def test_the_grid_goes_with_the_level_within_what_a_filter_takes():
+    nlmeans = METHODS["nlmeans"]
+    assert [one["s"] for one in nlmeans.settings(gray=False, near_255=20)] == pytest.approx([4, 6, 9, 13])
+    assert nlmeans.settings(gray=False, near_255=1) == [{"s": 1}]
+    assert max(one["s"] for one in nlmeans.settings(gray=False, near_255=200)) == 30
+    assert nlmeans.grid_text == "s 0.2, 0.3, 0.45, 0.65 × the level"
+    assert METHODS["fftdnoiz"].grid_text.endswith("× the level; near 0, 1")

@@ -83,7 +83,7 @@ def test_every_format_is_a_row_and_bilateral_is_at_its_best(photo, photo_bgr, bl
     cut = slice(20, 52), slice(40, 72)
     for row, name in zip(rows, names, strict=True):
         frame = add_noise(photo_bgr, Condition(25, name), [0, 0])
-        reached = [psnr_db(photo_bgr, METHODS["bilateral"].apply(frame, one, 1)) for one in METHODS["bilateral"].grid]
+        reached = [psnr_db(photo_bgr, METHODS["bilateral"].frame(frame, one, 1)) for one in METHODS["bilateral"].grid]
         blurred = qf.Denoiser(blur_file)(frame)
         delivered, bilateral, blur, (_, clean_cell) = row.cells
         np.testing.assert_array_equal(delivered[1], frame[cut])

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from quietframe.cli.terminal import printable
 from quietframe.errors import UsageError
@@ -23,7 +21,7 @@ from quietframe_bench.kinds.speed import SpeedRow
 from quietframe_bench.machine import is_busy
 from quietframe_bench.ratio import CONFIDENCE, RESAMPLES, SEED, Ratio, median_ratio
 from quietframe_bench.results import Report, row_types, write_text
-from quietframe_bench.rows import differences, read_rows, short
+from quietframe_bench.rows import differences, read_rows
 from quietframe_bench.subject import STAGES
 
 SLOWER, FASTER, UNCLEAR, NO_INTERVAL = "slower", "faster", "unclear", "no interval"
@@ -72,12 +70,12 @@ class ComparedRow:
     @property
     def is_other_file(self) -> bool:
         """Whether the model files differ: then two models are compared, not two runs of one."""
-        return bool(self.old and self.new) and _sha256(self.old) != _sha256(self.new)
+        return bool(self.old and self.new and self.old.sha256 != self.new.sha256)
 
     def reason(self, fail_above: float | None) -> str:
         """Say in one line why the row failed, or is unsure."""
-        if self.verdict == FAILED_IN_NEW:
-            return printable(f"{self.label}: {self.new.error if self.new else ''}")
+        if self.new and self.new.error:
+            return printable(f"{self.label}: {self.new.error}")
         total = self.stages["total"]
         interval = "no interval" if total.low is None else f"{total.low:.3f} to {total.high:.3f}"
         return f"{self.label}: {total.ratio:.3f} times as long ({interval}), above {fail_above:g}"
@@ -232,19 +230,15 @@ def _few(rows: Sequence[SpeedRow]) -> str:
 
 def _check_comparable(old: SpeedRow, new: SpeedRow) -> None:
     """Raise UsageError if two rows did not time the same."""
-    before, after = old.settings, new.settings
-    for name in sorted((before.keys() | after.keys()) - _MAY_DIFFER):
-        if before.get(name) != after.get(name):
-            raise UsageError(
-                f"{new.label}: OLD was measured with {name} {short(before.get(name))}, NEW with "
-                f"{short(after.get(name))}: measure both alike"
-            )
+    names = (old.settings.keys() | new.settings.keys()) - _MAY_DIFFER
+    if differ := differences(old.settings, new.settings, names):
+        raise UsageError(f"{new.label}: OLD and NEW were measured with other settings ({differ}): measure both alike")
 
 
 def _compare(old: SpeedRow | None, new: SpeedRow | None, fail_above: float | None) -> ComparedRow:
     stages: dict[str, Ratio] = {}
     if old and new and not old.error and not new.error:
-        stages = {stage: median_ratio(_rounds_ns(old, stage), _rounds_ns(new, stage)) for stage in STAGES}
+        stages = {stage: median_ratio(old.rounds_ns(stage), new.rounds_ns(stage)) for stage in STAGES}
         verdict = _judge(stages["total"], fail_above)
     elif new and new.error:
         verdict = FAILED_IN_BOTH if old and old.error else FAILED_IN_NEW
@@ -253,12 +247,6 @@ def _compare(old: SpeedRow | None, new: SpeedRow | None, fail_above: float | Non
     else:
         verdict = FAILED_IN_OLD if old else ONLY_IN_NEW
     return ComparedRow(old, new, stages, verdict)
-
-
-def _rounds_ns(row: SpeedRow, stage: str) -> list[NDArray[np.float64]]:
-    """Return the samples of a stage, cut where rounds end."""
-    samples = np.asarray(getattr(row.samples_ns, stage), np.float64)
-    return np.split(samples, np.cumsum(row.round_runs[:-1]))
 
 
 def _judge(total: Ratio, fail_above: float | None) -> str:
@@ -285,28 +273,31 @@ def warnings_about(pairs: Sequence[tuple[SpeedRow, SpeedRow]]) -> list[str]:
         ):
             if differ := differences(before, after, names):
                 found.append(f"other {what} ({differ}): the ratios compare {them} too")
-    for side, rows in zip(("OLD", "NEW"), zip(*pairs, strict=True), strict=False):
-        for row in rows:
-            if row.commit and row.commit.dirty:
-                where = f"in a changed checkout of commit {row.commit.sha[:7]}"
-                found.append(f"{side} was measured {where}: its code is not that of the commit")
-            if is_busy(row.machine):
-                where = f"on a busy machine (load {row.machine['load_1min']} on {row.machine['physical_cores']} cores)"
-                found.append(f"{side} was measured {where}: its times are too long")
+    for side, row in [*(("OLD", old) for old, _ in pairs), *(("NEW", new) for _, new in pairs)]:
+        if row.commit and row.commit.dirty:
+            where = f"in a changed checkout of commit {row.commit.sha[:7]}"
+            found.append(f"{side} was measured {where}: its code is not that of the commit")
+        if is_busy(row.machine):
+            where = f"on a busy machine (load {row.machine['load_1min']} on {row.machine['physical_cores']} cores)"
+            found.append(f"{side} was measured {where}: its times are too long")
     return list(dict.fromkeys(found))
 
 
 # What is shown and written
 
 
+def _total(head: str, figure: str, *, shown: bool = True) -> Column:
+    return Column(head, lambda row: row.total and getattr(row.total, figure), ".3f", figure, shown=shown)
+
+
 COLUMNS = (
     Column("model, size, threads", "label", name="row"),
-    Column("OLD ms", lambda row: row.total and row.total.old_p50_ms, ".3f", "old_p50_ms"),
-    Column("NEW ms", lambda row: row.total and row.total.new_p50_ms, ".3f", "new_p50_ms"),
-    Column("NEW/OLD", lambda row: row.total and row.total.ratio, ".3f", "ratio"),
+    _total("OLD ms", "old_p50_ms"),
+    _total("NEW ms", "new_p50_ms"),
+    _total("NEW/OLD", "ratio"),
     Column("95 % range", lambda row: row.total and row.total.range_text),
-    Column("low", lambda row: row.total and row.total.low, name="low", shown=False),
-    Column("high", lambda row: row.total and row.total.high, name="high", shown=False),
+    _total("low", "low", shown=False),
+    _total("high", "high", shown=False),
     Column("verdict", "verdict"),
 )
 
@@ -318,24 +309,16 @@ def _run_text(path: Path, rows: Sequence[SpeedRow | None]) -> str:
     return f"{name}: commit {', '.join(commits)}" if commits else name
 
 
-def _sha256(row: SpeedRow | None) -> str | None:
-    return row.model.sha256 if row and row.model else None
-
-
 def _record(row: ComparedRow) -> dict[str, Any]:
-    return {
-        **{name: getattr(row.shown, name) for name in ("file", "name", "precision", "engine", "size_wh", "threads")},
-        "verdict": row.verdict,
-        "stages": row.stages,
-        "is_other_file": row.is_other_file,
-        "old": row.old and _run_record(row.old),
-        "new": row.new and _run_record(row.new),
-    }
+    names = ("file", "name", "precision", "engine", "size_wh", "threads")
+    runs = {side: run and _run_record(run) for side, run in (("old", row.old), ("new", row.new))}
+    about = {name: getattr(row, name) for name in ("verdict", "stages", "is_other_file")}
+    return {**{name: getattr(row.shown, name) for name in names}, **about, **runs}
 
 
 def _run_record(row: SpeedRow) -> dict[str, Any]:
-    known = {name: getattr(row, name) for name in ("error", "finished_utc", "commit")}
-    return {"sha256": _sha256(row), "samples": sum(row.round_runs), "rounds": len(row.round_runs), **known}
+    known = {name: getattr(row, name) for name in ("sha256", "error", "finished_utc", "commit")}
+    return {"samples": sum(row.round_runs), "rounds": len(row.round_runs), **known}
 
 
 @click.command(short_help="Compare two speed measurements.")

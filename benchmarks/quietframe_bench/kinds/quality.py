@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
@@ -23,8 +23,7 @@ from quietframe.errors import UsageError
 from quietframe.images import read_image
 from quietframe.noise.formats import FORMATS, find_format
 from quietframe_bench import options, plan, plots, quality_tables
-from quietframe_bench.classical import CBM3D, METHODS, Grid
-from quietframe_bench.clip_methods import CLIP_METHODS, missing_filters
+from quietframe_bench.classical import CBM3D, CLIP_METHODS, FRAME_METHODS, METHODS, missing_filters
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.frames import NOISE_SIGMA_255
 from quietframe_bench.judging import (
@@ -59,12 +58,11 @@ TITLE = "Quality"
 LEVELS_255 = (0.0, 2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 25.0, 30.0)
 """The constant levels that are tried on pairs in place of the estimate."""
 BASELINES = {
-    "images": tuple(METHODS),
+    "images": tuple(FRAME_METHODS),
     "pairs": ("bilateral", "NLM"),  # the filters that are quick enough
     "formats": ("bilateral", "NLM"),
     "video": ("bilateral", "NLM", *CLIP_METHODS),
 }
-_GRIDS: Mapping[str, Grid] = {**METHODS, **CLIP_METHODS}
 _SIGMAS_255 = {"white": (15.0, 25.0, 50.0), "formats": (0.0, 10.0, 25.0)}
 _MEASURES = {
     "images": ("psnr_db", "ssim"),
@@ -123,7 +121,7 @@ class QualitySettings:
     @property
     def filters(self) -> list[str]:
         """The baselines whose settings are chosen."""
-        return [name for name in self.baselines or () if name in _GRIDS and _GRIDS[name].grid]
+        return [name for name in self.baselines or () if name in METHODS and METHODS[name].grid]
 
     def step(self, count: int) -> int:
         """Return every how many of so many samples to take where all take too long: to have a few, evenly spread."""
@@ -288,7 +286,7 @@ def _alternatives(
         for condition in material.conditions:
             if condition.sigma_255 != 0 and condition.motion != "still":
                 near_255 = condition.sigma_255 if alone else None
-                grid = _GRIDS[method].settings(gray=material.gray, near_255=near_255)
+                grid = METHODS[method].settings(gray=material.gray, near_255=near_255)
                 groups.append([new(name, condition, method=method, setting=dict(one)) for one in grid])
     return groups
 
@@ -390,7 +388,7 @@ def _notes(
             rule=settings.rule,
             halves=material.halves,
             levels=[f"{level:g}" for level in LEVELS_255],
-            grids="; ".join(f"{method}: {_GRIDS[method].grid_text}" for method in settings.filters),
+            grids="; ".join(f"{method}: {METHODS[method].grid_text}" for method in settings.filters),
             chosen="; ".join(
                 f"{row.method}: {', '.join(f'{k} {v:g}' for k, v in row.setting.items())}" for row in filters
             ),

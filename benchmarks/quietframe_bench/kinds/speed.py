@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
@@ -137,6 +138,10 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         """Return a percentile of a stage in milliseconds; None where it was not measured."""
         return self.stages.get(stage, {}).get(f"p{percent}_ms")
 
+    def rounds_ns(self, stage: str) -> list[NDArray[np.float64]]:
+        """Return the times of a stage, round by round."""
+        return np.split(np.asarray(getattr(self.samples_ns, stage), np.float64), np.cumsum(self.round_runs)[:-1])
+
     def finish(self) -> None:
         """Derive the figures from the raw times."""
         total_ns, engine_ns = self.samples_ns.total, self.samples_ns.engine
@@ -151,7 +156,7 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         self.total_over_engine_p50 = total_ms / engine_ms
         self.total_over_engine_mean = float(np.mean(total_ns) / np.mean(engine_ns))
         self.frames_per_s_p50 = 1000 / total_ms
-        self.spread = spread_of(total_ns, self.round_runs)
+        self.spread = float(np.ptp(list(map(np.median, self.rounds_ns("total"))))) / 1e6 / total_ms
         self.noisy_machine = self.spread > NOISY_SPREAD
 
 
@@ -226,7 +231,7 @@ def _rows_to_keep(rows: Sequence[Row], run: Run) -> list[SpeedRow]:
 
 
 def _key(row: SpeedRow) -> tuple[Any, ...]:
-    return row.model.sha256 if row.model else None, row.size_wh and tuple(row.size_wh), row.threads
+    return row.sha256, row.size_wh, row.threads
 
 
 def measure_speed(
@@ -283,12 +288,6 @@ def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, turn: i
 def share_of(runs: int, rounds: int, turn: int) -> int:
     """Return how many of so many runs one of the rounds has."""
     return runs // rounds + (turn < runs % rounds)
-
-
-def spread_of(samples_ns: Sequence[int], round_runs: Sequence[int]) -> float:
-    """Return how far the medians of the rounds lie apart, as a share of the median of all."""
-    rounds = np.split(np.asarray(samples_ns), np.cumsum(round_runs)[:-1])
-    return float(np.ptp([np.median(times) for times in rounds]) / np.median(samples_ns))
 
 
 # Columns and tables
@@ -407,21 +406,15 @@ def draw(rows: Sequence[SpeedRow], _all_rows: Sequence[Row]) -> list[str]:
     measured = [row for row in rows if row.error is None]
     grown = pixel_exponents(measured)
     growing = [row for row in measured if (row.file, row.threads) in grown]
-    return [
-        *([plots.latencies(measured)] if measured else []),
-        *([plots.growth(growing)] if growing else []),
-    ]
+    return [draw(some) for draw, some in ((plots.latencies, measured), (plots.growth, growing)) if some]
 
 
 def fastest_ms(rows: Sequence[Row]) -> dict[str, float]:
     """Return by the hash of a model's file its median total time at the first size, with its fastest threads."""
-    times: dict[str, list[SpeedRow]] = {}
-    for row in rows:
-        if isinstance(row, SpeedRow) and row.model and row.stages:
-            times.setdefault(row.model.sha256, []).append(row)
+    measured = [row for row in rows if isinstance(row, SpeedRow) and row.model and row.stages]
     return {
         sha256: min(row.p("total", 50) or 0.0 for row in of if row.size_wh == of[0].size_wh)
-        for sha256, of in times.items()
+        for sha256, of in _groups(measured, lambda row: row.sha256).items()
     }
 
 

@@ -215,7 +215,7 @@ def test_other_settings_are_refused(compare, write_rows, make_row, name, value):
     code, out, err = compare(write_rows("old", make_row()), write_rows("new", new))
     assert (code, out) == (2, "")
     before = make_row()["settings"].get(name, "none")
-    assert f"OLD was measured with {name} {before}, NEW with {value}: measure both alike\n" in err
+    assert f"OLD and NEW were measured with other settings ({name} {before}, {value}): measure both alike\n" in err
     assert err.count("\n") == 1
 
 

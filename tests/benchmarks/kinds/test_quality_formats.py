@@ -83,7 +83,7 @@ def test_the_bilateral_filter_is_at_its_best_over_the_set(blur_file, tmp_path):
     for noisy, model, bilateral in (rows[:3], rows[3:]):
         pairs = noisy_jpegs(tmp_path, noisy.sigma_255, names=("a.png", "b.png"))
         reached = [
-            np.mean([psnr_db(clean, METHODS["bilateral"].apply(frame, setting, 1)) for clean, frame in pairs])
+            np.mean([psnr_db(clean, METHODS["bilateral"].frame(frame, setting, 1)) for clean, frame in pairs])
             for setting in METHODS["bilateral"].settings(gray=False)
         ]
         assert bilateral.psnr_db == pytest.approx(max(reached))

@@ -18,7 +18,7 @@ from quietframe.noise import add_gaussian
 from quietframe.noise.formats import FORMATS
 from quietframe.quality import flicker_255, ghost_255, just_uncovered, psnr_db, ssim
 from quietframe_bench import judging
-from quietframe_bench.clip_methods import CLIP_METHODS, ClipDenoiser, missing_filters
+from quietframe_bench.classical import CLIP_METHODS, ClassicalDenoiser, missing_filters
 from quietframe_bench.kinds.quality import QualitySettings, quality
 from quietframe_bench.kinds.quality import tables as tables_of
 from quietframe_bench.samples import find_videos
@@ -148,7 +148,7 @@ def test_a_method_of_clips_sees_the_skipped_frames_and_gets_the_best_setting(blu
         assert row.setting == best
         moving = clean_frames(videos, "square")
         clean = moving if motion == "moving" else [moving[0]] * 8
-        denoised = list(ClipDenoiser("atadenoise", best, threads=1).denoise(noisy_frames(clean, 0, 20)))
+        denoised = list(ClassicalDenoiser("atadenoise", best, threads=1).denoise(noisy_frames(clean, 0, 20)))
         assert row.by_sample["square"]["psnr_db"] == pytest.approx(np.mean(list(map(psnr_db, clean, denoised))[2:]))
         pairs = list(zip(clean, denoised, strict=True))[2:]
         flicker = [flicker_255(*two) for two in pairwise(pairs)]
@@ -171,7 +171,7 @@ def test_all_methods_that_there_are_are_judged_and_timed(blur_file, videos):
 
 
 def test_a_filter_that_is_missing_is_said(bench, blur_file, videos, monkeypatch):
-    monkeypatch.setattr("quietframe_bench.clip_methods._PROGRAM", "no-such-ffmpeg")
+    monkeypatch.setattr("quietframe_bench.classical._FFMPEG", "no-such-ffmpeg")
     code, _, err = bench("quality", videos, blur_file, "--baselines", "bilateral,fftdnoiz")
     assert code == 2
     assert "fftdnoiz: the program ffmpeg is not installed, or lacks this filter" in err

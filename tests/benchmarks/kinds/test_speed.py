@@ -16,7 +16,6 @@ from quietframe_bench.kinds.speed import (
     pixel_exponents,
     speed,
     speedups,
-    spread_of,
 )
 from quietframe_bench.kinds.sustained import SustainedRow
 from quietframe_bench.rows import ModelFile, Run
@@ -111,14 +110,17 @@ def test_rows_that_are_done_are_kept_and_not_measured_again(denoiser_file, blur_
 
 
 def test_rounds_that_differ_are_called_noisy(denoiser_file):
-    assert spread_of([10, 10, 10, 11, 11], [3, 2]) == pytest.approx(0.1)
-    assert spread_of([10, 90, 10, 10], [4]) == 0  # one round has nothing to differ from
-    row = Run({}).row(SpeedRow, denoiser_file, error="not yet")
-    row.error, row.round_runs = None, [2, 2]
-    row.samples_ns.extend({stage: [100, 100, 130, 130] for stage in ("pre", "engine", "post", "total")})
-    row.finish()
-    assert row.noisy_machine is True
-    assert row.spread == pytest.approx(30 / 115)
+    for samples, rounds, spread in (
+        ([10, 10, 10, 11, 11], [3, 2], 0.1),
+        ([10, 90, 10, 10], [4], 0),  # one round has nothing to differ from
+        ([100, 100, 130, 130], [2, 2], 30 / 115),
+    ):
+        row = Run({}).row(SpeedRow, denoiser_file, error="not yet")
+        row.error, row.round_runs = None, rounds
+        row.samples_ns.extend(dict.fromkeys(("pre", "engine", "post", "total"), samples))
+        row.finish()
+        assert row.spread == pytest.approx(spread)
+        assert row.noisy_machine is (spread > 0.1)
 
 
 # How times grow
