@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quietframe_bench.kinds.accuracy import AccuracySettings, accuracy
+    from quietframe_bench.kinds.accuracy import accuracy
     from quietframe_bench.kinds.compare import Comparison, compare
     from quietframe_bench.kinds.live import LiveSettings, live
     from quietframe_bench.kinds.profile import ProfileSettings, profile
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from quietframe_bench.results import Results, read_results
 
 __all__ = [
-    "AccuracySettings", "Comparison", "LiveSettings", "ProfileSettings", "QualitySettings", "Results",
-    "SpeedSettings", "StartupSettings",
+    "Comparison", "LiveSettings", "ProfileSettings", "QualitySettings", "Results", "SpeedSettings", "StartupSettings",
     "accuracy", "compare", "live", "profile", "quality", "read_results", "speed", "startup",
 ]  # fmt: skip
 

@@ -11,15 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quietframe.engines.onnx import session_options
-from quietframe_bench.profiles import (
-    Inputs,
-    Node,
-    Operator,
-    Profiled,
-    Times,
-    convolution_macs,
-    short_name,
-)
+from quietframe_bench.profiles import Inputs, Node, Operator, Profiled, Times, convolution_macs, short_name
 
 _KERNEL = "_kernel_time"
 _BYTES = {"float": 4, "double": 8, "float16": 2, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -22,6 +23,7 @@ from quietframe.engines import ENGINES, Engine
 LAYERS = 4
 """Layers of a trial, one behind the other: what goes in and out of the engine then hardly counts."""
 
+_TENSORS = ("in", *(f"layer_{index}" for index in range(LAYERS - 1)), "out")
 _SCALE = 1 / 64  # of the integers that stand for values around 0
 _DTYPES = {
     (".tflite", "fp32"): ("float32",),
@@ -102,9 +104,9 @@ def onnx_trial(trial: Trial, dtype: str) -> bytes:
             "weight_zero": np.array(0, np.int8),
         }
         around = ["scale", "zero", "weights", "weight_scale", "weight_zero", "scale", "zero"]
-    names = ["in", *(f"layer_{index}" for index in range(LAYERS - 1)), "out"]
     nodes = [
-        helper.make_node(kind, [names[i], *around], [names[i + 1]], pads=[trial.kernel // 2] * 4) for i in range(LAYERS)
+        helper.make_node(kind, [before, *around], [after], pads=[trial.kernel // 2] * 4)
+        for before, after in pairwise(_TENSORS)
     ]
     shape = trial.image(dtype, channels_first=True).shape
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -139,7 +141,7 @@ def litert_trial(trial: Trial, dtype: str) -> bytes:
     tensors = [
         tensor("weights", list(weights.shape), dtype, 1, many),
         tensor("bias", [trial.channels], bias.dtype.name, 2, tuple(scale * _SCALE for scale in many)),
-        *(tensor(name, shape, dtype, 0, (_SCALE,)) for name in _names()),
+        *(tensor(name, shape, dtype, 0, (_SCALE,)) for name in _TENSORS),
     ]
     options: Any = schema.Conv2DOptionsT(padding=schema.Padding.SAME, strideH=1, strideW=1)
     kind, options_kind = schema.BuiltinOperator.CONV_2D, schema.BuiltinOptions.Conv2DOptions
@@ -150,21 +152,15 @@ def litert_trial(trial: Trial, dtype: str) -> bytes:
         for index in range(2, LAYERS + 2)
     ]
     buffers = [schema.BufferT(), *(schema.BufferT(data=np.frombuffer(a.tobytes(), np.uint8)) for a in (weights, bias))]
-    first, last = 2, LAYERS + 2
     model = schema.ModelT(
         version=3,
         operatorCodes=[schema.OperatorCodeT(deprecatedBuiltinCode=kind, builtinCode=kind, version=1 if floats else 3)],
-        subgraphs=[schema.SubGraphT(tensors=tensors, operators=operators, inputs=[first], outputs=[last])],
+        subgraphs=[schema.SubGraphT(tensors=tensors, operators=operators, inputs=[2], outputs=[LAYERS + 2])],
         buffers=buffers,
     )
     builder = flatbuffers.Builder(weights.nbytes + 8192)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
-
-
-def _names() -> list[str]:
-    """Return the names of the tensors between the layers."""
-    return ["in", *(f"layer_{index}" for index in range(LAYERS - 1)), "out"]
 
 
 def _integers(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
@@ -204,14 +200,13 @@ def copy_memory(*, threads: int, secs: float) -> list[dict[str, Any]]:
     Returns for each its `level` (`memory` or `cache`), `held_bytes` of all arrays, and `rates`: bytes read and written
     by second, of rounds of copying that take `secs` together.
     """
-    cache_bytes = last_cache_bytes()
-    large = max(_LARGE_BYTES, 8 * (cache_bytes or 0))
-    large = min(large, psutil.virtual_memory().total // 8)
-    levels = {"memory": large}
-    if cache_bytes:
-        levels["cache"] = min(cache_bytes // 2, _MAX_CACHED_BYTES)
+    cache_bytes = last_cache_bytes() or 0
+    large = min(max(_LARGE_BYTES, 8 * cache_bytes), psutil.virtual_memory().total // 8)
+    levels = {"memory": large, "cache": min(cache_bytes // 2, _MAX_CACHED_BYTES)}
     return [
-        {"level": level, "held_bytes": held, "rates": _rates(held, threads, secs)} for level, held in levels.items()
+        {"level": level, "held_bytes": held, "rates": _rates(held, threads, secs)}
+        for level, held in levels.items()
+        if held
     ]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from jinja2 import Environment
 
 from quietframe.images import write_whole
 from quietframe_bench import columns
@@ -104,9 +107,7 @@ class Results(Report, list[Row]):
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return a page with tables and plots that loads nothing, and write it to a file if one is named."""
-        from quietframe_bench.page import to_html
-
-        return write_text(to_html(self), path, overwrite=overwrite)
+        return write_text(_page(self), path, overwrite=overwrite)
 
 
 def row_types() -> list[type[Row]]:
@@ -124,3 +125,24 @@ def write_text(text: str, path: str | Path | None, *, overwrite: bool) -> str:
     if path is not None:
         write_whole(Path(path), text.encode(), overwrite=overwrite)
     return text
+
+
+def _page(results: Results) -> str:
+    """Make the page from the template `page.html.jinja`."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    css, js, template = (_package_text(name) for name in ("page.css", "page.js", "page.html.jinja"))
+    return environment.from_string(template).render(
+        css=css,
+        js=js,
+        results=results,
+        machines=list({json.dumps(facts): facts for row in results for facts in [measured_on(row)]}.values()),
+        sections=[
+            {"module": module, "rows": rows, "plots": module.draw(rows, results) if hasattr(module, "draw") else []}
+            for module, rows in results.sections()
+        ],
+        settings={row.kind: row.settings for row in results},
+    )
+
+
+def _package_text(name: str) -> str:
+    return files("quietframe_bench").joinpath(name).read_text(encoding="utf-8")

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from quietframe import Denoiser
-from quietframe.errors import SourceError, UsageError
 from quietframe.images import Image, read_image, write_image
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe_bench.classical import METHODS, ClassicalDenoiser
 from quietframe_bench.judging import QualityRow
-from quietframe_bench.kinds.quality import QualitySettings, complete, find_material, quality
+from quietframe_bench.kinds.quality import QualitySettings, quality
 from quietframe_bench.kinds.speed import ROUNDS, SpeedRow, SpeedSettings
 from quietframe_bench.rows import p50_ms
 from quietframe_bench.samples import find_images
@@ -149,17 +148,3 @@ def test_what_fails_is_a_failed_row_and_the_others_go_on(blur_file, median, pict
     assert {row.method or row.file for row in times(results)} == {blur_file.name, "median"}
     assert sum("broken.png" in failure for failure in results.failures) == 1
     assert sum("bad.tflite" in failure for failure in results.failures) == 1
-
-
-def prepare(folder, settings, **changes):
-    """All that is looked at before anything is judged."""
-    return find_material(folder, complete(replace(settings, **changes), folder))
-
-
-def test_what_would_fail_late_is_said_at_once(median, tmp_path, picture_folder):
-    with pytest.raises(UsageError, match="one --size"):
-        prepare(picture_folder, median, speed=SpeedSettings(threads=(1, 2)))
-    with pytest.raises(UsageError, match="Unknown baseline 'mean'"):
-        prepare(picture_folder, median, baselines=("mean",))
-    with pytest.raises(SourceError, match="no such folder"):
-        prepare(tmp_path / "nowhere", median)

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 
-import cv2
 import numpy as np
 import pytest
 
@@ -227,34 +226,6 @@ def test_quality_without_a_model_judges_the_built_in_ones_for_frames(bench, pict
     assert code == 0
     assert "camera-nano" in out
     assert "digit" not in out  # it would see the image at 28×28
-
-
-@pytest.fixture
-def video_folder(tmp_path):
-    """Two sequences of three frames."""
-    folder = tmp_path / "videos"
-    for index, name in enumerate(("first", "second")):
-        (folder / name).mkdir(parents=True)
-        for frame in range(3):
-            cv2.imwrite(str(folder / name / f"{frame}.png"), np.full((40, 48, 3), 100 + 10 * index + frame, np.uint8))
-    return folder
-
-
-def test_videos_are_found_and_each_frame_is_written(bench, blur_file, video_folder, tmp_path):
-    target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("quality", video_folder, blur_file, "--sigma", "15,25", "--limit", 2, "--out", target)
-    assert code == 0
-    assert [out.count(name) for name in ("by video", "first", "second")] == [1, 4, 4]
-    rows = read(target)
-    assert {(row["kind"], row["source"]) for row in rows} == {("quality", "video")}
-    assert len(rows) == 4
-    assert rows[0]["model"] is None
-    for row in rows:
-        assert row["settings"]["limit"] == 2
-        for frames in row["by_frame"].values():
-            assert list(frames) == ["0.png", "1.png"]
-            assert f"{frames['1.png']['flicker_255']:.2f}" in out
-    assert {row["estimated_sigma_255"] is None for row in rows if row["model"]} == {True}
 
 
 def test_baselines_print_tables_and_notes_and_write_everything(bench, lasting, tmp_path):

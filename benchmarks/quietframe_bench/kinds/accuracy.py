@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter_ns
 from typing import Any
 
@@ -21,17 +22,6 @@ from quietframe_bench.rows import ModelRow, Row, Run, Time, named_failure, p50_m
 from quietframe_bench.samples import find_images
 
 TITLE = "Accuracy"
-
-
-@dataclass(frozen=True)
-class AccuracySettings:
-    """What to classify.
-
-    Attributes:
-        limit: of the images only every n-th, so that about so many are left, of all classes.
-    """
-
-    limit: int | None = None
 
 
 class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
@@ -57,18 +47,10 @@ class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
     failed_images: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
-    def right(self) -> int:
-        """How many images got the right label."""
-        return sum(self.classes[image] == label for image, label in self.answers.items())
-
-    @property
     def worst_class(self) -> str | None:
         """The class that is least often right, and how often."""
         shares = {name: share for name, share in self.accuracy_by_class.items() if share is not None}
-        if not shares:
-            return None
-        worst = min(shares, key=lambda name: shares[name])
-        return f"{worst} {shares[worst]:.3f}"
+        return "{} {:.3f}".format(*min(shares.items(), key=itemgetter(1))) if shares else None
 
     def finish(self) -> None:
         """Derive the figures from the answers."""
@@ -76,11 +58,12 @@ class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
 
         if not self.answers:
             return
+        is_right = {image: self.classes[image] == label for image, label in self.answers.items()}
         for name in dict.fromkeys(self.classes.values()):
-            right = [label == name for image, label in self.answers.items() if self.classes[image] == name]
-            self.accuracy_by_class[name] = sum(right) / len(right) if right else None
-        self.accuracy = self.right / len(self.answers)
-        interval = binomtest(self.right, len(self.answers)).proportion_ci(0.95, method="wilson")
+            of_class = [right for image, right in is_right.items() if self.classes[image] == name]
+            self.accuracy_by_class[name] = fmean(of_class) if of_class else None
+        self.accuracy = fmean(is_right.values())
+        interval = binomtest(sum(is_right.values()), len(is_right)).proportion_ci(0.95, method="wilson")
         self.accuracy_95 = [float(interval.low), float(interval.high)]
         self.total_p50_ms = p50_ms(self.samples_ns)
 
@@ -90,18 +73,14 @@ class AccuracyRow(ModelRow, kw_only=True, tag="accuracy"):
 
 
 def accuracy(
-    models: Sequence[str | Path],
-    folder: str | Path,
-    settings: AccuracySettings | None = None,
-    *,
-    on_step: OnStep = ignore_step,
+    models: Sequence[str | Path], folder: str | Path, *, limit: int | None = None, on_step: OnStep = ignore_step
 ) -> Results:
-    """Classify every image with every model, each in a process of its own.
+    """Classify images with every model, each in a process of its own.
 
     Args:
         models: classifier files.
         folder: holds a folder of images for each class, named as the models' labels.
-        settings: what to classify of it.
+        limit: only every n-th image, so that about so many are left, of all classes.
         on_step: called with (what, step, steps) as it goes on.
 
     Raises:
@@ -110,9 +89,9 @@ def accuracy(
     """
     if not models:
         raise UsageError("accuracy needs a classifier whose labels are the folders' names: name its file")
-    settings, folder = settings or AccuracySettings(), Path(folder)
-    classes = _find_classes(folder, settings.limit)
-    run = Run(settings, folder=folder.name)
+    folder = Path(folder)
+    classes = _find_classes(folder, limit)
+    run = Run({"limit": limit, "folder": folder.name})
     step = counted(on_step, len(models) * len(classes))
     rows = [(path, run.row(AccuracyRow, path, classes=classes)) for path in plan.find_models(models)]
     for path, row in rows:
@@ -174,9 +153,9 @@ _FIGURES = (
     WHAT[0],
     Column("images", lambda row: len(row.answers), name="images"),
     Column("accuracy", "accuracy", ".4f"),
-    Column("95 % interval", lambda row: "{:.4f} to {:.4f}".format(*row.accuracy_95) if row.accuracy_95 else None),
-    Column("low", lambda row: row.accuracy_95[0] if row.accuracy_95 else None, name="accuracy_low", shown=False),
-    Column("high", lambda row: row.accuracy_95[1] if row.accuracy_95 else None, name="accuracy_high", shown=False),
+    Column("95 % interval", lambda row: " to ".join(f"{end:.4f}" for end in row.accuracy_95)),
+    Column("low", lambda row: (row.accuracy_95 or [None])[0], name="accuracy_low", shown=False),
+    Column("high", lambda row: (row.accuracy_95 or [None])[-1], name="accuracy_high", shown=False),
     Column("worst class", "worst_class"),
     Column("ms an image", "total_p50_ms", ".2f"),
 )
@@ -188,11 +167,11 @@ def tables(rows: Sequence[AccuracyRow]) -> list[Table]:
     return [Table("share of right answers; the interval is Wilson's", _FIGURES, rows)]
 
 
-@click.command(short_help="Measure how often classifiers are right.")
+@click.command()
 @click.argument("folder", type=options.FOLDER)
 @click.argument("models", nargs=-1, metavar="MODEL...")
 @click.option("--limit", type=click.IntRange(min=1), help="Classify about so many images, of all classes.")
 @options.output_options
 def command(folder: Path, models: tuple[str, ...], limit: int | None, on_step: OnStep) -> Results:
     """Measure how often classifiers are right on FOLDER, which has one folder for each class."""
-    return accuracy(models, folder, AccuracySettings(limit), on_step=on_step)
+    return accuracy(models, folder, limit=limit, on_step=on_step)

@@ -321,7 +321,7 @@ def _run_record(row: SpeedRow) -> dict[str, Any]:
     return {"samples": sum(row.round_runs), "rounds": len(row.round_runs), **known}
 
 
-@click.command(short_help="Compare two speed measurements.")
+@click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option(

@@ -132,13 +132,13 @@ def run_live(
 
     source = _Feed(feed_for(denoiser.card, None, (size_wh[0], size_wh[1])), fps, round(fps * secs))
     controls = Controls(Settings(model="model"), ["model"])
-    preview = None if clients is None else _WatchedPreview(clients)
-    with open_sink(["null", *([preview] if preview else [])], source) as sink:
+    preview = [] if clients is None else [_WatchedPreview(clients)]
+    with open_sink(["null", *preview], source) as sink:
         loop = Loop(source, Models({"model": denoiser}, fps=fps), sink, controls, on_frame=note)
         loop.run()
     record = loop.record()
     counts = {name: record[name] for name in ("captured", "processed", "dropped")}
-    counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for client in (preview.clients if preview else ())]
+    counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for one in preview for client in one.clients]
     start = min(_SKIPPED_FRAMES, (len(samples_ms["latency"]) + 1) // 2)
     return {**counts, "samples_ms": {name: values[start:] for name, values in samples_ms.items()}}
 
@@ -210,11 +210,7 @@ def _latency(percent: int) -> Column:
 
 _WHAT = (
     WHAT[0],
-    Column(
-        "preview",
-        lambda row: "none" if row.preview_clients is None else f"{row.preview_clients} clients",
-        name="preview",
-    ),
+    Column("preview", lambda row: "none" if (n := row.preview_clients) is None else f"{n} clients", name="preview"),
 )
 _FRAMES = (Column("frames", "captured"), Column("dropped", "dropped"), *map(_latency, PERCENTILES))
 _OVERHEAD = (
@@ -238,7 +234,7 @@ def tables(rows: Sequence[LiveRow]) -> list[Table]:
     ]
 
 
-@click.command(short_help="Measure the real-time loop behind a camera's pace.")
+@click.command()
 @options.models_argument
 @options.size_option
 @options.thread_option

@@ -235,15 +235,11 @@ _LAYERS = (
 )
 
 
-def _clock(head: str, name: str) -> Column:
-    return Column(head, lambda row: row.clocks_ms.get(name), ".3f", f"{name}_ms")
+def _clock(name: str) -> Column:
+    return Column(name, lambda row: row.clocks_ms.get(name), ".3f", f"{name}_ms")
 
 
-_CLOCKS = (
-    _clock("stopwatch", "stopwatch"),
-    _clock("profiler", "profiler"),
-    _clock("operators", "operators"),
-)
+_CLOCKS = tuple(map(_clock, ("stopwatch", "profiler", "operators")))
 _REACHED = (
     Column("MMAC", lambda row: row.macs or None, ".1f", "macs", scale=1e-6),
     Column("engine ms", lambda row: row.clocks_ms.get("stopwatch"), ".2f"),
@@ -256,25 +252,27 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {ProfileRow: (*WHAT, *_CLOCKS, *_RE
 
 def tables(rows: Sequence[ProfileRow]) -> list[Table]:
     """Make the tables of what each model reaches, of layers and operators, and of what each clock says of one run."""
-    made = []
-    if any(row.of_peak for row in rows):
-        reached = "models: engine time by the stopwatch; the peak of the same engine, precision and threads"
-        made.append(Table(reached, (*WHAT, *_REACHED), rows))
-    for row in rows:
-        if row.layers:
-            limits = f"{row.label}: layers that multiply; limit: the peak, or what memory or cache can feed"
-            made.append(Table(limits, _LAYERS, row.layers, row.notes, details=True))
-    for row in rows:
-        if row.error is None:
-            title = f"{row.label}; {row.profile_source}; medians of {len(row.runs_ns)} runs"
-            if row.engine_runs > 1:
-                title += f"; one of the {row.engine_runs} runs that a frame takes"
-            made.append(Table(title, _OPERATORS, row.operators, row.notes, details=True))
+    limits = "layers that multiply; limit: the peak, or what memory or cache can feed"
+    layers = [
+        Table(f"{row.label}: {limits}", _LAYERS, row.layers, row.notes, details=True) for row in rows if row.layers
+    ]
+    operators = []
+    for row in [row for row in rows if row.error is None]:
+        title = f"{row.label}; {row.profile_source}; medians of {len(row.runs_ns)} runs"
+        if row.engine_runs > 1:
+            title += f"; one of the {row.engine_runs} runs that a frame takes"
+        operators.append(Table(title, _OPERATORS, row.operators, row.notes, details=True))
+    reached = "models: engine time by the stopwatch; the peak of the same engine, precision and threads"
     clocks = (
         "one run of the engine in milliseconds, by each clock: medians; stopwatch: as in bench speed; "
         "profiler: a whole profiled run; operators: those in it added up"
     )
-    return [*made, Table(clocks, (*WHAT, *_CLOCKS), rows)]
+    return [
+        Table(reached, (*WHAT, *_REACHED), rows if any(row.of_peak for row in rows) else []),
+        *layers,
+        *operators,
+        Table(clocks, (*WHAT, *_CLOCKS), rows),
+    ]
 
 
 def draw(rows: Sequence[ProfileRow], _all_rows: Sequence[Row]) -> list[str]:
@@ -293,7 +291,7 @@ def draw_rooflines(rows: Sequence[Row]) -> Any:
     return plots.roofline_figure(placed, str(machine["cpu"] or machine["architecture"]))
 
 
-@click.command(short_help="Measure each operator, and the machine's roofline.")
+@click.command()
 @options.models_argument
 @options.sizes_option
 @options.threads_option

@@ -149,6 +149,11 @@ class Material(NamedTuple):
     gray: bool = False
     halves: Halves | None = None
 
+    @property
+    def choosing_frames(self) -> int:
+        """How many frames of a video settings are chosen on."""
+        return max(len(sample.clean) - sample.skip for sample in self.choosing)
+
 
 def quality(
     folder: str | Path,
@@ -370,38 +375,20 @@ def _notes(
     """Say how the figures came about, and which methods they favour: a sentence for each line of the template."""
     if not material.halves and (settings.source == "formats" or not settings.baselines):
         return []
-    total, (width, height) = len(material.samples), settings.speed.sizes_wh[0]
-    filters = [choice.best.row for choice in choices if choice.best.row.method]
-    every = settings.step(total)
     template = files("quietframe_bench").joinpath("quality_notes.jinja").read_text(encoding="utf-8")
-    text = (
-        Environment(trim_blocks=True)
-        .from_string(template)
-        .render(
-            pairs=bool(material.halves),
-            video=settings.source == "video",
-            choosing_names=[video.name for video in material.choosing],
-            choosing_frames=max(len(video.clean) - video.skip for video in material.choosing),
-            still=settings.still,
-            filters=settings.filters,
-            missing=missing_filters() if settings.source == "video" else [],
-            rule=settings.rule,
-            halves=material.halves,
-            levels=[f"{level:g}" for level in LEVELS_255],
-            grids="; ".join(f"{method}: {METHODS[method].grid_text}" for method in settings.filters),
-            chosen="; ".join(
-                f"{row.method}: {', '.join(f'{k} {v:g}' for k, v in row.setting.items())}" for row in filters
-            ),
-            choosing=len(material.choosing),
-            total=total,
-            kind="gray" if material.gray else "colour",
-            on=f"one in {every} images" if every > 1 else "every image",
-            size=f"{width}×{height}",
-            threads=settings.speed.threads[0],
-            cbm3d=any(row.method == CBM3D for row in rows),
-            no_cbm3d=CBM3D in (settings.baselines or ()) and not _has_cbm3d(),
-        )
-    )
+    known = {
+        "settings": settings,
+        "material": material,
+        "missing": missing_filters() if settings.source == "video" else [],
+        "levels": [f"{level:g}" for level in LEVELS_255],
+        "grids": "; ".join(f"{method}: {METHODS[method].grid_text}" for method in settings.filters),
+        "chosen": [choice.best.row for choice in choices if choice.best.row.method],
+        "every": settings.step(len(material.samples)),
+        "kind": "gray" if material.gray else "colour",
+        "cbm3d": any(row.method == CBM3D for row in rows),
+        "no_cbm3d": CBM3D in (settings.baselines or ()) and not _has_cbm3d(),
+    }
+    text = Environment(trim_blocks=True).from_string(template).render(known)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -432,7 +419,7 @@ def draw_front(rows: Sequence[Any]) -> Any:
     return plots.front_figure(panels, f"{width}×{height}, threads: {threads}, {cpu} · images of {settings['folder']}")
 
 
-@click.command(short_help="Measure PSNR and SSIM on images, pairs or videos.")
+@click.command()
 @click.argument("folder", type=options.FOLDER)
 @options.models_argument
 @click.option(

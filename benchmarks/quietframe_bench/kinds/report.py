@@ -11,7 +11,7 @@ from quietframe_bench import options
 from quietframe_bench.results import Results, read_results
 
 
-@click.command(short_help="Show, join and convert measured rows.")
+@click.command()
 @click.argument("files", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
 @partial(options.output_options, measures=False)
 def command(files: tuple[Path, ...]) -> Results:

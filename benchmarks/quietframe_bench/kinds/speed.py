@@ -156,7 +156,7 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         self.total_over_engine_p50 = total_ms / engine_ms
         self.total_over_engine_mean = float(np.mean(total_ns) / np.mean(engine_ns))
         self.frames_per_s_p50 = 1000 / total_ms
-        self.spread = float(np.ptp(list(map(np.median, self.rounds_ns("total"))))) / 1e6 / total_ms
+        self.spread = float(np.ptp(list(map(np.median, self.rounds_ns("total")))) / np.median(total_ns))
         self.noisy_machine = self.spread > NOISY_SPREAD
 
 
@@ -359,11 +359,10 @@ def growth_tables(rows: Sequence[SpeedRow]) -> list[Table]:
     gains = speedups(rows)
     counts = sorted({count for gain in gains.values() for count in gain})
     by_threads = [[*key, *(f"{gain[n]:.2f}" if n in gain else "" for n in counts)] for key, gain in gains.items()]
+    heads = "model", "size", *(f"{n} threads" for n in counts)
     made = [
         table_of_lines("time grows with pixels to the power of", ("model", "threads", "exponent"), exponents),
-        table_of_lines(
-            "speedup over the fewest threads", ("model", "size", *(f"{n} threads" for n in counts)), by_threads
-        ),
+        table_of_lines("speedup over the fewest threads", heads, by_threads),
     ]
     return [table for table in made if table.rows]
 
@@ -421,7 +420,7 @@ def fastest_ms(rows: Sequence[Row]) -> dict[str, float]:
 # The command
 
 
-@click.command(short_help="Measure the time of each stage of a frame.")
+@click.command()
 @options.models_argument
 @options.sizes_option
 @options.threads_option

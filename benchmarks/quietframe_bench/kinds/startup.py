@@ -238,7 +238,7 @@ def tables(rows: Sequence[Any]) -> list[Table]:
     ]
 
 
-@click.command(short_help="Measure the time from nothing to the first frame.")
+@click.command()
 @options.models_argument
 @options.number("--runs", 50, "Fresh processes a model.", low=1)
 @options.size_option

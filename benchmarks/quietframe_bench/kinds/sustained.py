@@ -64,8 +64,6 @@ class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
 
     def finish(self, seconds: float) -> None:
         """Derive the figures of a run of so many seconds."""
-        if self.error is not None:
-            return
         self.ends_s = ends_s = min(_ENDS_S, seconds / 2)
         first = [part for part in self.parts if part.from_s < ends_s]
         last = [part for part in self.parts if part.from_s >= seconds - ends_s] or self.parts[-1:]
@@ -90,7 +88,7 @@ def sustained(
         if row.error is None:
             with failing(row):
                 _measure(row, path, seconds, frames, on_step)
-        row.finish(seconds)
+                row.finish(seconds)
     return Results([row for _, row in jobs])
 
 

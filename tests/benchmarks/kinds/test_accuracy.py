@@ -8,7 +8,7 @@ import pytest
 
 from quietframe import Classifier
 from quietframe.errors import UsageError
-from quietframe_bench.kinds.accuracy import AccuracySettings, accuracy
+from quietframe_bench.kinds.accuracy import accuracy
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_fold
 
 
 def test_a_limit_takes_pictures_of_all_classes(classifier_file, sorted_folder):
-    (row,) = accuracy([classifier_file], sorted_folder, AccuracySettings(5))
+    (row,) = accuracy([classifier_file], sorted_folder, limit=5)
     assert len(row.answers) == 5
     assert len(set(row.classes.values())) == len(list(sorted_folder.iterdir()))
 
@@ -68,7 +68,7 @@ def test_folders_that_are_no_labels_are_said(classifier_file, sorted_folder, ben
 def test_a_denoiser_is_a_failed_row(denoiser_file, classifier_file, sorted_folder):
     failed, good = accuracy([denoiser_file, classifier_file], sorted_folder)
     assert "classify" in failed.error
-    assert good.right == 9
+    assert good.accuracy == 0.9
 
 
 def test_pictures_beside_the_folders_are_refused(classifier_file, sorted_folder):

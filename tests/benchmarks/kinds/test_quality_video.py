@@ -21,6 +21,7 @@ from quietframe_bench import judging
 from quietframe_bench.classical import CLIP_METHODS, ClassicalDenoiser, missing_filters
 from quietframe_bench.kinds.quality import QualitySettings, quality
 from quietframe_bench.kinds.quality import tables as tables_of
+from quietframe_bench.results import read_results
 from quietframe_bench.samples import find_videos
 
 SIZE = (64, 96)
@@ -199,6 +200,11 @@ def test_the_command_shows_motion_and_ghosts(bench, blur_file, videos, tmp_path)
     rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
     quality_rows = [row for row in rows if row["candidate"]]
     assert len(quality_rows) == 12
+    for row in read_results(files["out"])[:12]:  # by video: every frame that counts is written, its mean is printed
+        for name, frames in row.by_frame.items():
+            assert list(frames) == [f"{index:05}.png" for index in range(2, 8 if name == "square" else 6)]
+            assert f"{row.by_sample[name]['flicker_255']:.2f}" in out
+        assert row.estimated_sigma_255 is None or row.is_noisy_input
     assert {(row["motion"], row["ghost_255"] != "") for row in quality_rows} == {("moving", True), ("still", False)}
     ghosts = [f"{float(row['ghost_255']):.2f}" for row in quality_rows if row["ghost_255"]]
     assert all(ghost in out for ghost in ghosts)
