@@ -160,17 +160,12 @@ def new_entry(
 
 
 def judge_entries(
-    entries: Sequence[Entry],
-    samples: Sequence[Sample],
-    on_step: OnStep = ignore_step,
-    *,
-    measures: Sequence[str] = ("psnr_db", "ssim"),
-    cache: Path | None = None,
+    entries: Sequence[Entry], samples: Sequence[Sample], on_step: OnStep = ignore_step, *, cache: Path | None
 ) -> None:
     """Fill in rows, but for those with an error; those of each origin in a process of their own.
 
-    measures: those wanted of `psnr_db`, `ssim`, `flicker_255`, `ghost_255` and `psnr_to_input_db`. cache: a folder that
-    is there for as long as the same samples are judged, for what is found in the clean frames alone; ghosts need it.
+    cache: a folder that is there for as long as the same samples are judged, for what is found in the clean frames
+    alone; None: PSNR is enough.
     """
     good = [entry for entry in entries if entry.row.error is None]
     step = counted(on_step, sum(len(samples[:: entry.row.every]) for entry in good))
@@ -186,7 +181,7 @@ def judge_entries(
                     for row in rows:
                         if row.condition == condition and place % row.every == 0:
                             step(f"{row.candidate} on {sample.name}")
-                            _judge(child, row, origin[0], sample, measures, cache)
+                            _judge(child, row, origin[0], sample, cache)
     for row, _ in good:
         row.finish()
 
@@ -202,12 +197,10 @@ def _facts(child: Child, model: Path) -> dict[str, Any]:
     return {name: found[name] for name in FACTS}
 
 
-def _judge(
-    child: Child, row: QualityRow, model: Path | None, sample: Sample, measures: Sequence[str], cache: Path | None
-) -> None:
+def _judge(child: Child, row: QualityRow, model: Path | None, sample: Sample, cache: Path | None) -> None:
     if row.error:
         return
-    what = {"sample": msgspec.to_builtins(sample, enc_hook=str), "condition": row.condition, "measures": measures}
+    what = {"sample": msgspec.to_builtins(sample, enc_hook=str), "condition": row.condition}
     who = {"model": model, "method": row.method, "setting": row.setting, "given_sigma_255": row.given_sigma_255}
     try:
         found = child.call("judging:judge", **who, **what, cache=cache)
@@ -226,7 +219,7 @@ def choose(groups: Sequence[Sequence[Entry]], samples: Sequence[Sample], on_step
 
     Where nothing could be judged, the first entry is the best, with the error in its row.
     """
-    judge_entries([entry for group in groups for entry in group], samples, on_step, measures=("psnr_db",))
+    judge_entries([entry for group in groups for entry in group], samples, on_step, cache=None)
     return [_choose(group) for group in groups]
 
 
@@ -256,8 +249,7 @@ def judge(
     setting: dict[str, float],
     given_sigma_255: float | None,
     sample: dict[str, Any],
-    condition: tuple[float | None, str | None, Literal["moving", "still"] | None],
-    measures: Sequence[str],
+    condition: Sequence[Any],
     cache: str | None,
 ) -> dict[str, Any]:
     """Compare with each clean frame of a sample what a candidate makes of the noisy one.
@@ -270,12 +262,12 @@ def judge(
     from quietframe.quality import flicker_255, ghost_255, psnr_db, ssim
     from quietframe_bench.classical import CLIP_METHODS
 
-    of = msgspec.convert(sample, Sample, dec_hook=lambda _type, text: Path(text))
+    of, under = msgspec.convert(sample, Sample, dec_hook=lambda _type, text: Path(text)), Condition(*condition)
     frames: dict[str, dict[str, float]] = {}
     whole: dict[str, float] = {}
     times_ns: list[int] = []
-    clip = _clip(of, Condition(*condition))
-    is_input = model is method is None
+    clip = _clip(of, under)
+    is_input, is_video = model is method is None, len(of.clean) > 1
     results = iter(clip.noisy) if is_input else _denoised(clip.noisy, model, method, setting, given_sigma_255)
     judged: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
     for index, (path, clean, noisy) in enumerate(zip(of.clean, clip.clean, clip.noisy, strict=True)):
@@ -287,14 +279,12 @@ def judge(
                 raise FrameError(f"Expected {len(of.clean)} frames from {method}. Received: {index}")
             if index < of.skip:
                 continue
-            figures = {}
-            if "psnr_db" in measures:
-                figures["psnr_db"] = psnr_db(clean, result)
-            if "ssim" in measures:
+            figures = {"psnr_db": psnr_db(clean, result)}
+            if cache:
                 figures["ssim"] = ssim(clean, result)
-            if "flicker_255" in measures and judged:
+            if cache and judged:
                 figures["flicker_255"] = flicker_255(judged[-1], (clean, result))
-            if "psnr_to_input_db" in measures and not is_input:
+            if cache and under.format and not is_video and not is_input:
                 figures["psnr_to_input_db"] = psnr_db(noisy, result)
             if is_input:
                 figures["estimated_sigma_255"] = estimate_noise(noisy)
@@ -302,7 +292,7 @@ def judge(
             raise _named(exc, path, of) from exc
         frames[path.name] = figures
         judged.append((clean, result))
-    if "ghost_255" in measures and cache and condition[2] != "still":  # where nothing moves, nothing comes into view
+    if cache and is_video and under.motion != "still":  # where nothing moves, nothing comes into view
         masks = _uncovered(of, clip.clean, Path(cache))[of.skip :]
         ghost = ghost_255((*pair, mask) for pair, mask in zip(judged, masks, strict=True))
         whole |= {} if ghost is None else {"ghost_255": ghost}

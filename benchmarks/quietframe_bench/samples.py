@@ -152,10 +152,9 @@ def find_videos(
     """
     least = MIN_FRAMES + skip
     beside = f" beside the {skip} that are skipped" if skip else ""
+    needs = f"a video needs {MIN_FRAMES} frames or more to be judged{beside}"
     if limit is not None and limit < least:
-        raise UsageError(
-            f"a video needs {MIN_FRAMES} frames or more to be judged{beside}. Received: a limit of {limit}"
-        )
+        raise UsageError(f"{needs}. Received: a limit of {limit}")
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder")
     own, below = _frames(folder), _frames_below(folder)
@@ -166,7 +165,6 @@ def find_videos(
         raise SourceError(f"{folder}: no frames in it or in its sub-folders ({' '.join(sorted(IMAGE_SUFFIXES))})")
     for name, frames in found.items():
         if len(frames) < least:
-            needs = f"a video needs {MIN_FRAMES} frames or more to be judged{beside}"
             raise SourceError(f"{folder}: {needs}: {name} has {len(frames)}")
     return [
         Sample(name, (seed, index), tuple(found[name][:limit]), crop=crop, skip=skip)

@@ -64,12 +64,6 @@ BASELINES = {
     "video": ("bilateral", "NLM", *CLIP_METHODS),
 }
 _SIGMAS_255 = {"white": (15.0, 25.0, 50.0), "formats": (0.0, 10.0, 25.0)}
-_MEASURES = {
-    "images": ("psnr_db", "ssim"),
-    "pairs": ("psnr_db", "ssim"),
-    "video": ("psnr_db", "ssim", "flicker_255", "ghost_255"),
-    "formats": ("psnr_db", "ssim", "psnr_to_input_db"),
-}
 _CHOOSING = {"images": 8, "pairs": 12, "video": 3}  # about so many samples settings are chosen on: CBM3D takes half a
 # minute each, and multi-frame NLM seconds for a frame
 _CHOOSING_FRAMES = 8  # of a video
@@ -189,7 +183,7 @@ def quality(
         for condition in material.conditions
     ]
     with TemporaryDirectory() as cache:
-        judge = partial(judge_entries, on_step=on_step, measures=_MEASURES[source], cache=Path(cache))
+        judge = partial(judge_entries, on_step=on_step, cache=Path(cache))
         judge(entries, material.samples)
         choices = choose(_alternatives(run, settings, material, entries), material.choosing, on_step)
         chosen = _chosen(run, settings, material, choices)

@@ -181,7 +181,7 @@ def test_a_filter_that_is_missing_is_said(bench, blur_file, videos, monkeypatch)
 def test_a_method_that_loses_frames_is_a_failed_sample(videos, monkeypatch):
     (square, _) = find_videos(videos)
     monkeypatch.setattr(judging, "_denoised", lambda noisy, *_: iter(noisy[:5]))
-    what = {"condition": (20.0, None, "moving"), "measures": ["psnr_db"], "given_sigma_255": None, "cache": None}
+    what = {"condition": (20.0, None, "moving"), "given_sigma_255": None, "cache": None}
     sample = {"name": "square", "seed": square.seed, "clean": list(map(str, square.clean))}
     with pytest.raises(judging.QuietFrameError, match=r"00005\.png: Expected 8 frames from fftdnoiz\. Received: 5"):
         judging.judge(model=None, method="fftdnoiz", setting={}, sample=sample, **what)
