@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from quietframe.tasks.base import open_model
+from support.programs import load_program
 from support.tiny_models import TinyModel
 
 pytest.importorskip("psutil", reason="benchmarks need the extra 'bench'")
@@ -54,11 +53,7 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, s
 def browser() -> Iterator[Any]:
     """A Chromium; the test fails if a page of it reports an error. Skips where there is none."""
     pytest.importorskip("websockets", reason="driving Chromium needs websockets")
-    path = Path(__file__).parents[1] / "runtime" / "preview" / "chromium.py"
-    spec = importlib.util.spec_from_file_location("chromium_of_benchmarks", path)  # tests are no packages
-    assert spec is not None and spec.loader is not None
-    chromium = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(chromium)
+    chromium = load_program("tests/runtime/preview/chromium.py")
     if chromium.PROGRAM is None:
         pytest.skip("no Chromium is installed: apt install chromium")
     with chromium.Browser() as running:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +15,11 @@ from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe_bench.classical import METHODS
 from quietframe_bench.judging import Condition, add_noise
+from support.programs import load_program
 
-_PROGRAM = Path(__file__).parents[2] / "docs" / "research" / "crop_sheet.py"
-pytestmark = pytest.mark.skipif(not _PROGRAM.is_file(), reason="the docs are not here")
-if _PROGRAM.is_file():
-    _spec = importlib.util.spec_from_file_location("crop_sheet", _PROGRAM)
-    assert _spec is not None and _spec.loader is not None
-    crop_sheet = sys.modules["crop_sheet"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(crop_sheet)
-    Crop, main = crop_sheet.Crop, crop_sheet.main
-    make_format_rows, make_rows = crop_sheet.make_format_rows, crop_sheet.make_rows
+crop_sheet = load_program("docs/research/crop_sheet.py")
+Crop, main = crop_sheet.Crop, crop_sheet.main
+make_format_rows, make_rows = crop_sheet.make_format_rows, crop_sheet.make_rows
 
 SIDE = 32
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,9 @@ from quietframe.errors import SourceError
 from quietframe.images import read_image
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
+from support.programs import load_program
 
-_PROGRAM = Path(__file__).parents[2] / "docs" / "research" / "ffdnet.py"
-if not _PROGRAM.is_file():
-    pytest.skip("the docs are not here", allow_module_level=True)
-_spec = importlib.util.spec_from_file_location("ffdnet", _PROGRAM)
-assert _spec is not None and _spec.loader is not None
-ffdnet = sys.modules["ffdnet"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(ffdnet)
+ffdnet = load_program("docs/research/ffdnet.py")
 build, read_weights = ffdnet.build, ffdnet.read_weights
 
 DATA = Path(os.environ.get("QUIETFRAME_DATA", "nowhere"))

@@ -5,19 +5,18 @@ import pytest
 from quietframe_bench.profiles import convolution_macs, short_name
 
 
-def test_the_work_of_a_convolution():
-    # 3×3 from 12 to 16 channels over 240×320 pixels, in either layout.
-    assert convolution_macs((1, 240, 320, 16), (16, 3, 3, 12), 16) == 240 * 320 * 16 * 12 * 9
-    assert convolution_macs((1, 16, 240, 320), (16, 12, 3, 3), 16) == 240 * 320 * 16 * 12 * 9
-
-
-def test_the_work_of_a_depthwise_and_of_a_grouped_convolution():
-    assert convolution_macs((1, 10, 10, 8), (1, 3, 3, 8), 8) == 100 * 8 * 9
-    assert convolution_macs((1, 8, 10, 10), (8, 2, 3, 3), 8) == 100 * 8 * 2 * 9  # four groups
-
-
-def test_the_work_of_a_transposed_convolution_is_of_its_input_pixels():
-    assert convolution_macs((1, 7, 7, 64), (32, 3, 3, 64), 64) == 49 * 32 * 9 * 64
+@pytest.mark.parametrize(
+    ("image", "kernel", "channels", "macs"),
+    [
+        ((1, 240, 320, 16), (16, 3, 3, 12), 16, 240 * 320 * 16 * 12 * 9),  # in either layout
+        ((1, 16, 240, 320), (16, 12, 3, 3), 16, 240 * 320 * 16 * 12 * 9),
+        ((1, 10, 10, 8), (1, 3, 3, 8), 8, 100 * 8 * 9),  # depthwise
+        ((1, 8, 10, 10), (8, 2, 3, 3), 8, 100 * 8 * 2 * 9),  # four groups
+        ((1, 7, 7, 64), (32, 3, 3, 64), 64, 49 * 32 * 9 * 64),  # transposed: of its input's pixels
+    ],
+)
+def test_the_work_of_a_convolution(image, kernel, channels, macs):
+    assert convolution_macs(image, kernel, channels) == macs
 
 
 @pytest.mark.parametrize(

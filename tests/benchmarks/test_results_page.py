@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("keras", reason="reading run folders needs the extra 'train'")
 
-PROGRAM = Path(__file__).parents[2] / "docs" / "research" / "results.py"
+from support.programs import load_program
+
 RUN = {"metrics": {"parameters": 65182, "macs_per_pixel": 1945.0, "epochs_run": 10, "training_seconds": 516.0}}
 
 
 @pytest.fixture
 def results():
     """The program as a module."""
-    if not PROGRAM.is_file():
-        pytest.skip("the docs are not here")
-    spec = importlib.util.spec_from_file_location("results_page", PROGRAM)
-    module = sys.modules["results_page"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("docs/research/results.py")
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from quietframe_bench.kinds.speed import SpeedSettings, speed
 from quietframe_bench.results import Results
 from quietframe_bench.subject import STAGES
 
-HUGE = 10**400
-
 
 def test_a_row_is_known_by_model_engine_size_and_threads(write_rows, make_row):
     (row,) = read_speed_rows(write_rows("rows", make_row(round_runs=[1, 12, 7])))
