@@ -20,7 +20,7 @@ OnStep = Callable[[str, int, int], None]
 def counted(on_step: OnStep, steps: int) -> Callable[[str], None]:
     """Return a function that counts the steps itself: it takes what is done."""
     numbers = iter(range(steps))
-    return lambda text: on_step(text, next(numbers), steps)
+    return lambda text: on_step(text, next(numbers, steps), steps)
 
 
 def ignore_step(_text: str, _step: int, _steps: int) -> None:

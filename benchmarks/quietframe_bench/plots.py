@@ -74,9 +74,8 @@ def sustained(rows: Sequence[Any]) -> str:
     figure, axes = _one_panel(7.6, 3.2)
     palette = _colours(rows)
     for row in rows:
-        at_s = [part.from_s for part in row.parts]
-        shares = [np.median(part.samples_ns) / 1e6 / row.first_p50_ms for part in row.parts]
-        axes.plot(at_s, shares, color=palette[row.file], linewidth=1.3, label=row.label)
+        shares = [np.median(part_ns) / 1e6 / row.first_p50_ms for part_ns in row.rounds_ns("total")]
+        axes.plot(row.part_from_s, shares, color=palette[row.file], linewidth=1.3, label=row.label)
     axes.axhline(1, color=_FAINT, linewidth=1, linestyle="--")
     axes.set_ylim(0, None)
     axes.set_xlabel("seconds since the start", fontsize=9)

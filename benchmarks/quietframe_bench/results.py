@@ -18,7 +18,7 @@ from quietframe_bench import columns
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.rows import Row, measured_on, read_rows, to_lines
 
-KINDS = ("speed", "sustained", "profile", "roofline", "startup", "live", "quality", "accuracy")
+KINDS = ("speed", "profile", "roofline", "startup", "live", "quality", "accuracy")
 """The modules in `quietframe_bench.kinds` that have rows, in the order in which they are shown."""
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from quietframe_bench.cli import COMMANDS
 from quietframe_bench.kinds import speed as speed_module
-from quietframe_bench.kinds import sustained as sustained_module
+from quietframe_bench.kinds import sustained
 from quietframe_bench.results import KINDS
 
 
@@ -174,14 +174,15 @@ def test_failed_rows_are_measured_again(bench, denoiser_file, tmp_path):
 
 
 def test_a_sustained_run_shows_its_start_and_its_end(bench, denoiser_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(sustained_module, "_PART_S", 1.0)
+    monkeypatch.setattr(sustained, "PART_S", 1.0)
     target = tmp_path / "rows.jsonl"
     code, out, _ = bench("speed", "--sustained", 2, denoiser_file, "--size", "64x48", "--threads", 1, "--out", target)
     assert code == 0
     (row,) = read(target)
-    assert [part["from_s"] for part in row["parts"]] == pytest.approx([0, 1], abs=0.3)
-    halves = [np.median(part["samples_ns"]) / 1e6 for part in row["parts"]]
-    assert [row["first_p50_ms"], row["last_p50_ms"]] == pytest.approx(halves)
+    assert row["part_from_s"] == pytest.approx([0, 1], abs=0.3)
+    parts_ns = np.split(row["samples_ns"]["total"], row["round_runs"][:1])
+    halves = [np.median(part_ns) / 1e6 for part_ns in parts_ns]
+    assert (row["ends_s"], row["first_p50_ms"], row["last_p50_ms"]) == pytest.approx((1, *halves))
     assert f"{halves[1] / halves[0]:.3f}" in out
 
 

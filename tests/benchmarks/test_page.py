@@ -123,7 +123,8 @@ def test_startup_sustained_live_and_accuracy_have_sections(denoiser_file, tmp_pa
     found.append(Run({}).row(AccuracyRow, denoiser_file, **figures))
     assert len(found[-2].samples_ms["latency"]) > 2
     page = found.to_html()
-    for anchor in ("startup", "sustained-speed", "real-time-loop", "accuracy"):
+    for anchor in ("startup", "speed", "real-time-loop", "accuracy"):
         assert f'id="{anchor}"' in page
+    assert "seconds of a run without a pause" in page and "Time of a frame over a run" in page
     assert f"{found[0].ready_ms:.1f}" in page
     assert "0.6000 to 0.9800" in page

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import click
@@ -22,7 +24,7 @@ from quietframe.cpu import physical_cores
 from quietframe.errors import UsageError
 from quietframe_bench import options, plan, plots
 from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table, table_of_lines
-from quietframe_bench.kinds.sustained import sustained
+from quietframe_bench.kinds import sustained
 from quietframe_bench.machine import machine_now
 from quietframe_bench.plan import OnStep, counted, failing, ignore_step
 from quietframe_bench.process import Child
@@ -53,6 +55,8 @@ class SpeedSettings:
         warmup: frames before each round's timed ones; kept, but apart.
         frames: a folder or video to take frames from; None: the bundled photograph with noise.
         video_fps: estimate the noise as in a video of so many frames a second; None: in every frame.
+        sustained_s: run each row for so many seconds without a pause, one after the other: `runs`, `min_secs` and
+            `warmup` are ignored. None: in rounds, in turn.
     """
 
     sizes_wh: tuple[tuple[int, int], ...] = ((640, 480),)
@@ -62,11 +66,12 @@ class SpeedSettings:
     warmup: int = 3
     frames: str | None = None
     video_fps: float | None = None
+    sustained_s: float | None = None
 
     @property
     def rounds(self) -> int:
         """How many rounds a row is measured in."""
-        return min(ROUNDS, self.runs)
+        return ceil(self.sustained_s / sustained.PART_S) if self.sustained_s else min(ROUNDS, self.runs)
 
 
 class SpeedRow(SizedRow, kw_only=True, tag="speed"):
@@ -84,6 +89,8 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         spread: how far the medians of the rounds lie apart, as a share of the row's; see `NOISY_SPREAD`.
         round_runs: how many of the timed frames each round gave, in order.
         round_health: after each round: `temperature_c`, `throttled` and `clock_mhz`; None where unknown.
+        part_from_s, ends_s, first_p50_ms, last_p50_ms: of a run without a pause: when each round began, and see
+            `quietframe_bench.kinds.sustained.ends`.
         warmup_ns, samples_ns: the raw times.
     """
 
@@ -104,6 +111,10 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
     noisy_machine: bool = False
     round_runs: list[Count] = msgspec.field(default_factory=list)
     round_health: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    part_from_s: list[float] = msgspec.field(default_factory=list)
+    ends_s: float | None = None
+    first_p50_ms: float | None = None
+    last_p50_ms: float | None = None
     warmup_ns: list[Time] = msgspec.field(default_factory=list)
     samples_ns: StageTimes = msgspec.field(default_factory=StageTimes)
 
@@ -158,6 +169,9 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
         self.frames_per_s_p50 = 1000 / total_ms
         self.spread = float(np.ptp(list(map(np.median, self.rounds_ns("total")))) / np.median(total_ns))
         self.noisy_machine = self.spread > NOISY_SPREAD
+        if self.part_from_s:
+            seconds = self.settings["sustained_s"]
+            set_fields(self, sustained.ends(seconds, self.part_from_s, self.rounds_ns("total")))
 
 
 class SpeedJob(NamedTuple):
@@ -243,9 +257,10 @@ def measure_speed(
     """Measure rows, block by block; `on_block` is called with those that are finished. See `speed`."""
     by_size = sorted(jobs, key=lambda job: job.row.size_wh or (0, 0))
     step = counted(on_step, len(jobs) * (settings.rounds + 1))
-    for start in range(0, len(by_size), BLOCK):
-        _measure_block(by_size[start : start + BLOCK], settings, step)
-        on_block([job.row for job in by_size[: start + BLOCK]])
+    block = 1 if settings.sustained_s else BLOCK
+    for start in range(0, len(by_size), block):
+        _measure_block(by_size[start : start + block], settings, step)
+        on_block([job.row for job in by_size[: start + block]])
 
 
 def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: Callable[[str], None]) -> None:
@@ -261,13 +276,14 @@ def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: C
                     how = {"frames": settings.frames, "video_fps": settings.video_fps}
                     set_fields(job.row, child.call("subject:TimedModel", **what, **how))
                     opened.append((job.row, child))
+        begun_s = monotonic()
         for turn in range(settings.rounds):
             # Every other round goes backwards, so that none always follows the same.
             for row, child in opened if turn % 2 == 0 else opened[::-1]:
                 on_step(f"measure {row.file}")
                 if row.error is None:
                     with failing(row):
-                        _measure_round(row, child, settings, turn)
+                        _measure_round(row, child, settings, turn, monotonic() - begun_s)
         for row, child in opened:
             if row.error is None:
                 with failing(row):
@@ -276,9 +292,15 @@ def _measure_block(jobs: Sequence[SpeedJob], settings: SpeedSettings, on_step: C
         job.row.finish()
 
 
-def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, turn: int) -> None:
-    runs, min_secs = share_of(settings.runs, settings.rounds, turn), settings.min_secs / settings.rounds
-    times = child.call("subject:TimedModel.time", warmup=settings.warmup, runs=runs, min_secs=min_secs)
+def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, turn: int, from_s: float) -> None:
+    how = {"warmup": settings.warmup, "runs": share_of(settings.runs, settings.rounds, turn)}
+    min_secs = settings.min_secs / settings.rounds
+    if settings.sustained_s:
+        if from_s >= settings.sustained_s:  # frames that take long make longer parts, and fewer
+            return
+        how, min_secs = {"warmup": 0, "runs": 1}, min(sustained.PART_S, settings.sustained_s - from_s)
+        row.part_from_s.append(from_s)
+    times = child.call("subject:TimedModel.time", **how, min_secs=min_secs)
     row.warmup_ns += times["warmup_ns"]
     row.samples_ns.extend(times["stages_ns"])
     row.round_runs.append(len(times["stages_ns"]["total"]))
@@ -329,6 +351,7 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {
         *_TIMES[4:],
         *_BESIDE[2:],
         *_COSTS,
+        *sustained.COLUMNS,
         Column("runs", lambda row: sum(row.round_runs), name="runs"),
         *CIRCUMSTANCES,
     )
@@ -350,6 +373,7 @@ def tables(rows: Sequence[SpeedRow]) -> list[Table]:
         Table(beside, (*WHAT, *_BESIDE), measured),
         Table("peak and last memory of its process, and the work of one frame", (*WHAT, *_COSTS), measured),
         *growth_tables(measured),
+        *sustained.tables(measured),
     ]
 
 
@@ -401,11 +425,13 @@ def _groups(rows: Sequence[SpeedRow], key: Callable[[SpeedRow], Any]) -> dict[An
 
 
 def draw(rows: Sequence[SpeedRow], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw the distribution of latencies, and time against pixels."""
+    """Draw the distribution of latencies, time against pixels, and over runs without a pause."""
     measured = [row for row in rows if row.error is None]
     grown = pixel_exponents(measured)
     growing = [row for row in measured if (row.file, row.threads) in grown]
-    return [draw(some) for draw, some in ((plots.latencies, measured), (plots.growth, growing)) if some]
+    long = [row for row in measured if row.ends_s]
+    drawn = (plots.latencies, measured), (plots.growth, growing), (plots.sustained, long)
+    return [draw(some) for draw, some in drawn if some]
 
 
 def fastest_ms(rows: Sequence[Row]) -> dict[str, float]:
@@ -458,13 +484,11 @@ def command(
     if not as_video:
         options.reject(ctx, ["fps"], "goes with --as-video")
     if sustained_s is not None:
-        options.reject(ctx, ["runs", "min_secs", "warmup", "resume", "as_video"], "does not go with --sustained")
+        options.reject(ctx, ["runs", "min_secs", "warmup"], "does not go with --sustained")
     if resume and "out" not in ctx.obj:
         raise UsageError("--resume needs the file with the rows: name it with --out FILE")
-    settings = SpeedSettings(video_fps=fps if as_video else None, **grid)
+    settings = SpeedSettings(video_fps=fps if as_video else None, sustained_s=sustained_s, **grid)
     options.warn_if_busy(models)
-    if sustained_s is not None:
-        return sustained(models, sustained_s, settings.sizes_wh, settings.threads, settings.frames, on_step=on_step)
     target = ctx.obj.get("out")
     before = read_results(target) if resume and target and target.exists() else []
     finished = 0

@@ -1,129 +1,57 @@
-"""Sustained speed: whether a model is as fast at the end of a long run as at the start, when the machine is hot."""
+"""Sustained speed: whether a model is as fast at the end of a run without a pause as at the start, in a hot machine.
+
+Such a run is a row of `speed`, whose rounds follow one another at once: its parts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from time import monotonic
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from quietframe_bench import plan, plots
-from quietframe_bench.columns import CIRCUMSTANCES, WHAT, Column, Table
-from quietframe_bench.machine import machine_now
-from quietframe_bench.plan import OnStep, failing, ignore_step
-from quietframe_bench.process import Child
-from quietframe_bench.results import Results
-from quietframe_bench.rows import Row, Run, SizedRow, TotalTime, p50_ms, set_fields
+from quietframe_bench.columns import WHAT, Column, Table
 
-TITLE = "Sustained speed"
-_PART_S = 5.0
+PART_S = 5.0
 _ENDS_S = 60.0
 
 
-class Part(msgspec.Struct):
-    """A few seconds of a run: when it began, the times of whole frames, and the machine at its end."""
+def ends(seconds: float, from_s: Sequence[float], parts_ns: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    """Return the figures of a run of so many seconds, given when each part began, and its times in nanoseconds.
 
-    from_s: float
-    samples_ns: list[TotalTime]
-    temperature_c: float | None = None
-    throttled: Any = None
-    clock_mhz: float | None = None
-
-
-class SustainedRow(SizedRow, kw_only=True, tag="sustained"):
-    """One model that ran without a pause.
-
-    Attributes:
-        ends_s: how many seconds the two ends are: a minute, or half the time where it ran for less than two.
-        first_p50_ms, last_p50_ms: medians of the first and the last end.
-        parts: see `Part`.
+    `ends_s`: how many seconds the two ends are: a minute, or half the time of a run of less than two. `first_p50_ms`,
+    `last_p50_ms`: their medians.
     """
-
-    ends_s: float | None = None
-    first_p50_ms: float | None = None
-    last_p50_ms: float | None = None
-    peak_rss_mb: float | None = None
-    steady_rss_mb: float | None = None
-    parts: list[Part] = msgspec.field(default_factory=list)
-
-    @property
-    def last_over_first(self) -> float | None:
-        """The ratio of the two medians."""
-        return self.last_p50_ms / self.first_p50_ms if self.last_p50_ms and self.first_p50_ms else None
-
-    @property
-    def was_throttled(self) -> str | None:
-        """Whether the machine was throttled; `unknown` where it does not say."""
-        if not self.parts:
-            return None
-        if self.parts[-1].throttled is None:
-            return "unknown"
-        return "yes" if any(part.throttled for part in self.parts) else "no"
-
-    def finish(self, seconds: float) -> None:
-        """Derive the figures of a run of so many seconds."""
-        self.ends_s = ends_s = min(_ENDS_S, seconds / 2)
-        first = [part for part in self.parts if part.from_s < ends_s]
-        last = [part for part in self.parts if part.from_s >= seconds - ends_s] or self.parts[-1:]
-        self.first_p50_ms, self.last_p50_ms = (
-            p50_ms([ns for part in parts for ns in part.samples_ns]) for parts in (first, last)
-        )
+    ends_s = min(_ENDS_S, seconds / 2)
+    timed = list(zip(from_s, parts_ns, strict=True))
+    first = [times_ns for begun_s, times_ns in timed if begun_s < ends_s]
+    last = [times_ns for begun_s, times_ns in timed if begun_s >= seconds - ends_s] or parts_ns[-1:]
+    medians_ms = (float(np.median(np.concatenate(end))) / 1e6 for end in (first, last))
+    return {"ends_s": ends_s, **dict(zip(("first_p50_ms", "last_p50_ms"), medians_ms, strict=True))}
 
 
-def sustained(
-    models: Sequence[str | Path],
-    seconds: float,
-    sizes_wh: Sequence[tuple[int, int]],
-    threads: Sequence[int],
-    frames: str | None = None,
-    *,
-    on_step: OnStep = ignore_step,
-) -> Results:
-    """Run each model at each size and number of threads for so many seconds, one after the other."""
-    run = Run({"seconds": seconds, "sizes_wh": sizes_wh, "threads": threads, "frames": frames})
-    jobs = plan.plan_rows(run, SustainedRow, plan.find_models(models), sizes_wh, threads)
-    for path, row in jobs:
-        if row.error is None:
-            with failing(row):
-                _measure(row, path, seconds, frames, on_step)
-                row.finish(seconds)
-    return Results([row for _, row in jobs])
+def _of_run(head: str, value: Callable[[Any], Any], digits: str, name: str) -> Column:
+    return Column(head, lambda row: value(row) if row.ends_s else None, digits, name)
 
 
-def _measure(row: SustainedRow, path: Path, seconds: float, frames: str | None, on_step: OnStep) -> None:
-    what = {"model": path, "task": row.task, "size_wh": row.size_wh, "threads": row.threads, "frames": frames}
-    with Child() as child:
-        child.call("subject:TimedModel", **what)
-        start_s = monotonic()
-        while (from_s := monotonic() - start_s) < seconds:
-            on_step(path.name, int(from_s), int(seconds))
-            min_secs = min(_PART_S, seconds - from_s)
-            times = child.call("subject:TimedModel.time", warmup=0, runs=1, min_secs=min_secs)
-            row.parts.append(Part(from_s, times["stages_ns"]["total"], **machine_now()))
-        set_fields(row, child.call("subject:memory"))
+def _throttled(row: Any) -> str:
+    states = [health["throttled"] for health in row.round_health]
+    return "unknown" if states[-1] is None else "yes" if any(states) else "no"
 
 
-_FIGURES = (
+COLUMNS = (
     Column("first ms", "first_p50_ms", ".2f"),
     Column("last ms", "last_p50_ms", ".2f"),
-    Column("last/first", "last_over_first", ".3f"),
-    Column("first °C", lambda row: row.parts[0].temperature_c if row.parts else None, ".0f", "first_c"),
-    Column("last °C", lambda row: row.parts[-1].temperature_c if row.parts else None, ".0f", "last_c"),
-    Column("throttled", "was_throttled", name="throttled"),
+    _of_run("last/first", lambda row: row.last_p50_ms / row.first_p50_ms, ".3f", "last_over_first"),
+    _of_run("first °C", lambda row: row.round_health[0]["temperature_c"], ".0f", "first_c"),
+    _of_run("last °C", lambda row: row.round_health[-1]["temperature_c"], ".0f", "last_c"),
+    _of_run("throttled", _throttled, "", "throttled"),
 )
-COLUMNS: dict[type[Row], Sequence[Column]] = {SustainedRow: (*WHAT, *_FIGURES, *CIRCUMSTANCES)}
 
 
-def tables(rows: Sequence[SustainedRow]) -> list[Table]:
-    """Make the table of the first and last end of each run."""
-    ends_s = next((row.ends_s for row in rows if row.ends_s), 0)
-    title = f"medians of the first and last {ends_s:g} seconds of a run without a pause"
-    return [Table(title, (*WHAT, *_FIGURES), rows)]
-
-
-def draw(rows: Sequence[SustainedRow], _all_rows: Sequence[Row]) -> list[str]:
-    """Draw the time of a frame over each run."""
-    measured = [row for row in rows if row.error is None]
-    return [plots.sustained(measured)] if measured else []
+def tables(rows: Sequence[Any]) -> list[Table]:
+    """Make the table of the first and last end of each run without a pause, if there are any."""
+    runs = [row for row in rows if row.ends_s]
+    title = f"medians of the first and last {runs[0].ends_s:g} seconds of a run without a pause" if runs else ""
+    return [Table(title, (*WHAT, *COLUMNS), runs)] if runs else []

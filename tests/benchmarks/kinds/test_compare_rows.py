@@ -39,8 +39,8 @@ def test_a_model_that_could_not_be_opened_goes_by_its_file(write_rows, make_row)
 def test_rows_of_other_kinds_are_left_out(write_rows, make_row):
     quality = make_row(kind="quality", source="images", candidate="a", samples_ns={})
     assert len(read_speed_rows(write_rows("rows", quality, make_row()))) == 1
-    with pytest.raises(UsageError, match=r"rows.jsonl: holds no speed rows \(quality, sustained\): quietframe bench"):
-        read_speed_rows(write_rows("rows", quality, quality, make_row(kind="sustained")))
+    with pytest.raises(UsageError, match=r"rows.jsonl: holds no speed rows \(quality, startup\): quietframe bench"):
+        read_speed_rows(write_rows("rows", quality, quality, make_row(kind="startup", samples_ns={})))
 
 
 def test_two_rows_for_the_same_are_refused(write_rows, make_row):

@@ -17,7 +17,7 @@ from quietframe_bench.kinds.speed import (
     speed,
     speedups,
 )
-from quietframe_bench.kinds.sustained import SustainedRow
+from quietframe_bench.kinds.startup import StartupRow
 from quietframe_bench.rows import ModelFile, Run
 
 QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=5, min_secs=0, warmup=1)
@@ -98,7 +98,7 @@ def test_models_that_fail_are_failed_rows(denoiser_file, make_model, bad_file):
 
 def test_rows_that_are_done_are_kept_and_not_measured_again(denoiser_file, blur_file):
     before = speed([denoiser_file], QUICK)
-    other = Run({}).row(SustainedRow, denoiser_file, error="of another kind")
+    other = Run({}).row(StartupRow, denoiser_file, error="of another kind")
     opened = []
     first, second, third = speed(
         [denoiser_file, blur_file], QUICK, on_step=lambda text, *_: opened.append(text), resume=[other, *before]
