@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quietframe_bench.kinds.accuracy import accuracy
-    from quietframe_bench.kinds.compare import Comparison, compare
+    from quietframe_bench.kinds.compare import compare
     from quietframe_bench.kinds.live import LiveSettings, live
     from quietframe_bench.kinds.profile import ProfileSettings, profile
     from quietframe_bench.kinds.quality import QualitySettings, quality
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from quietframe_bench.results import Results, read_results
 
 __all__ = [
-    "Comparison", "LiveSettings", "ProfileSettings", "QualitySettings", "Results", "SpeedSettings", "StartupSettings",
+    "LiveSettings", "ProfileSettings", "QualitySettings", "Results", "SpeedSettings", "StartupSettings",
     "accuracy", "compare", "live", "profile", "quality", "read_results", "speed", "startup",
 ]  # fmt: skip
 
 _MODULES = {
     **{name: f"kinds.{name}" for name in ("accuracy", "compare", "live", "profile", "quality", "speed", "startup")},
     **{name: f"kinds.{name.removesuffix('Settings').lower()}" for name in __all__ if name.endswith("Settings")},
-    **{"Comparison": "kinds.compare", "Results": "results", "read_results": "results"},
+    **{"Results": "results", "read_results": "results"},
 }
 
 

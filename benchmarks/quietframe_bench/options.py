@@ -113,8 +113,6 @@ def output_options(
     command: Command,
     *,
     measures: bool = True,
-    html: bool = True,
-    out: str = "rows with all samples as JSON Lines",
     plot: tuple[str, Callable[[Any], Any]] | None = None,
 ) -> Command:
     """Add the options that say where results go; the command returns them, and this prints and writes them.
@@ -122,19 +120,16 @@ def output_options(
     Everything that is wrong with a file is said before anything is measured.
 
     Args:
-        command: returns `Results`, or what has the same methods.
+        command: returns `Results`.
         measures: whether it takes `on_step`, which moves a progress bar on standard error, on a terminal only.
-        html: whether there is a page.
-        out: what `--out` writes, in words.
         plot: the help of `--plot`, and what makes the figure of the results, or None where there is nothing to draw.
     """
     files = {
-        "out": f"Write {out}.",
+        "out": "Write rows with all samples as JSON Lines.",
         "csv": "Write a table for spreadsheets.",
         "markdown": "Write tables for a document.",
+        "html": "Write a page with tables and plots.",
     }
-    if html:
-        files["html"] = "Write a page with tables and plots."
     options = [
         click.option(*["-o"] * (name == "out"), f"--{name}", f"{name}_path", type=FILE, metavar="FILE", help=text)
         for name, text in files.items()

@@ -18,7 +18,7 @@ from quietframe_bench import columns
 from quietframe_bench.columns import Column, Table
 from quietframe_bench.rows import Row, measured_on, read_rows, to_lines
 
-KINDS = ("speed", "profile", "roofline", "startup", "live", "quality", "accuracy")
+KINDS = ("speed", "profile", "roofline", "startup", "live", "quality", "accuracy", "compare")
 """The modules in `quietframe_bench.kinds` that have rows, in the order in which they are shown."""
 
 
@@ -32,35 +32,7 @@ def kind_modules() -> tuple[Any, ...]:
     return tuple(importlib.import_module(f"quietframe_bench.kinds.{name}") for name in KINDS)
 
 
-class Report:
-    """Tables, and the files that are made of them."""
-
-    def tables(self) -> list[Table]:
-        """Make the tables that people read."""
-        raise NotImplementedError
-
-    def groups(self) -> list[tuple[Sequence[Column], Sequence[Any]]]:
-        """Return rows with their columns for CSV, kind by kind."""
-        raise NotImplementedError
-
-    def messages(self) -> Iterator[str]:
-        """Yield what is to be said on standard error beside failures."""
-        yield from ()
-
-    def print(self) -> None:
-        """Print the tables to standard output."""
-        columns.print_tables(self.tables())
-
-    def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
-        """Return the figures as CSV, a row for each, and write them to a file if one is named."""
-        return write_text(columns.to_csv(self.groups()), path, overwrite=overwrite)
-
-    def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
-        """Return the tables as Markdown, and write them to a file if one is named."""
-        return write_text(columns.to_markdown(self.tables()), path, overwrite=overwrite)
-
-
-class Results(Report, list[Row]):
+class Results(list[Row]):
     """Rows, of one kind or of several: a list of them."""
 
     def __repr__(self) -> str:
@@ -71,6 +43,10 @@ class Results(Report, list[Row]):
     def failures(self) -> list[str]:
         """What failed, one line for each thing."""
         return list(dict.fromkeys(failure for row in self for failure in row.failures()))
+
+    def messages(self) -> list[str]:
+        """Return what is to be said on standard error beside failures, each line once."""
+        return list(dict.fromkeys(message for row in self for message in row.messages()))
 
     def sections(self) -> Iterator[tuple[Any, list[Row]]]:
         """Yield the rows of each kind with its module."""
@@ -91,6 +67,10 @@ class Results(Report, list[Row]):
             if shown
         ]
 
+    def print(self) -> None:
+        """Print the tables to standard output."""
+        columns.print_tables(self.tables())
+
     def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the rows as JSON Lines with all raw samples, and write them to a file if one is named."""
         return write_text(to_lines(self).decode(), path, overwrite=overwrite)
@@ -99,11 +79,15 @@ class Results(Report, list[Row]):
         """Return the rows and failures as one JSON document."""
         return msgspec.json.encode({"rows": list(self), "failures": self.failures}).decode()
 
+    def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
+        """Return the figures as CSV, a row for each, and write them to a file if one is named."""
+        return write_text(columns.to_csv(self.groups()), path, overwrite=overwrite)
+
     def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the tables as Markdown under the machines they were measured on, and write them if a file is named."""
         facts = [measured_on(row) for row in self if not row.error]
         where = list(dict.fromkeys(", ".join(f"{name}: {value}" for name, value in of.items()) for of in facts))
-        return write_text("\n\n".join([*where, super().to_markdown()]), path, overwrite=overwrite)
+        return write_text("\n\n".join([*where, columns.to_markdown(self.tables())]), path, overwrite=overwrite)
 
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return a page with tables and plots that loads nothing, and write it to a file if one is named."""

@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
@@ -95,6 +95,10 @@ class Row(Struct, kw_only=True, tag_field="kind"):
         """Say what failed, one line for each thing."""
         return [named_failure(self.file or self.kind, self.error)] if self.error else []
 
+    def messages(self) -> Iterable[str]:
+        """Yield what is to be said on standard error beside failures."""
+        return ()
+
 
 class ModelRow(Row, kw_only=True):
     """A row with a model's metadata: None for what is no model, and where it failed before that was known."""
@@ -117,6 +121,11 @@ class SizedRow(ModelRow, kw_only=True):
 
     size_wh: SizeWh | None = None
     threads: Count | None = None
+
+    @property
+    def file(self) -> str:
+        """The model's file name, or what a classical method is called."""
+        return super().file or self.name or ""
 
     @property
     def size(self) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
+from msgspec import Struct
 
 from quietframe.cli.terminal import printable
 from quietframe.errors import UsageError
@@ -20,10 +19,11 @@ from quietframe_bench.columns import Column, Table
 from quietframe_bench.kinds.speed import SpeedRow
 from quietframe_bench.machine import is_busy
 from quietframe_bench.ratio import CONFIDENCE, RESAMPLES, SEED, Ratio, median_ratio
-from quietframe_bench.results import Report, row_types, write_text
-from quietframe_bench.rows import differences, read_rows
+from quietframe_bench.results import Results, row_types
+from quietframe_bench.rows import Commit, Row, SizedRow, differences, read_rows
 from quietframe_bench.subject import STAGES
 
+TITLE = "Comparison"
 SLOWER, FASTER, UNCLEAR, NO_INTERVAL = "slower", "faster", "unclear", "no interval"
 TOO_SLOW, UNSURE = "too slow", "unsure"
 FAILED_IN_NEW, FAILED_IN_OLD, FAILED_IN_BOTH = "failed in NEW", "failed in OLD", "failed in both"
@@ -36,31 +36,38 @@ _MACHINE = ("cpu", "board", "architecture", "physical_cores", "logical_cores", "
 """What makes a machine another one; its load and clock change by the second."""
 
 
-@dataclass(frozen=True)
-class ComparedRow:
-    """A row of OLD and the row of NEW for the same model, size and threads; one of them is None without a partner.
+class Side(Struct):
+    """What is kept of a row of one run."""
+
+    finished_utc: str
+    sha256: str | None
+    commit: Commit | None
+    error: str | None
+    rounds: int
+    samples: int
+
+    @classmethod
+    def of(cls, row: SpeedRow) -> Side:
+        """Take it from a row."""
+        known = {name: getattr(row, name) for name in ("finished_utc", "sha256", "commit", "error")}
+        return cls(**known, rounds=len(row.round_runs), samples=sum(row.round_runs))
+
+
+class CompareRow(SizedRow, kw_only=True, tag="compare"):
+    """The rows of OLD and of NEW for the same model, size and threads; what both have is that of NEW.
 
     Attributes:
-        old, new: the rows.
+        old, new: one of them is None without a partner.
         stages: the ratio of each of `STAGES`; empty unless both were measured.
         verdict: one of the words above.
+        warnings: what else makes the two differ, or their times doubtful, a line each.
     """
 
-    old: SpeedRow | None
-    new: SpeedRow | None
-    stages: Mapping[str, Ratio]
+    old: Side | None
+    new: Side | None
+    stages: dict[str, Ratio]
     verdict: str
-
-    @property
-    def shown(self) -> SpeedRow:
-        """The row to take names from: the one that knows more."""
-        known = [row for row in (self.old, self.new) if row]
-        return next((row for row in known if key_of(row)), known[0])
-
-    @property
-    def label(self) -> str:
-        """The row in a few words."""
-        return self.shown.label
+    warnings: list[str]
 
     @property
     def total(self) -> Ratio | None:
@@ -72,89 +79,38 @@ class ComparedRow:
         """Whether the model files differ: then two models are compared, not two runs of one."""
         return bool(self.old and self.new and self.old.sha256 != self.new.sha256)
 
-    def reason(self, fail_above: float | None) -> str:
-        """Say in one line why the row failed, or is unsure."""
+    @property
+    def reason(self) -> str:
+        """Why the row failed, or is unsure, in one line."""
         if self.new and self.new.error:
             return printable(f"{self.label}: {self.new.error}")
         total = self.stages["total"]
         interval = "no interval" if total.low is None else f"{total.low:.3f} to {total.high:.3f}"
-        return f"{self.label}: {total.ratio:.3f} times as long ({interval}), above {fail_above:g}"
+        return f"{self.label}: {total.ratio:.3f} times as long ({interval}), above {self.settings['fail_above']:g}"
 
-
-@dataclass(frozen=True)
-class Comparison(Report):
-    """Two files compared.
-
-    Attributes:
-        old, new: the files.
-        fail_above: the largest ratio that is no failure; None: any.
-        rows: in OLD's order, then what is only in NEW.
-        warnings: what else differs between the runs, a line each.
-    """
-
-    old: Path
-    new: Path
-    fail_above: float | None
-    rows: list[ComparedRow] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
     def failures(self) -> list[str]:
-        """The rows that are too slow, or that failed in NEW and not in OLD, a line each."""
-        return [row.reason(self.fail_above) for row in self.rows if row.verdict in (TOO_SLOW, FAILED_IN_NEW)]
+        """Say whether it is too slow, or failed in NEW and not in OLD."""
+        return [self.reason] if self.verdict in (TOO_SLOW, FAILED_IN_NEW) else []
 
     def messages(self) -> Iterator[str]:
-        """Yield what is to be said on standard error beside failures: warnings, then rows that are unsure."""
+        """Yield warnings, and that it is unsure, or missing in NEW: a run cut short must not pass in silence."""
         yield from (f"warning: {text}" for text in self.warnings)
-        for row in self.rows:  # a run that was cut short must not pass in silence
-            if row.verdict == ONLY_IN_OLD and self.fail_above is not None:
-                yield f"warning: {row.label} is only in OLD: not compared"
-        for row in self.rows:
-            if row.verdict == UNSURE:
-                reason = row.reason(self.fail_above)
-                yield f"unsure: {reason}: measure both again, for longer or on a machine that does less"
-
-    def tables(self) -> list[Table]:
-        """Make the table of medians, ratios with their intervals, and verdicts."""
-        title = (
-            f"OLD {_run_text(self.old, [row.old for row in self.rows])}\n"
-            f"NEW {_run_text(self.new, [row.new for row in self.rows])}\n"
-            f"median time of a frame; the range is the {CONFIDENCE:.0%} confidence interval of NEW/OLD"
-        )
-        others = dict.fromkeys(row.shown.file for row in self.rows if row.stages and row.is_other_file)
-        notes = [f"{file}: OLD and NEW are different model files: two models are compared" for file in others]
-        return [Table(title, COLUMNS, self.rows, notes)]
-
-    def groups(self) -> list[tuple[Sequence[Column], Sequence[Any]]]:
-        """Return the rows with their columns for CSV."""
-        return [(COLUMNS, self.rows)]
-
-    def to_document(self) -> str:
-        """Return everything as a JSON document. Units are in the keys; `null` is what a row does not have."""
-        document = {
-            "schema": 1,
-            "kind": "compare",
-            "old": click.format_filename(self.old.name),  # a name may hold bytes that are no UTF-8
-            "new": click.format_filename(self.new.name),
-            "fail_above": self.fail_above,
-            "interval": {"confidence": CONFIDENCE, "resampled": "rounds", "resamples": RESAMPLES, "seed": SEED},
-            "warnings": self.warnings,
-            "rows": [_record(row) for row in self.rows],
-        }
-        return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
-
-    def to_json(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
-        """Return the comparison as a JSON document, and write it to a file if one is named."""
-        return write_text(f"{self.to_document()}\n", path, overwrite=overwrite)
+        if self.verdict == ONLY_IN_OLD and self.settings["fail_above"] is not None:
+            yield f"warning: {self.label} is only in OLD: not compared"
+        if self.verdict == UNSURE:
+            yield f"unsure: {self.reason}: measure both again, for longer or on a machine that does less"
 
 
-def compare(old: str | Path, new: str | Path, *, fail_above: float | None = None) -> Comparison:
+def compare(old: str | Path, new: str | Path, *, fail_above: float | None = None) -> Results:
     """Compare two files of `quietframe bench speed --out`, row by row.
 
     Args:
         old, new: the files.
         fail_above: a row is too slow if its ratio NEW / OLD is above this and its interval lies above 1; with a ratio
             above it and an interval that reaches down to 1, or without an interval, it is unsure. 1 or more.
+
+    Returns:
+        Rows in OLD's order, then what is only in NEW.
 
     Raises:
         SourceError: a file cannot be read.
@@ -163,12 +119,9 @@ def compare(old: str | Path, new: str | Path, *, fail_above: float | None = None
     """
     if fail_above is not None and not (math.isfinite(fail_above) and fail_above >= 1):
         raise UsageError(f"--fail-above is a ratio of 1 or more, as 1.10. Received: {fail_above}")
-    pairs = pair_rows(read_speed_rows(old), read_speed_rows(new))
-    measured = [(a, b) for a, b in pairs if a and b and not a.error and not b.error]
-    for pair in measured:
-        _check_comparable(*pair)
-    rows = [_compare(*pair, fail_above) for pair in pairs]
-    return Comparison(Path(old), Path(new), fail_above, rows, warnings_about(measured))
+    names = {"old": click.format_filename(Path(old).name), "new": click.format_filename(Path(new).name)}
+    settings = {**names, "fail_above": fail_above, "confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": SEED}
+    return Results(_compare(*pair, settings) for pair in pair_rows(read_speed_rows(old), read_speed_rows(new)))
 
 
 def key_of(row: SpeedRow) -> tuple[Any, ...] | None:
@@ -235,18 +188,25 @@ def _check_comparable(old: SpeedRow, new: SpeedRow) -> None:
         raise UsageError(f"{new.label}: OLD and NEW were measured with other settings ({differ}): measure both alike")
 
 
-def _compare(old: SpeedRow | None, new: SpeedRow | None, fail_above: float | None) -> ComparedRow:
+def _compare(old: SpeedRow | None, new: SpeedRow | None, settings: dict[str, Any]) -> CompareRow:
     stages: dict[str, Ratio] = {}
+    warnings: list[str] = []
     if old and new and not old.error and not new.error:
+        _check_comparable(old, new)
+        warnings = warnings_about(old, new)
         stages = {stage: median_ratio(old.rounds_ns(stage), new.rounds_ns(stage)) for stage in STAGES}
-        verdict = _judge(stages["total"], fail_above)
+        verdict = _judge(stages["total"], settings["fail_above"])
     elif new and new.error:
         verdict = FAILED_IN_BOTH if old and old.error else FAILED_IN_NEW
     elif not new:
         verdict = ONLY_IN_OLD
     else:
         verdict = FAILED_IN_OLD if old else ONLY_IN_NEW
-    return ComparedRow(old, new, stages, verdict)
+    known = [row for row in (new, old) if row]
+    shown = next((row for row in known if key_of(row)), known[0])  # the one that knows more
+    about = {name: getattr(shown, name) for name in SizedRow.__struct_fields__} | {"settings": settings, "error": None}
+    about |= {"old": old and Side.of(old), "new": new and Side.of(new)}
+    return CompareRow(**about, stages=stages, verdict=verdict, warnings=warnings)
 
 
 def _judge(total: Ratio, fail_above: float | None) -> str:
@@ -262,63 +222,57 @@ def _judge(total: Ratio, fail_above: float | None) -> str:
     return UNSURE if is_above else UNCLEAR
 
 
-def warnings_about(pairs: Sequence[tuple[SpeedRow, SpeedRow]]) -> list[str]:
-    """Return what else makes (old, new) rows differ, or their times doubtful: one line each, none twice."""
+def warnings_about(old: SpeedRow, new: SpeedRow) -> list[str]:
+    """Return what else makes two rows differ, or their times doubtful: one line each."""
     found = []
-    for old, new in pairs:
-        for what, before, after, names, them in (
-            ("machine", old.machine, new.machine, _MACHINE, "the machines"),
-            ("frames", old.settings, new.settings, ("frames",), "them"),
-            ("versions", old.versions, new.versions, old.versions.keys() | new.versions.keys(), "them"),
-        ):
-            if differ := differences(before, after, names):
-                found.append(f"other {what} ({differ}): the ratios compare {them} too")
-    for side, row in [*(("OLD", old) for old, _ in pairs), *(("NEW", new) for _, new in pairs)]:
+    for what, before, after, names, them in (
+        ("machine", old.machine, new.machine, _MACHINE, "the machines"),
+        ("frames", old.settings, new.settings, ("frames",), "them"),
+        ("versions", old.versions, new.versions, old.versions.keys() | new.versions.keys(), "them"),
+    ):
+        if differ := differences(before, after, names):
+            found.append(f"other {what} ({differ}): the ratios compare {them} too")
+    for side, row in (("OLD", old), ("NEW", new)):
         if row.commit and row.commit.dirty:
             where = f"in a changed checkout of commit {row.commit.sha[:7]}"
             found.append(f"{side} was measured {where}: its code is not that of the commit")
         if is_busy(row.machine):
             where = f"on a busy machine (load {row.machine['load_1min']} on {row.machine['physical_cores']} cores)"
             found.append(f"{side} was measured {where}: its times are too long")
-    return list(dict.fromkeys(found))
+    return found
 
 
-# What is shown and written
+# What is shown
 
 
 def _total(head: str, figure: str, *, shown: bool = True) -> Column:
     return Column(head, lambda row: row.total and getattr(row.total, figure), ".3f", figure, shown=shown)
 
 
-COLUMNS = (
-    Column("model, size, threads", "label", name="row"),
-    _total("OLD ms", "old_p50_ms"),
-    _total("NEW ms", "new_p50_ms"),
-    _total("NEW/OLD", "ratio"),
-    Column("95 % range", lambda row: row.total and row.total.range_text),
-    _total("low", "low", shown=False),
-    _total("high", "high", shown=False),
-    Column("verdict", "verdict"),
-)
+COLUMNS: dict[type[Row], Sequence[Column]] = {
+    CompareRow: (
+        Column("model, size, threads", "label", name="row"),
+        _total("OLD ms", "old_p50_ms"),
+        _total("NEW ms", "new_p50_ms"),
+        _total("NEW/OLD", "ratio"),
+        Column("95 % range", lambda row: row.total and row.total.range_text),
+        _total("low", "low", shown=False),
+        _total("high", "high", shown=False),
+        Column("verdict", "verdict"),
+    )
+}
 
 
-def _run_text(path: Path, rows: Sequence[SpeedRow | None]) -> str:
-    """Return the file, and the commits that its rows were measured at."""
-    commits = {row.commit.sha[:7]: None for row in rows if row and row.commit}
-    name = click.format_filename(path.name)
-    return f"{name}: commit {', '.join(commits)}" if commits else name
-
-
-def _record(row: ComparedRow) -> dict[str, Any]:
-    names = ("file", "name", "precision", "engine", "size_wh", "threads")
-    runs = {side: run and _run_record(run) for side, run in (("old", row.old), ("new", row.new))}
-    about = {name: getattr(row, name) for name in ("verdict", "stages", "is_other_file")}
-    return {**{name: getattr(row.shown, name) for name in names}, **about, **runs}
-
-
-def _run_record(row: SpeedRow) -> dict[str, Any]:
-    known = {name: getattr(row, name) for name in ("sha256", "error", "finished_utc", "commit")}
-    return {"samples": sum(row.round_runs), "rounds": len(row.round_runs), **known}
+def tables(rows: Sequence[CompareRow]) -> list[Table]:
+    """Make the table of medians, ratios with their intervals, and verdicts."""
+    lines = [f"median time of a frame; the range is the {CONFIDENCE:.0%} confidence interval of NEW/OLD"]
+    for side in ("new", "old"):
+        runs = [run for row in rows if (run := getattr(row, side))]
+        commits = ", ".join(dict.fromkeys(run.commit.sha[:7] for run in runs if run.commit))
+        lines.insert(0, f"{side.upper()} {rows[0].settings[side]}" + f": commit {commits}" * bool(commits))
+    others = dict.fromkeys(row.file for row in rows if row.stages and row.is_other_file)
+    notes = [f"{file}: OLD and NEW are different model files: two models are compared" for file in others]
+    return [Table("\n".join(lines), COLUMNS[CompareRow], rows, notes)]
 
 
 @click.command()
@@ -331,8 +285,8 @@ def _run_record(row: SpeedRow) -> dict[str, Any]:
     help="Exit with 1 if NEW takes more than RATIO times as long as OLD and the interval lies above 1; where the "
     "interval reaches down to 1 the row is called unsure, and does not fail.",
 )
-@partial(options.output_options, measures=False, html=False, out="everything as a JSON document")
-def command(old: Path, new: Path, fail_above: float | None) -> Comparison:
+@partial(options.output_options, measures=False)
+def command(old: Path, new: Path, fail_above: float | None) -> Results:
     """Compare two files of `bench speed --out`: how much longer NEW takes than OLD, row by row.
 
     Rows belong together if model, precision, engine, size and threads are the same. The ratio is of the median times

@@ -130,11 +130,6 @@ class SpeedRow(SizedRow, kw_only=True, tag="speed"):
                 raise ValueError(f"{count} samples of {stage!r}, but round_runs add up to {sum(self.round_runs)}")
 
     @property
-    def file(self) -> str:
-        """The model's file name, or what the method is called."""
-        return super().file or self.name or ""
-
-    @property
     def gmacs_per_s(self) -> float | None:
         """10⁹ multiply-accumulates a second while the engine runs."""
         engine_ms = self.p("engine", 50)

@@ -36,21 +36,19 @@ def verdicts(write_rows):
     """The verdicts of comparing one list of rows with another."""
 
     def compared(old, new, **options):
-        found = compare_files(write_rows("old", *old), write_rows("new", *new), **options)
-        return [row.verdict for row in found.rows]
+        return [row.verdict for row in compare_files(write_rows("old", *old), write_rows("new", *new), **options)]
 
     return compared
 
 
-def test_the_table_and_the_json_tell_the_ratio_and_its_interval(compare, write_rows, make_row, tmp_path):
-    target = tmp_path / "compared.json"
+def test_the_table_and_the_json_tell_the_ratio_and_its_interval(bench, compare, write_rows, make_row, tmp_path):
+    target = tmp_path / "compared.jsonl"
     old, new = write_rows("old", make_row(10)), write_rows("new", make_row(12.5, seed=1))
     code, out, err = compare(old, new, "--out", target)
     assert (code, err) == (0, f"wrote {target}\n")
-    document = json.loads(target.read_text())
-    assert (document["kind"], document["old"], document["new"]) == ("compare", "old.jsonl", "new.jsonl")
-    assert document["interval"]["confidence"] == 0.95
-    (row,) = document["rows"]
+    row = json.loads(target.read_text())
+    assert (row["kind"], row["settings"]["old"], row["settings"]["new"]) == ("compare", "old.jsonl", "new.jsonl")
+    assert row["settings"]["confidence"] == 0.95
     assert (row["name"], row["precision"], row["engine"]) == ("nano", "int8", "LiteRtEngine")
     assert (row["size_wh"], row["threads"], row["verdict"]) == ([640, 480], 2, "slower")
     assert list(row["stages"]) == ["pre", "engine", "post", "total"]
@@ -65,6 +63,7 @@ def test_the_table_and_the_json_tell_the_ratio_and_its_interval(compare, write_r
         *(f"{total['ratio']:.3f}", f"{total['low']:.3f}–{total['high']:.3f}", f"{total['new_p50_ms']:.3f}"),
     ):
         assert said in out
+    assert bench("report", target)[1] == out
 
 
 def test_the_table_fits_a_terminal(write_rows, make_row, capsys, monkeypatch):
@@ -73,7 +72,7 @@ def test_the_table_fits_a_terminal(write_rows, make_row, capsys, monkeypatch):
     monkeypatch.setattr("quietframe.cli.terminal.PIPE_WIDTH", 80)
     print_tables(found.tables())
     out = capsys.readouterr().out
-    medians = [f"{row.stages['total'].old_p50_ms:.3f}" for row in found.rows]
+    medians = [f"{row.stages['total'].old_p50_ms:.3f}" for row in found]
     for said in ("nano.int8.tflite", "1.000", "unclear", *medians):
         assert said in out
     assert "…" not in out
@@ -142,9 +141,9 @@ def test_rows_are_matched_by_model_precision_engine_size_and_threads(write_rows,
     changes = [{"name": "micro"}, {"precision": "fp32"}, {"engine": "OnnxEngine"}, {"size_wh": [3, 2]}, {"threads": 1}]
     same, others = make_row(), [make_row(**change) for change in changes]
     found = compare_files(write_rows("old", same, *others[:2]), write_rows("new", *reversed(others[2:]), same))
-    assert [row.verdict for row in found.rows] == ["unclear", *["only in OLD"] * 2, *["only in NEW"] * 3]
-    assert found.rows[0].stages["total"].ratio == 1
-    assert not any(row.stages for row in found.rows[1:])
+    assert [row.verdict for row in found] == ["unclear", *["only in OLD"] * 2, *["only in NEW"] * 3]
+    assert found[0].stages["total"].ratio == 1
+    assert not any(row.stages for row in found[1:])
 
 
 def test_a_row_without_a_partner_is_shown_and_with_a_limit_said(compare, write_rows, make_row):
@@ -226,8 +225,8 @@ def test_another_model_file_is_said_and_is_no_warning(compare, write_rows, make_
     code, out, err = compare(old, write_rows("new", make_row(model={"sha256": "bb"})), "--out", target)
     assert (code, err) == (0, f"wrote {target}\n")
     assert "nano.int8.tflite: OLD and NEW are different model files" in out
-    (row,) = json.loads(target.read_text())["rows"]
-    assert (row["is_other_file"], row["old"]["sha256"], row["new"]["sha256"]) == (True, "aa", "bb")
+    row = json.loads(target.read_text())
+    assert (row["old"]["sha256"], row["new"]["sha256"]) == ("aa", "bb")
     assert "different" not in compare(old, old)[1]
 
 
@@ -275,7 +274,8 @@ def warnings_of(write_rows):
     """The warnings of comparing one list of rows with another."""
 
     def compared(old, new):
-        return compare_files(write_rows("old", *old), write_rows("new", *new)).warnings
+        messages = compare_files(write_rows("old", *old), write_rows("new", *new)).messages()
+        return [text.removeprefix("warning: ") for text in messages]
 
     return compared
 
