@@ -151,13 +151,10 @@ def to_markdown(tables: Iterable[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_csv(groups: Iterable[tuple[Sequence[Column], Sequence[Any]]]) -> str:
-    """Return rows as CSV: (columns, rows) of each kind, all columns with a name, numbers unrounded."""
-    records = [
-        {column.name: column.value(row) for column in columns if column.name}
-        for columns, rows in groups
-        for row in rows
-    ]
+def to_csv(rows: Iterable[tuple[Sequence[Column], Any]]) -> str:
+    """Return rows, each with its columns, as CSV: all columns with a name, numbers unrounded."""
+    found = ({column.name: column.value(row) for column in columns if column.name} for columns, row in rows)
+    records = list(filter(None, found))
     out = io.StringIO()
     names = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.DictWriter(out, names, lineterminator="\n")

@@ -33,7 +33,6 @@ class FrameFeed:
         size_wh: (width, height) of the frames.
         gray: give (H, W) frames in place of (H, W, 3).
         sigma_255: noise to add, in 8-bit levels; 0: none.
-        seed: of the noise.
         video: move over the first image alone, two pixels a frame from side to side, as a video model needs it.
     """
 
@@ -44,7 +43,6 @@ class FrameFeed:
         *,
         gray: bool = False,
         sigma_255: float = 0.0,
-        seed: int = 0,
         video: bool = False,
     ) -> None:
         self.size_wh, self.gray = size_wh, gray
@@ -52,7 +50,7 @@ class FrameFeed:
         covers = [_cover(image, area_wh) for image in images]
         self._images = [cv2.cvtColor(cover, cv2.COLOR_BGR2GRAY) for cover in covers] if gray else covers
         self._video = video
-        self._noise = _noise(self._images[0].shape, sigma_255, seed) if sigma_255 else None
+        self._noise = _noise(self._images[0].shape, sigma_255) if sigma_255 else None
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Return frame number `index`, ≥ 0, rounded and clipped to uint8. Contiguous, and the caller's own."""
@@ -107,9 +105,9 @@ def _cover(image: NDArray[np.uint8], area_wh: tuple[int, int]) -> NDArray[np.uin
     return np.ascontiguousarray(scaled[top : top + area_wh[1], left : left + area_wh[0]])
 
 
-def _noise(shape: tuple[int, ...], sigma_255: float, seed: int) -> NDArray[np.int16]:
+def _noise(shape: tuple[int, ...], sigma_255: float) -> NDArray[np.int16]:
     """Return white Gaussian noise, drawn row by row so that it does not show in the peak of memory."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     noise = np.empty(shape, np.int16)
     for row in noise:
         row[...] = np.rint(rng.standard_normal(row.shape, dtype=np.float32) * np.float32(sigma_255))

@@ -103,12 +103,9 @@ def _colours(rows: Sequence[Any]) -> dict[str, str]:
 
 def _new_figure(width: float, height: float) -> Figure:
     """Make an empty figure of so many inches, without a window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def _one_panel(width: float, height: float) -> tuple[Figure, Any]:

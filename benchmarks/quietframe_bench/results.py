@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ from jinja2 import Environment
 
 from quietframe.images import write_whole
 from quietframe_bench import columns
-from quietframe_bench.columns import Column, Table
+from quietframe_bench.columns import Table
 from quietframe_bench.rows import Row, measured_on, read_rows, to_lines
 
 KINDS = ("speed", "profile", "roofline", "startup", "live", "quality", "accuracy", "compare")
@@ -58,15 +58,6 @@ class Results(list[Row]):
         """Make the tables that people read."""
         return [table for module, rows in self.sections() for table in module.tables(rows)]
 
-    def groups(self) -> list[tuple[Sequence[Column], Sequence[Any]]]:
-        """Return the rows with their columns for CSV, kind by kind."""
-        return [
-            (shown, [row for row in rows if type(row) is row_type])
-            for module, rows in self.sections()
-            for row_type, shown in module.COLUMNS.items()
-            if shown
-        ]
-
     def print(self) -> None:
         """Print the tables to standard output."""
         columns.print_tables(self.tables())
@@ -81,7 +72,8 @@ class Results(list[Row]):
 
     def to_csv(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the figures as CSV, a row for each, and write them to a file if one is named."""
-        return write_text(columns.to_csv(self.groups()), path, overwrite=overwrite)
+        text = columns.to_csv((module.COLUMNS[type(row)], row) for module, rows in self.sections() for row in rows)
+        return write_text(text, path, overwrite=overwrite)
 
     def to_markdown(self, path: str | Path | None = None, *, overwrite: bool = False) -> str:
         """Return the tables as Markdown under the machines they were measured on, and write them if a file is named."""

@@ -87,10 +87,6 @@ class BandwidthRow(Row, kw_only=True, tag="bandwidth"):
         """10⁹ bytes a second in the fastest round."""
         return max(self.rates) / 1e9 if self.rates else None
 
-    def failures(self) -> list[str]:
-        """Say why there is no bandwidth."""
-        return [f"memory: {self.error}"] if self.error else []
-
 
 def measure_machine(
     run: Run, threads: Sequence[int], *, secs: float = 0.5, on_step: OnStep = ignore_step
