@@ -50,6 +50,19 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, s
 
 
 @pytest.fixture
+def rows_of(bench: Callable[..., tuple[Any, str, str]], tmp_path: Path) -> Callable[..., tuple[list[Any], str]]:
+    """Run `quietframe bench … --out`, which must succeed; returns (the rows as they are written, standard output)."""
+
+    def run(*args: object) -> tuple[list[Any], str]:
+        target = tmp_path / "rows.jsonl"
+        code, out, err = bench(*args, "--out", target)
+        assert code == 0, err
+        return [json.loads(line) for line in target.read_text().splitlines()], out
+
+    return run
+
+
+@pytest.fixture
 def browser() -> Iterator[Any]:
     """A Chromium; the test fails if a page of it reports an error. Skips where there is none."""
     pytest.importorskip("websockets", reason="driving Chromium needs websockets")
@@ -129,15 +142,15 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def make_row() -> Callable[..., dict[str, Any]]:
-    """A function that makes a row of `quietframe bench speed --out`: `make_row(median_ms, seed=, rounds=, **fields)`.
-
-    Its samples lie 1 % around the median. Fields that hold an object are put into it, all others in place of what is.
-    """
+    """`_make_row`."""
     return _make_row
 
 
 def _make_row(median_ms: float = 10.0, *, seed: int = 0, rounds: int = 5, **fields: Any) -> dict[str, Any]:
-    """See `make_row`."""
+    """Make a row of `quietframe bench speed --out`, with samples that lie 1 % around the median.
+
+    Fields that hold an object are put into it, all others in place of what is.
+    """
     spread = 1 + 0.01 * np.random.default_rng(seed).standard_normal(4 * rounds)
     shares = {"pre": 0.2, "engine": 0.7, "post": 0.1, "total": 1.0}
     row = {

@@ -35,13 +35,10 @@ def test_every_command_says_what_it_does(bench):
     assert set(COMMANDS) - {"compare", "report", "profile"} <= set(KINDS)
 
 
-def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, denoiser_file, tmp_path):
-    target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("speed", denoiser_file, *QUICK, "--warmup", 2, "--out", target)
-    assert code == 0
+def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(rows_of, denoiser_file):
+    (row,), out = rows_of("speed", denoiser_file, *QUICK, "--warmup", 2)
     assert denoiser_file.name in out
     assert "total/engine" in out
-    (row,) = read(target)
     assert (row["schema"], row["kind"]) == (4, "speed")
     assert row["model"]["sha256"] == hashlib.sha256(denoiser_file.read_bytes()).hexdigest()
     assert row["model"]["file_bytes"] == denoiser_file.stat().st_size
@@ -60,12 +57,9 @@ def test_speed_prints_a_table_and_writes_rows_that_describe_themselves(bench, de
     assert min(row[key] for key in ("load_ms", "first_frame_ms", "peak_rss_mb")) > 0
 
 
-def test_as_a_video_the_ratio_to_the_engine_is_of_means(bench, denoiser_file, tmp_path):
-    target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("speed", denoiser_file, *QUICK, "--as-video", "--fps", 60, "--out", target)
-    assert code == 0
+def test_as_a_video_the_ratio_to_the_engine_is_of_means(rows_of, denoiser_file):
+    (row,), out = rows_of("speed", denoiser_file, *QUICK, "--as-video", "--fps", 60)
     assert "ratio of means" in out
-    (row,) = read(target)
     assert row["settings"]["video_fps"] == 60
     means = {stage: np.mean(row["samples_ns"][stage]) for stage in ("total", "engine")}
     assert row["total_over_engine_mean"] == pytest.approx(means["total"] / means["engine"])
@@ -173,12 +167,9 @@ def test_failed_rows_are_measured_again(bench, denoiser_file, tmp_path):
     assert row["error"] is None
 
 
-def test_a_sustained_run_shows_its_start_and_its_end(bench, denoiser_file, tmp_path, monkeypatch):
+def test_a_sustained_run_shows_its_start_and_its_end(rows_of, denoiser_file, monkeypatch):
     monkeypatch.setattr(sustained, "PART_S", 1.0)
-    target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("speed", "--sustained", 2, denoiser_file, "--size", "64x48", "--threads", 1, "--out", target)
-    assert code == 0
-    (row,) = read(target)
+    (row,), out = rows_of("speed", "--sustained", 2, denoiser_file, "--size", "64x48", "--threads", 1)
     assert row["part_from_s"] == pytest.approx([0, 1], abs=0.3)
     parts_ns = np.split(row["samples_ns"]["total"], row["round_runs"][:1])
     halves = [np.median(part_ns) / 1e6 for part_ns in parts_ns]
@@ -206,14 +197,11 @@ def test_startup_prints_the_ratio_and_each_step(bench, denoiser_file, bad_file, 
         assert f"{sum(steps) / 1e6:.1f}" in out
 
 
-def test_quality_prints_means_and_writes_each_image(bench, make_model, picture_folder, tmp_path):
+def test_quality_prints_means_and_writes_each_image(rows_of, make_model, picture_folder):
     models = make_model("m.fp32", blur=True), make_model("m.int8", dtype="uint8", blur=True)
-    target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("quality", picture_folder, *models, "--sigma", "15,25", "--seed", 5, "--out", target)
-    assert code == 0
+    rows, out = rows_of("quality", picture_folder, *models, "--sigma", "15,25", "--seed", 5)
     assert "noisy input" in out
     assert "int8 - fp32" in out
-    rows = read(target)
     assert {row["kind"] for row in rows} == {"quality"}
     assert len(rows) == 6
     assert {len(row["by_sample"]) for row in rows} == {4}
@@ -229,17 +217,15 @@ def test_quality_without_a_model_judges_the_built_in_ones_for_frames(bench, pict
     assert "digit" not in out  # it would see the image at 28×28
 
 
-def test_baselines_print_tables_and_notes_and_write_everything(bench, lasting, tmp_path):
+def test_baselines_print_tables_and_notes_and_write_everything(rows_of, lasting, tmp_path):
     blur_file, folder = lasting
-    target, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
+    plot = tmp_path / "plot.png"
     quick = ("--size", "64x48", "--threads", 1, "--runs", 2, "--min-secs", 0, "--limit", 2, "--sigma", "25")
     baselines = ("--baselines", "bilateral,median")
-    code, out, err = bench("quality", folder, blur_file, *baselines, *quick, "--out", target, "--plot", plot)
-    assert code == 0, err
+    rows, out = rows_of("quality", folder, blur_file, *baselines, *quick, "--plot", plot)
     for text in (blur_file.name, "bilateral, best setting", "median, textbook", "favours"):
         assert text in out
     assert plot.read_bytes().startswith(b"\x89PNG")
-    rows = read(target)
     assert {row["kind"] for row in rows} == {"quality", "speed", "quality-summary"}
     ours = next(row for row in rows if row["model"])
     assert ours["model"]["sha256"] == hashlib.sha256(blur_file.read_bytes()).hexdigest()
@@ -270,13 +256,10 @@ def test_a_plot_of_nothing_is_said_and_no_row_is_lost(bench, bad_file, pair_fold
     assert [row["kind"] for row in read(target)] == [*["quality"] * 4, "quality-summary"]
 
 
-def test_pairs_are_found_and_the_split_is_written(bench, denoiser_file, pair_folder, tmp_path):
-    target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("quality", pair_folder, denoiser_file, "--pair-suffixes=-noisy,-clean", "--out", target)
-    assert code == 0
+def test_pairs_are_found_and_the_split_is_written(rows_of, denoiser_file, pair_folder):
+    (*rows, summary), out = rows_of("quality", pair_folder, denoiser_file, "--pair-suffixes=-noisy,-clean")
     assert "noisy input" in out
     assert "constant level 0" in out  # there is no noise
-    *rows, summary = read(target)
     assert {(row["kind"], row["source"]) for row in rows} == {("quality", "pairs")}
     assert (summary["details"]["choose"], summary["details"]["report"]) == (["a"], ["b"])
     assert [row["candidate"] for row in rows] == [

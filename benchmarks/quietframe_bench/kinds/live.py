@@ -14,14 +14,12 @@ import click
 import msgspec
 import numpy as np
 
-from quietframe.controls import Controls, Settings
+from quietframe.controls import Controls
 from quietframe.cpu import physical_cores
 from quietframe.errors import QuietFrameError
-from quietframe.pipeline.loop import Loop
-from quietframe.pipeline.models import Models
+from quietframe.pipeline import Pipeline, PipelineConfig
 from quietframe.pipeline.stats import FrameTimes
 from quietframe.preview import Preview
-from quietframe.sinks import open_sink
 from quietframe.sources import Frame, Source
 from quietframe.tasks import Denoiser, open_denoiser
 from quietframe_bench import options, plan
@@ -111,7 +109,7 @@ def live(
 def run_live(
     *, model: str, size_wh: list[int], threads: int, fps: float, secs: float, clients: int | None = None
 ) -> dict[str, Any]:
-    """Run the loop in this process and return what became of each frame.
+    """Run a pipeline in this process and return what became of each frame.
 
     The frames are the bundled photograph with noise, each another, made before their time comes. The sink is `null`,
     and with `clients` the preview and so many client processes.
@@ -131,13 +129,9 @@ def run_live(
         engine.stamps.clear()
 
     source = _Feed(feed_for(denoiser.card, None, (size_wh[0], size_wh[1])), fps, round(fps * secs))
-    controls = Controls(Settings(model="model"), ["model"])
     preview = [] if clients is None else [_WatchedPreview(clients)]
-    with open_sink(["null", *preview], source) as sink:
-        loop = Loop(source, Models({"model": denoiser}, fps=fps), sink, controls, on_frame=note)
-        loop.run()
-    record = loop.record()
-    counts = {name: record[name] for name in ("captured", "processed", "dropped")}
+    run = Pipeline(source, denoiser, ["null", *preview], PipelineConfig(drop_frames=True)).run(on_frame=note)
+    counts: dict[str, Any] = {"captured": run.captured, "processed": run.frames, "dropped": run.dropped}
     counts["images_sent"] = [int(client.communicate(timeout=30)[0]) for one in preview for client in one.clients]
     start = min(_SKIPPED_FRAMES, (len(samples_ms["latency"]) + 1) // 2)
     return {**counts, "samples_ms": {name: values[start:] for name, values in samples_ms.items()}}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -27,11 +25,8 @@ def sorted_folder(classifier_file, tmp_path):
     return folder
 
 
-def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_folder, bench, tmp_path):
-    target = tmp_path / "rows.jsonl"
-    code, out, _ = bench("accuracy", sorted_folder, classifier_file, "--out", target)
-    assert code == 0
-    (row,) = map(json.loads, target.read_text().splitlines())
+def test_the_accuracy_is_the_share_of_right_answers(classifier_file, sorted_folder, rows_of):
+    (row,), out = rows_of("accuracy", sorted_folder, classifier_file)
     assert (row["kind"], len(row["answers"]), row["accuracy"]) == ("accuracy", 10, 0.9)
     low, high = row["accuracy_95"]
     assert (low, high) == (pytest.approx(0.596, abs=0.001), pytest.approx(0.982, abs=0.001))  # Wilson's, 9 of 10
