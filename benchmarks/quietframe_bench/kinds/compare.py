@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,11 @@ COLUMNS: dict[type[Row], Sequence[Column]] = {
 
 
 def tables(rows: Sequence[CompareRow]) -> list[Table]:
-    """Make the table of medians, ratios with their intervals, and verdicts."""
+    """Make the table of medians, ratios with their intervals, and verdicts of each comparison."""
+    return [_table(list(group)) for _, group in groupby(rows, lambda row: row.settings)]
+
+
+def _table(rows: Sequence[CompareRow]) -> Table:
     lines = [f"median time of a frame; the range is the {CONFIDENCE:.0%} confidence interval of NEW/OLD"]
     for side in ("new", "old"):
         runs = [run for row in rows if (run := getattr(row, side))]
@@ -272,7 +277,7 @@ def tables(rows: Sequence[CompareRow]) -> list[Table]:
         lines.insert(0, f"{side.upper()} {rows[0].settings[side]}" + f": commit {commits}" * bool(commits))
     others = dict.fromkeys(row.file for row in rows if row.stages and row.is_other_file)
     notes = [f"{file}: OLD and NEW are different model files: two models are compared" for file in others]
-    return [Table("\n".join(lines), COLUMNS[CompareRow], rows, notes)]
+    return Table("\n".join(lines), COLUMNS[CompareRow], rows, notes)
 
 
 @click.command()

@@ -64,6 +64,8 @@ def test_the_table_and_the_json_tell_the_ratio_and_its_interval(bench, compare, 
     ):
         assert said in out
     assert bench("report", target)[1] == out
+    assert compare(new, old, "--out", tmp_path / "back.jsonl")[0] == 0
+    assert bench("report", target, tmp_path / "back.jsonl")[1].count("median time of a frame") == 2  # a table for each
 
 
 def test_the_table_fits_a_terminal(write_rows, make_row, capsys, monkeypatch):
