@@ -15,7 +15,7 @@ from quietframe.sources.images import ImageSource, SequenceSource, is_images, is
 from quietframe.sources.picamera import PICAMERA, PicameraSource
 from quietframe.sources.scene import SCENE, SceneSource
 from quietframe.sources.stdin import STDIN, StdinSource
-from quietframe.sources.video import VideoSource, is_file
+from quietframe.sources.video import VideoSource
 
 __all__ = ["Frame", "Source", "open_source"]
 
@@ -92,5 +92,5 @@ _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, Options], Source]], ..
     (CAMERA.matches, CameraSource),
     (PICAMERA.matches, PicameraSource),
     (is_images, ImageSource),
-    (is_file, VideoSource),  # whatever other file there is
+    (lambda spec: Path(spec).is_file(), VideoSource),  # whatever other file there is
 )

@@ -6,12 +6,9 @@ import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException, HTTPResponse, responses
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-
-import numpy as np
-from numpy.typing import NDArray
 
 from quietframe.sources.address import scheme_of, split_login
 from quietframe.sources.base import Options
@@ -25,27 +22,40 @@ _CHUNK_BYTES = 1 << 16
 _MJPEG_TYPES = {"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "image/x-mjpeg"}
 _UNKNOWN_TYPES = {"application/octet-stream", "text/plain"}  # what a server says that does not know; see RFC 9110 8.3
 
-Taken: TypeAlias = "tuple[bytes | NDArray[np.uint8], float | None]"
-"""A frame, a JPEG or (H, W, 3) or (H, W) uint8, and its time in a recording."""
 
+class MjpegConnection:
+    """JPEGs in an HTTP answer, with headers between them or without. It has what a `Container` has of a live stream."""
 
-class Connection(Protocol):
-    """An open stream: `Container` is one.
+    live = True
 
-    Attributes:
-        live: it has no end; else it is a recording.
-        damaged: frames that came broken and were left out.
-    """
+    def __init__(self, answer: HTTPResponse, head: bytes) -> None:
+        self._answer, self._head = answer, head
+        self._error: Exception | None = None
+        self.damaged = 0
 
-    live: bool
-    damaged: int
+    def __iter__(self) -> Iterator[tuple[bytes, None] | None]:
+        splitter = JpegSplitter()
+        for jpeg in splitter.split(self._read):
+            self.damaged = splitter.damaged
+            yield None if jpeg is None else (jpeg, None)
+        if self._error is not None:
+            raise self._error
 
-    def __iter__(self) -> Iterator[Taken | None]:
-        """Frames as they come; None when something came that is no whole one. Raises as `Connect` does."""
+    def _read(self) -> bytes:
+        head, self._head = self._head, b""
+        try:
+            return head or self._answer.read1(_CHUNK_BYTES)
+        except (OSError, HTTPException) as exc:
+            self._error = exc  # raised once the JPEG that it ends was given
+            return b""
 
     def close(self) -> None:
         """Hang up."""
+        self._answer.close()
 
+
+Connection: TypeAlias = Container | MjpegConnection
+"""An open stream. Iterate over it once: frames and their times, or None when something came that is no whole frame."""
 
 Connect = Callable[[str, Options], Connection]
 """Opens an address; of the options it heeds `timeout_s`, how long the other side may be silent, and `max_pixels`.
@@ -68,37 +78,6 @@ def connect_ffmpeg(address: str, how: Options) -> Container:
         options["overrun_nonfatal"] = "1"
     timeout_s, max_pixels = how.timeout_s, how.max_pixels
     return Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s, max_pixels=max_pixels)
-
-
-class MjpegConnection:
-    """JPEGs in an HTTP answer, with headers between them or without."""
-
-    live = True
-
-    def __init__(self, answer: HTTPResponse, head: bytes) -> None:
-        self._answer, self._head = answer, head
-        self._error: Exception | None = None
-        self.damaged = 0
-
-    def __iter__(self) -> Iterator[Taken | None]:
-        splitter = JpegSplitter()
-        for jpeg in splitter.split(self._read):
-            self.damaged = splitter.damaged
-            yield None if jpeg is None else (jpeg, None)
-        if self._error is not None:
-            raise self._error
-
-    def _read(self) -> bytes:
-        head, self._head = self._head, b""
-        try:
-            return head or self._answer.read1(_CHUNK_BYTES)
-        except (OSError, HTTPException) as exc:
-            self._error = exc  # raised once the JPEG that it ends was given
-            return b""
-
-    def close(self) -> None:
-        """See `Connection`."""
-        self._answer.close()
 
 
 def connect_http(address: str, how: Options) -> Connection:

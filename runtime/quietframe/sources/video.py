@@ -17,11 +17,6 @@ _SHAPES = {".264": "h264", ".h264": "h264", ".265": "hevc", ".h265": "hevc", ".h
 _SHAPES |= {".mjpeg": "mjpeg", ".mjpg": "mjpeg"}
 
 
-def is_file(spec: str) -> bool:
-    """A file of any kind: that it is a video shows when it is opened."""
-    return Path(spec).is_file()
-
-
 class VideoSource(Source):
     """Reads a video file's frames in order, turned upright as its header says.
 
