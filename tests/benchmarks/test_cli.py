@@ -11,7 +11,6 @@ import pytest
 
 from quietframe_bench.cli import COMMANDS
 from quietframe_bench.kinds import speed as speed_module
-from quietframe_bench.kinds import sustained
 from quietframe_bench.results import KINDS
 
 
@@ -167,8 +166,7 @@ def test_failed_rows_are_measured_again(bench, denoiser_file, tmp_path):
     assert row["error"] is None
 
 
-def test_a_sustained_run_shows_its_start_and_its_end(rows_of, denoiser_file, monkeypatch):
-    monkeypatch.setattr(sustained, "PART_S", 1.0)
+def test_a_sustained_run_shows_its_start_and_its_end(rows_of, denoiser_file):
     (row,), out = rows_of("speed", "--sustained", 2, denoiser_file, "--size", "64x48", "--threads", 1)
     assert row["part_from_s"] == pytest.approx([0, 1], abs=0.3)
     parts_ns = np.split(row["samples_ns"]["total"], row["round_runs"][:1])

@@ -71,7 +71,9 @@ class SpeedSettings:
     @property
     def rounds(self) -> int:
         """How many rounds a row is measured in."""
-        return ceil(self.sustained_s / sustained.PART_S) if self.sustained_s else min(ROUNDS, self.runs)
+        if self.sustained_s:
+            return ceil(self.sustained_s / sustained.part_s(self.sustained_s))
+        return min(ROUNDS, self.runs)
 
 
 class SpeedRow(SizedRow, kw_only=True, tag="speed"):
@@ -293,7 +295,8 @@ def _measure_round(row: SpeedRow, child: Child, settings: SpeedSettings, turn: i
     if settings.sustained_s:
         if from_s >= settings.sustained_s:  # frames that take long make longer parts, and fewer
             return
-        how, min_secs = {"warmup": 0, "runs": 1}, min(sustained.PART_S, settings.sustained_s - from_s)
+        how = {"warmup": 0, "runs": 1}
+        min_secs = min(sustained.part_s(settings.sustained_s), settings.sustained_s - from_s)
         row.part_from_s.append(from_s)
     times = child.call("subject:TimedModel.time", **how, min_secs=min_secs)
     row.warmup_ns += times["warmup_ns"]

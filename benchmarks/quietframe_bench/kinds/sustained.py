@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 
 from quietframe_bench.columns import WHAT, Column, Table
 
-PART_S = 5.0
+_PART_S = 5.0
 _ENDS_S = 60.0
+
+
+def part_s(seconds: float) -> float:
+    """Return how many seconds each part of a run of so many takes: a short run has two."""
+    return min(_PART_S, seconds / 2)
 
 
 def ends(seconds: float, from_s: Sequence[float], parts_ns: Sequence[NDArray[np.float64]]) -> dict[str, float]:

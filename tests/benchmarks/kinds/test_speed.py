@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 from quietframe.card import Spatial
@@ -18,6 +19,7 @@ from quietframe_bench.kinds.speed import (
     speedups,
 )
 from quietframe_bench.kinds.startup import StartupRow
+from quietframe_bench.kinds.sustained import ends
 from quietframe_bench.rows import ModelFile, Run
 
 QUICK = SpeedSettings(sizes_wh=((64, 48),), threads=(1,), runs=5, min_secs=0, warmup=1)
@@ -121,6 +123,17 @@ def test_rounds_that_differ_are_called_noisy(denoiser_file):
         row.finish()
         assert row.spread == pytest.approx(spread)
         assert row.noisy_machine is (spread > 0.1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "from_s", "first", "last"),
+    [(2, [0, 1], [1], [2]), (12, [0, 5, 10], [1, 2], [3]), (300, [0, 55, 100, 245, 290], [1, 2], [4, 5])],
+)
+def test_the_ends_of_a_run_are_a_minute_or_half_of_it(seconds, from_s, first, last):
+    found = ends(seconds, from_s, [np.array([1e6 * number]) for number in range(1, len(from_s) + 1)])
+    assert found == {
+        "ends_s": min(60, seconds / 2), "first_p50_ms": np.median(first), "last_p50_ms": np.median(last)
+    }  # fmt: skip
 
 
 # How times grow
