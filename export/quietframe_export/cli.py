@@ -15,6 +15,7 @@ from quietframe.errors import UsageError
 if TYPE_CHECKING:
     from quietframe.card import Task
     from quietframe_export.exporter import ExportReport
+    from quietframe_export.formats import Ends
     from quietframe_export.micro import CArray
 
 _C_ARRAY, _C_ARRAY_OF = "c-array", "tflite-int8"
@@ -86,6 +87,17 @@ UNSAFE = click.option(
     default=True,
     help="Enforce limits on flat, slowly changing and clean frames.  [default: yes]",
 )
+@click.option("--size", metavar="WxH", help="The one size of image that the files take.  [default: as the model]")
+@click.option("--batch", default=1, show_default=True, help="How many images the files take at once.")
+@click.option(
+    "--ends",
+    type=click.Choice(["int8", "uint8", "float32"]),
+    default="int8",
+    show_default=True,
+    help="Type of the inputs and outputs of tflite-int8.",
+)
+@click.option("--nchw", is_flag=True, help="ONNX files that take and give images with channels first.")
+@click.option("--opset", default=17, show_default=True, help="Of ONNX files: 13 to 18.")
 @click.option(
     "--weight-bits",
     default=24,
@@ -107,6 +119,11 @@ def export(
     max_psnr_drop: float | None,
     max_accuracy_drop: float,
     hold_to_checks: bool,
+    size: str | None,
+    batch: int,
+    ends: Ends,
+    nchw: bool,
+    opset: int,
     weight_bits: int,
     overwrite: bool,
     as_json: bool,
@@ -116,7 +133,7 @@ def export(
     RUN_OR_KERAS is the folder of a training, or any .keras or .h5 file with --calibrate; for --to c-array also a
     .tflite file or a built-in model. Files that drop further than the gate are not kept, and the exit code is 1.
     """
-    from quietframe_export.formats import parse_targets
+    from quietframe_export.formats import Form, parse_targets
 
     micro, to = _without_c_array(to)
     if _is_converted(model):
@@ -124,6 +141,9 @@ def export(
             raise UsageError(f"{model}: is converted already, and takes --to {_C_ARRAY} alone")
         return _export_c_array(model, out, overwrite=overwrite, as_json=as_json)
     targets = parse_targets(to)
+    form = Form(_size_wh(size), batch, ends, nchw, opset, weight_bits)
+    if micro and ends != "int8":
+        raise UsageError(f"{_C_ARRAY} is made of a file with int8 ends: leave --ends out")
     for name, value in (("--max-psnr-drop", max_psnr_drop), ("--max-accuracy-drop", max_accuracy_drop)):
         if value is not None and not value >= 0:
             raise UsageError(f"Expected {name} of at least 0. Received: {value}")
@@ -167,7 +187,7 @@ def export(
             max_psnr_drop_db=max_psnr_drop,
             max_accuracy_drop_percent=max_accuracy_drop,
             hold_to_checks=hold_to_checks,
-            weight_bits=weight_bits,
+            form=form,
             overwrite=overwrite,
             progress=say,
         )
@@ -212,6 +232,15 @@ def _export_c_array(model: Path, out: Path | None, *, overwrite: bool, as_json: 
     made = write_c_array(path, out, overwrite=overwrite)
     click.echo(json.dumps(asdict(made), indent=1, default=str) if as_json else "\n".join(made.lines()))
     return EXIT_DONE
+
+
+def _size_wh(text: str | None) -> tuple[int, int] | None:
+    from quietframe.sources.settings import size_wh
+
+    try:
+        return None if text is None else size_wh(text)
+    except ValueError:
+        raise UsageError(f"Expected --size such as 640x480. Received: {text!r}") from None
 
 
 def _print(report: ExportReport, array: CArray | None, *, as_json: bool) -> None:

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from quietframe.card import Metric, ModelCard
+from quietframe.card import Metric
 from quietframe.errors import ModelLoadError, OutputError, QuietFrameError, UsageError
 from quietframe.images import write_whole
 from quietframe.tasks.base import open_model
 from quietframe_export.apart import try_file
 from quietframe_export.camera_checks import Check, check_camera, is_camera
-from quietframe_export.formats import ALL_BITS, TARGETS, Operation, RefusedTargetError, Target, telling_line
+from quietframe_export.formats import TARGETS, Form, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.tflite import convert as convert_to_tflite
 from quietframe_export.graph import OUTLIER_RATIO, TensorRange, tensor_ranges
 from quietframe_export.subject import Subject
@@ -25,7 +25,6 @@ from quietframe_export.verify import Answers, Comparison, answer, compare
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
-MIN_BITS = 8
 MAX_PSNR_DROP_DB = 0.3
 MAX_PSNR_DROP_CAMERA_DB = 0.12
 """The gates of denoisers, unless stated otherwise."""
@@ -113,7 +112,7 @@ def export_model(
     max_psnr_drop_db: float | None = None,
     max_accuracy_drop_percent: float = 0.5,
     hold_to_checks: bool = True,
-    weight_bits: int = ALL_BITS,
+    form: Form | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ExportReport:
@@ -126,31 +125,31 @@ def export_model(
     Args:
         subject: the model and its data.
         targets: what to make.
-        out: folder for the files, `NAME.PRECISION.SUFFIX` each, and `export.json`; made if missing.
+        out: folder for the files, `NAME.PRECISION.SUFFIX` each, of another form than the default
+            `NAME.FORM.PRECISION.SUFFIX`, and `export.json`; made if missing.
         max_psnr_drop_db: the gate of denoisers, in dB, at each noise level; None: 0.12 for camera models, else 0.3.
         max_accuracy_drop_percent: the gate of classifiers, in percentage points.
         hold_to_checks: whether camera models also have to pass `camera_checks`; they are measured in any case.
-        weight_bits: significant bits, 8 to 24, that the weights of `onnx-fp32` keep: see `shorten_weights`.
+        form: size, batch and more of the files; what a target does not take is another's. None: the default.
         overwrite: replace files of the same names.
         progress: called with one line before each step.
 
     Raises:
         OutputError: a file exists and `overwrite` is off, or the folder takes no file.
-        UsageError: a target needs calibration frames and there are none, or `weight_bits` is out of range.
+        UsageError: a target needs calibration frames and there are none, or there are no files of that form.
     """
     out = Path(out)
-    if not MIN_BITS <= weight_bits <= ALL_BITS:
-        raise UsageError(f"Expected {MIN_BITS} to {ALL_BITS} weight bits. Received: {weight_bits}")
-    if weight_bits != ALL_BITS and not any(target.takes_weight_bits for target in targets):
-        names = " or ".join(name for name, target in TARGETS.items() if target.takes_weight_bits)
-        raise UsageError(f"weight bits are those of {names}, which is not among the targets")
-    _check_output(subject.card, targets, out, overwrite=overwrite)
+    form = form or Form()
+    form.check(targets, list(TARGETS.values()))
+    card = Form(form.size_wh, form.batch).card(subject.card)
+    paths = {target: _paths(out, f"{card.name}{form.of(target).tag}", target) for target in targets}
+    _check_output(out, [path for files in paths.values() for path in files], overwrite=overwrite)
     if not subject.calibration and (needy := [target.name for target in targets if target.calibrated]):
         raise UsageError(f"{needy[0]} needs calibration frames: name a folder of pictures with --calibrate")
     progress("Keras on the held-out frames")
-    reference = answer(subject.engine, subject.card, subject.held_out)
+    reference = answer(subject.engine, card, subject.held_out)
     camera = is_camera(subject.card)
-    keras_checks = check_camera(subject.engine, subject.card, subject.held_out) if camera else ()
+    keras_checks = check_camera(subject.engine, card, subject.held_out) if camera else ()
     if max_psnr_drop_db is None:
         max_psnr_drop_db = MAX_PSNR_DROP_CAMERA_DB if camera else MAX_PSNR_DROP_DB
     gate = Gate(max_psnr_drop_db, max_accuracy_drop_percent, hold_to_checks)
@@ -171,9 +170,10 @@ def export_model(
     )
     for target in targets:
         progress(target.name)
-        file = _attempt(subject, target, out, reference, gate, weight_bits)
+        file = _attempt(subject, target, form.of(target), paths[target], reference, gate)
         if file.file is None:  # an earlier file would pass for the one that is not kept
-            (out / f"{subject.card.name}{target.suffix}").unlink(missing_ok=True)
+            for path in paths[target]:
+                path.unlink(missing_ok=True)
         report = replace(report, files=[*report.files, file])
         _write(report, out)
     if subject.calibration and any(target.calibrated for target in targets):
@@ -199,11 +199,11 @@ def _ranges(subject: Subject) -> Sequence[TensorRange]:
 
 
 def _attempt(
-    subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate, weight_bits: int
+    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate
 ) -> FileReport:
     """Export one target; whatever goes wrong is its report."""
     try:
-        return _export_one(subject, target, out, reference, gate, weight_bits)
+        return _export_one(subject, target, form, paths, reference, gate)
     except RefusedTargetError as exc:
         return FileReport(target.name, "refused", reason=exc.reason)
     except OutputError:  # the next file cannot be written either
@@ -215,15 +215,15 @@ def _attempt(
 
 
 def _export_one(
-    subject: Subject, target: Target, out: Path, reference: Answers, gate: Gate, weight_bits: int
+    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate
 ) -> FileReport:
-    card = replace(subject.card, precision=target.precision)
-    name = f"{card.name}{target.suffix}"
-    bare = target.format.convert(subject, target.precision, weight_bits=weight_bits)
+    card = form.card(replace(subject.card, precision=target.precision))
+    bare = target.format.convert(subject, target.precision, form)
     operations = target.format.operations(bare)
     with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / name
-        trial.write_bytes(target.format.embed_card(bare, card))
+        trial = Path(folder) / paths[0].name
+        for path, data in zip(paths, target.format.files(bare, card), strict=True):
+            (Path(folder) / path.name).write_bytes(data)
         if subject.foreign:
             try:
                 try_file(trial, card, subject.held_out[0])
@@ -239,7 +239,7 @@ def _export_one(
         except ModelLoadError as exc:
             raise ModelLoadError(str(exc).replace(f"{trial}: ", "")) from exc
         comparisons = compare(card, subject.held_out, reference, answers)
-        checks = check_camera(trial, card, subject.held_out) if is_camera(card) else ()
+        checks = check_camera(trial, card, subject.held_out) if is_camera(subject.card) else ()
         floats = [operation for operation in operations if operation.is_float]
         reason = _failure(target, comparisons, checks, gate, floats)
         test = measure(trial, card, subject.test, target) if subject.test and not reason else None
@@ -248,15 +248,16 @@ def _export_one(
         metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
     exceeded = [f"exceeds a check of the export: {check}" for check in checks if not check.passed]
     limits = "; ".join(filter(None, [card.limits, *exceeded]))
-    data = target.format.embed_card(bare, replace(card, metrics=tuple(metrics), limits=limits))
+    files = target.format.files(bare, replace(card, metrics=tuple(metrics), limits=limits))
     if not reason:
-        write_whole(out / name, data)
+        for path, data in reversed(list(zip(paths, files, strict=True))):  # the file itself when what it needs is there
+            write_whole(path, data)
     return FileReport(
         target=target.name,
         outcome="failed" if reason else "passed",
-        file=None if reason else name,
+        file=None if reason else paths[0].name,
         reason=reason,
-        size_bytes=len(data),
+        size_bytes=sum(map(len, files)),
         comparisons=comparisons,
         checks=checks,
         operations=dict(Counter(operation.type for operation in operations)),
@@ -300,9 +301,13 @@ def _metrics(name: str, comparisons: Sequence[Comparison]) -> list[Metric]:
     return metrics
 
 
-def _check_output(card: ModelCard, targets: Sequence[Target], out: Path, *, overwrite: bool) -> None:
-    existing = [out / f"{card.name}{target.suffix}" for target in targets]
-    taken = next((path for path in existing if path.exists()), None)
+def _paths(out: Path, stem: str, target: Target) -> list[Path]:
+    """The files that a target writes, as its format lists them."""
+    return [out / f"{stem}.{target.precision}{suffix}" for suffix in target.format.suffixes]
+
+
+def _check_output(out: Path, paths: Sequence[Path], *, overwrite: bool) -> None:
+    taken = next(filter(Path.exists, paths), None)
     if taken and not overwrite:
         raise OutputError(f"{taken}: exists; pass --overwrite to replace it, or another --out")
     try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quietframe.card import Metric, ModelCard
 from quietframe.cpu import physical_cores
 from quietframe.noise import to_uint8
-from quietframe.tasks.base import open_model
+from quietframe.tasks.base import batch_size, open_model, run_each
 from quietframe.tasks.tensors import dequantize, encode_image
 from quietframe_export.formats import Target
 from quietframe_train.data.images import ImageSet, as_frame, even_indices, max_count_for_budget
@@ -99,9 +99,14 @@ def _run_part(path: Path, card: ModelCard, noisy: NDArray[Any]) -> dict[str, NDA
     spec = card.inputs[0]
     info = engine.inputs[spec.name]
     found: dict[str, list[NDArray[np.float32]]] = {out.role: [] for out in card.outputs}
-    for image in noisy:
-        tensor = encode_image(as_frame(image), spec, info) if image.dtype == np.uint8 else image[None]
-        results = engine.run({spec.name: tensor})
+    tensors = (
+        encode_image(as_frame(image), spec, info)
+        if image.dtype == np.uint8
+        else (image.transpose(2, 0, 1) if spec.layout == "NCHW" else image)[None]
+        for image in noisy
+    )
+    for results in run_each(engine, ({spec.name: tensor} for tensor in tensors), batch_size(engine, card)):
         for out in card.outputs:
-            found[out.role].append(dequantize(results[out.name], engine.outputs[out.name])[0])
+            values = dequantize(results[out.name], engine.outputs[out.name])[0]
+            found[out.role].append(values.transpose(1, 2, 0) if out.layout == "NCHW" else values)
     return {role: np.stack(values) for role, values in found.items()}

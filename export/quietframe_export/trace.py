@@ -17,25 +17,27 @@ DEFAULT_SIZE_HW = (480, 640)
 """The frame size that a TFLite file of a fully convolutional model starts with. Runtimes resize its input."""
 
 
-def input_signature(engine: KerasEngine, card: ModelCard, *, free_size: bool) -> Sequence[tf.TensorSpec]:
-    """Give the inputs with batch size 1, in the engine's order.
+def input_signature(
+    engine: KerasEngine, card: ModelCard, *, free_size: bool, batch: int = 1
+) -> Sequence[tf.TensorSpec]:
+    """Give the inputs for so many images at once, in the engine's order.
 
     free_size: leave height and width open where the card says that any size goes.
     """
     specs = {spec.name: spec for spec in card.inputs}
     return [
-        tf.TensorSpec(_shape(specs[name], info.shape, card, free_size=free_size), tf.float32, name=name)
+        tf.TensorSpec((batch, *_shape(specs[name], info.shape, card, free_size=free_size)), tf.float32, name=name)
         for name, info in engine.inputs.items()
     ]
 
 
-def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images: bool) -> Any:
+def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images: bool, batch: int = 1) -> Any:
     """Make a `tf.function` of the model; its result is a dictionary by the card's output names.
 
     bound_images: tell a quantizer that output images span exactly their value range, so that an 8-bit result
     is an 8-bit image. A range found by calibration is a little wider and costs up to 1.4 levels.
     """
-    signature = input_signature(engine, card, free_size=free_size)
+    signature = input_signature(engine, card, free_size=free_size, batch=batch)
     engine = KerasEngine(with_calls(engine.model, _portable), card)
 
     @tf.function(input_signature=signature, autograph=False)
@@ -119,9 +121,10 @@ def _portable(layer: Any, *args: Any, **kwargs: Any) -> Any:
 def _shape(
     spec: TensorSpec, shape: tuple[int | None, ...], card: ModelCard, *, free_size: bool
 ) -> tuple[int | None, ...]:
-    if spec.layout not in ("NHWC", "NCHW") or card.spatial.kind == "fixed":
-        return (1, *shape[1:])
+    """Give a tensor's shape without the axis of images. A card may fix the size of a model that takes any."""
+    if spec.layout not in ("NHWC", "NCHW") or None not in shape[1:]:
+        return shape[1:]
     multiple = card.spatial.multiple
-    whole = (-(-size // multiple) * multiple // spec.stride for size in DEFAULT_SIZE_HW)
+    whole = (-(-size // multiple) * multiple // spec.stride for size in card.spatial.size_hw or DEFAULT_SIZE_HW)
     height, width = (None, None) if free_size else whole
-    return (1, height, width, spec.channels) if spec.layout == "NHWC" else (1, spec.channels, height, width)
+    return (height, width, spec.channels) if spec.layout == "NHWC" else (spec.channels, height, width)

@@ -63,13 +63,17 @@ def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample
     images = scores = None
     if "denoise" in card.task:
         denoise = open_denoiser(model, card=card)
-        images = []
-        for sample in samples:
-            denoise.reset()
-            images.append([denoise(frame) for frame in (*sample.before, sample.frame)][-1])
+        if card.has_state:
+            images = []
+            for sample in samples:
+                denoise.reset()
+                images.append([denoise(frame) for frame in (*sample.before, sample.frame)][-1])
+        else:
+            images = denoise.batch(sample.frame for sample in samples)
     if "classify" in card.task:
         classify = Classifier(model, card=card)
-        scores = np.asarray([list(classify(sample.frame).scores.values()) for sample in samples], np.float32)
+        found = classify.batch(sample.frame for sample in samples)
+        scores = np.asarray([list(each.scores.values()) for each in found], np.float32)
     return Answers(images, scores)
 
 

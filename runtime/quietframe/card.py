@@ -66,7 +66,8 @@ class Spatial:
         kind: `any` (fully convolutional) or `fixed`.
         size_hw: (height, width) in pixels; set when fixed.
         fit: how a frame of another size meets a fixed model: `resize` or `tile`; set when fixed.
-        multiple: height and width must be multiples of this; the runtime pads by reflection. 1 when fixed.
+        multiple: height and width must be multiples of this; the runtime pads by reflection. When fixed, tiles begin at
+            multiples of it.
         halo: receptive-field radius in pixels: how far a pixel's result depends on its surroundings. 0 for a model of
             any size: not known, so that frames never go in tiles.
     """
@@ -293,5 +294,7 @@ def _check_spatial(spatial: Spatial) -> None:
         return
     if spatial.size_hw is None or spatial.fit is None:
         raise UsageError("spatial: a fixed model needs size_hw and fit")
-    if spatial.fit == "tile" and 2 * spatial.halo >= min(spatial.size_hw):
+    if any(size % spatial.multiple for size in spatial.size_hw):
+        raise UsageError(f"spatial: size_hw {spatial.size_hw} is not a multiple of {spatial.multiple}")
+    if spatial.fit == "tile" and 2 * spatial.halo + -2 * spatial.halo % spatial.multiple >= min(spatial.size_hw):
         raise UsageError(f"spatial: a halo of {spatial.halo} leaves nothing of tiles of {spatial.size_hw}")

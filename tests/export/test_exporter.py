@@ -16,7 +16,7 @@ import quietframe as qf
 from quietframe.card import read_card_file
 from quietframe.errors import OutputError, UsageError
 from quietframe_export import export_model, exporter
-from quietframe_export.formats import TARGETS, parse_targets
+from quietframe_export.formats import TARGETS, Form, parse_targets
 from quietframe_export.formats.tflite import TFLite
 from quietframe_export.subject import Subject, subject_from_keras, subject_from_run
 from quietframe_export.verify import compare
@@ -62,7 +62,7 @@ def test_every_target_of_a_camera_model(camera: Subject, tmp_path: Path) -> None
 
 
 def test_weights_of_fewer_bits_reach_the_file(camera: Subject, tmp_path: Path) -> None:
-    export_model(fewer(camera), parse_targets("onnx-fp32"), tmp_path, hold_to_checks=False, weight_bits=9)
+    export_model(fewer(camera), parse_targets("onnx-fp32"), tmp_path, hold_to_checks=False, form=Form(weight_bits=9))
     graph = onnx.load(tmp_path / "camera-nano.fp32.onnx").graph
     weights = np.concatenate(
         [onnx.numpy_helper.to_array(t).ravel() for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
@@ -75,15 +75,15 @@ def test_weights_of_fewer_bits_reach_the_file(camera: Subject, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("targets", "bits", "says"),
     [
-        *(("onnx-fp32", bits, f"Expected 8 to 24 weight bits. Received: {bits}") for bits in (0, 7, 25)),
-        ("tflite-int8", 10, "onnx-fp32, which is not among the targets"),
+        *(("onnx-fp32", bits, rf"Expected weight_bits in \[8, 24\]. Received: {bits}") for bits in (0, 7, 25)),
+        ("tflite-int8", 10, "weight_bits is for onnx-fp32: none of them is among the targets"),
     ],
 )
 def test_bits_that_fit_nothing_are_refused_before_anything_is_written(
     camera: Subject, tmp_path: Path, targets: str, bits: int, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        export_model(camera, parse_targets(targets), tmp_path / "out", weight_bits=bits)
+        export_model(camera, parse_targets(targets), tmp_path / "out", form=Form(weight_bits=bits))
     assert not (tmp_path / "out").exists()
 
 

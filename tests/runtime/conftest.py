@@ -45,7 +45,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a tiny model and gives its path.
 
     `make_model(name="model", **fields)` takes the fields of `tiny_models.TinyModel`: task, suffix, dtype, colour,
-    layout, size_hw, fit, multiple, sigma, level_map, blur, offset_255, value_range, carries_card,
+    layout, size_hw, batch, fit, multiple, sigma, level_map, blur, offset_255, value_range, carries_card,
     card_changes.
     """
 

@@ -41,6 +41,37 @@ def test_a_batch_gives_what_its_frames_give_one_by_one(task):
         assert len(task.batch(random_frame(*shape))) == shape[0]
 
 
+BATCHED = [
+    (qf.Denoiser, {"sigma": True, "blur": True}),
+    (qf.Denoiser, {"size_hw": (12, 16), "fit": "tile", "blur": True}),
+    (qf.Classifier, {"task": "classify", "colour": "GRAY"}),
+    (qf.DenoiseClassifier, {"task": "denoise+classify", "colour": "GRAY"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), BATCHED, ids=["any size", "tiles", "classifier", "both"])
+def test_a_file_that_takes_several_images_gives_what_single_ones_give(make_model, suffix, kind, fields):
+    single, several = (
+        kind(make_model(f"of{batch}", suffix=suffix, layout="NHWC", batch=batch, **fields)) for batch in (1, 3)
+    )
+    frames = [random_frame(*shape) for shape in [(12, 16, 3)] * 4 + [(20, 31, 3), (9, 30)]]
+    runs: list[int] = []
+    engine = several.engine
+
+    class Counting:
+        inputs, outputs, card_json = engine.inputs, engine.outputs, engine.card_json
+
+        def run(self, inputs: Any) -> Any:
+            runs.append(len(inputs["image"]))
+            return engine.run(inputs)
+
+    several.engine = Counting()
+    expected = [comparable(single(frame)) for frame in frames]
+    assert [comparable(result) for result in several.batch(frames)] == expected
+    assert len(runs) < len(frames) + 4 * ("fit" in fields) and set(runs) == {3}
+    assert [comparable(several(frame)) for frame in frames] == expected
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 3), (8, 8, 4), (8, 8)])
 def test_a_frame_is_no_batch(task, shape):
     with pytest.raises(FrameError, match=r"Expected several frames\. Received: one of shape \(8, 8"):

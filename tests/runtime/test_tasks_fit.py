@@ -58,6 +58,22 @@ def test_tiles_give_what_the_whole_frame_gives(height, width, spatial, factor):
     assert differing(height, width, spatial, tile_pixels, sees=spatial) == 0
 
 
+@given(height=lengths, width=lengths, spatial=spatials, more=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+@settings(deadline=None, max_examples=300)
+def test_tiles_of_a_model_of_one_size_give_what_the_whole_frame_gives(height, width, spatial, more):
+    overlap = 2 * spatial.halo + -2 * spatial.halo % spatial.multiple
+    size_hw = overlap + more[0] * spatial.multiple, overlap + more[1] * spatial.multiple
+    assume(height >= size_hw[0] and width >= size_hw[1])  # a smaller frame is padded, and the model sees it
+    run = stand_in(spatial)
+    placements = (
+        place(height, width, spatial),
+        place(height, width, replace(spatial, kind="fixed", size_hw=size_hw, fit="tile")),
+    )
+    plane = random_plane(height, width)
+    whole, tiles = (placement.join(map(run, placement.cut(plane))) for placement in placements)
+    np.testing.assert_array_equal(tiles, whole)
+
+
 def test_tiles_that_overlap_too_little_do_not():
     """The test above can fail, by one pixel of halo."""
     stated = Spatial("any", multiple=4, halo=18)

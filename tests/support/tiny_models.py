@@ -39,6 +39,7 @@ class TinyModel:
             or `uint8` images, the rest float32.
         colour, layout: of the image tensors; layout None is the format's own (NHWC in TFLite, NCHW in ONNX).
         size_hw: a fixed size; None takes any. Classifiers have 28×28.
+        batch: how many images it takes at once.
         fit: how frames meet a fixed size.
         multiple: the model takes only sizes that are multiples of it (a space-to-depth is inside).
         sigma: it takes a noise level, which it adds to the image.
@@ -55,6 +56,7 @@ class TinyModel:
     colour: str = "BGR"
     layout: str | None = None
     size_hw: tuple[int, int] | None = None
+    batch: int = 1
     fit: str = "resize"
     multiple: int = 1
     sigma: bool = False
@@ -134,13 +136,14 @@ class TinyModel:
         if free and not (self.classifies or self.size_hw):
             height = width = -1
         hwc = [height, width, self.channels]
-        return [1, *hwc] if self.image_layout == "NHWC" else [1, self.channels, height, width]
+        return [self.batch, *hwc] if self.image_layout == "NHWC" else [self.batch, self.channels, height, width]
 
     def map_shape(self, *, free: bool) -> list[int]:
         """The shape of the noise level's tensor, in the format's own layout."""
         height, width = self._size()
         hw = [-1, -1] if free and not self.size_hw else [height // self.multiple, width // self.multiple]
-        return ([1, *hw, 1] if self.native_layout == "NHWC" else [1, 1, *hw]) if self.level_map else [1, 1, 1, 1]
+        hwc = ([*hw, 1] if self.native_layout == "NHWC" else [1, *hw]) if self.level_map else [1, 1, 1]
+        return [self.batch, *hwc]
 
     @property
     def band_weights(self) -> np.ndarray:
@@ -282,12 +285,13 @@ def _tflite_scores(graph: _Tflite, image: int) -> int:
     if dtype != "float32":
         scale, zero_point = quantized = float(weights.max()) / 127, 128 if dtype == "uint8" else 0
         weights = (np.rint(weights / scale) + zero_point).astype(weight_type)
-    flat = graph.tensor("flat", [1, pixels], graph.quantized)
-    graph.add("RESHAPE", [image], flat, schema.ReshapeOptionsT(newShape=[1, pixels]))
+    batch = graph.model.batch
+    flat = graph.tensor("flat", [batch, pixels], graph.quantized)
+    graph.add("RESHAPE", [image], flat, schema.ReshapeOptionsT(newShape=[batch, pixels]))
     weight = graph.tensor("weights", [labels, pixels], quantized, dtype=weight_type, value=weights)
-    logits = graph.tensor("logits", [1, labels], _LOGITS_QUANTIZED[dtype])
+    logits = graph.tensor("logits", [batch, labels], _LOGITS_QUANTIZED[dtype])
     graph.add("FULLY_CONNECTED", [flat, weight, -1], logits, schema.FullyConnectedOptionsT())
-    scores = graph.tensor("StatefulPartitionedCall:0", [1, labels], _SCORES_QUANTIZED[dtype])
+    scores = graph.tensor("StatefulPartitionedCall:0", [batch, labels], _SCORES_QUANTIZED[dtype])
     return graph.add("SOFTMAX", [logits], scores, schema.SoftmaxOptionsT(beta=1.0))
 
 
@@ -352,7 +356,7 @@ def _onnx(model: TinyModel) -> bytes:
     if model.image_layout != "NCHW":
         current = node("Transpose", [current], "image_nchw", perm=[0, 3, 1, 2])
     if model.classifies:
-        outputs.append(tensor("scores", TensorProto.FLOAT, [1, len(LABELS)]))
+        outputs.append(tensor("scores", TensorProto.FLOAT, [model.batch, len(LABELS)]))
         weights = constant("weights", model.band_weights.T / (high - low))
         flat = node("Flatten", [current], "flat")
         node("Softmax", [node("MatMul", [flat, weights], "logits")], "scores", axis=-1)

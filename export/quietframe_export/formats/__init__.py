@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quietframe.errors import UsageError
-from quietframe_export.formats.base import ALL_BITS, Format, Operation, RefusedTargetError, Target, telling_line
+from quietframe_export.formats.base import Ends, Form, Format, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.onnx import Onnx
 from quietframe_export.formats.tflite import TFLite
 
 __all__ = [
-    "ALL_BITS",
     "FORMATS",
     "TARGETS",
+    "Ends",
+    "Form",
     "Format",
     "Operation",
     "RefusedTargetError",

@@ -1,8 +1,9 @@
-"""Keras to ONNX: float32 through tf2onnx, int8 through ONNX Runtime's quantizer."""
+"""Keras to ONNX: float32 through tf2onnx, float16 and int8 through ONNX Runtime's tools."""
 
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,8 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from quietframe.card import CARD_KEY, ModelCard, Precision
-from quietframe_export.formats.base import ALL_BITS, Format, Operation, RefusedTargetError, Target
+from quietframe.card import CARD_KEY, ModelCard, Precision, TensorSpec
+from quietframe_export.formats.base import ALL_BITS, DEFAULT_FORM, Form, Format, Operation, RefusedTargetError, Target
+from quietframe_export.formats.examples import in_batches, with_channels_first
 
 if TYPE_CHECKING:
     from quietframe_export.keras_engine import KerasEngine
@@ -20,30 +22,36 @@ if TYPE_CHECKING:
 
 PERCENTILE = 99.99
 _VALUES_AT_A_TIME = 2**20
+_TAKES = ("nchw", "opset")
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
-
-OPSET = 17
-"""ONNX opset of the files: ONNX Runtime 1.13 (2022) and later run it."""
 
 
 class Onnx(Format):
     """ONNX files, through tf2onnx and ONNX Runtime's quantizer."""
 
     name: ClassVar[str] = "onnx"
+    suffixes: ClassVar[Sequence[str]] = (".onnx",)
 
     def targets(self) -> Sequence[Target]:
         """See `Format`."""
         return (
-            Target(self, "fp32", takes_weight_bits=True),
-            Target(self, "int8", calibrated=True, only_8_bit_images=True),
+            Target(self, "fp32", takes=("weight_bits", *_TAKES)),
+            Target(self, "fp16", takes=_TAKES),
+            Target(self, "int8", takes=_TAKES, calibrated=True, only_8_bit_images=True),
         )
 
-    def convert(self, subject: Subject, precision: Precision, *, weight_bits: int = ALL_BITS) -> bytes:
-        """See `Format`. An int8 file begins as a float32 one, its weights rounded beforehand."""
+    def convert(self, subject: Subject, precision: Precision, form: Form = DEFAULT_FORM) -> bytes:
+        """See `Format`. Every file begins as a float32 one of free sizes; an int8 one with rounded weights."""
+        data = convert_fp32(subject.corrected if precision == "int8" else subject.engine, subject.card, form)
+        card = form.card(subject.card)
         if precision == "int8":
-            return quantize(convert_fp32(subject.corrected, subject.card), subject.calibration)
-        fp32 = convert_fp32(subject.engine, subject.card)
-        return fp32 if weight_bits == ALL_BITS else shorten_weights(fp32, weight_bits)
+            moved = moved_axes(subject.card.inputs, card.inputs)
+            data = quantize(data, with_channels_first(in_batches(subject.calibration, form.batch), moved))
+        elif precision == "fp16":
+            data = halve(data)
+        elif form.weight_bits != ALL_BITS:
+            data = shorten_weights(data, form.weight_bits)
+        return data if form.size_wh is None else fix_size(data, card)
 
     def embed_card(self, data: bytes, card: ModelCard) -> bytes:
         """See `Format`: an entry of `metadata_props`."""
@@ -58,16 +66,31 @@ class Onnx(Format):
         In a QDQ file each tensor is float between its QuantizeLinear and DequantizeLinear, which the runtime fuses: an
         operation counts as float unless all its computed inputs come from DequantizeLinear.
         """
-        nodes = onnx.load_from_string(data).graph.node
+        model = onnx.load_from_string(data)
+        nodes = model.graph.node
+        opsets = {entry.domain: entry.version for entry in model.opset_import}
         dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
         return [
-            Operation(node.op_type, node.op_type not in _QDQ and not {*filter(None, node.input)} <= dequantized)
+            Operation(
+                node.op_type,
+                _since(node, opsets),
+                node.op_type not in _QDQ and not {*filter(None, node.input)} <= dequantized,
+            )
             for node in nodes
         ]
 
 
-def convert_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
-    """Convert a model to float32, with free height and width where the card says so.
+def _since(node: onnx.NodeProto, opsets: Mapping[str, int]) -> int:
+    """Give the opset that a node's operator comes from; of one that ONNX does not define, the opset of its domain."""
+    version = opsets.get(node.domain, 1)
+    try:
+        return int(onnx.defs.get_schema(node.op_type, version, node.domain).since_version)
+    except onnx.defs.SchemaError:
+        return version
+
+
+def convert_fp32(engine: KerasEngine, card: ModelCard, form: Form = DEFAULT_FORM) -> bytes:
+    """Convert a model to float32, with free height and width where the card says so, whatever the form's size.
 
     Raises RefusedTargetError: tf2onnx cannot convert this model.
     """
@@ -75,13 +98,18 @@ def convert_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
 
     from quietframe_export.trace import freeze, input_signature, trace
 
-    function = trace(engine, card, free_size=True, bound_images=False)
-    signature = input_signature(engine, card, free_size=True)
+    function = trace(engine, card, free_size=True, bound_images=False, batch=form.batch)
+    signature = input_signature(engine, card, free_size=True, batch=form.batch)
     if any(tensor.dtype != "resource" for tensor in function.get_concrete_function().captured_inputs):
         function = freeze(function, signature)  # a Normalization's mean would be an input of the file
     try:
         model, _ = tf2onnx.convert.from_function(
-            function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+            function,
+            input_signature=signature,
+            opset=form.opset,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+            inputs_as_nchw=moved_axes(card.inputs, form.card(card).inputs),
+            outputs_as_nchw=moved_axes(card.outputs, form.card(card).outputs),
         )
     except (ValueError, RuntimeError, NotImplementedError) as exc:
         raise RefusedTargetError("onnx-fp32", str(exc)) from exc
@@ -92,6 +120,36 @@ def convert_fp32(engine: KerasEngine, card: ModelCard) -> bytes:
         for axis, name in zip(free, ("height", "width"), strict=False):
             axis.dim_param = prefix + name
     return bytes(model.SerializeToString())
+
+
+def moved_axes(specs: Sequence[TensorSpec], of_form: Sequence[TensorSpec]) -> list[str]:
+    """List the tensors that have another layout in a file than in its model: channels first."""
+    return [spec.name for spec, other in zip(specs, of_form, strict=True) if spec.layout != other.layout]
+
+
+def halve(fp32: bytes) -> bytes:
+    """Bring a float32 file to float16, weights and arithmetic; its inputs and outputs stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # numbers below float16's least: the comparison shows what they do
+        model = convert_float_to_float16(onnx.load_from_string(fp32), keep_io_types=True)
+    return bytes(model.SerializeToString())
+
+
+def fix_size(data: bytes, card: ModelCard) -> bytes:
+    """Give the inputs and outputs of a file with free sizes the one size of a card."""
+    model = onnx.load_from_string(data)
+    height, width = card.spatial.size_hw or (0, 0)
+    specs = {spec.name: spec for spec in (*card.inputs, *card.outputs)}
+    for value in (*model.graph.input, *model.graph.output):
+        spec = specs[value.name]
+        sizes = {"H": height // spec.stride, "W": width // spec.stride}
+        for axis, dim in zip(spec.layout, value.type.tensor_type.shape.dim, strict=True):
+            if axis in sizes:
+                dim.dim_value = sizes[axis]
+    del model.graph.value_info[:]  # sizes by name, of which only some would be known
+    return bytes(onnx.shape_inference.infer_shapes(model).SerializeToString())
 
 
 def _erfc(context: Any, node: Any, name: str, args: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import flatbuffers
 import numpy as np
@@ -13,7 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from quietframe.card import CARD_KEY, ModelCard, Precision
-from quietframe_export.formats.base import ALL_BITS, Format, Operation, RefusedTargetError, Target
+from quietframe_export.formats.base import DEFAULT_FORM, Form, Format, Operation, RefusedTargetError, Target
+from quietframe_export.formats.examples import in_batches, of_size
 
 if TYPE_CHECKING:
     from quietframe_export.keras_engine import KerasEngine
@@ -25,6 +26,7 @@ SLOW_MACS = 20e9
 _CALIBRATED = ("int8", "int16x8")
 _NOT_IN_16X8 = {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
 OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 _FLOAT_TYPES = (schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64)
 
 
@@ -32,6 +34,7 @@ class TFLite(Format):
     """TFLite files, for LiteRT, through TensorFlow's converter."""
 
     name: ClassVar[str] = "tflite"
+    suffixes: ClassVar[Sequence[str]] = (".tflite",)
 
     def targets(self) -> Sequence[Target]:
         """See `Format`."""
@@ -39,11 +42,11 @@ class TFLite(Format):
             Target(self, "fp32"),
             Target(self, "fp16"),
             Target(self, "dynamic"),
-            Target(self, "int8", calibrated=True, all_integer=True, only_8_bit_images=True),
+            Target(self, "int8", takes=("ends",), calibrated=True, all_integer=True, only_8_bit_images=True),
             Target(self, "int16x8", calibrated=True, only_8_bit_images=True, max_test_macs=SLOW_MACS),
         )
 
-    def convert(self, subject: Subject, precision: Precision, *, weight_bits: int = ALL_BITS) -> bytes:
+    def convert(self, subject: Subject, precision: Precision, form: Form = DEFAULT_FORM) -> bytes:
         """See `Format`. 8-bit weights are rounded beforehand, and for int8 the ranges are chosen."""
         from quietframe_export.keras_engine import KerasEngine
         from quietframe_export.ranges import bounded, choose_ranges, clipped_ranges, in_whole_levels, level_ranges
@@ -56,7 +59,7 @@ class TFLite(Format):
                 ranges |= level_ranges(engine.model, spec)
             ranges |= clipped_ranges(engine.model)
             engine = KerasEngine(bounded(engine.model, ranges), card)
-        return convert(engine, card, precision, subject.calibration)
+        return convert(engine, card, precision, subject.calibration, form)
 
     def embed_card(self, data: bytes, card: ModelCard) -> bytes:
         """See `Format`: a metadata buffer.
@@ -85,24 +88,37 @@ class TFLite(Format):
         return bytes(builder.Output())
 
     def operations(self, data: bytes) -> Sequence[Operation]:
-        """See `Format`: those of the main graph; a custom one (`Flex…`) goes by its own name."""
+        """See `Format`: those of the main graph; a custom one (`Flex…`) goes by its own name.
+
+        Conversions of float inputs and outputs, which are the file's form, do not count as float operations.
+        """
         model = schema.ModelT.InitFromPackedBuf(data)
         graph = model.subgraphs[0]
+        ends = {*graph.inputs, *graph.outputs}
         operations = []
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
             builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
             name = code.customCode.decode() if code.customCode else OPERATORS[builtin]
-            tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-            operations.append(Operation(name, any(tensor.type in _FLOAT_TYPES for tensor in tensors)))
+            indices = {*operator.inputs, *operator.outputs} - {-1}
+            is_end = name in _CONVERSIONS and ends & indices
+            is_float = not is_end and any(graph.tensors[index].type in _FLOAT_TYPES for index in indices)
+            operations.append(Operation(name, code.version, is_float))
         return operations
 
 
-def convert(engine: KerasEngine, card: ModelCard, precision: Precision, calibration: Sequence[Inputs] = ()) -> bytes:
+def convert(
+    engine: KerasEngine,
+    card: ModelCard,
+    precision: Precision,
+    calibration: Sequence[Inputs] = (),
+    form: Form = DEFAULT_FORM,
+) -> bytes:
     """Convert a model; batch normalization is folded into the convolutions on the way.
 
-    precision: fp32; fp16 (weights); dynamic (8-bit weights, float activations); int8 (all of it, 8-bit inputs and
-    outputs); int16x8 (16-bit activations, 8-bit weights). calibration: example inputs, for the last two.
+    card: the model's, which is not yet of the form. precision: fp32; fp16 (weights); dynamic (8-bit weights, float
+    activations); int8 (all of it); int16x8 (16-bit activations, 8-bit weights). calibration: example inputs, for the
+    last two.
     Raises RefusedTargetError: TensorFlow cannot convert this model to this precision.
     """
     if precision == "int16x8":  # the converter would only hint at the cause: "max and min should be recorded"
@@ -114,14 +130,20 @@ def convert(engine: KerasEngine, card: ModelCard, precision: Precision, calibrat
         # The last operation (a sigmoid) may have a range of its own, and another one may cost a detour through float,
         # or be refused.
         with suppress(RefusedTargetError):
-            data = _convert(engine, card, precision, calibration, bound_images=True)
+            data = _convert(engine, card, precision, calibration, form, bound_images=True)
             if not any(operation.is_float for operation in TFLite().operations(data)):
                 return data
-    return _convert(engine, card, precision, calibration, bound_images=False)
+    return _convert(engine, card, precision, calibration, form, bound_images=False)
 
 
 def _convert(
-    engine: KerasEngine, card: ModelCard, precision: Precision, calibration: Sequence[Inputs], *, bound_images: bool
+    engine: KerasEngine,
+    card: ModelCard,
+    precision: Precision,
+    calibration: Sequence[Inputs],
+    form: Form,
+    *,
+    bound_images: bool,
 ) -> bytes:
     from keras import layers
 
@@ -132,10 +154,11 @@ def _convert(
     if examples and any(isinstance(layer, layers.RNN) for layer in all_layers(engine.model)):
         examples.append(_lively(examples[0], card))
     with tempfile.TemporaryDirectory() as folder:
-        loops = _save_frozen(engine, card, folder, bound_images=bound_images)
-        convert_it = convert_folder_apart if loops and examples else convert_folder
+        saved = _save_frozen(engine, card, folder, form, bound_images=bound_images)
+        fitted = of_size(examples, form.card(card)) if saved.holds_size else examples
+        convert_it = convert_folder_apart if saved.has_loops and examples else convert_folder
         try:
-            return convert_it(folder, precision, examples)
+            return convert_it(folder, precision, in_batches(fitted, form.batch), form.ends)
         except Exception as exc:  # the converter's own error derives from Exception alone
             known = isinstance(exc, (RuntimeError, ValueError)) or "tensorflow" in type(exc).__module__
             if not known:
@@ -143,29 +166,34 @@ def _convert(
             raise RefusedTargetError(f"tflite-{precision}", str(exc)) from exc
 
 
-def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, *, bound_images: bool) -> bool:
-    """Save the model with its weights as constants: as variables they would stay outside the TFLite graph.
+class _Saved(NamedTuple):
+    """A saved graph: whether it has loops, at which TensorFlow's calibration can crash; whether it holds one size."""
 
-    Returns whether it has loops, at which TensorFlow's calibration can crash.
-    """
+    has_loops: bool
+    holds_size: bool
+
+
+def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, form: Form, *, bound_images: bool) -> _Saved:
+    """Save the model with its weights as constants: as variables they would stay outside the TFLite graph."""
     import tensorflow as tf
 
     from quietframe_export.trace import computes_sizes, freeze, has_loops, input_signature, trace
 
     free_size = card.spatial.kind == "any"
-    traced = trace(engine, card, free_size=free_size, bound_images=bound_images)
-    if free_size and not computes_sizes(traced):  # a graph without sizes is right at any, and faster if it has one
-        free_size = False
-        traced = trace(engine, card, free_size=False, bound_images=bound_images)
+    traced = trace(engine, card, free_size=free_size, bound_images=bound_images, batch=form.batch)
+    computed = free_size and computes_sizes(traced)
+    if free_size and (form.size_wh or not computed):  # a graph without sizes is right at any, and faster if it has one
+        free_size, card = False, form.card(card)
+        traced = trace(engine, card, free_size=False, bound_images=bound_images, batch=form.batch)
     module = tf.Module()
-    module.named = freeze(traced, input_signature(engine, card, free_size=free_size))
+    module.named = freeze(traced, input_signature(engine, card, free_size=free_size, batch=form.batch))
     tf.saved_model.save(
         module,
         folder,
         signatures={"serving_default": module.named.get_concrete_function()},
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),  # a file needs none
     )
-    return has_loops(traced)
+    return _Saved(has_loops(traced), computed and form.size_wh is not None)
 
 
 def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:

@@ -18,14 +18,15 @@ _OPERATIONS = {
     "int8": "TFLITE_BUILTINS_INT8",
     "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
 }
-# Not uint8: the two conversions to int8 and back would take longer than some of the models' convolutions.
-_INPUT_TYPES = {"int8": "int8", "int16x8": "int16"}
 
 Examples = Sequence[Mapping[str, NDArray[Any]]]
 
 
-def convert_folder(folder: str, precision: Precision, examples: Examples) -> bytes:
-    """Convert a SavedModel. examples: inputs to calibrate with, for int8 and int16x8."""
+def convert_folder(folder: str, precision: Precision, examples: Examples, ends: str) -> bytes:
+    """Convert a SavedModel.
+
+    examples: inputs to calibrate with, for int8 and int16x8. ends: the type of int8 files' inputs and outputs.
+    """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -34,21 +35,21 @@ def convert_folder(folder: str, precision: Precision, examples: Examples) -> byt
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "fp16":
         converter.target_spec.supported_types = [tf.float16]
-    if precision in _INPUT_TYPES:
+    if precision in _OPERATIONS:
         converter.representative_dataset = lambda: iter(examples)
-        converter.inference_input_type = tf.dtypes.as_dtype(_INPUT_TYPES[precision])
+        converter.inference_input_type = tf.dtypes.as_dtype(ends if precision == "int8" else "int16")
         converter.inference_output_type = converter.inference_input_type
     return bytes(converter.convert())
 
 
-def convert_folder_apart(folder: str, precision: Precision, examples: Examples) -> bytes:
+def convert_folder_apart(folder: str, precision: Precision, examples: Examples, ends: str) -> bytes:
     """Convert a SavedModel in a process of its own, which costs the seconds of importing TensorFlow.
 
     Raises RuntimeError with the converter's error, or if it crashes.
     """
     with tempfile.TemporaryDirectory() as work:
         task, result = Path(work) / "task", Path(work) / "result"
-        task.write_bytes(pickle.dumps((folder, precision, list(examples))))
+        task.write_bytes(pickle.dumps((folder, precision, list(examples), ends)))
         run_apart(__name__, str(task), str(result))
         return result.read_bytes()
 

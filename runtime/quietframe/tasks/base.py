@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -18,6 +19,7 @@ from quietframe.log import log
 from quietframe.zoo import builtin_models, find_model
 
 Color = Literal["bgr", "rgb"]
+Inputs = Mapping[str, NDArray[Any]]
 Result = TypeVar("Result")
 
 _MAX_THREADS = 1024
@@ -70,7 +72,7 @@ class ModelTask(Generic[Result]):
         raise NotImplementedError
 
     def batch(self, frames: Iterable[NDArray[np.uint8]]) -> list[Result]:
-        """Run the model on each of several frames, of any sizes, in order.
+        """Run the model on each of several frames, of any sizes, in order: as many at once as the file takes.
 
         frames: uint8 arrays as for a call, or one array of them, (N, H, W, 3), (N, H, W, 4) or (N, H, W).
         Raises FrameError if one of them is not a frame, or if `frames` itself is a single one.
@@ -78,7 +80,17 @@ class ModelTask(Generic[Result]):
         shape: tuple[int, ...] = getattr(frames, "shape", ())
         if len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4)):
             raise FrameError(f"Expected several frames. Received: one of shape {shape}")
+        if batch_size(self.engine, self.card) > 1:
+            return self._batch(list(frames))
         return [self(frame) for frame in frames]
+
+    def _batch(self, frames: Sequence[NDArray[np.uint8]]) -> list[Result]:
+        """Run a file that takes several images at once on as many frames at a time."""
+        raise NotImplementedError
+
+    def _run_each(self, runs: Iterable[Inputs]) -> Iterator[Inputs]:
+        """Run the model on inputs of one image each; see `run_each`."""
+        return run_each(self.engine, runs, batch_size(self.engine, self.card))
 
     @property
     def engine(self) -> Engine:
@@ -191,7 +203,32 @@ def open_engine(path: Path, *, threads: int | None = None) -> Engine:
     return engine_class(path, threads=threads or physical_cores())
 
 
+def batch_size(engine: Engine, card: ModelCard) -> int:
+    """How many images the file takes at once, as the image's tensor says; 1 where that is free."""
+    image = card.tensor("image", "inputs")
+    info = engine.inputs.get(image.name) if image else None
+    return (info.shape[0] if info and info.shape else None) or 1
+
+
+def run_each(engine: Engine, runs: Iterable[Inputs], batch: int) -> Iterator[Inputs]:
+    """Run an engine on inputs of one image each, so many at once as its file takes; give the results one by one.
+
+    Where too few of one size are left, the last is repeated: a file takes its number, no more and no fewer.
+    """
+    if batch == 1:
+        yield from map(engine.run, runs)
+        return
+    for _, same in groupby(runs, lambda inputs: [array.shape for array in inputs.values()]):
+        while group := list(islice(same, batch)):
+            filled = [*group, *[group[-1]] * (batch - len(group))]
+            results = engine.run({name: np.concatenate([each[name] for each in filled]) for name in group[0]})
+            yield from ({name: values[at : at + 1] for name, values in results.items()} for at in range(len(group)))
+
+
 def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:
+    batch = batch_size(engine, card)
+    if batch > 1 and card.has_state:
+        raise ModelLoadError(f"{origin}: takes {batch} frames at once; of a model that remembers, they come one by one")
     sides = (("input", card.inputs, engine.inputs), ("output", card.outputs, engine.outputs))
     for side, specs, tensors in sides:
         for spec in specs:
@@ -201,21 +238,22 @@ def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:
                 raise ModelLoadError(f"{origin}: the card names {side} {spec.name!r}, the file has {names}")
             if info.dtype.kind not in "fiu":
                 raise ModelLoadError(f"{origin}: {side} {spec.name!r} holds {info.dtype}, expected numbers")
-            if not _agree(spec, _shape(spec, card.spatial), info.shape):
+            shape = _shape(spec, card.spatial, batch)
+            if not _agree(spec, shape, info.shape):
                 raise ModelLoadError(
                     f"{origin}: {side} {spec.name!r} has shape {list(info.shape)}, "
-                    f"which is not the card's {spec.layout} {list(_shape(spec, card.spatial))}"
+                    f"which is not the card's {spec.layout} {list(shape)}"
                 )
     if missing := engine.inputs.keys() - {spec.name for spec in card.inputs}:
         raise ModelLoadError(f"{origin}: the card does not say what input {sorted(missing)[0]!r} is")
 
 
-def _shape(spec: TensorSpec, spatial: Spatial) -> tuple[int | None, ...]:
+def _shape(spec: TensorSpec, spatial: Spatial, batch: int) -> tuple[int | None, ...]:
     """What the card says of a tensor's shape; None where it leaves an axis open."""
     height, width = None, None
     if spatial.kind == "fixed" and spatial.size_hw:
         height, width = (length // spec.stride for length in spatial.size_hw)
-    sizes = {"N": 1, "C": spec.channels, "H": height, "W": width, "1": 1}
+    sizes = {"N": batch, "C": spec.channels, "H": height, "W": width, "1": 1}
     return tuple(sizes[axis] for axis in spec.layout)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard, Task, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError
-from quietframe.tasks.base import Color, ModelTask
+from quietframe.tasks.base import Color, Inputs, ModelTask
 from quietframe.tasks.fit import Placement, place
 from quietframe.tasks.tensors import decode_image, dequantize, encode_image, from_bgr, to_bgr
 
@@ -79,7 +79,10 @@ class Classifier(ModelTask[Classification]):
         frame: (H, W, 3) uint8 in the order of `color`, (H, W, 4) with an alpha that is ignored, or (H, W) gray; any
         size: it is resized to the model's. Raises FrameError if the array is not an image.
         """
-        return self._decode(self.engine.run(self.prepare(frame)))
+        return self._finish(next(self._run_each([self.prepare(frame)])))
+
+    def _batch(self, frames: Sequence[NDArray[np.uint8]]) -> list[Classification]:
+        return list(map(self._finish, self._run_each(map(self.prepare, frames))))
 
     def placement(self, height: int, width: int) -> Placement:
         """How images of that size meet the model: whole or resized."""
@@ -95,7 +98,7 @@ class Classifier(ModelTask[Classification]):
         (part,) = self.placement(image.shape[0], image.shape[1]).cut(image)
         return {self._image.name: encode_image(part, self._image, self.engine.inputs[self._image.name])}
 
-    def _decode(self, results: Mapping[str, NDArray[Any]]) -> Classification:
+    def _finish(self, results: Inputs) -> Classification:
         """The answer, from the engine's results."""
         scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
         values = [float(score) for score in scores.reshape(-1)]
@@ -113,8 +116,10 @@ class DenoiseClassifier(Classifier):
 
     def __call__(self, frame: NDArray[np.uint8]) -> DenoiseClassification:
         """Denoise and classify one image, in a single run of the model. See `Classifier`."""
-        results = self.engine.run(self.prepare(frame))
-        answer = self._decode(results)
+        return self._finish(next(self._run_each([self.prepare(frame)])))
+
+    def _finish(self, results: Inputs) -> DenoiseClassification:
+        answer = super()._finish(results)
         spec = self.card.tensor("image", "outputs")
         assert spec is not None  # the card was checked when it was built
         clean = decode_image(results[spec.name], spec, self.engine.outputs[spec.name])

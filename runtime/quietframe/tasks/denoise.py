@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from itertools import repeat
+from collections.abc import Iterator, Sequence
+from itertools import islice, repeat
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,7 +18,7 @@ from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe.images import check_frame
 from quietframe.noise.estimate import estimate_noise
-from quietframe.tasks.base import Color, ModelTask
+from quietframe.tasks.base import Color, Inputs, ModelTask
 from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place, shrink
 from quietframe.tasks.tensors import (
     CV_DEPTHS,
@@ -30,7 +30,6 @@ from quietframe.tasks.tensors import (
     to_bgr,
 )
 
-Inputs = Mapping[str, NDArray[Any]]
 Level = float | NDArray[np.float32]
 Sample = TypeVar("Sample", np.uint8, np.uint16)
 
@@ -133,6 +132,26 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         sigma = self._level(bgr, sigma_255)
         placement = self.placement(bgr.shape[0], bgr.shape[1])
         planes = [self._run(number, plane, sigma, placement) for number, plane in enumerate(self._planes(bgr))]
+        return self._finish(bgr, alpha, planes)
+
+    def _batch(self, frames: Sequence[NDArray[Sample]]) -> list[NDArray[Sample]]:
+        results = self._run_each(inputs for frame in frames for inputs in self.prepare(frame))
+        return [self._joined(frame, results) for frame in frames]
+
+    def _joined(self, frame: NDArray[Sample], results: Iterator[Inputs]) -> NDArray[Sample]:
+        """What the next results make of a frame: those of what `prepare` gives for it."""
+        bgr, alpha = self._checked(frame)
+        placement = self.placement(bgr.shape[0], bgr.shape[1])
+        planes = [
+            placement.join(
+                self._decode(result, placement.part_hw, bgr.dtype) for result in islice(results, placement.count)
+            )
+            for _ in self._planes(bgr)
+        ]
+        return self._finish(bgr, alpha, planes)
+
+    def _finish(self, bgr: NDArray[Any], alpha: NDArray[Any] | None, planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The frame in the caller's form, of the planes that were denoised."""
         clean = planes[0] if len(planes) == 1 else cv2.merge(planes)
         if clean.ndim > bgr.ndim:
             clean = cv2.cvtColor(clean, cv2.COLOR_BGR2GRAY)
@@ -214,7 +233,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
 
     def _run(self, number: int, plane: NDArray[Any], sigma: Level | None, placement: Placement) -> NDArray[Any]:
         """Denoise one plane; `number`: which one of the frame."""
-        results = (self.engine.run(inputs) for inputs in self._encode(plane, sigma, placement))
+        results = self._run_each(self._encode(plane, sigma, placement))
         return placement.join(self._decode(result, placement.part_hw, plane.dtype) for result in results)
 
     def _decode(self, result: Inputs, part_hw: tuple[int, int], dtype: Any) -> NDArray[Any]:

@@ -130,7 +130,7 @@ def place(height: int, width: int, spatial: Spatial, tile_pixels: int | None = N
         assert spatial.size_hw is not None  # the card was checked when it was built
         if is_resized(spatial):
             return Resize(height, width, spatial.size_hw)
-        return Tiles(height, width, spatial.size_hw, spatial.halo)
+        return Tiles(height, width, spatial.size_hw, spatial.halo, spatial.multiple)
     part_hw = _up(height, spatial.multiple), _up(width, spatial.multiple)
     if tile_pixels is not None and part_hw[0] * part_hw[1] > tile_pixels:
         part_hw = _tile_hw(part_hw, spatial, tile_pixels)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import UsageError
-from quietframe.tasks.base import Color, open_model
-from quietframe.tasks.denoise import Denoiser, Inputs, Level
+from quietframe.tasks.base import Color, Inputs, open_model
+from quietframe.tasks.denoise import Denoiser, Level
 from quietframe.tasks.fit import Placement
 from quietframe.tasks.motion import MotionEstimator, at_size, warp
 from quietframe.tasks.tensors import decode_image, dequantize, encode_image, encode_levels, quantize
