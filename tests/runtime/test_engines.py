@@ -152,10 +152,7 @@ from pathlib import Path
 import numpy as np
 from quietframe.engines import ENGINES
 path, threads = Path(sys.argv[1]), int(sys.argv[2])
-if path.suffix == ".onnx":
-    import onnxruntime
-else:
-    import ai_edge_litert.interpreter
+import {module}
 def count():
     return len(list(Path("/proc/self/task").iterdir()))
 before = count()
@@ -169,9 +166,13 @@ print(count() - before)
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_threads_are_honoured_and_nothing_is_printed(make_model, suffix, threads):
     path = make_model(suffix=suffix, blur=True, layout="NHWC")
-    done = run_python("-c", COUNT_THREADS, path, threads)
-    assert done.stdout == f"{threads - 1}\n"  # the caller is one of them
+    module = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime", ".xml": "openvino"}[suffix]
+    done = run_python("-c", COUNT_THREADS.replace("{module}", module), path, threads)
     assert done.stderr == ""
+    if suffix == ".xml":  # two wait, whatever their number, and no more work than there are cores
+        assert int(done.stdout) <= 2 + threads - 1
+    else:
+        assert int(done.stdout) == threads - 1  # the caller is one of them
 
 
 KEPT_MEMORY = """
@@ -261,6 +262,7 @@ def test_files_that_are_no_models(tmp_path, suffix, make_model):
     for name, content in contents.items():
         path = tmp_path / f"{name}{suffix}"
         path.write_bytes(content)
+        path.with_suffix(".bin").touch()  # the weights of an .xml file
         with pytest.raises(ModelLoadError) as caught:
             open_engine(path)
         assert str(caught.value).startswith(f"{path}: ")
@@ -291,10 +293,24 @@ def test_an_onnx_file_of_the_future_is_refused_in_a_short_line(make_model):
         open_engine(path)
 
 
-def test_without_onnx_runtime_the_install_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"ONNX Runtime is not installed: pip install 'quietframe\[onnx\]'"):
-        open_engine(tmp_path / "model.onnx")
+def test_openvino_weights_that_are_not_beside_the_file_are_named(make_model):
+    path = make_model(suffix=".xml")
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(ModelLoadError, match=r"model\.xml: its weights are missing: lay model\.bin beside it"):
+        open_engine(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package", "remedy"),
+    [
+        (".onnx", "onnxruntime", r"ONNX Runtime is not installed: pip install 'quietframe\[onnx\]'"),
+        (".xml", "openvino", r"OpenVINO is not installed: pip install 'quietframe\[openvino\]'"),
+    ],
+)
+def test_without_an_engine_the_install_is_named(tmp_path, monkeypatch, suffix, package, remedy):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=remedy):
+        open_engine(tmp_path / f"model{suffix}")
 
 
 # Damaged files are opened in a process of their own, one for many files: what must be shown is that no file
@@ -305,7 +321,7 @@ from pathlib import Path
 import numpy as np
 from quietframe.engines import ENGINES
 from quietframe.errors import QuietFrameError
-for path in sorted(Path(sys.argv[1]).iterdir()):
+for path in sorted(path for path in Path(sys.argv[1]).iterdir() if path.suffix != ".bin"):
     print(path.name, flush=True)
     try:
         engine = ENGINES[path.suffix](path, threads=1)
@@ -328,7 +344,8 @@ def damaged(data: bytes, rng: np.random.Generator, flips: int, skip: range) -> b
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_no_damaged_file_ends_the_process(make_model, suffix, dtype, tmp_path, rng):
-    data = make_model(suffix=suffix, dtype=dtype, sigma=True, multiple=2, blur=True).read_bytes()
+    path = make_model(suffix=suffix, dtype=dtype, sigma=True, multiple=2, blur=True)
+    data, weights = path.read_bytes(), path.with_suffix(".bin")
     card = range(data.index(b"{"), data.rindex(b"}"))  # the card's own damage is the card's tests' business
     folder = tmp_path / "damaged"
     folder.mkdir()
@@ -337,6 +354,12 @@ def test_no_damaged_file_ends_the_process(make_model, suffix, dtype, tmp_path, r
         (folder / f"flipped{index:03}{suffix}").write_bytes(flipped)
     for index, length in enumerate(np.linspace(1, len(data) - 1, 100).astype(int)):
         (folder / f"cut{index:03}{suffix}").write_bytes(data[:length])
+    if suffix == ".xml":
+        for each in list(folder.iterdir()):
+            each.with_suffix(".bin").write_bytes(weights.read_bytes())
+        for length in range(0, weights.stat().st_size, 3):
+            (folder / f"weights{length:03}.xml").write_bytes(data)
+            (folder / f"weights{length:03}.bin").write_bytes(weights.read_bytes()[:length])
     done = run_python("-c", OPEN_ALL, folder, check=False)
     lines = done.stdout.splitlines()
     assert lines[-1] == "survived", f"{lines[-1]}: exit {done.returncode}: {done.stderr[-500:]}"

@@ -15,6 +15,7 @@ converters do. This needs NumPy and ai-edge-litert; the ONNX files need the onnx
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -34,7 +35,7 @@ class TinyModel:
 
     Attributes:
         task: as in the card.
-        suffix: `.tflite` or `.onnx`.
+        suffix: `.tflite`, `.onnx` or `.xml` (OpenVINO, made from the ONNX file; `write` lays the .bin beside it).
         dtype: of the inputs and outputs: `float32`, `uint8`, `int8` or `int16` (without `multiple`); ONNX: `float32`
             or `uint8` images, the rest float32.
         colour, layout: of the image tensors; layout None is the format's own (NHWC in TFLite, NCHW in ONNX).
@@ -85,7 +86,7 @@ class TinyModel:
         """The values that stand for 0 and 255. An integer tensor of an ONNX file has no scale of its own."""
         if self.dtype == "float32":
             return self.value_range
-        return (0.0, 255.0) if self.suffix == ".onnx" else (0.0, 1.0)
+        return (0.0, 1.0) if self.suffix == ".tflite" else (0.0, 255.0)
 
     @property
     def classifies(self) -> bool:
@@ -126,6 +127,12 @@ class TinyModel:
 
     def to_bytes(self) -> bytes:
         return _tflite(self) if self.suffix == ".tflite" else _onnx(self)
+
+    def write(self, path: Path) -> None:
+        if self.suffix == ".xml":
+            _write_openvino(self, path)
+        else:
+            path.write_bytes(self.to_bytes())
 
     def _size(self) -> tuple[int, int]:
         return SIZE_HW if self.classifies else self.size_hw or (4 * self.multiple, 4 * self.multiple)
@@ -326,6 +333,17 @@ def _pack(graph: _Tflite, inputs: dict[str, int], outputs: dict[str, int]) -> by
     builder = flatbuffers.Builder(4096)
     builder.Finish(packed.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _write_openvino(model: TinyModel, path: Path) -> None:
+    import openvino
+
+    from quietframe.engines.openvino import CARD_PATH
+
+    converted = openvino.Core().read_model(_onnx(replace(model, carries_card=False)))
+    if model.carries_card:
+        converted.set_rt_info(model.card().to_json(), CARD_PATH)
+    openvino.save_model(converted, path, compress_to_fp16=False)
 
 
 def _onnx(model: TinyModel) -> bytes:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from quietframe.engines.base import Engine, EngineClass, TensorInfo
 from quietframe.engines.litert import LiteRtEngine
 from quietframe.engines.onnx import OnnxEngine
+from quietframe.engines.openvino import OpenVinoEngine
 
-_ENGINES: tuple[EngineClass, ...] = (LiteRtEngine, OnnxEngine)
+_ENGINES: tuple[EngineClass, ...] = (LiteRtEngine, OnnxEngine, OpenVinoEngine)
 
 ENGINES: Mapping[str, EngineClass] = {suffix: engine for engine in _ENGINES for suffix in engine.suffixes}
 """The class that opens a file, by the file's suffix in lower case."""
 
-__all__ = ["ENGINES", "Engine", "EngineClass", "LiteRtEngine", "OnnxEngine", "TensorInfo"]
+__all__ = ["ENGINES", "Engine", "EngineClass", "LiteRtEngine", "OnnxEngine", "OpenVinoEngine", "TensorInfo"]
