@@ -170,7 +170,7 @@ def test_one_size_of_a_model_that_computes_sizes(photo_folder: Path, tmp_path: P
     ("arguments", "says"),
     [
         (("--size", "640"), "Expected --size such as 640x480"),
-        (("--size", "641x480"), "takes sizes that are multiples of 4. Received: 641x480"),
+        (("--size", "641x480"), "takes sizes that are multiples of 8. Received: 641x480"),
         (("--opset", "12"), r"Expected opset in \[13, 18\]. Received: 12"),
         (("--batch", "0"), r"Expected batch in \[1, 1024\]. Received: 0"),
         (("--ends", "uint8", "--to", "onnx-int8"), "ends is for tflite-int8: none of them is among the targets"),

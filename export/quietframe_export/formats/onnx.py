@@ -130,11 +130,13 @@ def moved_axes(specs: Sequence[TensorSpec], of_form: Sequence[TensorSpec]) -> li
 def halve(fp32: bytes) -> bytes:
     """Bring a float32 file to float16, weights and arithmetic; its inputs and outputs stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # numbers below float16's least: the comparison shows what they do
-        model = convert_float_to_float16(onnx.load_from_string(fp32), keep_io_types=True)
-    return bytes(model.SerializeToString())
+        model = OnnxModel(convert_float_to_float16(onnx.load_from_string(fp32), keep_io_types=True))
+    model.topological_sort()  # the conversions of the inputs stand at the end
+    return bytes(model.model.SerializeToString())
 
 
 def fix_size(data: bytes, card: ModelCard) -> bytes:
