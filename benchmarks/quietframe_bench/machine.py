@@ -15,7 +15,15 @@ import psutil
 from quietframe.cpu import cpu_model, logical_cores, physical_cores
 from quietframe.preview.health import Health
 
-_PACKAGES = ("quietframe", "numpy", "opencv-python-headless", "opencv-python", "ai-edge-litert", "onnxruntime")
+_PACKAGES = (
+    "quietframe",
+    "numpy",
+    "opencv-python-headless",
+    "opencv-python",
+    "ai-edge-litert",
+    "onnxruntime",
+    "openvino",
+)
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _BOARD = Path("/proc/device-tree/model")
 

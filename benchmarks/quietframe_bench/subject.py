@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STAGES = ("pre", "engine", "post", "total")
 PERCENTILES = (50, 95, 99)
-LIBRARIES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
+LIBRARIES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime", ".xml": "openvino"}
 """What the engine for a file imports, by the file's suffix."""
 
 

@@ -34,6 +34,7 @@ BASE_PACKAGES = {
 
 EXTRAS = {
     "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
     "heif": ("pillow-heif",),
     "serve": ("starlette", "uvicorn", "websockets"),
     "train": ("tensorflow", "keras", "matplotlib"),

@@ -111,7 +111,7 @@ def test_the_folder_of_a_training_names_the_exported_file(tmp_path):
 
 def test_a_keras_file_names_the_export(tmp_path):
     (tmp_path / "model.keras").touch()
-    with pytest.raises(ModelLoadError, match=r"expected .tflite or .onnx \(quietframe export "):
+    with pytest.raises(ModelLoadError, match=r"expected .tflite, .onnx, .xml \(quietframe export "):
         qf.Denoiser(tmp_path / "model.keras")
 
 

@@ -199,7 +199,7 @@ def open_engine(path: Path, *, threads: int | None = None) -> Engine:
     engine_class = ENGINES.get(path.suffix.lower())
     if engine_class is None:
         remedy = f" (quietframe export {path.parent})" if path.suffix.lower() == ".keras" else ""
-        raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(ENGINES)}{remedy}")
+        raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {', '.join(ENGINES)}{remedy}")
     return engine_class(path, threads=threads or physical_cores())
 
 
