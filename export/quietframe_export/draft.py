@@ -56,7 +56,11 @@ def draft_card(
 
     engine = open_engine(path, threads=1)
     name = path.name.partition(".")[0]
-    return draft(name, str(path), engine.inputs, engine.outputs, task=task, labels=labels)
+    card, guesses = draft(name, str(path), engine.inputs, engine.outputs, task=task, labels=labels)
+    if card.spatial.kind == "any":  # of a Keras model both follow from its layers
+        sees = "a model that halves the image N times needs the multiple 2^N, and halo is how far it sees"
+        guesses = (*guesses, f"spatial: multiple 1, halo 0; {sees}")
+    return Draft(card, guesses)
 
 
 def draft_for_keras(model: keras.Model, path: Path, *, task: Task | None = None, labels: Sequence[str] = ()) -> Draft:

@@ -122,7 +122,7 @@ def test_the_deep_decoder_ends_at_28_by_28():
     assert strides == [(2, 2)] * 3
     assert widths == [32, 64, 128]
     leaky = [layer for layer in model.layers if isinstance(layer, keras.layers.LeakyReLU)]
-    assert len(leaky) == 5
+    assert [round(float(layer.negative_slope), 6) for layer in leaky] == [0.3] * 5  # Keras' default, as in the source
     assert model.get_layer("latent").units == 128
     assert model.output_shape == (None, *DIGIT)
 

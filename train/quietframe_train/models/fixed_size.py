@@ -50,7 +50,7 @@ def bottleneck_autoencoder(latents: int = 128) -> keras.Model:
 
 
 def bottleneck_autoencoder_deep(latents: int = 128) -> keras.Model:
-    """Three strided convolutions with LeakyReLU to a dense bottleneck, and a mirrored decoder.
+    """Three strided convolutions with LeakyReLU (slope 0.3) to a dense bottleneck, and a mirrored decoder.
 
     Its source starts the decoder at 7×7 and so ends at 56×56; here it starts at 4×4, where the encoder ends, and
     the first step back goes to 7×7.
@@ -58,11 +58,11 @@ def bottleneck_autoencoder_deep(latents: int = 128) -> keras.Model:
     image = keras.Input((28, 28, 1), name="image")
     x = image
     for width in (32, 64, 128):
-        x = layers.LeakyReLU(0.2)(layers.Conv2D(width, 3, strides=2, padding="same")(x))
+        x = layers.LeakyReLU(0.3)(layers.Conv2D(width, 3, strides=2, padding="same")(x))
     x = layers.Dense(latents, name="latent")(layers.Flatten()(x))
     x = layers.Reshape((4, 4, 128))(layers.Dense(4 * 4 * 128)(x))
-    x = layers.LeakyReLU(0.2)(layers.Conv2DTranspose(64, 3, strides=2, padding="same", output_padding=0)(x))
-    x = layers.LeakyReLU(0.2)(layers.Conv2DTranspose(32, 3, strides=2, padding="same")(x))
+    x = layers.LeakyReLU(0.3)(layers.Conv2DTranspose(64, 3, strides=2, padding="same", output_padding=0)(x))
+    x = layers.LeakyReLU(0.3)(layers.Conv2DTranspose(32, 3, strides=2, padding="same")(x))
     x = layers.Conv2DTranspose(1, 3, strides=2, padding="same", activation="sigmoid", **_LAST)(x)
     return keras.Model(image, x, name="bottleneck_autoencoder_deep")
 
