@@ -18,8 +18,13 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.noise import to_uint8
 from quietframe.noise.formats import FORMATS, deliver_noisy
 from quietframe_train.data.base import Sample
-from quietframe_train.data.photos import CALIBRATION_PATCHES, CALIBRATION_SIDE, HELD_OUT_FRAMES
-from quietframe_train.photos import image_files, read_each
+from quietframe_train.data.photos import (
+    CALIBRATION_PATCHES,
+    CALIBRATION_SIDE,
+    HELD_OUT_FRAMES,
+    image_files,
+    read_each,
+)
 
 MIN_SIDE = 8
 _MAX_LEVEL = 255.0

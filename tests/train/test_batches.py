@@ -8,7 +8,7 @@ from quietframe.noise.formats import FORMATS
 from quietframe_train.camera_noise import VALIDATION_SIGMAS_255, CameraNoise
 from quietframe_train.corruption import NoNoise, NormalNoise
 from quietframe_train.data.images import ImageBatches, ImageSet
-from quietframe_train.data.photos import PhotoBatches, camera_batch, loss_weights
+from quietframe_train.data.photos import PhotoBatches, PhotoData, loss_weights
 from quietframe_train.recipes import RECIPES
 
 DIGITS, CAMERA = RECIPES["digit-classifier"], RECIPES["camera-nano"]
@@ -29,7 +29,7 @@ def denoising(digits, seed=1):
 
 
 def camera(photos, seed=1):
-    return PhotoBatches(photos.training, CameraNoise(), patch=32, batch=4, steps=3, seed=(seed,))
+    return PhotoBatches(PhotoData(patch=32), photos.training, CameraNoise(), batch=4, steps=3, seed=(seed,))
 
 
 def test_an_epoch_shows_each_digit_once_with_its_label():
@@ -96,13 +96,6 @@ def test_camera_batches_are_8_bit_frames_with_their_level(photos):
         assert np.allclose(images * 255, np.rint(images * 255), atol=1e-4), "rounded, as a camera's frames are"
         assert images.min() >= 0
         assert images.max() <= 1
-
-
-def test_a_level_may_be_a_map():
-    frames = np.zeros((2, 8, 8, 3), np.uint8)
-    inputs, _ = camera_batch(frames, frames, np.full((2, 2, 2), 51, np.float32))
-    assert inputs["sigma"].shape == (2, 2, 2, 1)
-    assert inputs["sigma"] == pytest.approx(0.2)
 
 
 def test_a_logarithmic_loss_counts_every_patch_alike(photos):

@@ -10,7 +10,8 @@ from quietframe.noise.formats import Format
 from quietframe_train import train
 from quietframe_train.camera_noise import CameraNoise
 from quietframe_train.clips import ClipNoise
-from quietframe_train.data.clips import ClipBatches, ClipData
+from quietframe_train.data.clips import ClipData
+from quietframe_train.data.photos import PhotoBatches
 from quietframe_train.recipe import ModelConfig
 from quietframe_train.recipes import RECIPES
 
@@ -26,7 +27,7 @@ def photos():
 
 
 def test_a_clip_is_the_same_at_every_draw_and_another_at_every_step(photos):
-    batches = ClipBatches(photos, ClipNoise(), frames=3, patch=64, batch=2, steps=5, seed=(1,))
+    batches = PhotoBatches(ClipData(frames=3), photos, ClipNoise(), batch=2, steps=5, seed=(1,))
     one, again, other = batches.draw(0, 1), batches.draw(0, 1), batches.draw(0, 2)
     for name, values in one[0].items():
         assert np.array_equal(values, again[0][name]), name

@@ -8,8 +8,7 @@ import pytest
 from quietframe.card import DataTerms
 from quietframe.errors import SourceError
 from quietframe.images import read_image
-from quietframe_train.data import photos as photo_data
-from quietframe_train.photos import _listed, cut_patches, load_photos
+from quietframe_train.data.photos import PhotoData, _listed, load_photos
 
 
 def noise_picture(seed, height=100, width=120, channels=3, dtype=np.uint8):
@@ -99,26 +98,10 @@ def test_folders_without_two_pictures_are_errors(tmp_path):
         load_photos(tmp_path, validation_share=0.1)
 
 
-def test_patches_come_from_the_photographs_turned_and_flipped():
-    photo = np.arange(9 * 9 * 3, dtype=np.uint8).reshape(9, 9, 3)
-    patches = cut_patches([photo], 400, 9, np.random.default_rng(0))
-    ways = {
-        np.ascontiguousarray(flip(np.rot90(photo, k))).tobytes() for k in range(4) for flip in (lambda p: p, np.fliplr)
-    }
-    assert patches.shape == (400, 9, 9, 3)
-    assert {patch.tobytes() for patch in patches} == ways
-
-
-def test_patches_reach_every_corner():
-    photo = np.arange(5 * 4, dtype=np.uint8).reshape(5, 4, 1).repeat(3, axis=2)
-    patches = cut_patches([photo], 500, 3, np.random.default_rng(0))
-    assert set(np.unique(patches)) == set(range(20))
-
-
 def test_listed_files_validate_and_without_one_of_them_a_share_does(photo_folder, tmp_path, monkeypatch):
     folder = shutil.copytree(photo_folder, tmp_path / "photos")
     digest = hashlib.sha256((folder / "2.png").read_bytes()).hexdigest()
-    monkeypatch.setattr("quietframe_train.photos._listed", lambda name: {digest, "ab" * 32} if name else set())
+    monkeypatch.setattr("quietframe_train.data.photos._listed", lambda name: {digest, "ab" * 32} if name else set())
     found = load_photos(folder, validation_share=0.5, validation_list="a list")
     assert len(found.validation) == 1
     assert np.array_equal(found.validation[0], read_image(folder / "2.png", to_8bit=True).bgr)
@@ -128,7 +111,7 @@ def test_listed_files_validate_and_without_one_of_them_a_share_does(photo_folder
 
 
 def test_the_list_of_the_camera_recipes_is_a_tenth_of_the_photographs(real_data):
-    name = photo_data.PhotoData().validation_list
+    name = PhotoData().validation_list
     files = [path for path in (real_data / "photos").iterdir() if path.suffix == ".jpg"]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     assert _listed(name) == set(sorted(digests)[: round(len(digests) / 10)])

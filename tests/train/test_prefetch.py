@@ -6,7 +6,7 @@ import pytest
 
 from quietframe.errors import QuietFrameError
 from quietframe_train.camera_noise import CameraNoise
-from quietframe_train.data.photos import PhotoBatches
+from quietframe_train.data.photos import PhotoBatches, PhotoData
 from quietframe_train.prefetch import prefetched
 from quietframe_train.recipes import RECIPES
 
@@ -16,7 +16,7 @@ CAMERA = RECIPES["camera-nano"]
 @pytest.fixture(scope="module")
 def batches(photo_folder):
     photos = CAMERA.data.load(photo_folder, CAMERA, seed=1).training
-    return PhotoBatches(photos, CameraNoise(), patch=32, batch=4, steps=3, seed=(1,))
+    return PhotoBatches(PhotoData(patch=32), photos, CameraNoise(), batch=4, steps=3, seed=(1,))
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -20,7 +20,7 @@ from quietframe.noise.formats import FORMATS
 from quietframe_train import RECIPES, load_run, train
 from quietframe_train.checkpoint import read_history, resume
 from quietframe_train.data.photos import PhotoData
-from quietframe_train.evaluate import denoise_photo, predict
+from quietframe_train.evaluate import open_trained, predict
 from quietframe_train.macs import macs_per_pixel
 from quietframe_train.recipe import ModelConfig
 from quietframe_train.run_folder import state_path
@@ -143,7 +143,7 @@ def test_camera_metrics_are_of_the_validation_photographs(camera):
 def test_photographs_of_any_size_keep_it(camera, size_hw):
     model = keras.models.load_model(camera.model_path)
     photo = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
-    denoised = denoise_photo(model, camera.recipe, photo, 10.0)
+    denoised = open_trained(model, camera.recipe)(photo, sigma_255=10.0)
     assert denoised.shape == photo.shape
     assert denoised.dtype == np.uint8
 

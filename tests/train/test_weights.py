@@ -15,7 +15,7 @@ from quietframe.errors import SourceError, UsageError
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
 from quietframe_train import RECIPES, load_run, train
-from quietframe_train.evaluate import denoise_clip, denoise_photo
+from quietframe_train.evaluate import open_trained
 from quietframe_train.recipe import Constant, OptimizerConfig
 from quietframe_train.trainer import build_model
 from quietframe_train.weights import find_start, load_weights
@@ -90,10 +90,7 @@ def test_a_built_in_model_comes_back_to_floats(recipe):
     load_weights(model, start.file)
     assert start.identity.startswith("camera-nano.int8.tflite, sha256 ") and start.data.name == "photos"
     noisy = add_gaussian(photo_bgr()[:256, :256], 25, np.random.default_rng(0))
-    if recipe == "camera-nano":
-        clean = denoise_photo(model, RECIPES[recipe], noisy, 25.0)
-    else:
-        (clean,) = denoise_clip(model, [noisy])
+    clean = open_trained(model, RECIPES[recipe])(noisy)
     assert psnr_db(clean, Denoiser("camera-nano")(noisy)) > 44
 
 

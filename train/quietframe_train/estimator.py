@@ -24,7 +24,7 @@ from quietframe.noise import MAX_SIGMA_255
 from quietframe.noise.estimate import READINGS, WEIGHTS, read_noise, to_answer, to_features
 from quietframe.noise.formats import jpeg
 from quietframe_train.camera_noise import CameraNoise, as_gray
-from quietframe_train.photos import load_photos
+from quietframe_train.data.photos import load_photos
 
 _NOISE = CameraNoise(level_power=1.0, sensor_share=0.4, clean_share=0.0, gray_share=0.25, flat_share=0.03)
 _EXAMPLES = 48_000

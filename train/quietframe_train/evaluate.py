@@ -6,24 +6,22 @@ import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.card import Metric
+from quietframe.card import DataTerms, Metric, ModelCard
+from quietframe.engines import TensorInfo
 from quietframe.noise import add_gaussian, to_uint8
-from quietframe.noise.estimate import estimate_noise
 from quietframe.noise.formats import FORMATS, deliver_noisy
 from quietframe.quality import mean_psnr_db, psnr_db, ssim
-from quietframe.tasks.motion import MotionEstimator, at_size, warp
-from quietframe.tasks.video import next_confidence
-from quietframe_train.camera_noise import LEVEL_STRIDE, middle
+from quietframe.tasks import Denoiser, open_denoiser
+from quietframe_train.camera_noise import middle
 from quietframe_train.clips import ClipNoise
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.data.images import ImageSet
-from quietframe_train.models import GEOMETRIES
 from quietframe_train.recipe import Recipe
 from quietframe_train.signals import check_interrupted
 
@@ -32,6 +30,7 @@ NOISE_SEED = 20_260_000
 
 _BATCH_PIXELS = 2**19  # in one prediction
 _CLIPS, _CLIP_FRAMES, _CLIP_SKIP = 4, 16, 6
+_PHOTO_SIGMAS_255 = (0.0, 10.0, 25.0, 50.0)
 _PHOTO_SIDE = 384  # in pixels; of larger photographs the middle is measured
 
 
@@ -102,22 +101,6 @@ def noisy_images(images: ImageSet, noise: ImageCorruption) -> NDArray[np.float32
     return to_uint8(255 * noisy) * np.float32(1 / 255)
 
 
-def denoise_photo(model: keras.Model, recipe: Recipe, noisy: NDArray[np.uint8], sigma_255: float) -> NDArray[np.uint8]:
-    """Denoise a frame of any size with a camera model, padded by reflection to the multiple that it needs.
-
-    noisy: (H, W, 3) uint8 BGR. sigma_255: noise level in 8-bit levels. Returns the same shape and dtype.
-    """
-    multiple, _ = GEOMETRIES[recipe.model.builder](**recipe.model.options)
-    height, width = noisy.shape[:2]
-    padded = np.pad(noisy, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
-    inputs = {
-        "image": padded[None] * np.float32(1 / 255),
-        "sigma": np.full((1, *(side // LEVEL_STRIDE for side in padded.shape[:2]), 1), sigma_255 / 255, np.float32),
-    }
-    result: NDArray[np.float32] = keras.ops.convert_to_numpy(model(inputs, training=False))
-    return to_uint8(255 * result[0, :height, :width])
-
-
 def fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
     """Measure float images in [0, 1] against the clean ones."""
     clean = test.scaled()
@@ -133,9 +116,7 @@ def fidelity(test: ImageSet, images: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def measure_photos(
-    model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]], sigmas_255: Sequence[float], name: str
-) -> list[Metric]:
+def measure_photos(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]], name: str) -> list[Metric]:
     """Measure a camera model on photographs in every format and level: mean PSNR, blind, and the noisy frames' own.
 
     The level is what the runtime's estimator reads, the reference the photograph before noise and format; sigma 0 is a
@@ -143,31 +124,32 @@ def measure_photos(
 
     name: of the set.
     """
-    metrics = []
+    metrics, denoise = [], open_trained(model, recipe)
     clean = [middle(photo, _PHOTO_SIDE) for photo in photos]
-    for number, (form, sigma_255) in enumerate(itertools.product(FORMATS.values(), sigmas_255)):
+    for number, (form, sigma_255) in enumerate(itertools.product(FORMATS.values(), _PHOTO_SIGMAS_255)):
         check_interrupted()
         noisy = [
             deliver_noisy(frame, sigma_255, form, np.random.default_rng((NOISE_SEED, number, index)))
             for index, frame in enumerate(clean)
         ]
-        denoised = [denoise_photo(model, recipe, frame, estimate_noise(frame)) for frame in noisy]
+        denoised = [denoise(frame) for frame in noisy]
         after, before = (mean_psnr_db(zip(clean, frames, strict=True)) for frames in (denoised, noisy))
         metrics.append(Metric(name, "psnr_db", after, f"{form.name}, sigma {sigma_255:g}", before))
     return metrics
 
 
-def measure_clips(model: keras.Model, noise: ClipNoise, photos: Sequence[NDArray[np.uint8]], name: str) -> list[Metric]:
+def measure_clips(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]], name: str) -> list[Metric]:
     """Measure a video model on clips that are drawn from photographs: mean PSNR from the 7th frame on, blind.
 
     Four clips of each kind, of fewer photographs as many: still, moving, and still with something that moves before it.
     name: of the set.
     """
-    metrics = []
+    metrics, denoise = [], open_trained(model, recipe)
+    plain = replace(cast(ClipNoise, recipe.noise), object_share=0.0, light_share=0.0, cut_share=0.0)
     kinds = {
-        "still": replace(noise, still_share=1.0, object_share=0.0, light_share=0.0, cut_share=0.0),
-        "moving": replace(noise, still_share=0.0, object_share=0.0, light_share=0.0, cut_share=0.0),
-        "objects": replace(noise, still_share=1.0, object_share=1.0, light_share=0.0, cut_share=0.0),
+        "still": replace(plain, still_share=1.0),
+        "moving": replace(plain, still_share=0.0),
+        "objects": replace(plain, still_share=1.0, object_share=1.0),
     }
     for kind, each in kinds.items():
         scenes = []
@@ -180,7 +162,8 @@ def measure_clips(model: keras.Model, noise: ClipNoise, photos: Sequence[NDArray
             for index, scene in enumerate(scenes):
                 rng = np.random.default_rng((NOISE_SEED, index, int(sigma_255)))
                 seen = FORMATS[form].deliver_clip([add_gaussian(frame, sigma_255, rng) for frame in scene])
-                results = denoise_clip(model, seen)
+                denoise.reset()
+                results = [denoise(frame) for frame in seen]
                 after += [psnr_db(scene[at], results[at]) for at in range(_CLIP_SKIP, len(scene))]
                 before += [psnr_db(scene[at], seen[at]) for at in range(_CLIP_SKIP, len(scene))]
             noise_name = f"{kind}, {form}, sigma {sigma_255:g}"
@@ -188,30 +171,45 @@ def measure_clips(model: keras.Model, noise: ClipNoise, photos: Sequence[NDArray
     return metrics
 
 
-def denoise_clip(
-    model: keras.Model, frames: Sequence[NDArray[np.uint8]], *, align: bool = True
-) -> list[NDArray[np.uint8]]:
-    """Denoise a clip as the runtime does, in floats. frames: (H, W, 3) uint8 BGR, sides multiples of the model's."""
-    height, width = frames[0].shape[:2]
-    state, confidence = frames[0].astype(np.float32), np.zeros((height // 2, width // 2), np.float32)
-    estimator, results = MotionEstimator(), list[NDArray[np.uint8]]()
-    for frame in frames:
-        level_255 = estimate_noise(frame)
-        if results and align:
-            flow = estimator(frame, results[-1], level_255).flow
-            if flow is not None:
-                state = warp(state, at_size(flow, (height, width)))
-                confidence = warp(confidence, at_size(flow, (height, width), 2))
-        inputs = {
-            "image": frame[None] * np.float32(1 / 255),
-            "state": state[None] * np.float32(1 / 255),
-            "confidence": confidence[None, :, :, None],
-            "sigma": np.full((1, height // 4, width // 4, 1), level_255 / 255, np.float32),
-        }
-        result, weight = (each[0] for each in model.predict_on_batch(inputs))
-        weight = weight[:, :, 0]
-        results.append(to_uint8(255 * result))
-        confidence = next_confidence(confidence, weight)
-        each = weight.repeat(2, axis=0).repeat(2, axis=1)[:, :, None]
-        state = frame + each * (state - frame)
-    return results
+def open_trained(model: keras.Model, recipe: Recipe) -> Denoiser:
+    """Open a camera or video model in the runtime, which measures it as it is used.
+
+    Returns a `Denoiser`, or a `VideoDenoiser` of a model that remembers.
+    """
+    fields = dict(recipe.data.card_fields(recipe, model))
+    image = fields["inputs"][0]
+    card = ModelCard(
+        name=recipe.name,
+        task=recipe.task,
+        recipe=recipe.name,
+        precision="fp32",
+        outputs=(replace(image, name="denoised"), *fields.pop("states", ())),
+        noise=recipe.noise.describe(),
+        data=DataTerms("", ""),
+        parameters=model.count_params(),
+        macs_per_pixel=0.0,
+        license="",
+        **fields,
+    )
+    return open_denoiser(_KerasEngine(model, card), card=card)
+
+
+class _KerasEngine:
+    """A Keras model as an engine, for sizes of any kind: nothing is compiled for each."""
+
+    card_json = None
+
+    def __init__(self, model: keras.Model, card: ModelCard) -> None:
+        self._model = model
+        self.inputs = {tensor.name: _info(tensor.name, tensor) for tensor in model.inputs}
+        names = [spec.name for spec in card.outputs]
+        self.outputs = {name: _info(name, tensor) for name, tensor in zip(names, model.outputs, strict=True)}
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Run the model once. See `quietframe.engines.Engine.run`."""
+        results = keras.tree.flatten(self._model(dict(inputs), training=False))
+        return dict(zip(self.outputs, map(keras.ops.convert_to_numpy, results), strict=True))
+
+
+def _info(name: str, tensor: keras.KerasTensor) -> TensorInfo:
+    return TensorInfo(name, tuple(tensor.shape), np.dtype(np.float32))

@@ -22,7 +22,7 @@ from quietframe.quality import psnr_db
 from quietframe_train.camera_noise import middle
 from quietframe_train.clips import ClipNoise
 from quietframe_train.data.images import ImageSet
-from quietframe_train.evaluate import NOISE_SEED, denoise_clip, denoise_photo, noisy_images, predict, split_outputs
+from quietframe_train.evaluate import NOISE_SEED, noisy_images, open_trained, predict, split_outputs
 from quietframe_train.recipe import Recipe
 
 BLUE, ORANGE, RED, GRAY = "#1f6fb4", "#e07b1a", "#c62828", "#555555"
@@ -108,13 +108,15 @@ def photos_figure(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[n
     clean = [middle(photo, _PHOTO_SIDE) for photo in photos[:_PHOTO_COUNT]]
     rngs = [np.random.default_rng((NOISE_SEED, column)) for column in range(len(clean))]
     noisy = [add_gaussian(photo, _PHOTO_SIGMA_255, rng) for photo, rng in zip(clean, rngs, strict=True)]
-    denoised = [denoise_photo(model, recipe, photo, _PHOTO_SIGMA_255) for photo in noisy]
+    denoise = open_trained(model, recipe)
+    denoised = [denoise(photo, sigma_255=_PHOTO_SIGMA_255) for photo in noisy]
     return _frames_figure(f"{recipe.name}: validation photographs", clean, noisy, denoised)
 
 
 def clips_figure(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np.uint8]]) -> Figure:
     """Draw the last frames of clips, still and moving ones by turns, clean, noisy and denoised."""
     clean, noisy, denoised = [], [], []
+    denoise = open_trained(model, recipe)
     for column in range(_PHOTO_COUNT):
         rng = np.random.default_rng((NOISE_SEED, column))
         kind = replace(cast(ClipNoise, recipe.noise), still_share=float(column % 2 == 0), cut_share=0.0)
@@ -122,7 +124,8 @@ def clips_figure(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[np
         frames = [add_gaussian(frame, _PHOTO_SIGMA_255, rng) for frame in scene]
         clean.append(scene[-1])
         noisy.append(frames[-1])
-        denoised.append(denoise_clip(model, frames)[-1])
+        denoise.reset()
+        denoised.append([denoise(frame) for frame in frames][-1])
     return _frames_figure(f"{recipe.name}: frame {_CLIP_FRAMES} of validation clips", clean, noisy, denoised)
 
 

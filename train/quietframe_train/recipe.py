@@ -88,7 +88,7 @@ class Phase:
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Constant | WarmupCosine = Constant()
     early_stopping: EarlyStopping | None = None
-    data: Data[Any] | None = None
+    data: Data | None = None
     frozen_norms: bool = False
 
     @property
@@ -120,7 +120,7 @@ class Recipe:
     summary: str
     task: Task
     model: ModelConfig
-    data: Data[Any]
+    data: Data
     noise: ImageCorruption | CameraNoise | ClipNoise
     source: str
     phases: tuple[Phase, ...] = ()

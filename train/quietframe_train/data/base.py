@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +67,10 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Splits(ABC):
+class Splits:
     """What trains, what validates, and what is measured once, at the end: sized collections of images.
+
+    Photographs are lists of (H, W, 3) uint8 BGR, of many sizes; there is no test set of them.
 
     Attributes:
         classes: the classes' names, in the order of the labels; empty where there are none.
@@ -83,9 +85,10 @@ class Splits(ABC):
     terms: DataTerms | None = None
     unreadable: Sequence[str] = ()
 
-    @abstractmethod
     def arrays(self) -> Iterator[NDArray[Any]]:
         """Yield every array that trains or validates."""
+        yield from self.training
+        yield from self.validation
 
     @property
     def sha256(self) -> str:
@@ -97,10 +100,7 @@ class Splits(ABC):
         return digest.hexdigest()
 
 
-S = TypeVar("S", bound=Splits)
-
-
-class Data(ABC, Generic[S]):
+class Data(ABC):
     """A kind of training data with its settings: how it is read, shown to a model, and measured with.
 
     Attributes:
@@ -122,7 +122,7 @@ class Data(ABC, Generic[S]):
     @abstractmethod
     def load(
         self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
-    ) -> S:
+    ) -> Splits:
         """Read and split the data; the same from the same path, seed and limit.
 
         path: a file or folder; None: what is downloaded. seed: of the shuffle, where the content does not decide.
@@ -131,29 +131,31 @@ class Data(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def batches(self, recipe: Recipe, phase: Phase, splits: S, *, seed: int) -> Batches:
+    def batches(self, recipe: Recipe, phase: Phase, splits: Splits, *, seed: int) -> Batches:
         """Make the training batches of a phase."""
 
     @abstractmethod
-    def validation(self, recipe: Recipe, splits: S, *, seed: int) -> Mapping[str, Batch]:
+    def validation(self, recipe: Recipe, splits: Splits, *, seed: int) -> Mapping[str, Batch]:
         """Make what is measured after every epoch, by name; the same at every call."""
 
     @abstractmethod
-    def evaluate(self, model: keras.Model, recipe: Recipe, splits: S, terms: DataTerms) -> list[Metric]:
+    def evaluate(self, model: keras.Model, recipe: Recipe, splits: Splits, terms: DataTerms) -> list[Metric]:
         """Measure a trained model."""
 
     @abstractmethod
-    def samples(self, model: keras.Model, recipe: Recipe, splits: S) -> Figure:
+    def samples(self, model: keras.Model, recipe: Recipe, splits: Splits) -> Figure:
         """Draw a few images and what the model makes of them."""
 
     @abstractmethod
     def calibration(
-        self, recipe: Recipe, splits: S, macs_per_pixel: float, rng: np.random.Generator
+        self, recipe: Recipe, splits: Splits, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[NoisyFrame]:
         """Draw noisy training frames to calibrate an int8 file with."""
 
     @abstractmethod
-    def held_out(self, recipe: Recipe, splits: S, macs_per_pixel: float, rng: np.random.Generator) -> Sequence[Sample]:
+    def held_out(
+        self, recipe: Recipe, splits: Splits, macs_per_pixel: float, rng: np.random.Generator
+    ) -> Sequence[Sample]:
         """Draw noisy validation frames to verify files on."""
 
     @abstractmethod
@@ -164,7 +166,7 @@ class Data(ABC, Generic[S]):
         """Make what is trained: the model itself, or another with its weights."""
         return model
 
-    def fit_to(self, recipe: Recipe, splits: S) -> Recipe:
+    def fit_to(self, recipe: Recipe, splits: Splits) -> Recipe:
         """Adapt a recipe to the data, such as its number of classes."""
         return recipe
 
@@ -172,14 +174,14 @@ class Data(ABC, Generic[S]):
         """List the folds that a cross-validation trains on beside the first."""
         return ()
 
-    def replace_training(self, splits: S, folder: str | Path) -> S:
+    def replace_training(self, splits: Splits, folder: str | Path) -> Splits:
         """Take the images of another folder to calibrate with.
 
         Raises UsageError where only the training split will do.
         """
         raise UsageError(f"--calibrate is for camera models: this one calibrates with its {self.frames_from}")
 
-    def describe(self, splits: S, path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:
+    def describe(self, splits: Splits, path: str | Path | None, name: str | None, terms: str | None) -> DataTerms:
         """Say what the model card says of the data: as stated, as known by content, or unknown; never guessed."""
         known = splits.terms or DataTerms(Path(path).resolve().name if path else "MNIST", UNKNOWN_TERMS)
         return DataTerms(name or known.name, terms or known.terms)

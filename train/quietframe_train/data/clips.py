@@ -13,42 +13,18 @@ from quietframe.card import DataTerms, Metric, TensorSpec
 from quietframe.noise import add_gaussian
 from quietframe_train.camera_noise import LEVEL_STRIDE, VALIDATION_SIGMAS_255
 from quietframe_train.clips import ClipNoise, Clips
-from quietframe_train.data.base import Batch, Batches, NoisyFrame, Sample
-from quietframe_train.data.photos import CALIBRATION_PATCHES, HELD_OUT_FRAMES, PhotoData, loss_weights
-from quietframe_train.photos import PhotoSet
+from quietframe_train.data.base import Batch, NoisyFrame, Sample, Splits
+from quietframe_train.data.photos import CALIBRATION_PATCHES, HELD_OUT_FRAMES, PhotoData, filled_maps
 
 if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
-    from quietframe_train.recipe import Phase, Recipe
+    from quietframe_train.recipe import Recipe
 
 _VALIDATION_CLIPS = 64
 _CLIP_LENGTHS = (1, 2, 3, 5, 9)  # that files are calibrated with
 _SCALE = np.float32(1 / 255)
-
-
-@dataclass(frozen=True)
-class ClipBatches(Batches):
-    """So many batches of noisy clips an epoch: see `clip_batch`."""
-
-    photos: Sequence[NDArray[np.uint8]]
-    noise: ClipNoise
-    frames: int
-    patch: int
-    batch: int
-    steps: int
-    seed: tuple[int, ...]
-    weighted: bool = True
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def draw(self, epoch: int, step: int) -> Batch:
-        rng = np.random.default_rng((*self.seed, epoch, step))
-        clips = self.noise.draw(self.photos, self.batch, self.frames, self.patch, rng)
-        inputs, targets = clip_batch(clips)
-        return inputs, targets, loss_weights(255 * (inputs["image"] - targets)) if self.weighted else None
 
 
 @dataclass(frozen=True)
@@ -64,17 +40,11 @@ class ClipData(PhotoData):
     kind: ClassVar[str] = "clips"
     noise_type: ClassVar[type] = ClipNoise
 
-    def batches(self, recipe: Recipe, phase: Phase, splits: PhotoSet, *, seed: int) -> Batches:
-        return ClipBatches(
-            splits.training,
-            cast(ClipNoise, recipe.noise),
-            self.frames,
-            self.patch,
-            phase.batch,
-            phase.steps_per_epoch or len(splits.training),
-            (seed, phase.key),
-            weighted=phase.loss != "log_mse_and_means",
-        )
+    def draw(
+        self, photos: Sequence[NDArray[np.uint8]], noise: Any, count: int, rng: np.random.Generator
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """Draw a batch; see `clip_batch`."""
+        return clip_batch(noise.draw(photos, count, self.frames, self.patch, rng))
 
     def training_model(self, model: keras.Model) -> keras.Model:
         """Unroll the step of a video denoiser over the frames of a clip."""
@@ -82,7 +52,7 @@ class ClipData(PhotoData):
 
         return unrolled(model, self.frames, self.patch)
 
-    def validation(self, recipe: Recipe, splits: PhotoSet, *, seed: int) -> Mapping[str, Batch]:
+    def validation(self, recipe: Recipe, splits: Splits, *, seed: int) -> Mapping[str, Batch]:
         """Draw clips of validation photographs, those of a still camera and moving ones apart."""
         noise = cast(ClipNoise, recipe.noise)
         kinds = {
@@ -90,14 +60,13 @@ class ClipData(PhotoData):
             "moving": replace(noise, still_share=0.0),
             "objects": replace(noise, still_share=1.0, object_share=1.0),
         }
-        drawn = {
-            name: each.draw(splits.validation, _VALIDATION_CLIPS, self.frames, self.patch, np.random.default_rng(seed))
+        return {
+            name: (*self.draw(splits.validation, each, _VALIDATION_CLIPS, np.random.default_rng(seed)), None)
             for name, each in kinds.items()
         }
-        return {name: (*clip_batch(clips), None) for name, clips in drawn.items()}
 
     def calibration(
-        self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
+        self, recipe: Recipe, splits: Splits, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[NoisyFrame]:
         """Draw the last frames of clips, with those before them."""
         noise, frames = cast(ClipNoise, recipe.noise), list[NoisyFrame]()
@@ -107,7 +76,7 @@ class ClipData(PhotoData):
         return frames
 
     def held_out(
-        self, recipe: Recipe, splits: PhotoSet, macs_per_pixel: float, rng: np.random.Generator
+        self, recipe: Recipe, splits: Splits, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[Sample]:
         """Draw the last frames of still and of moving clips at each noise level."""
         noise, samples = cast(ClipNoise, recipe.noise), list[Sample]()
@@ -127,12 +96,12 @@ class ClipData(PhotoData):
         weight = replace(confidence, name="weight", role="weight")
         return {**fields, "inputs": (image, state, confidence, sigma), "states": (weight,)}
 
-    def evaluate(self, model: keras.Model, recipe: Recipe, splits: PhotoSet, terms: DataTerms) -> list[Metric]:
+    def evaluate(self, model: keras.Model, recipe: Recipe, splits: Splits, terms: DataTerms) -> list[Metric]:
         from quietframe_train.evaluate import measure_clips
 
-        return measure_clips(model, cast(ClipNoise, recipe.noise), splits.validation, f"{terms.name} validation")
+        return measure_clips(model, recipe, splits.validation, f"{terms.name} validation")
 
-    def samples(self, model: keras.Model, recipe: Recipe, splits: PhotoSet) -> Figure:
+    def samples(self, model: keras.Model, recipe: Recipe, splits: Splits) -> Figure:
         from quietframe_train.figures import clips_figure
 
         return clips_figure(model, recipe, splits.validation)
@@ -147,15 +116,11 @@ def clip_batch(clips: Clips) -> tuple[dict[str, NDArray[np.float32]], NDArray[np
     """
     count, frames, patch = clips.clean.shape[:3]
     below = count, frames * patch, patch, -1
-
-    def filled(values: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
-        return np.broadcast_to(values.reshape(-1, 1, 1, 1), (count, patch // stride, patch // stride, 1))
-
     inputs = {
         "image": clips.noisy.reshape(below) * _SCALE,
         "flow": clips.flow.reshape(below),
         "state": clips.state * _SCALE,
-        "confidence": filled(clips.confidence, 2),
-        "sigma": filled(clips.sigma_255 * _SCALE, LEVEL_STRIDE),
+        "confidence": filled_maps(clips.confidence, patch // 2),
+        "sigma": filled_maps(clips.sigma_255 * _SCALE, patch // LEVEL_STRIDE),
     }
     return inputs, clips.clean.reshape(below) * _SCALE

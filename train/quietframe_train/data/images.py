@@ -97,42 +97,42 @@ class ImageBatches(Batches):
         return self.noise.apply(clean, rng), self.images.labels[chosen] if self.classify else clean, None
 
 
-class ImageData(Data[ImageSplits]):
+class ImageData(Data):
     """What digits and resized images have in common."""
 
     noise_type: ClassVar[type] = ImageCorruption
     augmentation: Augmentation | None
 
-    def batches(self, recipe: Recipe, phase: Phase, splits: ImageSplits, *, seed: int) -> Batches:
+    def batches(self, recipe: Recipe, phase: Phase, splits: Splits, *, seed: int) -> Batches:
         noise, classify = cast(ImageCorruption, recipe.noise), recipe.task == "classify"
         return ImageBatches(splits.training, noise, classify, phase.batch, (seed, phase.key), self.augmentation)
 
-    def validation(self, recipe: Recipe, splits: ImageSplits, *, seed: int) -> Mapping[str, Batch]:
+    def validation(self, recipe: Recipe, splits: Splits, *, seed: int) -> Mapping[str, Batch]:
         clean = splits.validation.scaled()
         noisy = cast(ImageCorruption, recipe.noise).apply(clean, np.random.default_rng(seed))
         targets = splits.validation.labels if recipe.task == "classify" else clean
         return {"images": (noisy, targets, None)}
 
-    def evaluate(self, model: keras.Model, recipe: Recipe, splits: ImageSplits, terms: DataTerms) -> list[Metric]:
+    def evaluate(self, model: keras.Model, recipe: Recipe, splits: Splits, terms: DataTerms) -> list[Metric]:
         from quietframe_train.evaluate import measure_images
 
         return measure_images(model, recipe, splits.test, f"{terms.name} test")
 
-    def samples(self, model: keras.Model, recipe: Recipe, splits: ImageSplits) -> Figure:
+    def samples(self, model: keras.Model, recipe: Recipe, splits: Splits) -> Figure:
         from quietframe_train import figures
 
         draw = figures.classified_figure if recipe.task == "classify" else figures.denoised_figure
         return draw(model, recipe, splits.test, splits.classes)
 
     def calibration(
-        self, recipe: Recipe, splits: ImageSplits, macs_per_pixel: float, rng: np.random.Generator
+        self, recipe: Recipe, splits: Splits, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[NoisyFrame]:
         """Take 1,000 training images through the recipe's noise, or as many as `CALIBRATION_MACS` pay for."""
         count = max_count_for_budget(splits.training, CALIBRATION_IMAGES, CALIBRATION_MACS, macs_per_pixel)
         return [NoisyFrame(frame, 0.0) for frame in noisy_frames(recipe, splits.training.spread(count), rng)]
 
     def held_out(
-        self, recipe: Recipe, splits: ImageSplits, macs_per_pixel: float, rng: np.random.Generator
+        self, recipe: Recipe, splits: Splits, macs_per_pixel: float, rng: np.random.Generator
     ) -> Sequence[Sample]:
         """Take validation images through the recipe's noise: 5,000 to classify, 1,000 to denoise, or what MACs pay for.
 

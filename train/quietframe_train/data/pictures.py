@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.card import Spatial
 from quietframe.errors import SourceError, UsageError
+from quietframe.tasks.fit import place
 from quietframe_train.augmentation import Augmentation
+from quietframe_train.data.base import Splits
 from quietframe_train.data.images import ImageData, ImageSet, ImageSplits, even_indices
-from quietframe_train.photos import image_files, read_each
+from quietframe_train.data.photos import image_files, read_each
 
 if TYPE_CHECKING:
     from quietframe_train.recipe import Recipe
@@ -75,8 +77,9 @@ class PictureData(ImageData):
             f"{file}: lies in no sub-folder, so it has no class" for file in paths if classify and file.parent == folder
         ]
         images, labels = [], []
+        spatial = Spatial("fixed", size_hw=(self.side, self.side), fit="resize")
         for file, image in read_each([file for file in paths if not classify or file.parent != folder], unreadable):
-            images.append(_resized(image, self.side))
+            images.append(next(place(*image.shape[:2], spatial).cut(image)))
             labels.append(classes.index(file.relative_to(folder).parts[0]) if classify else 0)
         groups = _groups(images, by_content=self.split == "content")
         fewest = max(self.folds, MIN_PICTURES)
@@ -99,7 +102,7 @@ class PictureData(ImageData):
 
         return ImageSplits(chosen(training), chosen(validation), chosen(test), classes=classes, unreadable=unreadable)
 
-    def fit_to(self, recipe: Recipe, splits: ImageSplits) -> Recipe:
+    def fit_to(self, recipe: Recipe, splits: Splits) -> Recipe:
         """Give a classifier a score for each class."""
         if not splits.classes:
             return recipe
@@ -117,13 +120,6 @@ def _classes(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
             f"{folder}: {len(names)} sub-folders with pictures, at least 2 are needed: the name of each is a class"
         )
     return tuple(names)
-
-
-def _resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resize as the runtime does: by area when shrinking, linearly when growing."""
-    smaller = side * side < picture.shape[0] * picture.shape[1]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return cv2.resize(picture, (side, side), interpolation=method)
 
 
 def _groups(images: Sequence[NDArray[np.uint8]], *, by_content: bool) -> list[list[int]]:

@@ -60,15 +60,9 @@ def video_unet(
     return keras.Model([image, state, confidence, sigma], [result, weight], name="video_unet")
 
 
-def video_unet_geometry(
-    widths: Sequence[int],
-    encoder_convs: Sequence[int],
-    decoder_convs: Sequence[int],
-    last_kernel: int = 3,
-    trust_width: int = 16,
-) -> tuple[int, int]:
+def video_unet_geometry(*, trust_width: int = 16, **camera: Any) -> tuple[int, int]:
     """(multiple, halo) in pixels of a `video_unet`, as of `camera_unet_geometry`."""
-    multiple, halo = camera_unet_geometry(widths, encoder_convs, decoder_convs, last_kernel)
+    multiple, halo = camera_unet_geometry(**camera)
     return multiple, halo + 2 + 4 + 4 + 3  # the strided convolution, two others and a pixel of quarter size
 
 
