@@ -145,7 +145,7 @@ def export_model(
     paths = {target: _paths(out, f"{card.name}{form.of(target).tag}", target) for target in targets}
     _check_output(out, [path for files in paths.values() for path in files], overwrite=overwrite)
     if not subject.calibration and (needy := [target.name for target in targets if target.calibrated]):
-        raise UsageError(f"{needy[0]} needs calibration frames: name a folder of pictures with --calibrate")
+        raise UsageError(f"{needy[0]} needs calibration frames: name a folder of images with --calibrate")
     progress("Keras on the held-out frames")
     reference = answer(subject.engine, card, subject.held_out)
     camera = is_camera(subject.card)

@@ -75,7 +75,7 @@ def test_the_list_as_json(cli):
     assert code == 0
     rows = json.loads(out)
     assert [row["name"] for row in rows] == list(RECIPES)
-    folders = ("a folder of photographs", "a folder of pictures", "a folder for each class")
+    folders = ("a folder of photographs", "a folder of images", "a folder for each class")
     assert {row["data"] for row in rows} == {"MNIST", *folders}
 
 
@@ -84,7 +84,7 @@ def test_the_list_as_json(cli):
     [
         ([], "Missing argument 'RECIPE': quietframe train --list shows them"),
         (["camera-nanno"], "unknown recipe 'camera-nanno': did you mean 'camera-nano'?"),
-        (["camera-nano", "--out", "{tmp}/run"], "camera-nano trains on photographs of yours: pass --data FOLDER"),
+        (["camera-nano", "--out", "{tmp}/run"], "camera-nano needs --data FOLDER (a folder of photographs)"),
         (
             ["denoise-and-classify", "--data", "{mnist}", "--epochs", "2", "--out", "{tmp}/run"],
             "pass --epochs, --start-from and --from-phase to those",

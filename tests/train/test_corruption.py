@@ -77,7 +77,7 @@ def test_keys_tell_the_noises_of_all_recipes_apart():
         (NoNoise(), "clean", "clean"),
         (UniformNoise(0.9), "uniform0.9", "uniform in [0, 0.9)"),
         (NormalNoise(0.5, 1.0), "normal1mean0.5", "mean 0.5, sigma 1"),
-        (NormalNoise(0, 0.55, clip=False), "normal0.55unclipped", "not clipped (8-bit pictures hold only [0, 1])"),
+        (NormalNoise(0, 0.55, clip=False), "normal0.55unclipped", "not clipped (8-bit images hold only [0, 1])"),
         (NormalNoise(0, 0.4, shared=True), "gray0.4", "gray N(mean 0, sigma 0.4)"),
         (NormalNoise(0, 0.5, shared=True, lowest_sigma=0.05), "gray0.05to0.5", "gray N(mean 0, sigma 0.05 to 0.5)"),
         (NormalNoise(0, 1.2, lowest_sigma=0.0), "normal0to1.2", "sigma 0 to 1.2"),

@@ -39,9 +39,9 @@ def test_terms_are_stated_or_unknown_but_never_guessed(mnist_npz, photo_folder):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("camera-nano", "trains on photographs of yours: pass --data FOLDER"),
-        ("color-unet", "trains on pictures of yours: pass --data FOLDER"),
-        ("image-classifier", "trains on pictures of yours: pass --data FOLDER, with a sub-folder for each class"),
+        ("camera-nano", r"needs --data FOLDER \(a folder of photographs\)"),
+        ("color-unet", r"needs --data FOLDER \(a folder of images\)"),
+        ("image-classifier", r"needs --data FOLDER \(a folder for each class\)"),
     ],
 )
 def test_recipes_of_folders_ask_for_one(name, says):

@@ -9,24 +9,24 @@ from quietframe.card import DataTerms
 from quietframe.errors import SourceError
 from quietframe.images import read_image
 from quietframe_train.data.photos import PhotoData, _listed, load_photos
+from support.images import random_frame
 
 
-def noise_picture(seed, height=100, width=120, channels=3, dtype=np.uint8):
-    high = np.iinfo(dtype).max
-    return np.random.default_rng(seed).integers(0, high, (height, width, channels), dtype=dtype, endpoint=True)
+def image(seed: int, height: int = 100, width: int = 120, channels: int = 3) -> np.ndarray:
+    return random_frame(height, width, channels, seed=seed)
 
 
-def test_pictures_are_found_in_folders_below_and_brought_to_8_bit_bgr(tmp_path):
+def test_images_are_found_in_folders_below_and_brought_to_8_bit_bgr(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
-    gray = noise_picture(1, channels=1)
-    alpha = noise_picture(2, channels=4)
-    deep = noise_picture(3, dtype=np.uint16)
+    gray = image(1, channels=1)
+    alpha = image(2, channels=4)
+    deep = image(3)
     cv2.imwrite(str(tmp_path / "gray.png"), gray)
     cv2.imwrite(str(tmp_path / "a" / "alpha.png"), alpha)
-    cv2.imwrite(str(tmp_path / "a" / "b" / "deep.PNG"), deep)
+    cv2.imwrite(str(tmp_path / "a" / "b" / "deep.PNG"), 257 * deep.astype(np.uint16))
     for suffix in (".jpg", ".bmp", ".tif", ".webp"):
-        cv2.imwrite(str(tmp_path / f"other{suffix}"), noise_picture(4))
-    (tmp_path / "notes.txt").write_text("not a picture, and not named like one")
+        cv2.imwrite(str(tmp_path / f"other{suffix}"), image(4))
+    (tmp_path / "notes.txt").write_text("not an image, and not named like one")
 
     photos = load_photos(tmp_path, validation_share=0.01)
 
@@ -35,21 +35,21 @@ def test_pictures_are_found_in_folders_below_and_brought_to_8_bit_bgr(tmp_path):
     assert photos.unreadable == []
     assert all(photo.shape == (100, 120, 3) and photo.dtype == np.uint8 for photo in found)
 
-    def held(picture):
-        return any(np.array_equal(photo, picture) for photo in found)
+    def held(expected):
+        return any(np.array_equal(photo, expected) for photo in found)
 
     assert held(np.repeat(gray, 3, axis=2))
     assert held(alpha[:, :, :3])
-    assert held(np.rint(deep / 257).astype(np.uint8))
+    assert held(deep)
 
 
 def test_unusable_files_are_named_and_skipped(photo_folder, tmp_path):
     folder = shutil.copytree(photo_folder, tmp_path / "photos")
-    (folder / "text.jpg").write_text("not a picture")
+    (folder / "text.jpg").write_text("not an image")
     (folder / "empty.png").touch()
     whole = (folder / "0.png").read_bytes()
     (folder / "below" / "cut.png").write_bytes(whole[: len(whole) // 50])
-    cv2.imwrite(str(folder / "tiny.png"), noise_picture(1, 95, 300))
+    cv2.imwrite(str(folder / "tiny.png"), image(1, 95, 300))
 
     photos = load_photos(folder, validation_share=0.1)
 
@@ -62,7 +62,7 @@ def test_unusable_files_are_named_and_skipped(photo_folder, tmp_path):
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.5])
 def test_identical_files_stay_on_one_side_of_the_split(tmp_path, share):
     for index in range(10):
-        cv2.imwrite(str(tmp_path / f"{index:02}.png"), noise_picture(index))
+        cv2.imwrite(str(tmp_path / f"{index:02}.png"), image(index))
         shutil.copy(tmp_path / f"{index:02}.png", tmp_path / f"{19 - index:02}-twin.png")
     photos = load_photos(tmp_path, validation_share=share)
     training, validation = ({photo.tobytes() for photo in side} for side in (photos.training, photos.validation))
@@ -76,7 +76,7 @@ def test_the_split_does_not_depend_on_names(tmp_path):
     for index in range(8):
         for folder, name in (("one", index), ("two", 7 - index)):
             (tmp_path / folder).mkdir(exist_ok=True)
-            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), noise_picture(index))
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), image(index))
     one, two = (load_photos(tmp_path / folder, validation_share=0.25) for folder in ("one", "two"))
     assert {p.tobytes() for p in one.validation} == {p.tobytes() for p in two.validation}
 
@@ -86,12 +86,12 @@ def test_limit_takes_so_many(photo_folder):
     assert (len(photos.training), len(photos.validation)) == (2, 1)
 
 
-def test_folders_without_two_pictures_are_errors(tmp_path):
+def test_folders_without_two_images_are_errors(tmp_path):
     with pytest.raises(SourceError, match="no such folder"):
         load_photos(tmp_path / "missing", validation_share=0.1)
     with pytest.raises(SourceError, match=r"0 usable images \(0 skipped\), at least 2"):
         load_photos(tmp_path, validation_share=0.1)
-    cv2.imwrite(str(tmp_path / "one.png"), noise_picture(1))
+    cv2.imwrite(str(tmp_path / "one.png"), image(1))
     shutil.copy(tmp_path / "one.png", tmp_path / "twin.png")
     (tmp_path / "bad.png").touch()
     with pytest.raises(SourceError, match=r"1 usable images \(1 skipped\), at least 2 different ones"):

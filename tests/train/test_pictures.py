@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietframe.card import Spatial
 from quietframe.errors import SourceError
-from quietframe.tasks.fit import place
 from quietframe_train.data.pictures import PictureData, _deal
 from quietframe_train.recipes import RECIPES
+from support.images import random_frame
 
 SIDE = 24
 DATA = PictureData(side=SIDE, folds=4, validation_share=0.1)
@@ -23,16 +22,15 @@ def load_pictures(folder, data, *, classify=False, **options):
     return data.load(folder, RECIPES["image-classifier" if classify else "color-unet"], **options)
 
 
-def noise_picture(seed, height=24, width=24, channels=3, dtype=np.uint8):
+def image(seed, height=24, width=24):
     """Pixels at random: no two seeds look alike."""
-    high = np.iinfo(dtype).max
-    return np.random.default_rng(seed).integers(0, high, (height, width, channels), dtype=dtype, endpoint=True)
+    return random_frame(height, width, 3, seed=seed)
 
 
 def write(folder, count, first_seed=0):
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        cv2.imwrite(str(folder / f"{index:03}.png"), noise_picture(first_seed + index))
+        cv2.imwrite(str(folder / f"{index:03}.png"), image(first_seed + index))
     return folder
 
 
@@ -69,7 +67,7 @@ def test_twins_stay_on_one_side_across_classes_too(twins, fold, classify):
 def test_twins_in_another_format_are_twins(tmp_path):
     write(tmp_path, 12)
     for index in range(12):
-        cv2.imwrite(str(tmp_path / f"{99 - index}.bmp"), noise_picture(index))
+        cv2.imwrite(str(tmp_path / f"{99 - index}.bmp"), image(index))
     found = sides(load_pictures(tmp_path, DATA))
     assert sum(map(len, found.values())) == len(set.union(*found.values())) == 12
 
@@ -163,27 +161,22 @@ def test_limit_takes_so_many_evenly(twins, limit):
     assert len(load_pictures(twins, DATA, limit=1000).test) == len(load_pictures(twins, DATA).test)
 
 
-def test_pictures_are_brought_to_8_bit_bgr_as_the_runtime_does(tmp_path):
-    gray, alpha = noise_picture(1, SIDE, SIDE, 1), noise_picture(2, SIDE, SIDE, 4)
-    deep, large, small = noise_picture(3, dtype=np.uint16), noise_picture(4, 61, 40), noise_picture(5, 9, 40)
-    for index, picture in enumerate((gray, alpha, deep, large, small)):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
+def test_images_are_resized_by_area_or_linearly(tmp_path):
+    large, small = image(4, 61, 40), image(5, 9, 40)
+    for index, each in enumerate((image(1), image(2), image(3), large, small)):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), each)
     splits = load_pictures(tmp_path, DATA)
-    found = [image for name in PARTS for image in getattr(splits, name).images]
-    spatial = Spatial(kind="fixed", size_hw=(SIDE, SIDE), fit="resize")
-    resized = [next(place(*picture.shape[:2], spatial).cut(picture)) for picture in (large, small)]
-    expected = (np.repeat(gray, 3, axis=2), alpha[:, :, :3], np.rint(deep / 257).astype(np.uint8), *resized)
-    assert len(found) == len(expected)
-    for picture in expected:
-        assert any(np.array_equal(image, picture) for image in found)
+    found = pixels(splits.training) | pixels(splits.validation) | pixels(splits.test)
+    for each, method in ((large, cv2.INTER_AREA), (small, cv2.INTER_LINEAR)):
+        assert cv2.resize(each, (SIDE, SIDE), interpolation=method).tobytes() in found
 
 
 def test_what_cannot_be_used_is_named_and_skipped(tmp_path, picture_folder):
     folder = shutil.copytree(picture_folder, tmp_path / "pictures")
-    (folder / "dark" / "text.jpg").write_text("not a picture")
+    (folder / "dark" / "text.jpg").write_text("not an image")
     (folder / "light" / "empty.png").touch()
-    (folder / "notes.txt").write_text("not named like a picture")
-    cv2.imwrite(str(folder / "stray.png"), noise_picture(1))
+    (folder / "notes.txt").write_text("not named like an image")
+    cv2.imwrite(str(folder / "stray.png"), image(1))
     splits = load_pictures(folder, DATA, classify=True)
     assert sum(len(getattr(splits, name)) for name in PARTS) == 24
     assert len(splits.unreadable) == 3
@@ -192,26 +185,26 @@ def test_what_cannot_be_used_is_named_and_skipped(tmp_path, picture_folder):
 
 
 def test_folders_that_cannot_be_split_are_errors(tmp_path):
-    with pytest.raises(SourceError, match=r"missing: no such folder of pictures"):
+    with pytest.raises(SourceError, match=r"missing: no such folder of images"):
         load_pictures(tmp_path / "missing", DATA)
     (tmp_path / "mnist.npz").touch()
-    with pytest.raises(SourceError, match=r"mnist.npz: is a file, expected a folder of pictures"):
+    with pytest.raises(SourceError, match=r"mnist.npz: is a file, expected a folder of images"):
         load_pictures(tmp_path / "mnist.npz", DATA)
-    with pytest.raises(SourceError, match=r"0 different pictures \(0 files skipped\), at least 4 are needed"):
+    with pytest.raises(SourceError, match=r"0 different images \(0 files skipped\), at least 4 are needed"):
         load_pictures(tmp_path, DATA)
     write(tmp_path, 3)
     shutil.copy(tmp_path / "000.png", tmp_path / "twin.png")
     (tmp_path / "bad.png").touch()
-    with pytest.raises(SourceError, match=r"3 different pictures \(1 files skipped\), at least 4 are needed"):
+    with pytest.raises(SourceError, match=r"3 different images \(1 files skipped\), at least 4 are needed"):
         load_pictures(tmp_path, DATA)
-    with pytest.raises(SourceError, match=r"0 sub-folders with pictures, at least 2 are needed"):
+    with pytest.raises(SourceError, match=r"0 sub-folders with images, at least 2 are needed"):
         load_pictures(tmp_path, DATA, classify=True)
     write(tmp_path / "one", 9, 20)
-    with pytest.raises(SourceError, match=r"1 sub-folders with pictures, at least 2 are needed"):
+    with pytest.raises(SourceError, match=r"1 sub-folders with images, at least 2 are needed"):
         load_pictures(tmp_path, DATA, classify=True)
     write(tmp_path / "two", 2, 40)
-    (tmp_path / "two" / "broken.jpg").write_text("not a picture")
-    with pytest.raises(SourceError, match=r"two: 2 different pictures that can be read, at least 3 of each class"):
+    (tmp_path / "two" / "broken.jpg").write_text("not an image")
+    with pytest.raises(SourceError, match=r"two: 2 different images that can be read, at least 3 of each class"):
         load_pictures(tmp_path, DATA, classify=True)
 
 

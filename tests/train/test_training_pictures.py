@@ -134,6 +134,6 @@ def test_the_color_unet_learns(tmp_path, picture_folder):
 def test_pictures_that_cannot_be_read_are_named_before_anything_is_written(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_text("not a picture")
-    with pytest.raises(SourceError, match=r"0 different pictures \(1 files skipped\)"):
+    with pytest.raises(SourceError, match=r"0 different images \(1 files skipped\)"):
         train(SMALL_UNET, data=tmp_path / "pictures", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -92,7 +92,7 @@ class NormalNoise(ImageCorruption):
 
     def describe(self) -> str:
         kind = "additive, gray" if self.shared else "additive"
-        clip = "clipped" if self.clip else "not clipped (8-bit pictures hold only [0, 1])"
+        clip = "clipped" if self.clip else "not clipped (8-bit images hold only [0, 1])"
         sigma = f"{'' if self.lowest_sigma is None else f'{self.lowest_sigma:g} to '}{self.sigma:g}"
         return f"{kind} N(mean {self.mean:g}, sigma {sigma}) on [0, 1], {clip}"
 

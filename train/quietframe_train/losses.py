@@ -29,7 +29,7 @@ def log_mse_and_means(y_true: Any, y_pred: Any) -> Any:
     """Calculate the logarithm of the mean squared error, in which that of means over 16×16 pixels counts eightfold.
 
     PSNR itself, so that a tenth less error is worth the same at every noise level (PSNRLoss of Chen et al. 2022,
-    NAFNet). For a model that is nearly done: a new one looks at nothing but the frames with the least noise.
+    NAFNet). For fine-tuning: a new model would learn from the frames with the least noise alone.
 
     y_true, y_pred: (batch, height, width, channels) in [0, 1], sides multiples of 16. Returns (batch,).
     """

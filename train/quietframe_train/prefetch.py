@@ -1,8 +1,7 @@
-"""Batches drawn beside the training: by a thread, or by processes where a step takes less time than one batch.
+"""Draw batches ahead of the training: by a thread, or by processes where a step takes less time than one batch.
 
-Futures and no library for it: grain 0.2.18 loads JAX (1.1 s, beside TensorFlow), its processes only start once absl's
-flags are parsed, and each batch is known by its place already, so that an ordered queue of futures is all there is to
-do.
+An ordered queue of futures does it, as each batch is known by its place. grain 0.2.18 would load JAX (1.1 s, beside
+TensorFlow), and its processes start only once absl's flags are parsed.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How weights move.
+    """The optimizer and its settings.
 
     Attributes:
         name: `adam`, or `muon` for the kernels and Adam for the rest: see `optimizers.ConvMuon`.
         learning_rate: of both, the highest of a schedule.
-        clipnorm: gradients of a variable longer than this are made shorter; None: none are.
+        clipnorm: the greatest norm of a variable's gradient; None: no limit.
         ema_momentum: above 0 keeps a moving average of the weights, which is what is measured and saved at the end;
             the validation figures of each epoch are those of the weights themselves.
         adam_layers: under `muon`, patterns in the paths of layers whose kernels are Adam's all the same.
@@ -45,7 +45,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class Constant:
-    """The learning rate stays as it is."""
+    """A constant learning rate."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,8 @@ class Phase:
         loss: one of `quietframe_train.losses.LOSSES` or of Keras, by name.
         steps_per_epoch: of photographs; None: as many as the data gives.
         data: override the recipe's data settings, such as the patch; the split stays the recipe's.
-        frozen_norms: batch normalization uses what it has seen in earlier phases, as it does in use, and does not
-            train. A batch's own mean and deviation are a noise on every feature, which helps a model to find its way
-            and keeps it from the last of its accuracy.
+        frozen_norms: batch normalization keeps the statistics of earlier phases, as in use, and does not train. Those
+            of each batch add noise to every feature, which helps at first and costs accuracy at the end.
     """
 
     name: str
@@ -107,7 +106,7 @@ class Recipe:
         data: the kind of data, with its settings.
         noise: what is added to clean images in training.
         source: the write-up or paper that the recipe follows.
-        phases: what is trained, one behind the other; empty for a composed model.
+        phases: trained in their order; empty for a composed model.
         test_noises: what the test images are measured with; empty: `noise` alone.
         parts: recipes whose models this one is composed of, by layers of their names; nothing is trained but they.
         starts_from: name of the recipe whose trained model this one starts from: its run folder beside this one's, or

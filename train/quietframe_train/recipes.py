@@ -78,13 +78,13 @@ _BOTTLENECK = _digits(
 
 _COLOR = Recipe(
     name="color-autoencoder",
-    summary="752k-parameter denoiser of 256x256 colour pictures, gray noise of sigma 0.4",
+    summary="752k-parameter denoiser of 256x256 colour images, gray noise of sigma 0.4",
     task="denoise",
     model=ModelConfig("color_autoencoder"),
     data=PictureData(),
     noise=NormalNoise(mean=0, sigma=0.4, shared=True),
     phases=_main(50, 32, "mse"),
-    limits="pictures like those it was trained on, brought to 256x256",
+    limits="images like those it was trained on, brought to 256x256",
     source="published 256x256 colour denoising autoencoder (convolutions, two poolings)",
 )
 
@@ -196,7 +196,7 @@ _ALL: tuple[Recipe, ...] = (
         data=DigitData(validation_share=0.2),
         phases=_main(30, 150, "binary_crossentropy"),
         test_noises=(UNCLIPPED, CLIPPED),
-        limits=f"{_DIGITS_ONLY}; trained on values from about -2.5 to 3.5, of which 8-bit pictures hold only 0 to 1",
+        limits=f"{_DIGITS_ONLY}; trained on values from about -2.5 to 3.5, of which 8-bit images hold only 0 to 1",
     ),
     _digits(
         "latent-autoencoder",
@@ -262,13 +262,13 @@ _ALL: tuple[Recipe, ...] = (
     replace(
         _COLOR,
         name="color-autoencoder-plain-split",
-        summary="color-autoencoder on its source's split, which puts twins of training pictures into the test",
+        summary="color-autoencoder on its source's split, which puts twins of training images into the test",
         data=PictureData(split="file"),
     ),
     replace(
         _COLOR,
         name="color-unet",
-        summary="537k-parameter denoiser of 256x256 colour pictures, gray noise of any sigma to 0.5",
+        summary="537k-parameter denoiser of 256x256 colour images, gray noise of any sigma to 0.5",
         model=ModelConfig("color_unet"),
         data=PictureData(
             augmentation=Augmentation(flip=True, rotate_degrees=10, shift_share=0.05, zoom_share=0.15, gain_share=0.2)
@@ -276,11 +276,11 @@ _ALL: tuple[Recipe, ...] = (
         noise=NormalNoise(mean=0, sigma=0.5, shared=True, lowest_sigma=0.05),
         phases=_main(400, 4, "mse", **_averaged(1e-3, 0.998, 200)),
         test_noises=tuple(NormalNoise(mean=0, sigma=sigma, shared=True) for sigma in (0.2, 0.4)),
-        source="QuietFrame: U-Net on the pixel-unshuffled picture, batch normalization and ReLU6",
+        source="QuietFrame: U-Net on the pixel-unshuffled image, batch normalization and ReLU6",
     ),
     Recipe(
         name="image-classifier",
-        summary="117k-parameter classifier of pictures in folders of yours, one sub-folder for each class",
+        summary="117k-parameter classifier of images in folders of yours, one sub-folder for each class",
         task="classify",
         model=ModelConfig("small_cnn", {"side": 128, "channels": 3, "widths": (16, 32, 48, 64)}),
         data=PictureData(
@@ -292,7 +292,7 @@ _ALL: tuple[Recipe, ...] = (
         ),
         noise=NoNoise(),
         phases=_main(40, 16, "sparse_categorical_crossentropy", **_averaged(2e-3, 0.98, 50)),
-        limits="pictures like those it was trained on; it has no answer for `none of these`",
+        limits="images like those it was trained on; it has no answer for `none of these`",
         source="QuietFrame: small convolutional network with batch normalization and augmentation",
     ),
     _NANO,

@@ -54,7 +54,7 @@ class Sample:
     Attributes:
         frame: what the model is given: (H, W, 3) BGR or (H, W) gray, uint8.
         clean: for denoisers, the image without noise, same shape and dtype.
-        label: for classifiers, the right label; None where nobody knows it.
+        label: for classifiers, the right label; None: unknown.
         group: what the frame stands for, such as `sigma 25`; results are also reported by group.
         before: the frames before, for models that remember.
     """
@@ -161,6 +161,12 @@ class Data(ABC):
     @abstractmethod
     def card_fields(self, recipe: Recipe, model: keras.Model) -> Mapping[str, Any]:
         """Give the card's `inputs`, `spatial` and `conditioning`, and `states`: outputs behind those of the task."""
+
+    def required(self, path: str | Path | None, recipe: Recipe) -> Path:
+        """Return the path of data that nothing downloads. Raises UsageError without one."""
+        if path is None:
+            raise UsageError(f"{recipe.name} needs --data FOLDER ({self.source(recipe.task)})")
+        return Path(path)
 
     def training_model(self, model: keras.Model) -> keras.Model:
         """Make what is trained: the model itself, or another with its weights."""

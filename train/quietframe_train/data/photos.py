@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import DataTerms, Metric, Spatial, TensorSpec
-from quietframe.errors import SourceError, UsageError
+from quietframe.errors import SourceError
 from quietframe.images import IMAGE_SUFFIXES, read_image
 from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.formats import FORMATS
@@ -96,11 +96,9 @@ class PhotoData(Data):
     def load(
         self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
     ) -> Splits:
-        if path is None:
-            raise UsageError(f"{recipe.name} trains on photographs of yours: pass --data FOLDER")
         patches = [cast(PhotoData, phase.data or self).patch for phase in recipe.phases]
         return load_photos(
-            path,
+            self.required(path, recipe),
             validation_list=self.validation_list,
             validation_share=self.validation_share,
             limit=limit,

@@ -1,4 +1,4 @@
-"""Whole pictures of a folder, brought to one size: with their classes, where each sub-folder is one."""
+"""Whole images of a folder, brought to one size: with their classes, where each sub-folder is one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import Spatial
-from quietframe.errors import SourceError, UsageError
+from quietframe.errors import SourceError
 from quietframe.tasks.fit import place
 from quietframe_train.augmentation import Augmentation
 from quietframe_train.data.base import Splits
@@ -23,21 +23,21 @@ from quietframe_train.data.photos import image_files, read_each
 if TYPE_CHECKING:
     from quietframe_train.recipe import Recipe
 
-MIN_PICTURES = 4  # pictures: one to test, one to validate, two to train
+MIN_PICTURES = 4  # images: one to test, one to validate, two to train
 MIN_OF_A_CLASS = 3  # then it trains in every fold, whichever of them test and validate
 
 
 @dataclass(frozen=True)
 class PictureData(ImageData):
-    """A folder of pictures, each brought whole to one size; for classifiers each sub-folder is a class.
+    """A folder of images, each brought whole to one size; for classifiers each sub-folder is a class.
 
     Attributes:
-        side: height and width in pixels that each picture is resized to.
-        folds: the pictures are dealt into so many parts, of which one tests.
+        side: height and width in pixels that each image is resized to.
+        folds: the images are dealt into so many parts, of which one tests.
         validation_share: share of the others that only validate.
-        split: `content` keeps pictures with the same pixels on one side; `file` deals out files, twins or not.
+        split: `content` keeps images with the same pixels on one side; `file` deals out files, twins or not.
         split_seed: of the shuffle before; the same for every training seed.
-        augmentation: what is done to each training picture at each showing.
+        augmentation: what is done to each training image at each showing.
         cross_validate: train once more for each of the other folds, to say how far the test figure depends on it.
     """
 
@@ -49,27 +49,24 @@ class PictureData(ImageData):
     augmentation: Augmentation | None = None
     cross_validate: bool = False
     kind: ClassVar[str] = "pictures"
-    frames_from: ClassVar[str] = "training pictures"
+    frames_from: ClassVar[str] = "training images"
 
     def source(self, task: str) -> str:
-        return "a folder for each class" if task == "classify" else "a folder of pictures"
+        return "a folder for each class" if task == "classify" else "a folder of images"
 
     def load(
         self, path: str | Path | None, recipe: Recipe, *, seed: int = 0, limit: int | None = None, fold: int = 0
     ) -> ImageSplits:
         """Read every image below a folder and split them into training, validation and test.
 
-        Pictures with the same pixels are one group, and a group falls on one side whole (unless `split` is `file`). The
+        Images with the same pixels are one group, and a group falls on one side whole (unless `split` is `file`). The
         groups of each class are shuffled with `split_seed` and dealt out to as many folds as `folds` says.
 
-        path: searched with its sub-folders; gray and 16-bit pictures and alpha are brought to 8-bit BGR. limit: use
-        only so many pictures, taken evenly from all in the order of their paths.
+        path: searched with its sub-folders; gray and 16-bit images and alpha are brought to 8-bit BGR. limit: use
+        only so many images, taken evenly from all in the order of their paths.
         """
-        if path is None:
-            of_classes = ", with a sub-folder for each class" if "classify" in recipe.task else ""
-            raise UsageError(f"{recipe.name} trains on pictures of yours: pass --data FOLDER{of_classes}")
-        folder, classify = Path(path), "classify" in recipe.task
-        paths = image_files(folder, "pictures")
+        folder, classify = self.required(path, recipe), "classify" in recipe.task
+        paths = image_files(folder, "images")
         if limit is not None and limit < len(paths):
             paths = [paths[index] for index in even_indices(len(paths), limit)]
         classes = _classes(folder, paths) if classify else ()
@@ -85,14 +82,14 @@ class PictureData(ImageData):
         fewest = max(self.folds, MIN_PICTURES)
         if len(groups) < fewest:
             raise SourceError(
-                f"{folder}: {len(groups)} different pictures ({len(unreadable)} files skipped), at least {fewest} are "
+                f"{folder}: {len(groups)} different images ({len(unreadable)} files skipped), at least {fewest} are "
                 "needed to train, validate and test"
             )
         counts = Counter(labels[group[0]] for group in groups)
         for index, name in enumerate(classes):
             if counts[index] < MIN_OF_A_CLASS:
                 raise SourceError(
-                    f"{folder / name}: {counts[index]} different pictures that can be read, at least "
+                    f"{folder / name}: {counts[index]} different images that can be read, at least "
                     f"{MIN_OF_A_CLASS} of each class are needed"
                 )
         test, validation, training = _deal(groups, labels, self, fold)
@@ -117,13 +114,13 @@ def _classes(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     names = sorted({path.relative_to(folder).parts[0] for path in paths if path.parent != folder})
     if len(names) < 2:
         raise SourceError(
-            f"{folder}: {len(names)} sub-folders with pictures, at least 2 are needed: the name of each is a class"
+            f"{folder}: {len(names)} sub-folders with images, at least 2 are needed: the name of each is a class"
         )
     return tuple(names)
 
 
 def _groups(images: Sequence[NDArray[np.uint8]], *, by_content: bool) -> list[list[int]]:
-    """Group the indices of pictures that must stay together: those with the same pixels, or each by itself."""
+    """Group the indices of images that must stay together: those with the same pixels, or each by itself."""
     groups: dict[object, list[int]] = {}
     for index, image in enumerate(images):
         groups.setdefault(hashlib.sha256(image.data).digest() if by_content else index, []).append(index)
