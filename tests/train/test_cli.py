@@ -53,7 +53,7 @@ def test_json_is_for_machines(finished, cli, tmp_path):
     assert record["metrics"]["training_seconds"] > 0
 
 
-def test_the_list_needs_no_keras(finished):
+def test_the_list_needs_no_keras():
     code = (
         "import sys; from quietframe.cli import cli; cli.main(['train', '--list'], standalone_mode=False); "
         "sys.exit(any(name in sys.modules for name in ('keras', 'tensorflow', 'matplotlib')))"

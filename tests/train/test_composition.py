@@ -10,9 +10,9 @@ import pytest
 from quietframe.errors import SourceError
 from quietframe_train import RECIPES, load_run, train
 from quietframe_train.checkpoint import read_history
-from quietframe_train.plan import find_parts
 from quietframe_train.recipe import ModelConfig
-from quietframe_train.training import compose
+from quietframe_train.runner import compose
+from quietframe_train.training import find_parts
 
 WHOLE = RECIPES["denoise-and-classify"]
 

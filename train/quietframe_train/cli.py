@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quietframe.cli import EXIT_DONE, ExtraCommand
-from quietframe.cli.terminal import json_line, print_table, say
+from quietframe.cli.terminal import json_line, print_table, progress_bar, say
 
 if TYPE_CHECKING:
+    import keras
+
     from quietframe_train.run_folder import Run
 
 
@@ -62,8 +64,6 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
     import logging
     import sys
 
-    from quietframe_train.backend import load_backend
-    from quietframe_train.plan import Options, make_plan
     from quietframe_train.signals import Signals
 
     handler, log = logging.StreamHandler(sys.stderr), logging.getLogger("quietframe_train")
@@ -73,16 +73,17 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
     log.addHandler(handler)
     try:
         with Signals() as signals:
-            plan = make_plan(recipe, Options(**options))
-            load_backend()
-
             from rich.console import Console
 
-            from quietframe_train.progress import shown_progress
-            from quietframe_train.training import execute
+            from quietframe_train.training import train as train_recipe
 
-            with shown_progress(Console(stderr=True)) as callback:
-                run = execute(plan, [callback])
+            def report() -> list[keras.callbacks.Callback]:
+                from quietframe_train.progress import Report
+
+                return [Report(bar)]
+
+            with progress_bar(Console(stderr=True)) as bar:
+                run = train_recipe(recipe, callbacks=report, **options)
     except KeyboardInterrupt:
         say(f"interrupted: {_kept(recipe, options['out'])}")
         return signals.exit_code

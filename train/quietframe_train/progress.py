@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
-from rich.console import Console
 from rich.progress import Progress
 
-from quietframe.cli.terminal import progress_bar
 
+class Report(keras.callbacks.Callback):
+    """Report to a progress bar's console."""
 
-@contextmanager
-def shown_progress(console: Console) -> Iterator[keras.callbacks.Callback]:
-    """Yield a callback that reports to the console; its bar is gone when the block is left."""
-    with progress_bar(console) as progress:
-        yield _Report(progress)
-
-
-class _Report(keras.callbacks.Callback):
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self.progress, self.bar, self.started = progress, progress.add_task(""), 0.0

@@ -1,29 +1,32 @@
-"""One call that trains a recipe and leaves a run folder; `quietframe train` is a thin layer over it."""
+"""One call that trains a recipe and leaves a run folder; `quietframe train` is a thin layer over it.
+
+Whatever can be wrong with what is asked is found before Keras is loaded, which takes seconds.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import keras
-
-from quietframe.errors import OutputError, SourceError
+from quietframe.errors import SourceError, UsageError
 from quietframe_train import run_folder
-from quietframe_train.checkpoint import SECONDS, Row
-from quietframe_train.data.base import Splits
-from quietframe_train.evaluate import measure_images
-from quietframe_train.figures import loss_figure, save_figure
-from quietframe_train.macs import macs_per_pixel
-from quietframe_train.plan import Options, Plan, make_plan
+from quietframe_train.backend import load_backend
 from quietframe_train.recipe import Recipe
-from quietframe_train.run_folder import Run
-from quietframe_train.trainer import build_model, in_float32, train_phases
-from quietframe_train.weights import Start, load_weights
+from quietframe_train.recipes import find_recipe
+from quietframe_train.run_folder import Run, load_run, state_path, weights_path
+from quietframe_train.weights import Start, find_start
+
+if TYPE_CHECKING:
+    import keras
+
+Callbacks: TypeAlias = "Sequence[keras.callbacks.Callback]"
 
 _LOG = logging.getLogger("quietframe_train")
+_NAMED = 20  # unreadable files named in the log; metrics.json has all
 
 
 def train(
@@ -41,7 +44,7 @@ def train(
     start_from: str | Path | None = None,
     from_phase: str | None = None,
     workers: int = 1,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Callbacks | Callable[[], Callbacks] = (),
 ) -> Run:
     """Train a recipe, measure the result, and leave everything in a run folder.
 
@@ -66,115 +69,111 @@ def train(
         from_phase: leave out the recipe's phases before the one of this name.
         workers: processes that draw the batches: on an accelerator a step takes less time than one core needs for a
             batch. They change nothing of the result.
-        callbacks: further Keras callbacks, such as a progress bar.
+        callbacks: further Keras callbacks, such as a progress bar, or a function that makes them once Keras is loaded.
 
     Raises:
         SourceError: the data, the weights to start from or the state to resume cannot be read.
         UsageError: unknown recipe, values out of range, a folder with something else in it.
         OutputError: the folder or disk takes no file.
     """
-    options = Options(
-        data=data,
-        out=out,
-        epochs=epochs,
-        limit=limit,
+    if any(value is not None and value < least for value, least in ((epochs, 1), (seed, 0), (limit, 2), (workers, 1))):
+        raise UsageError(
+            f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2, workers ≥ 1. Received: {epochs=}, {seed=}, {limit=}, {workers=}"
+        )
+    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    folder = Path(out) if out is not None else Path("runs", recipe.name)
+    run_folder.check_folder(folder, resume=resume)
+    earlier = load_run(folder) if resume else None
+    if earlier:
+        data, limit, compute = data or earlier.data_path, limit or earlier.limit, compute or earlier.recipe.dtype_policy
+        seed = earlier.seed if seed is None else seed
+        data_name, data_terms = data_name or earlier.data.name, data_terms or earlier.data.terms
+        for first in earlier.recipe.phases[:1]:
+            epochs, from_phase = epochs or first.epochs, from_phase or first.name
+    seed = seed or 0
+    recipe = replace(recipe, dtype_policy=compute or recipe.dtype_policy)
+    if recipe.parts and (epochs or start_from or from_phase):
+        composed = f"{recipe.name} is composed of {' and '.join(recipe.parts)}"
+        raise UsageError(f"{composed}: pass --epochs, --start-from and --from-phase to those")
+    if from_phase:
+        first_phase = recipe.phases[:1]
+        recipe = recipe.from_phase(from_phase)
+        if recipe.phases[:1] != first_phase and not (start_from or earlier):
+            raise UsageError(f"phase {from_phase} goes on with the weights of those before: pass --start-from, too")
+    recipe = recipe.with_epochs(epochs) if epochs else recipe
+    start = _start(recipe, folder, start_from, earlier)
+    found = find_parts(recipe, folder)
+    splits = recipe.data.load(data, recipe, seed=seed, limit=limit)
+    _log_skipped(splits.unreadable)
+    recipe = recipe.data.fit_to(recipe, splits)
+    terms = recipe.data.describe(splits, data, data_name, data_terms)
+    run = Run(
+        folder=folder,
+        recipe=recipe,
         seed=seed,
-        resume=resume,
-        data_name=data_name,
-        data_terms=data_terms,
-        compute=compute,
-        start_from=start_from,
-        from_phase=from_phase,
-        workers=workers,
+        limit=limit,
+        data_path=None if data is None else Path(data).resolve(),
+        data=start.with_its_data(terms) if start and not earlier else terms,
+        data_sha256=splits.sha256,
+        versions={},
+        created=earlier.created if earlier else datetime.now(UTC).isoformat(timespec="seconds"),
+        started_from=start.identity if start else earlier.started_from if earlier else "",
+        classes=splits.classes if "classify" in recipe.task else (),
     )
-    return execute(make_plan(recipe, options), callbacks)
+    if earlier:
+        run_folder.check_same(earlier, run)
 
+    load_backend()
+    from quietframe_train.runner import carry_out
 
-def execute(plan: Plan, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Run:
-    """Train as planned. See `train`."""
-    run = replace(plan.run, versions=run_folder.current_versions())
-    recipe, folder, seed, splits, start = run.recipe, run.folder, run.seed, plan.splits, plan.start
-    if start:
-        load_weights(build_model(recipe), start.file)  # or an error, before anything is written
+    made = callbacks() if callable(callbacks) else callbacks
+    options: dict[str, Any] = {"data_name": data_name, "data_terms": data_terms, "callbacks": made}
     parts = [
-        part or execute(make_plan(name, replace(plan.options, out=folder.parent / name, resume=False)), callbacks)
-        for name, part in zip(recipe.parts, plan.parts, strict=True)
+        part or train(name, data=data, out=folder.parent / name, limit=limit, seed=seed, **options)
+        for name, part in zip(recipe.parts, found, strict=True)
     ]
-    run_folder.begin(run)
-    keras.utils.set_random_seed(seed)
-    try:
-        if parts:
-            seconds = {part.recipe.name: part.metrics["training_seconds"] for part in parts}
-            return _finish(run, splits, compose(recipe, parts), [], {"parts": seconds})
-        workers = plan.options.workers
-        model, rows = train_phases(recipe, splits, folder, seed=seed, start=start, workers=workers, callbacks=callbacks)
-        folds = _cross_validate(run, model, splits, start, callbacks)
-        return _finish(run, splits, model, rows, {"cross_validation": folds})
-    except OSError as exc:
-        raise OutputError(f"{folder}: cannot be written ({exc.strerror or exc})") from exc
+    return carry_out(run, splits, start=start, parts=parts, workers=workers, callbacks=made)
 
 
-def compose(recipe: Recipe, parts: Sequence[Run]) -> keras.Model:
-    """Build the whole with the weights of its parts. Raises SourceError for a part that is not of it, or damaged."""
-    model = build_model(recipe)
-    for name, part in zip(recipe.parts, parts, strict=True):
-        try:
-            trained = keras.models.load_model(part.model_path, compile=False)
-            model.get_layer(part.recipe.model.builder).set_weights(trained.get_weights())
-        except (OSError, ValueError) as exc:
-            raise SourceError(f"{part.folder}: not a {name} that {recipe.name} can be composed of ({exc})") from exc
-    return model
+def _start(recipe: Recipe, folder: Path, path: str | Path | None, earlier: Run | None) -> Start | None:
+    """Find the weights that a training begins with; None: random ones, or those of the state that it resumes."""
+    if recipe.starts_from and path is None and not earlier:
+        beside = folder.parent / recipe.starts_from
+        path = beside if (beside / run_folder.MODEL).is_file() else recipe.starts_from
+    if path is None and earlier and earlier.started_from and not _is_begun(recipe, folder):
+        raise UsageError(f"{folder}: kept nothing of its start yet: pass --start-from again ({earlier.started_from})")
+    return None if path is None else find_start(path)
 
 
-def _cross_validate(
-    run: Run,
-    trained: keras.Model,
-    splits: Splits,
-    start: Start | None,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> list[dict[str, Any]]:
-    """Measure every fold, the first one included, in models of their own; empty where not asked for."""
-    recipe = run.recipe
-    folds = recipe.data.other_folds()
-    if not folds:
-        return []
-    every = [measure_images(trained, recipe, splits.test, "test")]
-    for fold in folds:
-        _LOG.info("cross-validation: fold %d of %d", fold + 1, len(folds) + 1)
-        folder = run_folder.fold_path(run.folder, fold)
-        folder.mkdir(exist_ok=True)
-        others = recipe.data.load(run.data_path, recipe, seed=run.seed, limit=run.limit, fold=fold)
-        keras.utils.set_random_seed(run.seed)  # else its first weights would depend on what a resume left out
-        model, _ = train_phases(recipe, others, folder, seed=run.seed, start=start, callbacks=callbacks)
-        every.append(measure_images(model, recipe, others.test, "test"))
-    return [
-        {"measure": of_folds[0].measure, "noise": of_folds[0].noise, "values": [one.value for one in of_folds]}
-        for of_folds in zip(*every, strict=True)
-    ]
+def _is_begun(recipe: Recipe, folder: Path) -> bool:
+    """Return whether the folder and those of all folds keep an epoch at least: a resume then needs no start."""
+    folders = [folder, *(run_folder.fold_path(folder, fold) for fold in recipe.data.other_folds())]
+    first = recipe.phases[0].name
+    return all(weights_path(each, first).is_file() or state_path(each, first).is_file() for each in folders)
 
 
-def _finish(run: Run, splits: Splits, trained: keras.Model, rows: Sequence[Row], extra: dict[str, Any]) -> Run:
-    """Save the model without its optimizer, measure it, draw it. extra: further entries of metrics.json."""
-    recipe, folder = run.recipe, run.folder
-    model = in_float32(recipe, trained)
-    part = folder / f"part-{run_folder.MODEL}"
-    model.save(part)
-    part.replace(run.model_path)
-    metrics: dict[str, Any] = {
-        "parameters": model.count_params(),
-        "macs_per_pixel": macs_per_pixel(model),
-        "epochs_run": len(rows),
-        "phases": {phase.name: sum(row["phase"] == phase.name for row in rows) for phase in recipe.phases},
-        "training_seconds": round(sum(row[SECONDS] for row in rows), 1),
-        "training_images": len(splits.training),
-        "validation_images": len(splits.validation),
-        "test_images": len(splits.test),
-        "skipped_files": list(splits.unreadable),
-        "measured": [asdict(metric) for metric in recipe.data.evaluate(model, recipe, splits, run.data)],
-        **extra,
-    }
-    run_folder.write_json(folder / run_folder.METRICS, metrics)
-    if rows:
-        save_figure(loss_figure(rows, recipe.name), folder / run_folder.LOSS)
-    save_figure(recipe.data.samples(model, recipe, splits), folder / run_folder.SAMPLES)
-    return replace(run, metrics=metrics)
+def find_parts(recipe: Recipe, folder: Path) -> list[Run | None]:
+    """Find the finished trainings of a recipe's parts, beside the run folder of the whole; None for those missing.
+
+    Raises SourceError for a part that has begun and is not done, and for a folder of its name that holds another
+    training or none.
+    """
+    found: list[Run | None] = []
+    for name in recipe.parts:
+        beside = folder.parent / name
+        run = load_run(beside) if beside.is_dir() and any(beside.iterdir()) else None
+        if run and run.recipe.name != name:
+            raise SourceError(f"{beside}: holds a training of {run.recipe.name}, expected one of {name}")
+        if run and not run.metrics:
+            command = f"quietframe train {name} --out {beside} --resume"
+            raise SourceError(f"{beside}: its training is not done: go on with {command} first")
+        found.append(run)
+    return found
+
+
+def _log_skipped(lines: Sequence[str]) -> None:
+    for line in lines[:_NAMED]:
+        _LOG.warning("skipped %s", line)
+    if lines:
+        more = f" ({len(lines) - _NAMED} of them not named here)" if len(lines) > _NAMED else ""
+        _LOG.warning("%d files skipped%s", len(lines), more)
