@@ -15,6 +15,9 @@ import pytest
 # start would inherit that, and write of missing GPUs to standard error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Every model that a test makes would be tried in a process of its own: that is for test_trial.py.
+os.environ.setdefault("QUIETFRAME_ISOLATE", "0")
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, nohup a hangup. The processes that they start
 # and then interrupt would inherit that: they never end.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -99,3 +99,15 @@ def test_a_video_model_is_trained_behind_its_camera_model(photo_folder, tmp_path
     kinds = {metric.noise.split(",")[0] for metric in run.measured}
     assert kinds == {"still", "moving", "objects"}
     assert all(np.isfinite(metric.value) for metric in run.measured)
+
+
+def test_light_of_the_mains_flickers_in_bands_and_h265_is_among_the_formats(photos):
+    lit = replace(STILL, light_share=1)
+    scenes = [lit.scene([np.full((300, 300, 3), 100, np.uint8)], 4, np.random.default_rng(seed)) for seed in range(60)]
+    banded = [scene for scene in scenes if np.ptp(scene[0].mean(axis=(1, 2))) > 2]
+    assert 3 <= len(banded) <= 20
+    assert all(frame.std(axis=(1, 2)).max() < 0.1 for scene in banded for frame in scene), "a row has one brightness"
+    noise, rng = ClipNoise(camera=replace(RGB, rgb_share=0, h264_share=1)), np.random.default_rng(4)
+    codecs = [noise.random_format(rng).codec for _ in range(200)]
+    assert codecs.count("h265") == pytest.approx(60, abs=20)
+    assert set(codecs) == {"h264", "h265"}

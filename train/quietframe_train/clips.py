@@ -6,7 +6,7 @@ NumPy, OpenCV and PyAV only: worker processes draw without Keras.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import cv2
@@ -24,7 +24,7 @@ from quietframe_train.sensor import photograph, random_processing, random_sensor
 _SIDE = 160  # of a scene: a patch, and room for what moves
 _MARGIN = 40  # pixels that a view may move
 _SPEEDS = (0.3, 1.0, 3.0)  # pixels a frame: the deviation of each kind of motion
-_PAST = (0, 0, 1, 2, 4, 8, 16, 32)  # still frames before a clip
+_PAST = (0, 0, 0, 0, 1, 2, 4, 8, 16, 32)  # still frames before a clip
 
 
 class Clips(NamedTuple):
@@ -55,8 +55,9 @@ class ClipNoise:
         camera: levels, kinds and formats of the noise.
         still_share: share of the clips in which the camera stands still.
         object_share: share of the clips in which something moves before the scene.
-        light_share: share of the clips in which exposure or light changes.
+        light_share: share of the clips in which exposure or light changes, or the light of the mains flickers.
         cut_share: share of the clips with a cut.
+        h265_share: share of the clips of a video codec for which it is H.265.
         align_share: share of the clips whose past is moved along with the scene.
     """
 
@@ -64,7 +65,8 @@ class ClipNoise:
     still_share: float = 0.45
     object_share: float = 0.45
     light_share: float = 0.08
-    cut_share: float = 0.03
+    cut_share: float = 0.1
+    h265_share: float = 0.3
     align_share: float = 0.8
 
     def draw(self, photos: Sequence[Frame], count: int, frames: int, patch: int, rng: np.random.Generator) -> Clips:
@@ -75,7 +77,7 @@ class ClipNoise:
         confidence, sigma_255 = np.empty(count, np.float32), np.empty(count, np.float32)
         each = max(1, _SIDE**2 // (3 * patch**2))
         for start in range(0, count, each):
-            form, past = self.camera.random_format(rng), int(rng.choice(_PAST))
+            form, past = self.random_format(rng), int(rng.choice(_PAST))
             past = min(past, form.frames - frames) if form.frames > 1 else past
             scene = self.scene(photos, frames, rng)
             seen = self._noisy(scene, past, form, rng)
@@ -96,11 +98,20 @@ class ClipNoise:
     def clip(self, photos: Sequence[Frame], frames: int, rng: np.random.Generator) -> tuple[list[Frame], list[Frame]]:
         """Draw one clip, clean and noisy: (side, side, 3) uint8 BGR each."""
         scene = self.scene(photos, frames, rng)
-        return scene, self._noisy(scene, 0, self.camera.random_format(rng), rng)
+        return scene, self._noisy(scene, 0, self.random_format(rng), rng)
 
     def describe(self) -> str:
         """Describe clips and noise in one line, for the model card."""
-        return f"{self.still_share:.0%} of the clips from a still camera; {self.camera.describe()}"
+        return (
+            f"{self.still_share:.0%} of the clips from a still camera; {self.camera.describe()}; "
+            f"{self.h265_share:.0%} of H.264 as H.265"
+        )
+
+    def random_format(self, rng: np.random.Generator) -> Format:
+        """Draw a format."""
+        form = self.camera.random_format(rng)
+        is_h265 = form.codec == "h264" and rng.random() < self.h265_share
+        return replace(form, name="h265", codec="h265") if is_h265 else form
 
     def scene(self, photos: Sequence[Frame], frames: int, rng: np.random.Generator) -> list[Frame]:
         """Draw a clean clip: (side, side, 3) uint8 BGR each."""
@@ -195,14 +206,18 @@ def _with_object(scene: list[Frame], photo: Frame, rng: np.random.Generator) -> 
 
 
 def _with_light(scene: list[Frame], rng: np.random.Generator) -> list[Frame]:
-    """Change the exposure by degrees, from one frame on, or as mains light flickers."""
+    """Change the exposure by degrees or from one frame on, or as light of the mains does: as a whole, or in bands."""
     frames = len(scene)
     change = np.exp(rng.normal(0, 0.25))
-    kind = rng.random()
+    kind, time = rng.random(), np.arange(frames)[:, None]
     if kind < 0.4:
-        gains = np.linspace(1, change, frames)
+        gains = 1 + (change - 1) * time / max(1, frames - 1)
     elif kind < 0.7:
-        gains = np.where(np.arange(frames) < rng.integers(1, frames), 1, change)
-    else:
-        gains = 1 + 0.3 * abs(change - 1) * np.sin(np.arange(frames) * rng.uniform(0.5, 3) + rng.uniform(0, 6))
-    return [cv2.convertScaleAbs(frame, alpha=float(gain)) for frame, gain in zip(scene, gains, strict=True)]
+        gains = np.where(time < rng.integers(1, frames), 1, change)
+    else:  # a rolling shutter shows the mains' flicker row by row
+        rows = np.arange(_SIDE) / _SIDE * rng.uniform(2, 20) if kind > 0.85 else 0
+        gains = 1 + 0.3 * abs(change - 1) * np.sin(time * rng.uniform(0.5, 3) + rng.uniform(0, 6) + rows)
+    return [
+        np.rint(np.clip(frame * gain[:, None, None], 0, 255)).astype(np.uint8)
+        for frame, gain in zip(scene, gains, strict=True)
+    ]

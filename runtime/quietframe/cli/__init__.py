@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -30,6 +31,23 @@ _COMMANDS = {
     "demo": "quietframe.cli.demo:demo",
 }
 _ENTRY_POINTS = "quietframe.commands"
+
+
+def _open_all_the_same(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        from quietframe.engines.trial import SWITCH
+
+        os.environ[SWITCH] = "0"  # for the processes that the command starts, too
+
+
+NO_ISOLATE = click.option(
+    "--no-isolate",
+    is_flag=True,
+    expose_value=False,
+    callback=_open_all_the_same,
+    help="Open a model file of others without running it in a process of its own first.",
+)
+"""An option for commands that open model files."""
 
 
 class ExtraCommand(click.Command):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
 from quietframe.cli.terminal import json_line, printable, say
 from quietframe.descriptors import suppress_native_output
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("-m", "--model", default="digits", show_default=True, help="A built-in model's name, or a model file.")
 @click.option("--denoise", "denoise_with", metavar="M2", help="Denoise with this model first.")
 @click.option("--card", metavar="FILE", help="The classifier's card, for a model file without one.")
+@NO_ISOLATE
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the physical cores.")
 @click.option("--to-8bit", is_flag=True, help="Reduce images of 16 bits a channel to 8.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each image, with all scores.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
 from quietframe.cli.terminal import joined
 from quietframe.errors import OutputError, UsageError
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--single-frame", is_flag=True, help="Fuse no frames; the noise level alone is tracked over them.")
 @click.option("--card", metavar="FILE", help="The model's card, for a model file without one.")
+@NO_ISOLATE
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How much to denoise; 0: not at all.")
 @click.option(
     "--luma-strength", type=float, metavar="SHARE", help="How much of it to remove from brightness.  [0 to 1]"

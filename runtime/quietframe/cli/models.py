@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quietframe.cli import EXIT_DONE, EXIT_FAILED
+from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
 from quietframe.cli.terminal import json_line, print_table, printable, say
 from quietframe.descriptors import suppress_native_output
 from quietframe.errors import QuietFrameError
@@ -72,7 +72,8 @@ def _print_models(records: list[dict[str, Any]]) -> None:
         by_data.setdefault(f"{record['data']['name']}: {record['data']['terms']}", []).append(record["name"])
     print_table(columns, rows)
     aliases = [f"{alias} is {record['name']}" for record in records for alias in record["short_names"]]
-    click.echo(f"Short names: {', '.join(aliases)}.\nTrained on, and the terms of these data (in brackets: of how many images):")
+    click.echo(f"Short names: {', '.join(aliases)}.")
+    click.echo("Trained on, and the terms of these data (in brackets: of how many images):")
     for data, names in by_data.items():
         click.echo(f"\n{', '.join(names)}:\n  {data}")
 
@@ -80,6 +81,7 @@ def _print_models(records: list[dict[str, Any]]) -> None:
 @click.command(short_help="Show a model's metadata.")
 @click.argument("model")
 @click.option("--card", type=click.Path(path_type=Path), help="A card in a JSON file, to override the one inside.")
+@NO_ISOLATE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")
 def info(model: str, card: Path | None, as_json: bool) -> None:
     """Show the metadata of MODEL, a built-in name or a .tflite or .onnx file."""

@@ -1,7 +1,7 @@
-"""Deliver frames in the formats of cameras: chroma subsampling, JPEG and H.264.
+"""Deliver frames in the formats of cameras: chroma subsampling, JPEG, H.264 and H.265.
 
 Noise that has passed one of them is no longer white: chroma noise is halved in resolution, and a codec removes what it
-cannot afford. OpenCV encodes JPEG and YUYV, PyAV H.264.
+cannot afford. OpenCV encodes JPEG and YUYV, PyAV H.264 and H.265.
 """
 
 from __future__ import annotations
@@ -24,12 +24,18 @@ Chroma = Literal["444", "422", "420"]
 """Chroma subsampling: at full resolution, halved in width, or halved in both."""
 
 CLIP_FRAMES = 12
-"""Frames of a clip that H.264 encodes: the last one is far enough from the key frame to be a usual one."""
+"""Frames of a clip that H.264 or H.265 encodes: the last one is far enough from the key frame to be a usual one."""
 
 _JPEG_CHROMA: Mapping[Chroma, int] = {
     "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
     "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+}
+# No B-frames, as the encoders of cameras. The same bytes at every call and on every machine: one thread, and in x264 no
+# macroblock tree, which decides by memory that nothing was written to.
+_ENCODERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "h264": ("libx264", {"preset": "veryfast", "bf": "0", "threads": "1", "mbtree": "0"}),
+    "h265": ("libx265", {"preset": "superfast", "x265-params": "bframes=0:pools=none:frame-threads=1:log-level=none"}),
 }
 # BT.601, limited range.
 _BLACK = np.array([16, 128, 128], np.float32)
@@ -42,27 +48,27 @@ class Format:
 
     Attributes:
         name: as in `FORMATS`.
-        codec: `rgb` (as it is), `yuyv`, `jpeg` or `h264`.
+        codec: `rgb` (as it is), `yuyv`, `jpeg`, `h264` or `h265`.
         chroma: subsampling of `jpeg`.
-        quality: of `jpeg`, 1 to 100; of `h264` the constant rate factor, 0 to 51, lower is better.
+        quality: of `jpeg`, 1 to 100; of `h264` and `h265` the constant rate factor, 0 to 51, lower is better.
     """
 
     name: str
-    codec: Literal["rgb", "yuyv", "jpeg", "h264"]
+    codec: Literal["rgb", "yuyv", "jpeg", "h264", "h265"]
     chroma: Chroma = "444"
     quality: int = 0
 
     @property
     def frames(self) -> int:
         """How many frames `deliver` takes: 1, or a clip."""
-        return CLIP_FRAMES if self.codec == "h264" else 1
+        return CLIP_FRAMES if self.codec in _ENCODERS else 1
 
     def deliver(self, frames: Sequence[Frame]) -> Frame:
         """Return the last frame as this format delivers it.
 
         frames: `self.frames` frames in their order, (H, W, 3) uint8 BGR each. Returns (H, W, 3) uint8.
         """
-        return self.deliver_clip(frames if self.codec == "h264" else frames[-1:])[-1]
+        return self.deliver_clip(frames if self.codec in _ENCODERS else frames[-1:])[-1]
 
     def deliver_clip(self, frames: Sequence[Frame]) -> list[Frame]:
         """Return every frame of a clip as this format delivers it."""
@@ -70,7 +76,7 @@ class Format:
             return [yuyv(frame) for frame in frames]
         if self.codec == "jpeg":
             return [jpeg(frame, self.quality, self.chroma) for frame in frames]
-        return list(frames) if self.codec == "rgb" else h264(frames, self.quality)
+        return list(frames) if self.codec == "rgb" else encode_clip(frames, self.codec, self.quality)
 
 
 FORMATS: Mapping[str, Format] = {
@@ -127,28 +133,27 @@ def jpeg(frame: Frame, quality: int, chroma: Chroma = "420") -> Frame:
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
-def h264(frames: Sequence[Frame], crf: int) -> list[Frame]:
-    """Encode a clip as H.264 (libx264, 4:2:0, preset veryfast) and decode it.
+def encode_clip(frames: Sequence[Frame], codec: Literal["h264", "h265"], crf: int) -> list[Frame]:
+    """Encode a clip (4:2:0, by libx264 or libx265) and decode it.
 
     frames: (H, W, 3) uint8 BGR each, of one size; odd sides are repeated. crf: constant rate factor, 0 to 51.
     """
     import av
 
     height, width = frames[0].shape[:2]
-    encoder = av.CodecContext.create("libx264", "w")
+    name, options = _ENCODERS[codec]
+    encoder = av.CodecContext.create(name, "w")
     clip = [_even(frame) for frame in frames]
     encoder.height, encoder.width = clip[0].shape[:2]
     encoder.pix_fmt, encoder.framerate = "yuv420p", 30
-    # No B-frames, as the encoders of cameras. The same bytes at every call and on every machine: one thread, and no
-    # macroblock tree, which decides by memory that nothing was written to.
-    encoder.options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "threads": "1", "mbtree": "0"}
+    encoder.options = {"crf": str(crf), **options}
     packets = []
     for index, frame in enumerate(clip):
         picture = av.VideoFrame.from_ndarray(_to_i420(frame), format="yuv420p")
         picture.pts = index
         packets += encoder.encode(picture)
     packets += encoder.encode(None)
-    decoder = av.CodecContext.create("h264", "r")
+    decoder = av.CodecContext.create("hevc" if codec == "h265" else codec, "r")
     decoder.thread_count = 1
     decoded = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
     decoded.sort(key=lambda picture: picture.pts)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard, Spatial, Task, TensorSpec, parse_card, read_card_file
 from quietframe.cpu import physical_cores
 from quietframe.engines import ENGINES, Engine
+from quietframe.engines.trial import try_model
 from quietframe.errors import FrameError, ModelLoadError, UsageError
 from quietframe.log import log
-from quietframe.zoo import builtin_models, find_model
+from quietframe.zoo import builtin_models, find_model, is_builtin
 
 Color = Literal["bgr", "rgb"]
 Inputs = Mapping[str, NDArray[Any]]
@@ -195,11 +196,16 @@ def card_beside(model: Path) -> Path | None:
 
 
 def open_engine(path: Path, *, threads: int | None = None) -> Engine:
-    """Open a model file with the engine for its suffix, whatever its card says. See `open_model`."""
+    """Open a model file with the engine for its suffix, whatever its card says. See `open_model`.
+
+    A file that is not built in runs once in another process first, if that has not happened before: see `try_model`.
+    """
     engine_class = ENGINES.get(path.suffix.lower())
     if engine_class is None:
         remedy = f" (quietframe export {path.parent})" if path.suffix.lower() == ".keras" else ""
         raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {', '.join(ENGINES)}{remedy}")
+    if not is_builtin(path):
+        try_model(path)
     return engine_class(path, threads=threads or physical_cores())
 
 

@@ -30,6 +30,11 @@ def _files() -> dict[str, Path]:
     return {path.name.removesuffix(".int8.tflite"): path for path in paths}
 
 
+def is_builtin(path: Path) -> bool:
+    """Return whether a file lies where the built-in models do."""
+    return path.absolute().parent == _FOLDER.absolute()
+
+
 def camera_models(*, video: bool = False) -> list[str]:
     """Names of the built-in denoisers for camera frames of any size, in no order. video: those that remember, too."""
     families = ("camera-", "video-") if video else ("camera-",)
