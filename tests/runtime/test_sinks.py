@@ -256,6 +256,8 @@ def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
         copy(SCENE, tmp_path / "a.avi", codec="ffv1", crf=20)
     with pytest.raises(OutputError, match=r"a\.avi: avi does not hold hevc: name another"):
         copy(SCENE, tmp_path / "a.avi", codec="hevc")
+    with pytest.raises(OutputError, match=r"a\.mp4: frames are 48x64, libx265 needs a width of 64"):
+        copy("test:?size=48x64&frames=1", tmp_path / "a.mp4", codec="hevc")
     with pytest.raises(UsageError, match="codec and encoder exclude each other"):
         copy(SCENE, tmp_path / "a.mp4", codec="hevc", encoder="libx264")
     assert files_below(tmp_path) == []

@@ -26,6 +26,9 @@ Chroma = Literal["444", "422", "420"]
 CLIP_FRAMES = 12
 """Frames of a clip that H.264 or H.265 encodes: the last one is far enough from the key frame to be a usual one."""
 
+MIN_WIDTH_X265 = 64
+"""libx265 writes beyond its memory where frames are narrower than about 50 pixels."""
+
 _JPEG_CHROMA: Mapping[Chroma, int] = {
     "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
@@ -137,10 +140,13 @@ def encode_clip(frames: Sequence[Frame], codec: Literal["h264", "h265"], crf: in
     """Encode a clip (4:2:0, by libx264 or libx265) and decode it.
 
     frames: (H, W, 3) uint8 BGR each, of one size; odd sides are repeated. crf: constant rate factor, 0 to 51.
+    Raises UsageError for H.265 of a width below 64.
     """
     import av
 
     height, width = frames[0].shape[:2]
+    if codec == "h265" and width < MIN_WIDTH_X265:
+        raise UsageError(f"Expected frames at least {MIN_WIDTH_X265} pixels wide for H.265. Received: {width}")
     name, options = _ENCODERS[codec]
     encoder = av.CodecContext.create(name, "w")
     clip = [_even(frame) for frame in frames]

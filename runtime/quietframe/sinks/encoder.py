@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quietframe.colour import BT601_625, Colour, planes_from_bgr
 from quietframe.log import log
+from quietframe.noise.formats import MIN_WIDTH_X265
 from quietframe.sinks.copies import Copies
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ class Plan:
         if size_wh is not None and canonical != "ffv1" and (size_wh[0] % 2 or size_wh[1] % 2):
             raise EncoderError(
                 f"frames are {size_wh[0]}x{size_wh[1]}, a video needs an even width and height: --codec ffv1 takes any"
+            )
+        if size_wh is not None and self.codec == "libx265" and size_wh[0] < MIN_WIDTH_X265:
+            raise EncoderError(
+                f"frames are {size_wh[0]}x{size_wh[1]}, libx265 needs a width of {MIN_WIDTH_X265}: use --codec h264"
             )
 
 

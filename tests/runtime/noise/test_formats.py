@@ -76,11 +76,16 @@ def test_a_codec_gives_every_frame_of_the_clip(codec):
     pytest.importorskip("av")
     form = Format(codec, codec, quality=20)
     assert form.frames == CLIP_FRAMES
-    clip = [np.full((33, 47, 3), level, np.uint8) for level in [40] * (CLIP_FRAMES - 1) + [200]]
+    clip = [np.full((33, 67, 3), level, np.uint8) for level in [40] * (CLIP_FRAMES - 1) + [200]]
     delivered = encode_clip(clip, codec, 20)
-    assert [frame.shape for frame in delivered] == [(33, 47, 3)] * CLIP_FRAMES
+    assert [frame.shape for frame in delivered] == [(33, 67, 3)] * CLIP_FRAMES
     assert [frame.mean() for frame in delivered] == pytest.approx([frame.mean() for frame in clip], abs=2)
     assert np.array_equal(form.deliver(clip), delivered[-1])
+
+
+def test_h265_takes_no_frame_that_its_encoder_would_not_survive():
+    with pytest.raises(UsageError, match="at least 64 pixels wide"):
+        encode_clip([np.zeros((64, 48, 3), np.uint8)], "h265", 20)
 
 
 def test_more_compression_leaves_less_noise():
