@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
@@ -33,7 +34,7 @@ _SHOWN = 60  # characters of a differing value that a message repeats
 
 
 class ModelFile(Struct):
-    """Name, size and SHA-256 of a model file."""
+    """Name, size and SHA-256 of a model file, the files beside it that hold its weights included."""
 
     file: Text
     sha256: Text
@@ -42,8 +43,21 @@ class ModelFile(Struct):
     @classmethod
     def read(cls, path: Path) -> ModelFile:
         """Describe a file."""
-        data = path.read_bytes()
-        return cls(path.name, hashlib.sha256(data).hexdigest(), len(data))
+        contents = [file.read_bytes() for file in [path, *_weights_of(path)]]
+        return cls(path.name, hashlib.sha256(b"".join(contents)).hexdigest(), sum(map(len, contents)))
+
+
+def _weights_of(path: Path) -> list[Path]:
+    """Return the files beside an OpenVINO or ONNX model that hold its weights; none of what is no such model."""
+    names = {path.with_suffix(".bin").name} if path.suffix.lower() == ".xml" else set()
+    if path.suffix.lower() == ".onnx":
+        import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+        with suppress(DecodeError):
+            tensors = onnx.load(path, load_external_data=False).graph.initializer
+            names = {entry.value for one in tensors for entry in one.external_data if entry.key == "location"}
+    return [file for name in sorted(names) if (file := path.parent / Path(name).name).is_file()]
 
 
 class Commit(Struct):

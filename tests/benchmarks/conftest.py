@@ -29,7 +29,7 @@ def _model_maker(folder: Path) -> Callable[..., Path]:
     def make(name: str = "model", **fields: Any) -> Path:
         model = TinyModel(**fields)
         path = folder / f"{name}{model.suffix}"
-        path.write_bytes(model.to_bytes())
+        model.write(path)
         return path
 
     return make

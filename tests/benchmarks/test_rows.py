@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from quietframe.errors import QuietFrameError, SourceError, UsageError
 from quietframe_bench.results import Results, row_types
+from quietframe_bench.rows import ModelFile
 from quietframe_bench.rows import read_rows as read_typed_rows
 
 
@@ -132,3 +133,27 @@ def test_any_bytes_give_one_of_our_errors(tmp_path_factory, content):
     path.write_bytes(content)
     with pytest.raises(QuietFrameError):
         read_rows(path)
+
+
+@pytest.mark.parametrize(("suffix", "beside"), [(".xml", "m.bin"), (".onnx", "m.data"), (".tflite", None)])
+def test_a_model_file_is_described_with_the_weights_beside_it(tmp_path, suffix, beside):
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(b"<net>")
+    for name in ("m.bin", "m.data"):
+        (tmp_path / name).write_bytes(b"1234")
+    if suffix == ".onnx":
+        onnx = pytest.importorskip("onnx")
+        weights = onnx.TensorProto(name="w", data_location=onnx.TensorProto.EXTERNAL)
+        weights.external_data.add(key="location", value="m.data")
+        path.write_bytes(onnx.ModelProto(graph=onnx.GraphProto(initializer=[weights])).SerializeToString())
+    before = ModelFile.read(path)
+    assert before.file_bytes == path.stat().st_size + 4 * bool(beside)
+    for name in ("m.bin", "m.data"):
+        (tmp_path / name).write_bytes(b"4321")
+        assert (ModelFile.read(path) != before) == (name == beside)
+        (tmp_path / name).write_bytes(b"1234")
+
+
+def test_what_is_no_onnx_model_is_described_all_the_same(tmp_path):
+    (tmp_path / "m.onnx").write_text("no model")
+    assert ModelFile.read(tmp_path / "m.onnx").file_bytes == 8

@@ -21,7 +21,7 @@ from quietframe_bench.kinds.roofline import measure_machine, place
 from quietframe_bench.kinds.speed import share_of
 from quietframe_bench.plan import OnStep, failing, ignore_step
 from quietframe_bench.process import Child
-from quietframe_bench.profiles import Operator, Profiled
+from quietframe_bench.profiles import Operator, Profiled, ProfileUnavailableError
 from quietframe_bench.results import Results
 from quietframe_bench.rows import Row, Run, SizedRow, StageTimes, Time, p50_ms, set_fields
 
@@ -189,8 +189,10 @@ class ProfiledModel:
         subject: Any = import_task(task, model)(model, threads=threads)
         prepared = subject.prepare(feed_for(subject.card, None, (size_wh[0], size_wh[1])).frame(0))
         first, *more = [prepared] if isinstance(prepared, Mapping) else prepared
-        engine_profile = OnnxProfile if model.lower().endswith(".onnx") else LiteRtProfile
-        self._profile = engine_profile(Path(model), first, threads=threads)
+        profilers = {".tflite": LiteRtProfile, ".onnx": OnnxProfile}
+        if (profiler := profilers.get(Path(model).suffix.lower())) is None:
+            raise ProfileUnavailableError(f"operators are profiled of {' and '.join(profilers)} files alone")
+        self._profile: Any = profiler(Path(model), first, threads=threads)
         self._kept: list[bool] = []
         shapes = {name: list(array.shape) for name, array in first.items()}
         self.facts = {"input_shapes": shapes, "engine_runs": 1 + len(more)}

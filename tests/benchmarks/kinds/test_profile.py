@@ -79,6 +79,12 @@ def test_a_model_that_fails_is_a_failed_row(denoiser_file, capsys, bad_file):
     assert "ADD" in out.upper()
 
 
+def test_an_engine_whose_operators_are_not_profiled_is_a_failed_row(make_model):
+    pytest.importorskip("openvino", reason="needs the extra 'openvino'")
+    (row,) = profile([make_model("blur", suffix=".xml", blur=True)], QUICK)
+    assert row.error == "operators are profiled of .tflite and .onnx files alone"
+
+
 def test_a_frame_in_tiles_is_several_runs_and_the_table_is_of_one(make_model, capsys):
     tiles = make_model("tiles", size_hw=(32, 32), fit="tile", card_changes={"macs_per_pixel": 0.0})
     (row,) = profile([tiles], QUICK)

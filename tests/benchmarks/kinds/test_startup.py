@@ -23,8 +23,11 @@ def test_the_first_denoiser_costs_little_more_than_the_libraries(denoiser_file):
     assert row.cpu_ratio < MAX_RATIO * MARGIN
 
 
-@pytest.mark.parametrize(("suffix", "engine"), [(".tflite", "ai_edge_litert"), (".onnx", "onnxruntime")])
+@pytest.mark.parametrize(
+    ("suffix", "engine"), [(".tflite", "ai_edge_litert"), (".onnx", "onnxruntime"), (".xml", "openvino")]
+)
 def test_the_bare_libraries_are_those_of_the_models_engine(make_model, suffix, engine):
+    pytest.importorskip(engine)
     (cells,) = tables([measured(make_model(suffix=suffix))])[1].cells()
     assert any(cell.text.startswith(f"import numpy, cv2, {engine}") for cell in cells)
 
