@@ -37,7 +37,7 @@ UNSAFE = click.option(
     cls=ExtraCommand,
     short_help="Convert a trained model and verify the files.",
     extra="export",
-    needs=("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime", "matplotlib"),
+    needs=("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime", "openvino", "matplotlib"),
 )
 @click.argument("model", type=click.Path(path_type=Path), metavar="RUN_OR_KERAS")
 @click.option(
@@ -96,7 +96,7 @@ UNSAFE = click.option(
     show_default=True,
     help="Type of the inputs and outputs of tflite-int8.",
 )
-@click.option("--nchw", is_flag=True, help="ONNX files that take and give images with channels first.")
+@click.option("--nchw", is_flag=True, help="ONNX and OpenVINO files that take images with channels first.")
 @click.option("--opset", default=17, show_default=True, help="Of ONNX files: 13 to 18.")
 @click.option(
     "--weight-bits",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from quietframe.errors import UsageError
 from quietframe_export.formats.base import Ends, Form, Format, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.onnx import Onnx
+from quietframe_export.formats.openvino import OpenVino
 from quietframe_export.formats.tflite import TFLite
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
     "telling_line",
 ]
 
-FORMATS: Sequence[Format] = (TFLite(), Onnx())
+FORMATS: Sequence[Format] = (TFLite(), Onnx(), OpenVino())
 """A new format goes here; the runtime's `ENGINES` needs an engine for its suffix, which verifies every file."""
 
 TARGETS = {target.name: target for kind in FORMATS for target in kind.targets()}

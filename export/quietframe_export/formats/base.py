@@ -205,12 +205,8 @@ class Format(ABC):
         """Convert a model, without its card. Raises RefusedTargetError if the converter cannot make it."""
 
     @abstractmethod
-    def embed_card(self, data: bytes, card: ModelCard) -> bytes:
-        """Embed a card in a file's content, where it replaces an earlier one."""
-
     def files(self, data: bytes, card: ModelCard) -> Sequence[bytes]:
         """Return what is written, in the order of `suffixes`: the file with its card, and others that it needs."""
-        return [self.embed_card(data, card)]
 
     @abstractmethod
     def operations(self, data: bytes) -> Sequence[Operation]:

@@ -53,8 +53,12 @@ class Onnx(Format):
             data = shorten_weights(data, form.weight_bits)
         return data if form.size_wh is None else fix_size(data, card)
 
+    def files(self, data: bytes, card: ModelCard) -> Sequence[bytes]:
+        """See `Format`."""
+        return [self.embed_card(data, card)]
+
     def embed_card(self, data: bytes, card: ModelCard) -> bytes:
-        """See `Format`: an entry of `metadata_props`."""
+        """Embed a card, in place of an earlier one: an entry of `metadata_props`."""
         model = onnx.load_from_string(data)
         kept = {entry.key: entry.value for entry in model.metadata_props}
         onnx.helper.set_model_props(model, kept | {CARD_KEY: card.to_json()})

@@ -61,8 +61,12 @@ class TFLite(Format):
             engine = KerasEngine(bounded(engine.model, ranges), card)
         return convert(engine, card, precision, subject.calibration, form)
 
+    def files(self, data: bytes, card: ModelCard) -> Sequence[bytes]:
+        """See `Format`."""
+        return [self.embed_card(data, card)]
+
     def embed_card(self, data: bytes, card: ModelCard) -> bytes:
-        """See `Format`: a metadata buffer.
+        """Embed a card, in place of an earlier one: a metadata buffer.
 
         Where the card says that any size goes, height and width of images and maps are marked as free.
         """
