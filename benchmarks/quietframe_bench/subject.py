@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 STAGES = ("pre", "engine", "post", "total")
 PERCENTILES = (50, 95, 99)
-LIBRARIES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime", ".xml": "openvino"}
+LIBRARIES = {
+    ".tflite": "ai_edge_litert.interpreter",
+    ".onnx": "onnxruntime",
+    ".xml": "quietframe.engines.openvino_import",
+}
 """What the engine for a file imports, by the file's suffix."""
 
 

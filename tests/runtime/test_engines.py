@@ -146,6 +146,11 @@ def test_threads_may_share_an_engine(engine):
         assert all(pool.map(work, range(4)))
 
 
+LIBRARIES = {
+    ".tflite": "ai_edge_litert.interpreter",
+    ".onnx": "onnxruntime",
+    ".xml": "quietframe.engines.openvino_import",
+}
 COUNT_THREADS = """
 import sys, threading
 from pathlib import Path
@@ -166,8 +171,7 @@ print(count() - before)
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_threads_are_honoured_and_nothing_is_printed(make_model, suffix, threads):
     path = make_model(suffix=suffix, blur=True, layout="NHWC")
-    module = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime", ".xml": "openvino"}[suffix]
-    done = run_python("-c", COUNT_THREADS.replace("{module}", module), path, threads)
+    done = run_python("-c", COUNT_THREADS.replace("{module}", LIBRARIES[suffix]), path, threads)
     assert done.stderr == ""
     if suffix == ".xml":  # two wait, whatever their number, and no more work than there are cores
         assert int(done.stdout) <= 2 + threads - 1
@@ -300,6 +304,19 @@ def test_openvino_weights_that_are_not_beside_the_file_are_named(make_model):
         open_engine(path)
 
 
+def test_openvino_is_imported_without_its_telemetry(make_model, tmp_path):
+    """It would send an event at every import, and leave an identity in the home folder."""
+    code = (
+        "import sys; from pathlib import Path; from quietframe.engines import OpenVinoEngine\n"
+        "OpenVinoEngine(Path(sys.argv[1]), threads=1); assert 'openvino' in sys.modules\n"
+        "print(*(name for name in sys.modules if name.startswith('openvino_telemetry')))"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    assert run_python("-c", code, make_model(suffix=".xml"), HOME=str(home)).stdout == "\n"
+    assert not list(home.iterdir())
+
+
 @pytest.mark.parametrize(
     ("suffix", "package", "remedy"),
     [
@@ -309,6 +326,7 @@ def test_openvino_weights_that_are_not_beside_the_file_are_named(make_model):
 )
 def test_without_an_engine_the_install_is_named(tmp_path, monkeypatch, suffix, package, remedy):
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, LIBRARIES[".xml"], raising=False)
     with pytest.raises(MissingExtraError, match=remedy):
         open_engine(tmp_path / f"model{suffix}")
 

@@ -336,9 +336,8 @@ def _pack(graph: _Tflite, inputs: dict[str, int], outputs: dict[str, int]) -> by
 
 
 def _write_openvino(model: TinyModel, path: Path) -> None:
-    import openvino
-
     from quietframe.engines.openvino import CARD_PATH
+    from quietframe.engines.openvino_import import openvino
 
     converted = openvino.Core().read_model(_onnx(replace(model, carries_card=False)))
     if model.carries_card:

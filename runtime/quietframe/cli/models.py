@@ -84,7 +84,7 @@ def _print_models(records: list[dict[str, Any]]) -> None:
 @NO_ISOLATE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")
 def info(model: str, card: Path | None, as_json: bool) -> None:
-    """Show the metadata of MODEL, a built-in name or a .tflite or .onnx file."""
+    """Show the metadata of MODEL, a built-in name or a .tflite, .onnx or OpenVINO .xml file."""
     from quietframe.tasks.base import card_beside, open_engine, open_model
     from quietframe.zoo import find_model
 

@@ -38,7 +38,7 @@ class OpenVinoEngine:
 
     def __init__(self, path: Path, *, threads: int) -> None:
         try:
-            import openvino
+            from quietframe.engines.openvino_import import openvino
         except ImportError as exc:
             raise MissingExtraError("OpenVINO", "openvino") from exc
         if b"<net" not in read_model_file(path)[:4096]:

@@ -153,7 +153,7 @@ def open_model(
     """Open a built-in model, a file, or an engine that is open already.
 
     Args:
-        model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
+        model: a name from `quietframe models`, a path to a .tflite, .onnx or .xml file, or an engine.
         threads: CPU threads; None: as many as there are physical cores. An engine that is given has its own.
         card: a card, or the JSON file of one, to override the card in the file. None: the one in the file, or else one
             beside it, `mine.card.json` of `mine.tflite`.

@@ -49,7 +49,7 @@ class Classifier(ModelTask[Classification]):
     """Classifies images with a model file. For `with`, `close`, `batch`, threads and pickling see `ModelTask`.
 
     Args:
-        model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
+        model: a name from `quietframe models`, a path to a .tflite, .onnx or .xml file, or an engine.
         threads: CPU threads; None: as many as there are physical cores.
         card: a card, or the JSON file of one, to override the card in the file.
         color: the channel order of color images, `bgr` (OpenCV's) or `rgb`.

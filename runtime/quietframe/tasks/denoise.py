@@ -56,7 +56,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
     For `with`, `close`, `batch`, threads and pickling see `ModelTask`.
 
     Args:
-        model: a name from `quietframe models`, a path to a .tflite or .onnx file, or an engine.
+        model: a name from `quietframe models`, a path to a .tflite, .onnx or .xml file, or an engine.
         strength: below 1, the share of the result in a blend with the frame: so much of the noise is removed, none
             of it at 0. Above 1, for noise-conditioned models, the factor on the level that is passed to the model.
         sigma_255: the noise level in 8-bit levels, within the model's range; None: estimated for every frame.
