@@ -65,9 +65,10 @@ run() {
 # commands, which take hours.
 timed="--deselect tests/runtime/noise/test_estimate.py::test_large_frames_are_read_in_parts"
 timed="$timed --deselect tests/runtime/noise/test_estimate.py::test_any_frame_reads_within_the_range"
+timed="$timed --deselect tests/runtime/noise/test_estimate.py::test_it_takes_a_fraction_of_a_millisecond"
 quick="tests/runtime/noise"
 for name in assets card cpu engines errors image_formats images quality sinks sources tasks_classify tasks_denoise tasks_fit \
-    video_formats zoo; do
+    zoo; do
     quick="$quick tests/runtime/test_$name.py"
 done
 

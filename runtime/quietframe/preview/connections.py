@@ -31,7 +31,7 @@ class Connections:
     def __init__(self, limit: int = MAX_CONNECTIONS) -> None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.limit = limit if descriptors == resource.RLIM_INFINITY else min(limit, max(4, descriptors // 4))
-        self.closed = Tally("preview: connections closed, as they were too many or silent")
+        self._closed = Tally("preview: connections closed, as there were too many")
         self._open: list[Connection] = []
 
     def add(self, connection: Connection) -> None:
@@ -42,12 +42,8 @@ class Connections:
             return
         others = [other for other in self._open if not other.has_place]
         ((heaviest, _),) = Counter(other.address for other in others).most_common(1)
-        self.close(next(other for other in others if other.address == heaviest))
-
-    def close(self, connection: Connection) -> None:
-        """Close one at once, whatever it waits for."""
-        connection.transport.abort()
-        self.closed.add()
+        next(other for other in others if other.address == heaviest).transport.abort()
+        self._closed.add()
 
 
 class Connection(H11Protocol):
@@ -84,7 +80,7 @@ class Connection(H11Protocol):
         if self.is_allowed:
             self._latest_s = now_s
         if now_s - self._latest_s >= SILENT_S:
-            self.all.close(self)
+            self.transport.abort()
             return
         self.loop.call_later(self._latest_s + SILENT_S - now_s, self._look)
 

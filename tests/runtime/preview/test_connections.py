@@ -19,7 +19,7 @@ from preview_loop import Loop, blend, numbered_frames
 
 pytest.importorskip("uvicorn", reason="the preview needs pip install 'quietframe[serve]'")
 
-from quietframe.preview import connections, server
+from quietframe.preview import app, connections, server
 
 TOKEN = "a-token-for-tests"
 REQUEST = f"GET /stats.json?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
@@ -119,6 +119,13 @@ def test_silence_ends(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
             end_s = time.monotonic() + 1.5
             while time.monotonic() < end_s:
                 assert good.recv(65536)
+
+
+def test_a_body_that_does_not_come_is_an_error_of_who_may_send_it(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "MAX_BODY_S", 0.3)
+    head = f"POST /controls?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with closing(call(loop, head.encode() + b"Content-Length: 900\r\n\r\n{")) as client:
+        assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
 def test_refusals_are_counted_in_a_line_a_second(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
