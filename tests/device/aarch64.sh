@@ -76,3 +76,13 @@ run uname -m
 run python3 -m quietframe models
 [ $# -gt 0 ] || set -- $quick
 run sh -c 'cd /opt && exec python3 -m pytest -q -p no:cacheprovider '"$timed"' "$@"' sh "$@"
+
+# The same H.264 file, decoded (strength 0) and denoised here and there.
+clip=$root/opt/clip.mp4
+PYTHONPATH=$here/runtime python3 -m quietframe denoise "test:?size=320x240&frames=8" --strength 0 -o "$clip" --overwrite
+for options in "-m camera-nano --strength 0" "-m camera-nano" "-m camera-small" "-m video-nano" "-m video-small"; do
+    set -- $options --every-frame --format bgr -o -
+    there=$(run python3 -m quietframe denoise /opt/clip.mp4 "$@" | sha256sum)
+    ours=$(PYTHONPATH=$here/runtime python3 -m quietframe denoise "$clip" "$@" | sha256sum)
+    [ "$there" = "$ours" ] && echo "$options: as on $(uname -m)" || echo "$options: differs from $(uname -m)"
+done
