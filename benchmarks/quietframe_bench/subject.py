@@ -30,7 +30,7 @@ PERCENTILES = (50, 95, 99)
 LIBRARIES = {
     ".tflite": "ai_edge_litert.interpreter",
     ".onnx": "onnxruntime",
-    ".xml": "quietframe.engines.openvino_import",
+    ".xml": "quietframe_bench.openvino_library",
 }
 """What the engine for a file imports, by the file's suffix."""
 

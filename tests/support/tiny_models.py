@@ -23,6 +23,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from quietframe.card import CARD_KEY, DataTerms, ModelCard, Spatial, TensorSpec
+from quietframe.engines.openvino import CARD_PATH
 
 LABELS = ("first", "second", "third", "fourth")
 SIZE_HW = (28, 28)
@@ -336,8 +337,7 @@ def _pack(graph: _Tflite, inputs: dict[str, int], outputs: dict[str, int]) -> by
 
 
 def _write_openvino(model: TinyModel, path: Path) -> None:
-    from quietframe.engines.openvino import CARD_PATH
-    from quietframe.engines.openvino_import import openvino
+    import openvino
 
     converted = openvino.Core().read_model(_onnx(replace(model, carries_card=False)))
     if model.carries_card:

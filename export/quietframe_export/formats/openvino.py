@@ -48,7 +48,7 @@ class OpenVino(Format):
 
     def files(self, data: bytes, card: ModelCard) -> Sequence[bytes]:
         """See `Format`. The card is metadata (`rt_info`) in the .xml file."""
-        from quietframe.engines.openvino_import import openvino
+        import openvino
 
         model = _read(data)
         model.set_friendly_name(card.name)
@@ -86,6 +86,6 @@ class OpenVino(Format):
 
 
 def _read(data: bytes) -> Any:
-    from quietframe.engines.openvino_import import openvino
+    import openvino
 
     return openvino.Core().read_model(data)

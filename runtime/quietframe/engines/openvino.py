@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 from quietframe.card import CARD_KEY
 from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
 from quietframe.errors import MissingExtraError, ModelLoadError
+
+# OpenVINO tells Google of every import of it, unless its user has opted out. It does without the package that does so
+# where that is missing: for this process it is.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 CARD_PATH = CARD_KEY.split(".")
 """Where the card stands among the model's metadata (`rt_info`)."""
@@ -38,7 +43,7 @@ class OpenVinoEngine:
 
     def __init__(self, path: Path, *, threads: int) -> None:
         try:
-            from quietframe.engines.openvino_import import openvino
+            import openvino
         except ImportError as exc:
             raise MissingExtraError("OpenVINO", "openvino") from exc
         if b"<net" not in read_model_file(path)[:4096]:

@@ -88,7 +88,9 @@ def _record(path: Path) -> Path | None:
     engine = ENGINES[path.suffix.lower()]
     with suppress(OSError, RuntimeError, ModelLoadError, ImportError):
         version = getattr(import_module(engine.package), "__version__", "")
-        digest = hashlib.sha256(read_model_file(path) + version.encode()).hexdigest()
+        weights = path.with_suffix(".bin") if path.suffix.lower() == ".xml" else None  # of OpenVINO's files
+        content = read_model_file(path) + (read_model_file(weights) if weights else b"")
+        digest = hashlib.sha256(content + version.encode()).hexdigest()
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quietframe" / "models" / digest
     return None
 
