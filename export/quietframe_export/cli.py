@@ -10,9 +10,11 @@ import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, ExtraCommand
 from quietframe.cli.terminal import joined, stdout_console
-from quietframe.errors import UsageError
+from quietframe.errors import QuietFrameError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quietframe.card import Task
     from quietframe_export.exporter import ExportReport
     from quietframe_export.formats import Ends
@@ -191,15 +193,25 @@ def export(
             overwrite=overwrite,
             progress=say,
         )
-        written = next((file.file for file in report.files if file.target == _C_ARRAY_OF), None) if micro else None
-        array = None
-        if written is not None:
-            from quietframe_export.micro import write_c_array
+        array = _write_c_array(report, folder, say, overwrite=overwrite) if micro else None
+    _print(report, array, folder, subject.card.task, as_json=as_json)
+    return EXIT_DONE if report.passed and not isinstance(array, str) else EXIT_FAILED
 
-            say(_C_ARRAY)
-            array = write_c_array(folder / written, overwrite=overwrite)
-    _print(report, array, as_json=as_json)
-    return EXIT_DONE if report.passed else EXIT_FAILED
+
+def _write_c_array(
+    report: ExportReport, folder: Path, say: Callable[[str], None], *, overwrite: bool
+) -> CArray | str | None:
+    """Write the C++ source of the exported file, or say why not: the other files stay, and their report."""
+    from quietframe_export.micro import write_c_array
+
+    written = next((file.file for file in report.files if file.target == _C_ARRAY_OF), None)
+    if written is None:
+        return None
+    say(_C_ARRAY)
+    try:
+        return write_c_array(folder / written, overwrite=overwrite)
+    except QuietFrameError as exc:
+        return f"{_C_ARRAY}: {exc}"
 
 
 def _without_c_array(to: str) -> tuple[bool, str]:
@@ -243,21 +255,30 @@ def _size_wh(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"Expected --size such as 640x480. Received: {text!r}") from None
 
 
-def _print(report: ExportReport, array: CArray | None, *, as_json: bool) -> None:
+def _print(report: ExportReport, array: CArray | str | None, folder: Path, task: Task, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
     from quietframe_export.report import checks_table, notes, report_table, test_table
 
     if as_json:
-        record = asdict(report) | ({"c_array": asdict(array)} if array else {})
+        added = {"c_array": array if isinstance(array, str) else asdict(array)} if array else {}
+        record = asdict(report) | added
         click.echo(json.dumps(record, indent=1, default=str))
         return
     console = stdout_console()
     for table in filter(None, (report_table(report), checks_table(report), test_table(report))):
         console.print(table)
-    for line in notes(report) + (array.lines() if array else []):
+    of_array = [] if array is None else [array] if isinstance(array, str) else array.lines()
+    for line in (*notes(report), *of_array, *_next_command(report, folder, task)):
         click.echo(line, err=True)
+
+
+def _next_command(report: ExportReport, folder: Path, task: Task) -> list[str]:
+    """Say where the files are and how to run the first one; nothing without a file."""
+    files = [file.file for file in report.files if file.file is not None]
+    verb = "classify" if task == "classify" else "denoise"
+    return [f"written to {folder}; run it: quietframe {verb} IMAGE --model {folder / files[0]}"] if files else []
 
 
 @click.command(cls=ExtraCommand, short_help="Draft the card of a model.", extra="export", needs=())

@@ -35,6 +35,7 @@ def test_a_run_folder(camera_run: Path, tmp_path: Path, cli: Cli) -> None:
     assert "calibrated with 16 frames from training photographs" in done.err
     assert "oneDNN" not in done.err and "Traceback" not in done.err
     assert (out / "camera-nano.int8.tflite").is_file()
+    assert done.err.endswith(f"run it: quietframe denoise IMAGE --model {out / 'camera-nano.int8.tflite'}\n")
 
 
 def test_a_model_that_int8_ruins_is_exit_1(

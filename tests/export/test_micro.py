@@ -180,6 +180,10 @@ def test_from_the_command_line(classifier_run: Path, tmp_path: Path, cli: Callab
         "digit-classifier.int8.cc",
         "export.json",
     }
+    (tmp_path / "digit-classifier.int8.tflite").unlink()
+    again = cli("export", classifier_run, "--to", "c-array", "-o", tmp_path)
+    assert again.code == 1 and "passed" in again.out  # the report of the file that was made anew
+    assert "digit-classifier.int8.h: exists; pass --overwrite" in again.err
 
 
 def test_of_a_built_in_model_from_the_command_line(tmp_path: Path, cli: Callable[..., Any]) -> None:
