@@ -103,7 +103,7 @@ def draft(
     """Draft a card from names, shapes and types. ranges: of the images, by `inputs` and `outputs`, where known."""
     guesses: list[str] = []
     ranges = ranges or {}
-    specs_in = [_input(info, origin, ranges.get("inputs")) for info in inputs.values()]
+    specs_in = [_input(info, origin, ranges.get("inputs", ranges.get("outputs"))) for info in inputs.values()]
     images = [spec for spec in specs_in if spec.role == "image"]
     if len(images) != 1:
         raise UsageError(
@@ -129,7 +129,8 @@ def draft(
     for side in ("inputs", "outputs"):
         if side not in ranges and (side == "inputs" or "image" in roles):
             low, high = (image if side == "inputs" else like).value_range
-            guesses.append(f"{side}.value_range: [{low:g}, {high:g}], the usual one; [0, 255] and [-1, 1] are others")
+            why = "that of the outputs" if "outputs" in ranges else "the usual one; [0, 255] and [-1, 1] are others"
+            guesses.append(f"{side}.value_range: [{low:g}, {high:g}], {why}")
     if any(spec.role == "sigma" for spec in specs_in):
         guesses.append("inputs.value_range of sigma: 0 to 75/255, as standard deviation / 255")
     card = ModelCard(

@@ -434,3 +434,11 @@ def test_noises(text: str, sigma: float, left: float) -> None:
     flat = np.full((64, 64, 3), 20 if text.startswith("uniform") else 120, np.uint8)
     noisy = noise.apply(flat, np.random.default_rng(0)).astype(float)
     assert noisy.std() == pytest.approx(left * sigma, rel=0.02 if left == 1 else 0.5)
+
+
+def test_a_model_that_ends_in_tanh_is_taken_to_begin_in_its_range(tmp_path: Path) -> None:
+    image = keras.Input((16, 16, 3))
+    keras.Model(image, conv(3, activation="tanh")(image)).save(tmp_path / "tanh.keras")
+    card, guesses = draft_card(tmp_path / "tanh.keras")
+    assert card.inputs[0].value_range == card.outputs[0].value_range == (-1, 1)
+    assert "inputs.value_range: [-1, 1], that of the outputs" in guesses
