@@ -24,12 +24,13 @@ def test_the_first_denoiser_costs_little_more_than_the_libraries(denoiser_file):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "engine"), [(".tflite", "ai_edge_litert"), (".onnx", "onnxruntime"), (".xml", "openvino")]
+    ("suffix", "library"),
+    [(".tflite", "ai_edge_litert"), (".onnx", "onnxruntime"), (".xml", "quietframe_bench.openvino_library")],
 )
-def test_the_bare_libraries_are_those_of_the_models_engine(make_model, suffix, engine):
-    pytest.importorskip(engine)
+def test_the_bare_libraries_are_those_of_the_models_engine(make_model, suffix, library):
+    pytest.importorskip(library)
     (cells,) = tables([measured(make_model(suffix=suffix))])[1].cells()
-    assert any(cell.text.startswith(f"import numpy, cv2, {engine}") for cell in cells)
+    assert any(cell.text.startswith(f"import numpy, cv2, {library}") for cell in cells)
 
 
 @pytest.mark.parametrize("name", ["video-nano", "digit-cnn", "denoise-and-classify"])
