@@ -20,6 +20,7 @@ from quietframe_train.recipe import EarlyStopping, ModelConfig
 from quietframe_train.recipes import RECIPES
 from quietframe_train.run_folder import HISTORY, state_path
 from quietframe_train.trainer import build_model, compile_model, train_phases
+from support.training import Interrupt
 
 CLASSIFIER = RECIPES["digit-classifier"].with_phases(batch=64)
 MAIN = CLASSIFIER.phases[0]
@@ -131,18 +132,6 @@ def test_damaged_states_are_refused(tmp_path, states):
         read_history(tmp_path)
 
 
-class Interrupt(keras.callbacks.Callback):
-    """Ctrl-C at the start of an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise KeyboardInterrupt
-
-
 PATIENCE = 2
 # Learns by heart from few images, so that its validation loss soon rises.
 OVERFITTING = CLASSIFIER.with_phases(
@@ -171,7 +160,7 @@ def test_early_stopping_stops_and_gives_the_best_weights(stopped, mnist_npz):
 def test_early_stopping_after_a_resume_is_the_same(stopped, tmp_path, mnist_npz):
     epochs = stopped.metrics["epochs_run"]
     with pytest.raises(KeyboardInterrupt):
-        train(OVERFITTING, data=mnist_npz, out=tmp_path, limit=80, seed=3, callbacks=[Interrupt(epochs - 1)])
+        train(OVERFITTING, data=mnist_npz, out=tmp_path, limit=80, seed=3, callbacks=[Interrupt(epoch=epochs - 1)])
     for _ in range(2):  # the second time there is nothing left to do: a stopped training stays stopped
         resumed = train(OVERFITTING, out=tmp_path, resume=True)
         assert resumed.metrics["epochs_run"] == epochs

@@ -25,6 +25,7 @@ from quietframe_train.macs import macs_per_pixel
 from quietframe_train.recipe import ModelConfig
 from quietframe_train.run_folder import state_path
 from quietframe_train.trainer import build_model, compile_model
+from support.training import Interrupt
 
 SHORT_CAMERA = replace(
     RECIPES["camera-nano"].with_phases(steps_per_epoch=6, batch=4),
@@ -318,10 +319,6 @@ def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     assert found.value > found.noisy + 2
 
 
-class KilledError(Exception):
-    """Ends a training."""
-
-
 @pytest.mark.parametrize(
     ("kind", "step", "workers"),
     [
@@ -337,16 +334,9 @@ def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(
     whole = request.getfixturevalue(kind)
     if kind == "quick_camera":
         request.getfixturevalue("without_xla")
-    steps = iter(range(100))
-
-    def kill(batch, logs=None):
-        if next(steps) == step:
-            raise KilledError
-
-    killing = keras.callbacks.LambdaCallback(on_train_batch_end=kill)
     options = {"data": photo_folder, "out": tmp_path / "run", "epochs": 2, "seed": 1, "workers": workers}
-    with pytest.raises(KilledError):
-        train(whole.recipe, callbacks=[killing], **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(whole.recipe, callbacks=[Interrupt(step=step)], **options)
     assert not multiprocessing.active_children()
     run = train(whole.recipe, resume=True, **options)
     assert_same_weights(run, whole)

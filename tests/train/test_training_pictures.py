@@ -16,6 +16,7 @@ from quietframe_train.data.pictures import PictureData
 from quietframe_train.evaluate import measure_images
 from quietframe_train.recipe import ModelConfig
 from quietframe_train.trainer import build_model
+from support.training import Interrupt
 
 FOLDS = 3
 SMALL_CLASSIFIER = replace(
@@ -49,25 +50,12 @@ def test_a_run_of_pictures_knows_its_classes(crossed):
     assert keras.models.load_model(crossed.model_path).output_shape == (None, 2)
 
 
-class InterruptFold(keras.callbacks.Callback):
-    """Ctrl-C in the second epoch of the second fold."""
-
-    def __init__(self):
-        super().__init__()
-        self.trainings = 0
-
-    def on_train_begin(self, logs=None):
-        self.trainings += 1
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self.trainings == 2 and epoch == 1:
-            raise KeyboardInterrupt
-
-
 def test_a_killed_cross_validation_keeps_its_folds_and_ends_as_an_uninterrupted_one(crossed, tmp_path, picture_folder):
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(SMALL_CLASSIFIER, data=picture_folder, out=out, epochs=4, seed=1, callbacks=[InterruptFold()])
+        train(
+            SMALL_CLASSIFIER, data=picture_folder, out=out, epochs=4, seed=1, callbacks=[Interrupt(epoch=1, training=2)]
+        )
     assert [len(read_history(out / name)) for name in (".", "fold-2")] == [4, 1]
     assert not (out / "model.keras").exists()
     first = (out / "history.csv").read_bytes()

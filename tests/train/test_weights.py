@@ -19,24 +19,11 @@ from quietframe_train.evaluate import open_trained
 from quietframe_train.recipe import Constant, OptimizerConfig
 from quietframe_train.trainer import build_model
 from quietframe_train.weights import find_start, load_weights
+from support.training import Interrupt
 
 DIGITS = RECIPES["digit-cnn"]
 STILL = DIGITS.with_phases(schedule=Constant(), optimizer=OptimizerConfig(learning_rate=1e-12))
 KNOWN = {"data_name": "Drawn", "data_terms": "CC0"}
-
-
-class KilledError(Exception):
-    """Ends a training."""
-
-
-class Kill(keras.callbacks.Callback):
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise KilledError
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +109,8 @@ def test_the_data_of_both_trainings_is_named(first, lone):
 
 def test_a_resume_that_has_kept_no_epoch_needs_its_start_again(lone, go_on, mnist_npz, tmp_path):
     """Else it would begin with random weights, and say otherwise."""
-    with pytest.raises(KilledError):
-        go_on(lone, callbacks=[Kill(0)])
+    with pytest.raises(KeyboardInterrupt):
+        go_on(lone, callbacks=[Interrupt(epoch=0)])
     with pytest.raises(UsageError, match=r"pass --start-from again \(first\.weights\.h5, sha256 "):
         train(STILL, out=tmp_path / "run", resume=True)
     run = go_on(lone, resume=True)
@@ -134,8 +121,8 @@ def test_a_resume_that_has_kept_no_epoch_needs_its_start_again(lone, go_on, mnis
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(lone, mnist_npz, tmp_path):
     begin = {"data": mnist_npz, "epochs": 3, "limit": 300, "start_from": lone}
     whole = train(DIGITS, out=tmp_path / "whole", **begin)
-    with pytest.raises(KilledError):
-        train(DIGITS, out=tmp_path / "killed", callbacks=[Kill(2)], **begin)
+    with pytest.raises(KeyboardInterrupt):
+        train(DIGITS, out=tmp_path / "killed", callbacks=[Interrupt(epoch=2)], **begin)
     resumed = train(DIGITS, data=mnist_npz, out=tmp_path / "killed", resume=True)
     assert (resumed.started_from, resumed.data) == (whole.started_from, whole.data)
     for now, then in zip(kernels(resumed.model_path), kernels(whole.model_path), strict=True):

@@ -24,7 +24,7 @@ from quietframe.noise import MAX_SIGMA_255
 from quietframe.noise.estimate import READINGS, WEIGHTS, read_noise, to_answer, to_features
 from quietframe.noise.formats import jpeg
 from quietframe_train.camera_noise import CameraNoise, as_gray
-from quietframe_train.data.photos import load_photos
+from quietframe_train.data.photos import PhotoData, load_photos
 
 _NOISE = CameraNoise(level_power=1.0, sensor_share=0.4, clean_share=0.0, gray_share=0.25, flat_share=0.03)
 _EXAMPLES = 48_000
@@ -44,7 +44,7 @@ def train_estimator(photos: str | Path, out: str | Path, *, examples: int = _EXA
     Returns the median share by which it errs on the validation frames with a level above 2.
     Raises SourceError if there are no photographs.
     """
-    found = load_photos(photos, validation_list="photos_validation.txt", validation_share=0.1)
+    found = load_photos(photos, validation_list=PhotoData.validation_list, validation_share=0.1)
     rng = np.random.default_rng(seed)
     readings, levels = _draw(found.training, examples - examples // 10, rng)
     held_readings, held_levels = _draw(found.validation, examples // 10, rng)
