@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 from quietframe.descriptors import suppress_native_output
 from quietframe.errors import UsageError
@@ -11,6 +12,8 @@ from quietframe.errors import UsageError
 
 def load_backend() -> None:
     """Import Keras without what its backend prints. Raises UsageError for a `KERAS_BACKEND` that is not installed."""
+    if "keras" in sys.modules:
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:

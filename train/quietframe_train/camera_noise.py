@@ -66,19 +66,19 @@ class CameraNoise:
 
     Attributes:
         max_sigma_255: greatest level of white noise, in 8-bit levels.
-        level_power: levels of white noise are drawn as this power of an even draw: the greater, the more faint noise.
+        level_power: levels of white noise are drawn as this power of a uniform draw: the greater, the more faint noise.
         sensor_share: share of frames with the noise of a simulated sensor (`quietframe_train.sensor`).
         clean_share: share of frames without noise, in every format.
         rgb_share, yuyv_share, h264_share: shares of frames that are delivered so; the rest is JPEG.
-        jpeg_quality: least and greatest quality of JPEG.
-        crf: least and greatest constant rate factor of H.264.
+        jpeg_quality: lowest and highest quality of JPEG.
+        crf: lowest and highest constant rate factor of H.264.
         twice_share: share of frames that were compressed as JPEG once before.
         gray_share: share of gray cameras: three equal planes.
         flat_share: share of frames that show one colour, or one that changes slowly into another.
         overlay_share: share of frames with bars, black or white areas or burnt-in text.
         soft_share: share of clean frames that are enlarged: soft frames without noise are to stay as they are.
         max_shrink: sensors' frames are resized by up to this factor, in three of ten.
-        softness: least and greatest number of a sensor's pixels to one of a photograph, which was sharpened and made
+        softness: lowest and highest number of a sensor's pixels to one of a photograph, which was sharpened and made
             smaller. Without, its edges would leave the mosaic with false colours, and frames of many megapixels are
             soft.
         level_error: the estimated level that the model is given is changed by up to this share.

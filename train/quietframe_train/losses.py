@@ -9,7 +9,7 @@ from keras import ops
 
 _COARSE = 16
 _MEANS = 8.0
-_LEAST = 1e-5  # squared, of a frame that is right to two thirds of an 8-bit level
+_FLOOR = 1e-5  # squared, of a frame that is right to two thirds of an 8-bit level
 _SCALE = 0.01  # to the size that errors have: `RangeLimit` adds to it
 
 
@@ -35,7 +35,7 @@ def log_mse_and_means(y_true: Any, y_pred: Any) -> Any:
     """
     error, means = _errors(y_true, y_pred)
     squared = ops.mean(ops.square(error), axis=(1, 2, 3)) + _MEANS * ops.mean(ops.square(means), axis=(1, 2, 3))
-    return _SCALE * ops.log(squared + _LEAST)
+    return _SCALE * ops.log(squared + _FLOOR)
 
 
 def _errors(y_true: Any, y_pred: Any) -> tuple[Any, Any]:

@@ -76,7 +76,7 @@ def train(
         UsageError: unknown recipe, values out of range, a folder with something else in it.
         OutputError: the folder or disk takes no file.
     """
-    if any(value is not None and value < least for value, least in ((epochs, 1), (seed, 0), (limit, 2), (workers, 1))):
+    if any(value is not None and value < low for value, low in ((epochs, 1), (seed, 0), (limit, 2), (workers, 1))):
         raise UsageError(
             f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2, workers ≥ 1. Received: {epochs=}, {seed=}, {limit=}, {workers=}"
         )

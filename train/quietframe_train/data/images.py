@@ -141,10 +141,10 @@ class ImageData(Data):
         """
         images, classify = splits.validation, "classify" in recipe.task
         counts = (HELD_OUT_LABELLED, MIN_HELD_OUT_LABELLED) if classify else (HELD_OUT_IMAGES, MIN_HELD_OUT)
-        most, least = (max_count_for_budget(images, count, HELD_OUT_MACS, macs_per_pixel) for count in counts)
-        chosen, how = images.spread(most), self.augmentation if classify else None
+        max_count, min_count = (max_count_for_budget(images, count, HELD_OUT_MACS, macs_per_pixel) for count in counts)
+        chosen, how = images.spread(max_count), self.augmentation if classify else None
         if how or not isinstance(recipe.noise, NoNoise):
-            chosen = _repeated(chosen, least, how, rng)
+            chosen = _repeated(chosen, min_count, how, rng)
         labels = [splits.classes[label] if classify else None for label in chosen.labels]
         rows = zip(noisy_frames(recipe, chosen, rng), chosen.images, labels, strict=True)
         return [Sample(frame=frame, clean=as_frame(clean), label=label) for frame, clean, label in rows]

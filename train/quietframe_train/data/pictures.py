@@ -79,11 +79,11 @@ class PictureData(ImageData):
             images.append(next(place(*image.shape[:2], spatial).cut(image)))
             labels.append(classes.index(file.relative_to(folder).parts[0]) if classify else 0)
         groups = _groups(images, by_content=self.split == "content")
-        fewest = max(self.folds, MIN_PICTURES)
-        if len(groups) < fewest:
+        min_groups = max(self.folds, MIN_PICTURES)
+        if len(groups) < min_groups:
             raise SourceError(
-                f"{folder}: {len(groups)} different images ({len(unreadable)} files skipped), at least {fewest} are "
-                "needed to train, validate and test"
+                f"{folder}: {len(groups)} different images ({len(unreadable)} files skipped), at least {min_groups} "
+                "are needed to train, validate and test"
             )
         counts = Counter(labels[group[0]] for group in groups)
         for index, name in enumerate(classes):
