@@ -123,7 +123,8 @@ def flat(model: keras.Model) -> Iterator[Any]:
 
 def grids(noisy: Any, denoised: Any, shape: tuple[int, int], title: str) -> Figure:
     """Draw the same images noisy on the left and denoised on the right."""
-    rows, columns = shape
+    columns = shape[1]
+    rows = min(shape[0], -(-len(noisy) // columns))
     figure = Figure(figsize=(2 * columns + 0.4, rows + 0.6), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=11)
     for part, images, name in zip(figure.subfigures(1, 2), (noisy, denoised), ("noisy", "denoised"), strict=True):

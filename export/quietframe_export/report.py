@@ -72,7 +72,7 @@ def notes(report: ExportReport) -> list[str]:
     if poor:
         lines.append(
             f"Keras itself makes these frames worse, {poor.noisy:.2f} to {poor.keras:.2f} dB: "
-            "check value_range and colour in the card"
+            "check value_range and colour in the card, which quietframe card MODEL writes"
         )
     if report.outliers:
         worst = report.outliers[0]
