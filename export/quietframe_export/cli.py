@@ -106,6 +106,18 @@ UNSAFE = click.option(
     show_default=True,
     help="Significant bits that weights of onnx-fp32 keep: with 9 it is half as large in an archive.",
 )
+@click.option(
+    "--mixed",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|LAYERS",
+    help="Layers of int8 files that stay in float: those that cost most until the gate is met; none; or these.",
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Show and draw the error of each layer of int8 files; of those that fail it always is.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files of the same names.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def export(
@@ -127,6 +139,8 @@ def export(
     nchw: bool,
     opset: int,
     weight_bits: int,
+    mixed: str,
+    explain: bool,
     overwrite: bool,
     as_json: bool,
 ) -> int:
@@ -190,6 +204,8 @@ def export(
             max_accuracy_drop_percent=max_accuracy_drop,
             hold_to_checks=hold_to_checks,
             form=form,
+            mixed=mixed if mixed in ("auto", "none") else [name.strip() for name in mixed.split(",") if name.strip()],
+            explain=explain,
             overwrite=overwrite,
             progress=say,
         )
@@ -259,7 +275,7 @@ def _print(report: ExportReport, array: CArray | str | None, folder: Path, task:
     import json
     from dataclasses import asdict
 
-    from quietframe_export.report import checks_table, notes, report_table, test_table
+    from quietframe_export.report import checks_table, layers_table, notes, report_table, test_table
 
     if as_json:
         added = {"c_array": array if isinstance(array, str) else asdict(array)} if array else {}
@@ -267,7 +283,8 @@ def _print(report: ExportReport, array: CArray | str | None, folder: Path, task:
         click.echo(json.dumps(record, indent=1, default=str))
         return
     console = stdout_console()
-    for table in filter(None, (report_table(report), checks_table(report), test_table(report))):
+    of_layers = map(layers_table, report.files)
+    for table in filter(None, (report_table(report), *of_layers, checks_table(report), test_table(report))):
         console.print(table)
     of_array = [] if array is None else [array] if isinstance(array, str) else array.lines()
     for line in (*notes(report), *of_array, *_next_command(report, folder, task)):

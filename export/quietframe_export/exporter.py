@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from quietframe.card import Metric
+from quietframe.card import FloatLayer, Metric, ModelCard
 from quietframe.errors import ModelLoadError, OutputError, QuietFrameError, UsageError
 from quietframe.images import write_whole
 from quietframe.tasks.base import open_model
@@ -19,9 +19,12 @@ from quietframe_export.camera_checks import Check, check_camera, is_camera
 from quietframe_export.formats import TARGETS, Form, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.tflite import convert as convert_to_tflite
 from quietframe_export.graph import OUTLIER_RATIO, TensorRange, tensor_ranges
+from quietframe_export.layers_figure import layers_figure
+from quietframe_export.mixed import BORDERS, EXAMPLES, Improved, TensorError, costs, improve, measure_tensors
 from quietframe_export.subject import Subject
 from quietframe_export.test_set import measure
 from quietframe_export.verify import Answers, Comparison, answer, compare
+from quietframe_train.figures import save_figure
 
 REPORT = "export.json"
 RANGE_EXAMPLES = 8
@@ -38,6 +41,24 @@ class Gate(NamedTuple):
     checks: bool
 
 
+class Layers(NamedTuple):
+    """What is done layer by layer: see `export_model`."""
+
+    mixed: str | Sequence[str]
+    explain: bool
+    keras_checks: Sequence[Check]
+    progress: Callable[[str], None]
+
+
+class Trial(NamedTuple):
+    """What a file did on the held-out frames, and why it is not kept; empty if it is."""
+
+    reason: str
+    comparisons: tuple[Comparison, ...]
+    checks: tuple[Check, ...]
+    operations: Sequence[Operation]
+
+
 @dataclass(frozen=True)
 class FileReport:
     """The outcome of one target.
@@ -47,10 +68,15 @@ class FileReport:
         outcome: `passed`; `failed` (beyond the gate, or an error; not kept); `refused` (the converter cannot make it).
         file: the file's name; None unless it passed.
         reason: why it failed or was refused.
+        try_next: of a file that failed, what to try.
         comparisons: the file beside Keras, once for each thing that the model does.
         checks: of a camera model, what it does with flat, slowly changing and clean frames.
         operations: the file's operation types, each with how often it occurs.
         float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
+        calibration: of a file that was looked into layer by layer, how its ranges were chosen.
+        calibrations: the ways that were tried, each with the SQNR in dB of the outputs of a file all in int8.
+        tensors: the errors of its tensors in int8, worst first.
+        float_layers: the layers that are in float, and what each adds; `layers`: how many there are.
         test: what the file reached on the test set; measured if it passed and there is such a set.
         test_images: of how many test images that is.
     """
@@ -64,6 +90,12 @@ class FileReport:
     checks: tuple[Check, ...] = ()
     operations: Mapping[str, int] | None = None
     float_operations: int = 0
+    try_next: str = ""
+    calibration: str = ""
+    calibrations: Mapping[str, float] | None = None
+    tensors: Sequence[TensorError] = ()
+    float_layers: tuple[FloatLayer, ...] = ()
+    layers: int = 0
     test: Sequence[Metric] | None = None
     test_images: int = 0
 
@@ -113,6 +145,8 @@ def export_model(
     max_accuracy_drop_percent: float = 0.5,
     hold_to_checks: bool = True,
     form: Form | None = None,
+    mixed: str | Sequence[str] = "auto",
+    explain: bool = False,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ExportReport:
@@ -131,12 +165,17 @@ def export_model(
         max_accuracy_drop_percent: the gate of classifiers, in percentage points.
         hold_to_checks: whether camera models also have to pass `camera_checks`; they are measured in any case.
         form: size, batch and more of the files; what a target does not take is another's. None: the default.
+        mixed: layers of int8 files that stay in float. `auto`: where a file fails, as few as let it pass, those that
+            cost most; `none`; or their names. Before that other calibrations are tried.
+        explain: measure the error of each tensor of int8 files; of those that fail it always is. Also drawn, in
+            `export-TARGET.png`.
         overwrite: replace files of the same names.
         progress: called with one line before each step.
 
     Raises:
         OutputError: a file exists and `overwrite` is off, or the folder takes no file.
-        UsageError: a target needs calibration frames and there are none, or there are no files of that form.
+        UsageError: a target needs calibration frames and there are none, or there are no files of that form, or
+            a model has no such layer.
     """
     out = Path(out)
     form = form or Form()
@@ -153,6 +192,7 @@ def export_model(
     if max_psnr_drop_db is None:
         max_psnr_drop_db = MAX_PSNR_DROP_CAMERA_DB if camera else MAX_PSNR_DROP_DB
     gate = Gate(max_psnr_drop_db, max_accuracy_drop_percent, hold_to_checks)
+    layers = Layers(mixed, explain, keras_checks, progress)
     report = ExportReport(
         model=subject.card.name,
         source_sha256=subject.card.source_sha256,
@@ -170,12 +210,14 @@ def export_model(
     )
     for target in targets:
         progress(target.name)
-        file = _attempt(subject, target, form.of(target), paths[target], reference, gate)
+        file = _attempt(subject, target, form.of(target), paths[target], reference, gate, layers)
         if file.file is None:  # an earlier file would pass for the one that is not kept
             for path in paths[target]:
                 path.unlink(missing_ok=True)
         report = replace(report, files=[*report.files, file])
         _write(report, out)
+        if file.tensors:
+            save_figure(layers_figure(file, report.model), out / f"export-{target.name}.png")
     if subject.calibration and any(target.calibrated for target in targets):
         progress("tensor ranges")
         ranges = _ranges(subject)
@@ -199,14 +241,14 @@ def _ranges(subject: Subject) -> Sequence[TensorRange]:
 
 
 def _attempt(
-    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate
+    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate, layers: Layers
 ) -> FileReport:
     """Export one target; whatever goes wrong is its report."""
     try:
-        return _export_one(subject, target, form, paths, reference, gate)
+        return _export_one(subject, target, form, paths, reference, gate, layers)
     except RefusedTargetError as exc:
         return FileReport(target.name, "refused", reason=exc.reason)
-    except OutputError:  # the next file cannot be written either
+    except (OutputError, UsageError):  # the next file cannot be written either, or has no such layer either
         raise
     except QuietFrameError as exc:
         return FileReport(target.name, "failed", reason=telling_line(str(exc)))
@@ -215,15 +257,72 @@ def _attempt(
 
 
 def _export_one(
-    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate
+    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate, layers: Layers
 ) -> FileReport:
     card = form.card(replace(subject.card, precision=target.precision))
     bare = target.format.convert(subject, target.precision, form)
+    trial = _try(bare, subject, target, card, paths, reference, gate)
+    found = _improve(bare, trial, subject, target, form, card, paths, reference, gate, layers)
+    if found:
+        bare, trial = found.data, found.verified
+        card = replace(card, float_layers=found.float_layers)
+    reason, test = trial.reason, None
+    if subject.test and not reason:
+        with tempfile.TemporaryDirectory() as folder:
+            test = measure(
+                _write_files(Path(folder), paths, target.format.files(bare, card)), card, subject.test, target
+            )
+    metrics = _metrics(subject.held_out_from, trial.comparisons)
+    if test:
+        metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
+    exceeded = [f"exceeds a check of the export: {check}" for check in trial.checks if not check.passed]
+    limits = "; ".join(filter(None, [card.limits, *exceeded]))
+    files = target.format.files(bare, replace(card, metrics=tuple(metrics), limits=limits))
+    if not reason:
+        for path, data in reversed(list(zip(paths, files, strict=True))):  # the file itself when what it needs is there
+            write_whole(path, data)
+    return FileReport(
+        target=target.name,
+        outcome="failed" if reason else "passed",
+        file=None if reason else paths[0].name,
+        reason=reason,
+        try_next=_advice(target, trial, found, layers) if reason else "",
+        size_bytes=sum(map(len, files)),
+        comparisons=trial.comparisons,
+        checks=trial.checks,
+        operations=dict(Counter(operation.type for operation in trial.operations)),
+        float_operations=sum(operation.is_float for operation in trial.operations),
+        calibration=found.calibration if found else "",
+        calibrations=found.calibrations if found else None,
+        tensors=found.errors if found else (),
+        float_layers=card.float_layers,
+        layers=found.layers if found else 0,
+        test=test.metrics if test else None,
+        test_images=test.images if test else 0,
+    )
+
+
+def _write_files(folder: Path, paths: Sequence[Path], files: Sequence[bytes]) -> Path:
+    """Write the files of a target to another folder; returns the one that the runtime opens."""
+    for path, data in zip(paths, files, strict=True):
+        (folder / path.name).write_bytes(data)
+    return folder / paths[0].name
+
+
+def _try(
+    bare: bytes,
+    subject: Subject,
+    target: Target,
+    card: ModelCard,
+    paths: Sequence[Path],
+    reference: Answers,
+    gate: Gate,
+    allowed: Callable[[Operation], bool] = lambda operation: False,
+) -> Trial:
+    """Run a file as the runtime does, and say whether it is kept. allowed: float operations that it may hold."""
     operations = target.format.operations(bare)
     with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / paths[0].name
-        for path, data in zip(paths, target.format.files(bare, card), strict=True):
-            (Path(folder) / path.name).write_bytes(data)
+        trial = _write_files(Path(folder), paths, target.format.files(bare, card))
         if subject.foreign:
             try:
                 try_file(trial, card, subject.held_out[0])
@@ -240,31 +339,94 @@ def _export_one(
             raise ModelLoadError(str(exc).replace(f"{trial}: ", "")) from exc
         comparisons = compare(card, subject.held_out, reference, answers)
         checks = check_camera(trial, card, subject.held_out) if is_camera(subject.card) else ()
-        floats = [operation for operation in operations if operation.is_float]
-        reason = _failure(target, comparisons, checks, gate, floats)
-        test = measure(trial, card, subject.test, target) if subject.test and not reason else None
-    metrics = _metrics(subject.held_out_from, comparisons)
-    if test:
-        metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
-    exceeded = [f"exceeds a check of the export: {check}" for check in checks if not check.passed]
-    limits = "; ".join(filter(None, [card.limits, *exceeded]))
-    files = target.format.files(bare, replace(card, metrics=tuple(metrics), limits=limits))
-    if not reason:
-        for path, data in reversed(list(zip(paths, files, strict=True))):  # the file itself when what it needs is there
-            write_whole(path, data)
-    return FileReport(
-        target=target.name,
-        outcome="failed" if reason else "passed",
-        file=None if reason else paths[0].name,
-        reason=reason,
-        size_bytes=sum(map(len, files)),
-        comparisons=comparisons,
-        checks=checks,
-        operations=dict(Counter(operation.type for operation in operations)),
-        float_operations=len(floats),
-        test=test.metrics if test else None,
-        test_images=test.images if test else 0,
-    )
+    floats = [operation for operation in operations if operation.is_float and not allowed(operation)]
+    return Trial(_failure(target, comparisons, checks, gate, floats), comparisons, checks, operations)
+
+
+def _improve(
+    bare: bytes,
+    trial: Trial,
+    subject: Subject,
+    target: Target,
+    form: Form,
+    card: ModelCard,
+    paths: Sequence[Path],
+    reference: Answers,
+    gate: Gate,
+    layers: Layers,
+) -> Improved[Trial] | None:
+    """Look into a file that fails, or whose layers are asked for, and make it better; None for any other.
+
+    A check that Keras fails, too, is not the fault of 8 bits.
+    """
+    in_vain = gate.checks and not all(check.passed for check in layers.keras_checks)
+    wanted = (trial.reason and not in_vain) or not isinstance(layers.mixed, str)
+    if not (layers.explain or wanted):
+        return None
+    try:
+        return _looked_into(
+            bare, trial, subject, target, form, card, paths, reference, gate, layers, better=bool(wanted)
+        )
+    except (OutputError, UsageError):
+        raise
+    except Exception as exc:  # noqa: BLE001  the file is there: it is what it is
+        layers.progress(f"{target.name} cannot be looked into layer by layer: {telling_line(str(exc))}")
+        return None
+
+
+def _looked_into(
+    bare: bytes,
+    trial: Trial,
+    subject: Subject,
+    target: Target,
+    form: Form,
+    card: ModelCard,
+    paths: Sequence[Path],
+    reference: Answers,
+    gate: Gate,
+    layers: Layers,
+    *,
+    better: bool,
+) -> Improved[Trial] | None:
+    quantizer = target.format.quantizer(subject, target.precision, form)
+    if quantizer is None:
+        return None
+    chosen = [] if isinstance(layers.mixed, str) else layers.mixed
+    if unknown := [name for name in chosen if name not in quantizer.layers]:
+        raise UsageError(f"--mixed: {target.name} has no layer {unknown[0]!r}; it has {', '.join(quantizer.layers)}")
+
+    def verify(data: bytes, in_float: Collection[str]) -> Trial:
+        def allowed(operation: Operation) -> bool:
+            return operation.type in BORDERS or quantizer.layer_of(operation.result) in in_float
+
+        return _try(
+            data, subject, target, card, paths, reference, gate, allowed if in_float else lambda operation: False
+        )
+
+    if better:
+        return improve(quantizer, subject, target, verify, layers.mixed, layers.progress)
+    first = quantizer.calibrations[0]
+    examples = subject.calibration[:EXAMPLES]
+    alone = costs(quantizer, first, examples)
+    errors = measure_tensors(quantizer, quantizer.build(first), examples)
+    errors = [replace(error, alone_db=alone.get(error.layer)) for error in errors]
+    return Improved(bare, trial, first, {}, errors, layers=len(quantizer.layers))
+
+
+def _advice(target: Target, trial: Trial, found: Improved[Trial] | None, layers: Layers) -> str:
+    """Say in a line what to try with a file that is not kept."""
+    dropped = any(drop > 0 for comparison in trial.comparisons for drop in [comparison.drop])
+    if found and layers.mixed != "auto":
+        return "let the layers that cost most stay in float: --mixed auto"
+    if target.calibrated:
+        others = [name for name in ("tflite-int16x8", "tflite-fp16") if name != target.name]
+        return (
+            "calibrate with more images of the kind that it will see (--calibrate), train with "
+            f"quietframe_train.quantize_aware, or take another target: --to {','.join(others)}"
+        )
+    if dropped:
+        return "check value_range, colour and size in the card: quietframe card MODEL --overwrite drafts it"
+    return "train it further, or measure the checks without enforcing them: --no-checks"
 
 
 def _failure(

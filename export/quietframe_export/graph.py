@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
+
+from quietframe.engines import TensorInfo
+from quietframe.tasks.tensors import dequantize, quantize
 
 OUTLIER_RATIO = 30.0
 """A tensor whose range is so many standard deviations wide loses its detail in 8 bits."""
@@ -25,31 +29,62 @@ class TensorRange:
     ratio: float
 
 
+class Inspected:
+    """A TFLite file, run by plain kernels that keep every tensor.
+
+    Attributes:
+        computed: the tensors that its operations compute, by index, with their names.
+        outputs: the indices of its outputs, by the names of its signature.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._interpreter = Interpreter(
+            model_content=data,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        # The runner must go before the first resize: the interpreter counts it as a hold on its memory.
+        runner = self._interpreter.get_signature_runner()
+        self._inputs = {name: int(detail["index"]) for name, detail in runner.get_input_details().items()}
+        self.outputs = {name: int(detail["index"]) for name, detail in runner.get_output_details().items()}
+        del runner
+        graph = schema.ModelT.InitFromPackedBuf(data).subgraphs[0]
+        indices = sorted({index for operator in graph.operators for index in operator.outputs})
+        self.computed = {index: graph.tensors[index].name.decode() for index in indices}
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
+        """Run the file on real values, which integer inputs are rounded to. Returns its outputs as real values."""
+        for name, value in inputs.items():
+            self._interpreter.resize_tensor_input(self._inputs[name], value.shape)
+        self._interpreter.allocate_tensors()
+        for name, value in inputs.items():
+            info = _info(self._interpreter._get_tensor_details(self._inputs[name], 0))
+            self._interpreter.set_tensor(self._inputs[name], quantize(value, info))
+        self._interpreter.invoke()
+        return {name: self.value(index) for name, index in self.outputs.items()}
+
+    def value(self, index: int) -> NDArray[np.float32]:
+        """Return the real values of a tensor."""
+        return dequantize(self._interpreter.get_tensor(index), _info(self._interpreter._get_tensor_details(index, 0)))
+
+
+def _info(detail: Mapping[str, Any]) -> TensorInfo:
+    scale, zero_point = detail["quantization"]
+    return TensorInfo(detail["name"], (), np.dtype(detail["dtype"]), scale, zero_point)
+
+
 def tensor_ranges(fp32_tflite: bytes, examples: Sequence[Mapping[str, NDArray[np.float32]]]) -> Sequence[TensorRange]:
     """Measure the ranges of all computed tensors of a float32 TFLite file over some inputs, widest ratio first.
 
     The float graph is the one that the quantizer starts from, so this shows where 8 bits will not do.
     """
-    interpreter = Interpreter(
-        model_content=fp32_tflite,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        experimental_preserve_all_tensors=True,
-    )
-    # The runner must go before the first resize: the interpreter counts it as a hold on its memory.
-    indices = {name: detail["index"] for name, detail in interpreter.get_signature_runner().get_input_details().items()}
-    graph = schema.ModelT.InitFromPackedBuf(fp32_tflite).subgraphs[0]
-    computed = sorted({index for operator in graph.operators for index in operator.outputs})
-    seen = {index: _Moments() for index in computed}
+    file = Inspected(fp32_tflite)
+    seen = {index: _Moments() for index in file.computed}
     for inputs in examples:
-        for name, value in inputs.items():
-            interpreter.resize_tensor_input(indices[name], value.shape)
-        interpreter.allocate_tensors()
-        for name, value in inputs.items():
-            interpreter.set_tensor(indices[name], value)
-        interpreter.invoke()
-        for index in computed:
-            seen[index].add(interpreter.get_tensor(index))
-    ranges = [seen[index].range(graph.tensors[index].name.decode()) for index in computed]
+        file.run(inputs)
+        for index, moments in seen.items():
+            moments.add(file.value(index))
+    ranges = [seen[index].range(name) for index, name in file.computed.items()]
     return sorted(ranges, key=lambda found: -found.ratio)
 
 

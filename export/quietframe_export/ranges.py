@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from quietframe.card import TensorSpec
+from quietframe.card import ModelCard, TensorSpec
 from quietframe_export.keras_graph import maker, observed, with_calls
 
 Range: TypeAlias = tuple[float, float]
@@ -29,6 +29,19 @@ _MIN_VARIANCE = 0.3  # of the mean of the examples'
 # What the converters make one operation of: a linear layer, its normalization, its activation.
 _LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense, layers.Add, layers.Multiply)
 _FUSED = (layers.BatchNormalization, layers.ReLU, layers.Activation, layers.LeakyReLU)
+
+
+def ranges_for(
+    model: keras.Model, card: ModelCard, examples: Sequence[Sequence[NDArray[np.float32]]]
+) -> dict[str, Range]:
+    """Choose all ranges of a model that its int8 file is to have, by layer name: of least error where nothing else is.
+
+    examples: inputs in the model's order.
+    """
+    ranges = in_whole_levels(model, choose_ranges(model, examples))
+    if spec := card.tensor("sigma", "inputs"):
+        ranges |= level_ranges(model, spec)
+    return ranges | clipped_ranges(model)
 
 
 def choose_ranges(model: keras.Model, examples: Sequence[Sequence[NDArray[np.float32]]]) -> dict[str, Range]:

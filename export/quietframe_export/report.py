@@ -8,7 +8,9 @@ from rich.table import Table
 
 from quietframe_export.exporter import ExportReport, FileReport
 from quietframe_export.graph import OUTLIER_RATIO
+from quietframe_export.layers_figure import worst_by_layer
 
+MAX_ROWS = 10
 _UNITS = {"psnr_db": ("PSNR", "dB"), "accuracy_percent": ("accuracy", "%")}
 
 
@@ -42,6 +44,28 @@ def checks_table(report: ExportReport) -> Table | None:
     return table
 
 
+def layers_table(file: FileReport) -> Table | None:
+    """Build a table of the layers that 8 bits hurt most; None for a file that was not looked into."""
+    worst = worst_by_layer(file)
+    if not worst:
+        return None
+    in_float = {layer.name: layer for layer in file.float_layers}
+    shown = [error for index, error in enumerate(worst) if index < MAX_ROWS or error.layer in in_float]
+    table = Table(title=f"{file.target}: layers in int8, worst first ({len(shown)} of {len(worst)})")
+    table.add_column("layer")
+    headings = ("worst tensor dB", "alone, outputs dB", *(("in float: ms", "%", "KiB") if in_float else ()))
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for error in shown:
+        alone = "" if error.alone_db is None else f"{error.alone_db:.1f}"
+        cells = [error.layer, f"{error.sqnr_db:.1f}", alone]
+        if layer := in_float.get(error.layer):
+            cells += [f"{layer.added_ms:+.2f}", f"{layer.added_percent:+.0f}", f"{layer.added_bytes / 1024:+.1f}"]
+        table.add_row(*cells)
+    table.caption = f"SQNR against the float model. Drawn in export-{file.target}.png; all tensors are in export.json."
+    return table
+
+
 def test_table(report: ExportReport) -> Table | None:
     """Build a table of the files and Keras on the test set; None without a test set."""
     measured = [file for file in report.files if file.test]
@@ -66,6 +90,16 @@ def test_table(report: ExportReport) -> Table | None:
 def notes(report: ExportReport) -> list[str]:
     """List the notes below the table: calibration, and tensors that 8 bits may not hold."""
     lines = [f"calibrated with {report.calibrated_with}"] if report.calibrated_with else []
+    for file in report.files:
+        if file.float_layers:
+            names = ", ".join(layer.name for layer in file.float_layers)
+            time = sum(layer.added_percent for layer in file.float_layers)
+            lines.append(
+                f"{file.target}: {len(file.float_layers)} of {file.layers} layers are in float ({time:+.0f} % time "
+                f"beside int8 alone): {names}"
+            )
+        if file.try_next:
+            lines.append(f"{file.target} failed; {file.try_next}")
     poor = next(
         (found for file in report.files for found in file.comparisons if found.keras < (found.noisy or 0)), None
     )

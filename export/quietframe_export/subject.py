@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import ModelCard
+from quietframe.engines import Engine
 from quietframe.errors import SourceError
 from quietframe.tasks import Classifier, open_denoiser
 from quietframe_export.cards import card_for_run, sha256, versions
@@ -19,6 +20,7 @@ from quietframe_export.draft import draft_for_keras
 from quietframe_export.frames import parse_noise, read_frames
 from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.loading import load_keras
+from quietframe_export.ranges import Range, ranges_for
 from quietframe_export.test_set import TestSet
 from quietframe_export.weights import round_weights
 from quietframe_train.data.base import Sample
@@ -64,6 +66,11 @@ class Subject:
         if not self.examples:
             return self.engine
         return KerasEngine(round_weights(self.engine.model, self.examples), self.card)
+
+    @cached_property
+    def ranges(self) -> Mapping[str, Range]:
+        """Return the ranges of the tensors of an int8 TFLite file, by layer name."""
+        return ranges_for(self.corrected.model, self.card, self.examples)
 
 
 def subject_from_run(
@@ -165,7 +172,7 @@ def subject_from_keras(
 
 
 def encode(
-    engine: KerasEngine,
+    engine: Engine,
     card: ModelCard,
     frame: NDArray[np.uint8],
     sigma_255: float | None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -31,14 +32,23 @@ def input_signature(
     ]
 
 
-def trace(engine: KerasEngine, card: ModelCard, *, free_size: bool, bound_images: bool, batch: int = 1) -> Any:
+def trace(
+    engine: KerasEngine,
+    card: ModelCard,
+    *,
+    free_size: bool,
+    bound_images: bool,
+    batch: int = 1,
+    call: Callable[..., Any] | None = None,
+) -> Any:
     """Make a `tf.function` of the model; its result is a dictionary by the card's output names.
 
     bound_images: tell a quantizer that output images span exactly their value range, so that an 8-bit result
     is an 8-bit image. A range found by calibration is a little wider and costs up to 1.4 levels.
+    call: calls a layer; None: `portable`.
     """
     signature = input_signature(engine, card, free_size=free_size, batch=batch)
-    engine = KerasEngine(with_calls(engine.model, _portable), card)
+    engine = KerasEngine(with_calls(engine.model, call or portable), card)
 
     @tf.function(input_signature=signature, autograph=False)
     def function(*inputs: Any) -> dict[str, Any]:
@@ -106,7 +116,7 @@ MAX_UNROLLED = 128
 """Time steps up to which a recurrent layer becomes its steps, one after the other: TFLite quantizes no loops."""
 
 
-def _portable(layer: Any, *args: Any, **kwargs: Any) -> Any:
+def portable(layer: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a layer in the form that converters know."""
     if isinstance(layer, layers.UpSampling2D) and layer.interpolation in ("nearest", "bilinear"):
         layer = _Resize.from_config(layer.get_config())
@@ -116,6 +126,33 @@ def _portable(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(each, layers.RNN) and (args[0].shape[1] or MAX_UNROLLED + 1) <= MAX_UNROLLED:
             each.unroll = True
     return layer(*args, **kwargs)
+
+
+def in_scopes(scopes: dict[str, str]) -> Callable[..., Any]:
+    """Make what `trace` calls layers with, so that the operations of each are named `SCOPE/…`.
+
+    Keras numbers its own scopes: `conv2d_1/` may be of the layer `conv2d`.
+    scopes: receives the scope of each layer, with the layer's name, in the order of the calls.
+    """
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        scope = re.sub(r"[^A-Za-z0-9_.>-]", "_", layer.name).lstrip("_")
+        scopes[scope] = layer.name
+        if isinstance(layer, layers.Lambda):
+            return portable(layer, *args, **kwargs)
+        if not isinstance(layer, layers.Layer):  # an operation is not copied with its model, a layer is
+            name, layer = layer.name, type(layer).from_config(layer.get_config())
+            layer.name = name
+        compute = layer.call
+
+        def scoped(*args: Any, **kwargs: Any) -> Any:
+            with tf.name_scope(f"{scope}/"):
+                return compute(*args, **kwargs)
+
+        layer.call = scoped
+        return portable(layer, *args, **kwargs)
+
+    return call
 
 
 def _shape(

@@ -36,7 +36,7 @@ def round_weights(model: keras.Model, examples: Sequence[Sequence[NDArray[np.flo
     examples: inputs in the model's order, batch size 1.
     """
     copy = with_calls(model, plainly)
-    norms = dict(_normalized(copy))
+    norms = dict(normalized(copy))
     met: dict[Any, _Met] = {}
     for layer, inputs in observed(copy, examples, lambda layer: isinstance(layer, _CONVOLUTIONS), inputs=True):
         met.setdefault(layer, _Met(layer, _PATCHES // len(examples))).add(inputs)
@@ -136,11 +136,11 @@ def round_for(weights: NDArray[np.floating[Any]], covariance: NDArray[np.floatin
     return rounded
 
 
-def _normalized(model: keras.Model) -> Iterator[tuple[Any, Any]]:
+def normalized(model: keras.Model) -> Iterator[tuple[Any, Any]]:
     """Find convolutions without activation and the batch normalization that is their only consumer."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _normalized(layer)
+            yield from normalized(layer)
         elif isinstance(layer, layers.BatchNormalization):
             source = layer.input._keras_history.operation
             alone = len(source._outbound_nodes) == 1

@@ -196,8 +196,9 @@ def collapsing_keras(camera: Subject, tmp_path_factory: pytest.TempPathFactory) 
 
     gain = np.diag([400.0, 1.0, 1.0]).astype(np.float32)[None, None]
     image = keras.Input((None, None, 3), name="image")
-    blur = keras.layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=keras.initializers.Constant(1 / 9))
-    up, down = keras.layers.Conv2D(3, 1, use_bias=False), keras.layers.Conv2D(3, 1, use_bias=False)
+    even = keras.initializers.Constant(1 / 9)
+    blur = keras.layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=even, name="blur")
+    up, down = (keras.layers.Conv2D(3, 1, use_bias=False, name=name) for name in ("up", "down"))
     model = keras.Model(image, down(keras.layers.ReLU()(up(blur(image)))))
     up.set_weights([gain])
     down.set_weights([np.linalg.inv(gain)])

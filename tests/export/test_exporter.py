@@ -95,7 +95,8 @@ def collapsing(collapsing_keras: tuple[Path, Path], photo_folder: Path) -> Subje
 
 def test_collapse_fails_the_gate_and_is_not_kept(collapsing: Subject, tmp_path: Path) -> None:
     (tmp_path / "filter.int8.tflite").write_bytes(b"of another day")  # nor does that pass for the new one
-    report = export_model(collapsing, parse_targets("tflite-int8,tflite-fp32"), tmp_path, overwrite=True)
+    targets = parse_targets("tflite-int8,tflite-fp32")
+    report = export_model(collapsing, targets, tmp_path, overwrite=True, mixed="none")
     int8, fp32 = report.files
     assert (int8.outcome, fp32.outcome) == ("failed", "passed")
     assert not report.passed

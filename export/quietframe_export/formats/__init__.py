@@ -8,6 +8,7 @@ from quietframe.errors import UsageError
 from quietframe_export.formats.base import Ends, Form, Format, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.onnx import Onnx
 from quietframe_export.formats.openvino import OpenVino
+from quietframe_export.formats.quantizer import Quantizer
 from quietframe_export.formats.tflite import TFLite
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Form",
     "Format",
     "Operation",
+    "Quantizer",
     "RefusedTargetError",
     "Target",
     "parse_targets",

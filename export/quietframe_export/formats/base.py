@@ -12,6 +12,7 @@ from quietframe.card import ModelCard, Precision, Spatial, TensorSpec
 from quietframe.errors import QuietFrameError, UsageError
 
 if TYPE_CHECKING:
+    from quietframe_export.formats.quantizer import Quantizer
     from quietframe_export.subject import Subject
 
 Ends = Literal["int8", "uint8", "float32"]
@@ -56,11 +57,13 @@ class Operation:
         type: its name.
         version: of the name, as the format counts: TFLite's version of the operator, or the opset that it comes from.
         is_float: whether any tensor that it reads or writes is floating point.
+        result: the name of the first tensor that it writes.
     """
 
     type: str
     version: int
     is_float: bool
+    result: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,13 @@ class Format(ABC):
     @abstractmethod
     def convert(self, subject: Subject, precision: Precision, form: Form = DEFAULT_FORM) -> bytes:
         """Convert a model, without its card. Raises RefusedTargetError if the converter cannot make it."""
+
+    def quantizer(self, subject: Subject, precision: Precision, form: Form = DEFAULT_FORM) -> Quantizer | None:
+        """Return what quantizes a model layer by layer; None for a precision or a form that has no such thing.
+
+        Raises RefusedTargetError if the converter cannot make it.
+        """
+        return None
 
     @abstractmethod
     def files(self, data: bytes, card: ModelCard) -> Sequence[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from quietframe.card import CARD_KEY, ModelCard, Precision, TensorSpec
 from quietframe_export.formats.base import ALL_BITS, DEFAULT_FORM, Form, Format, Operation, RefusedTargetError, Target
 from quietframe_export.formats.examples import in_batches, with_channels_first
+from quietframe_export.formats.quantizer import Quantizer
 
 if TYPE_CHECKING:
     from quietframe_export.keras_engine import KerasEngine
@@ -57,6 +58,12 @@ class Onnx(Format):
         """See `Format`."""
         return [self.embed_card(data, card)]
 
+    def quantizer(self, subject: Subject, precision: Precision, form: Form = DEFAULT_FORM) -> Quantizer | None:
+        """See `Format`: for int8."""
+        from quietframe_export.formats.onnx_quantizer import OnnxQuantizer
+
+        return OnnxQuantizer(subject) if precision == "int8" and form == DEFAULT_FORM else None
+
     def embed_card(self, data: bytes, card: ModelCard) -> bytes:
         """Embed a card, in place of an earlier one: an entry of `metadata_props`."""
         model = onnx.load_from_string(data)
@@ -79,6 +86,7 @@ class Onnx(Format):
                 node.op_type,
                 _since(node, opsets),
                 node.op_type not in _QDQ and not {*filter(None, node.input)} <= dequantized,
+                node.output[0],
             )
             for node in nodes
         ]
@@ -93,16 +101,19 @@ def _since(node: onnx.NodeProto, opsets: Mapping[str, int]) -> int:
         return version
 
 
-def convert_fp32(engine: KerasEngine, card: ModelCard, form: Form = DEFAULT_FORM) -> bytes:
+def convert_fp32(
+    engine: KerasEngine, card: ModelCard, form: Form = DEFAULT_FORM, call: Callable[..., Any] | None = None
+) -> bytes:
     """Convert a model to float32, with free height and width where the card says so, whatever the form's size.
 
+    call: see `trace`.
     Raises RefusedTargetError: tf2onnx cannot convert this model.
     """
     import tf2onnx
 
     from quietframe_export.trace import freeze, input_signature, trace
 
-    function = trace(engine, card, free_size=True, bound_images=False, batch=form.batch)
+    function = trace(engine, card, free_size=True, bound_images=False, batch=form.batch, call=call)
     signature = input_signature(engine, card, free_size=True, batch=form.batch)
     if any(tensor.dtype != "resource" for tensor in function.get_concrete_function().captured_inputs):
         function = freeze(function, signature)  # a Normalization's mean would be an input of the file
@@ -198,18 +209,18 @@ def quantize(fp32: bytes, calibration: Sequence[Mapping[str, NDArray[np.float32]
         quantize_static(
             folder / "prepared.onnx",
             folder / "int8.onnx",
-            _Reader(calibration),
+            CalibrationReader(calibration),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": _stride(calibration)},
+            extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": stride(calibration)},
         )
         return (folder / "int8.onnx").read_bytes()
 
 
-class _Reader:
+class CalibrationReader:
     """Gives the calibration inputs to ONNX Runtime's quantizer one by one, in the chunks that it requests."""
 
     def __init__(self, calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
@@ -220,14 +231,16 @@ class _Reader:
         return len(self._calibration)
 
     def set_range(self, start_index: int, end_index: int) -> None:
+        """Go on with these inputs."""
         self._remaining = iter(self._calibration[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the next inputs; None after the last."""
         inputs = next(self._remaining, None)
         return None if inputs is None else dict(inputs)
 
 
-def _stride(calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> int:
+def stride(calibration: Sequence[Mapping[str, NDArray[np.float32]]]) -> int:
     """Choose how many examples ONNX Runtime holds at a time, with intermediate tensors: a divisor of their number."""
     values = max(sum(value.size for value in inputs.values()) for inputs in calibration)
     most = max(1, _VALUES_AT_A_TIME // values)

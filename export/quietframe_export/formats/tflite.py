@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import flatbuffers
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from quietframe.card import CARD_KEY, ModelCard, Precision
 from quietframe_export.formats.base import DEFAULT_FORM, Form, Format, Operation, RefusedTargetError, Target
 from quietframe_export.formats.examples import in_batches, of_size
+from quietframe_export.formats.quantizer import Quantizer
 
 if TYPE_CHECKING:
     from quietframe_export.keras_engine import KerasEngine
@@ -49,21 +50,24 @@ class TFLite(Format):
     def convert(self, subject: Subject, precision: Precision, form: Form = DEFAULT_FORM) -> bytes:
         """See `Format`. 8-bit weights are rounded beforehand, and for int8 the ranges are chosen."""
         from quietframe_export.keras_engine import KerasEngine
-        from quietframe_export.ranges import bounded, choose_ranges, clipped_ranges, in_whole_levels, level_ranges
+        from quietframe_export.ranges import bounded
 
         card = subject.card
         engine = subject.engine if precision in ("fp32", "fp16") else subject.corrected
         if precision == "int8":
-            ranges = in_whole_levels(engine.model, choose_ranges(engine.model, subject.examples))
-            if spec := card.tensor("sigma", "inputs"):
-                ranges |= level_ranges(engine.model, spec)
-            ranges |= clipped_ranges(engine.model)
-            engine = KerasEngine(bounded(engine.model, ranges), card)
+            engine = KerasEngine(bounded(engine.model, subject.ranges), card)
         return convert(engine, card, precision, subject.calibration, form)
 
     def files(self, data: bytes, card: ModelCard) -> Sequence[bytes]:
         """See `Format`."""
         return [self.embed_card(data, card)]
+
+    def quantizer(self, subject: Subject, precision: Precision, form: Form = DEFAULT_FORM) -> Quantizer | None:
+        """See `Format`: for int8."""
+        from quietframe_export.formats.tflite_quantizer import TFLiteQuantizer
+
+        is_plain = form == Form(ends=form.ends)
+        return TFLiteQuantizer(subject, form.ends) if precision == "int8" and is_plain else None
 
     def embed_card(self, data: bytes, card: ModelCard) -> bytes:
         """Embed a card, in place of an earlier one: a metadata buffer.
@@ -107,7 +111,8 @@ class TFLite(Format):
             indices = {*operator.inputs, *operator.outputs} - {-1}
             is_end = name in _CONVERSIONS and ends & indices
             is_float = not is_end and any(graph.tensors[index].type in _FLOAT_TYPES for index in indices)
-            operations.append(Operation(name, code.version, is_float))
+            result = graph.tensors[operator.outputs[0]].name.decode() if len(operator.outputs) else ""
+            operations.append(Operation(name, code.version, is_float, result))
         return operations
 
 
@@ -154,11 +159,11 @@ def _convert(
     from quietframe_export.formats.tflite_converter import convert_folder, convert_folder_apart
     from quietframe_export.keras_graph import all_layers
 
-    examples = list(_spanning(calibration, card)) if precision in _CALIBRATED else []
+    examples = list(spanning(calibration, card)) if precision in _CALIBRATED else []
     if examples and any(isinstance(layer, layers.RNN) for layer in all_layers(engine.model)):
         examples.append(_lively(examples[0], card))
     with tempfile.TemporaryDirectory() as folder:
-        saved = _save_frozen(engine, card, folder, form, bound_images=bound_images)
+        saved = save_frozen(engine, card, folder, form, bound_images=bound_images)
         fitted = of_size(examples, form.card(card)) if saved.holds_size else examples
         convert_it = convert_folder_apart if saved.has_loops and examples else convert_folder
         try:
@@ -170,25 +175,36 @@ def _convert(
             raise RefusedTargetError(f"tflite-{precision}", str(exc)) from exc
 
 
-class _Saved(NamedTuple):
+class Saved(NamedTuple):
     """A saved graph: whether it has loops, at which TensorFlow's calibration can crash; whether it holds one size."""
 
     has_loops: bool
     holds_size: bool
 
 
-def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, form: Form, *, bound_images: bool) -> _Saved:
-    """Save the model with its weights as constants: as variables they would stay outside the TFLite graph."""
+def save_frozen(
+    engine: KerasEngine,
+    card: ModelCard,
+    folder: str,
+    form: Form = DEFAULT_FORM,
+    *,
+    bound_images: bool,
+    call: Callable[..., Any] | None = None,
+) -> Saved:
+    """Save the model with its weights as constants: as variables they would stay outside the TFLite graph.
+
+    call: see `trace`.
+    """
     import tensorflow as tf
 
     from quietframe_export.trace import computes_sizes, freeze, has_loops, input_signature, trace
 
     free_size = card.spatial.kind == "any"
-    traced = trace(engine, card, free_size=free_size, bound_images=bound_images, batch=form.batch)
+    traced = trace(engine, card, free_size=free_size, bound_images=bound_images, batch=form.batch, call=call)
     computed = free_size and computes_sizes(traced)
     if free_size and (form.size_wh or not computed):  # a graph without sizes is right at any, and faster if it has one
         free_size, card = False, form.card(card)
-        traced = trace(engine, card, free_size=False, bound_images=bound_images, batch=form.batch)
+        traced = trace(engine, card, free_size=False, bound_images=bound_images, batch=form.batch, call=call)
     module = tf.Module()
     module.named = freeze(traced, input_signature(engine, card, free_size=free_size, batch=form.batch))
     tf.saved_model.save(
@@ -197,10 +213,10 @@ def _save_frozen(engine: KerasEngine, card: ModelCard, folder: str, form: Form, 
         signatures={"serving_default": module.named.get_concrete_function()},
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),  # a file needs none
     )
-    return _Saved(has_loops(traced), computed and form.size_wh is not None)
+    return Saved(has_loops(traced), computed and form.size_wh is not None)
 
 
-def _spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:
+def spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Yield the calibration inputs, the first two with one pixel and the noise level at the ends of each range.
 
     The quantizer takes the range that it has seen: with the ends in it, 8-bit inputs mean what the card says,

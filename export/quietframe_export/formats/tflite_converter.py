@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ _OPERATIONS = {
 Examples = Sequence[Mapping[str, NDArray[Any]]]
 
 
-def convert_folder(folder: str, precision: Precision, examples: Examples, ends: str) -> bytes:
+def convert_folder(
+    folder: str, precision: Precision, examples: Examples, ends: str, *, calibrate_only: bool = False
+) -> bytes:
     """Convert a SavedModel.
 
     examples: inputs to calibrate with, for int8 and int16x8. ends: the type of int8 files' inputs and outputs.
+    calibrate_only: make a float file with the ranges of its tensors, which `quantize_calibrated` takes.
     """
     import tensorflow as tf
 
@@ -39,7 +42,21 @@ def convert_folder(folder: str, precision: Precision, examples: Examples, ends: 
         converter.representative_dataset = lambda: iter(examples)
         converter.inference_input_type = tf.dtypes.as_dtype(ends if precision == "int8" else "int16")
         converter.inference_output_type = converter.inference_input_type
+    converter._experimental_calibrate_only = calibrate_only  # as tf.lite.experimental.QuantizationDebugger sets it
     return bytes(converter.convert())
+
+
+def quantize_calibrated(calibrated: bytes, float_operations: Collection[str], ends: str = "int8") -> bytes:
+    """Quantize a calibrated file to int8, but for the operations with these names, those of their first outputs.
+
+    It is the function behind `tf.lite.experimental.QuantizationDebugger`, which gives files with float ends only.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    of_type = tf.dtypes.as_dtype(ends)
+    names = set(float_operations) or None
+    return bytes(mlir_quantize(calibrated, input_data_type=of_type, output_data_type=of_type, denylisted_nodes=names))
 
 
 def convert_folder_apart(folder: str, precision: Precision, examples: Examples, ends: str) -> bytes:

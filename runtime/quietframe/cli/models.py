@@ -131,6 +131,7 @@ def _card_facts(card: ModelCard) -> list[tuple[str, str]]:
         ("terms of the data (of how many images)", card.data.terms),
         ("license", card.license),
         ("labels", ", ".join(card.labels)),
+        ("layers in float", ", ".join(layer.name for layer in card.float_layers)),
         ("limits", card.limits),
         ("made with", ", ".join(f"{name} {version}" for name, version in card.created_with.items())),
         ("trained", ", ".join(f"{name} {value}" for name, value in card.trained.items())),
