@@ -65,7 +65,10 @@ def draft_card(
 
 def draft_for_keras(model: keras.Model, path: Path, *, task: Task | None = None, labels: Sequence[str] = ()) -> Draft:
     """Draft the card of a Keras model as `load_keras` returns it. Arguments and errors as of `draft_card`."""
+    import keras
+
     from quietframe_export import receptive
+    from quietframe_export.keras_graph import maker
     from quietframe_train.macs import macs_per_pixel
 
     inputs, outputs = (
@@ -83,6 +86,10 @@ def draft_for_keras(model: keras.Model, path: Path, *, task: Task | None = None,
         card = replace(card, spatial=replace(card.spatial, multiple=multiple, halo=halo))
     elif card.task == "denoise" and card.spatial.size_hw and 0 < 2 * halo < min(card.spatial.size_hw):
         card = replace(card, spatial=replace(card.spatial, fit="tile", halo=halo))
+    for tensor, spec in zip(model.outputs, card.outputs, strict=True):
+        if spec.role == "scores" and getattr(maker(tensor), "activation", None) is keras.activations.linear:
+            card = replace(card, softmax=True)
+            guesses = [*guesses, "softmax: true, as the scores are those of a layer without activation"]
     try:
         macs = macs_per_pixel(model)
     except Exception:  # noqa: BLE001  it only informs, and some layers cannot be counted

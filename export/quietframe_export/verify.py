@@ -73,7 +73,7 @@ def answer(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample
     if "classify" in card.task:
         classify = Classifier(model, card=card)
         found = classify.batch(sample.frame for sample in samples)
-        scores = np.asarray([list(each.scores.values()) for each in found], np.float32)
+        scores = np.asarray([each.values for each in found], np.float32)
     return Answers(images, scores)
 
 
@@ -110,11 +110,14 @@ def _compare_images(
 def _compare_scores(
     card: ModelCard, samples: Sequence[Sample], keras: NDArray[np.float32], file: NDArray[np.float32]
 ) -> Comparison:
-    own = keras.argmax(axis=1)
-    right = [
-        own[index] if sample.label is None else card.labels.index(sample.label) for index, sample in enumerate(samples)
+    own, other = keras.argmax(axis=1), file.argmax(axis=1)
+    classes = [  # those that count as right: a label may repeat
+        {found} if sample.label is None else {index for index, label in enumerate(card.labels) if label == sample.label}
+        for found, sample in zip(own, samples, strict=True)
     ]
-    of_keras, of_file = 100.0 * (own == right), 100.0 * (file.argmax(axis=1) == right)
+    of_keras, of_file = (
+        [100.0 * (answer in right) for answer, right in zip(answers, classes, strict=True)] for answers in (own, other)
+    )
     errors = 255 * np.abs(keras - file)
     distance = float(errors.max()), float(np.mean(np.square(errors))) ** 0.5
     return _comparison(samples, of_keras, of_file, distance, "accuracy_percent")

@@ -128,7 +128,8 @@ class FloatLayer:
 class ModelCard:
     """A model's metadata. Written by the exporter, read by the runtime.
 
-    `float_layers`: those of an int8 file that are not int8.
+    `labels` may repeat. `softmax`: the scores are logits, whose softmax the runtime takes. `float_layers`: those of an
+    int8 file that are not int8.
     `extra` keeps fields that this version does not know.
     """
 
@@ -151,6 +152,7 @@ class ModelCard:
     created_with: Mapping[str, str] = field(default_factory=dict)
     trained: Mapping[str, str] = field(default_factory=dict)
     limits: str = ""
+    softmax: bool = False
     float_layers: tuple[FloatLayer, ...] = ()
     format: int = FORMAT
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -176,8 +178,9 @@ class ModelCard:
         """The card as JSON, unknown fields included. `parse_card` reads it back."""
         record = asdict(self)
         record |= record.pop("extra")
-        if not self.float_layers:  # as in the files of all other models
-            del record["float_layers"]
+        for name in ("softmax", "float_layers"):  # few models have them
+            if not record[name]:
+                del record[name]
         return json.dumps(record, ensure_ascii=False, indent=1)
 
 
@@ -268,8 +271,8 @@ def _check_consistency(card: ModelCard) -> None:
             raise UsageError(f"outputs: task {card.task!r} needs a tensor with the role {role!r}")
     if scores is not None and len(card.labels) != scores.channels:
         raise UsageError(f"labels: {len(card.labels)} labels for {scores.channels} scores")
-    if len(set(card.labels)) < len(card.labels):
-        raise UsageError("labels: one is there twice")
+    if card.softmax and scores is None:
+        raise UsageError("softmax: no output has the role 'scores'")
     if (card.conditioning == "sigma") != (card.tensor("sigma", "inputs") is not None):
         raise UsageError(f"conditioning: {card.conditioning!r} does not fit the inputs")
     _check_states(card)

@@ -43,7 +43,19 @@ def test_a_model_that_int8_ruins_is_exit_1(
 ) -> None:
     """Whatever the converters print, it is not on stdout."""
     model, card = collapsing_keras
-    arguments = ("export", model, "--card", card, "--calibrate", photo_folder, "-o", tmp_path, "--json", "--mixed", "none")
+    arguments = (
+        "export",
+        model,
+        "--card",
+        card,
+        "--calibrate",
+        photo_folder,
+        "-o",
+        tmp_path,
+        "--json",
+        "--mixed",
+        "none",
+    )
     done = cli(*arguments, "--to", "tflite-int8,onnx-fp32", "--to", "onnx-int8")
     assert done.code == 1
     files = {file["target"]: file for file in json.loads(done.out)["files"]}

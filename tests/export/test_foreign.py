@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import quietframe as qf
 from quietframe.engines import LiteRtEngine, OnnxEngine
 from quietframe.errors import ModelLoadError, SourceError, UsageError
 from quietframe_export import export_model, frames, subject_from_keras
@@ -442,3 +443,21 @@ def test_a_model_that_ends_in_tanh_is_taken_to_begin_in_its_range(tmp_path: Path
     card, guesses = draft_card(tmp_path / "tanh.keras")
     assert card.inputs[0].value_range == card.outputs[0].value_range == (-1, 1)
     assert "inputs.value_range: [-1, 1], that of the outputs" in guesses
+
+
+def test_logits_and_labels_that_repeat(digits: Path, tmp_path: Path) -> None:
+    """The drafted card says softmax, as the last layer has no activation; files agree with Keras class by class."""
+    keras.utils.set_random_seed(2)
+    image = keras.Input((28, 28, 1))
+    scores = layers.Dense(4, name="logits")(layers.Flatten()(conv(8, strides=4, activation="relu")(image)))
+    keras.Model(image, scores).save(tmp_path / "m.keras")
+    card, guesses = draft_card(tmp_path / "m.keras", labels=["crane", "dog", "crane", "cat"])
+    assert card.softmax and any(guess.startswith("softmax: true") for guess in guesses)
+    subject = subject_from_keras(tmp_path / "m.keras", card, calibrate=digits)
+    report = export_model(subject, parse_targets(TARGETS), tmp_path / "out", max_accuracy_drop_percent=100)
+    assert {outcome for outcome in outcomes(report).values()} == {"passed"}
+    for file in report.files:
+        assert file.file is not None
+        answer = qf.Classifier(tmp_path / "out" / file.file)(np.full((28, 28), 90, np.uint8))
+        assert sum(answer.values) == pytest.approx(1) and len(answer.values) == 4
+        assert file.comparisons[0].max_error_255 < 25

@@ -90,7 +90,7 @@ def test_a_missing_field_is_named(name):
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ModelCard) if f.name not in ("format", "extra")])
 def test_an_ill_typed_field_is_named(name):
     # An object where a list or a scalar is expected, a number where an object is.
-    wrong = {"wrong": []} if name in ("inputs", "outputs", "labels", "metrics") else [3.5]
+    wrong = {"wrong": []} if name in ("inputs", "outputs", "labels", "metrics", "float_layers") else [3.5]
     with pytest.raises(ModelLoadError, match=f"model.tflite: model card: {name}: expected "):
         parse(record(**{name: wrong}))
 
@@ -173,7 +173,7 @@ CONTRADICTIONS = [
     ({"task": "classify"}, "task 'classify' needs a tensor with the role 'scores'"),
     ({"task": "denoise+classify"}, "needs a tensor with the role 'scores'"),
     ({"task": "classify", "outputs": (SCORES,), "labels": ("a",)}, "labels: 1 labels for 2 scores"),
-    ({"task": "classify", "outputs": (SCORES,), "labels": ("a", "a")}, "labels: one is there twice"),
+    ({"softmax": True}, "softmax: no output has the role 'scores'"),
     ({"conditioning": "none"}, "conditioning: 'none' does not fit the inputs"),
     ({"inputs": (IMAGE,)}, "conditioning: 'sigma' does not fit the inputs"),
     ({"inputs": (IMAGE, IMAGE, SIGMA)}, "inputs[1]: name 'image' or role 'image' is there twice"),

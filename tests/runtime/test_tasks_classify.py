@@ -131,3 +131,28 @@ def test_rgb_and_alpha(denoise_classifier_file):
         assert np.array_equal(found.image, expected.image)
         assert "array" not in repr(found)
     assert classify(bgr).scores != expected.scores
+
+
+def stated(path, **fields):
+    return replace(qf.Classifier(path).card, **fields)
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), KINDS)
+def test_logits_become_probabilities_where_the_card_says_so(make_model, tiny_models, suffix, dtype):
+    """The model's scores taken for logits: their softmax, whatever type they come in."""
+    path = make_model(task="classify", suffix=suffix, dtype=dtype, colour="GRAY")
+    plain = qf.Classifier(path)(bright_band(1))
+    powers = np.exp(list(plain.values))
+    found = qf.Classifier(path, card=stated(path, softmax=True))(bright_band(1))
+    assert found.values == pytest.approx(powers / powers.sum(), abs=1e-6)
+    assert (found.label, found.index, sum(found.values)) == (plain.label, 1, pytest.approx(1))
+
+
+def test_labels_that_repeat(classifier_file):
+    """As `crane` does in ImageNet, a bird and a machine: nothing is lost, and the index says which."""
+    classify = qf.Classifier(classifier_file, card=stated(classifier_file, labels=("crane", "dog", "crane", "cat")))
+    for index, label in enumerate(("crane", "dog", "crane", "cat")):
+        found = classify(bright_band(index))
+        assert (found.label, found.index, len(found.values)) == (label, index, 4)
+        assert list(found.scores) == ["crane", "dog", "cat"]
+        assert found.score == found.scores[label] == found.values[index]

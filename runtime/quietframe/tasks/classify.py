@@ -26,12 +26,16 @@ class Classification:
     Attributes:
         label: the likeliest class.
         score: its score, in [0, 1].
-        scores: every label's score, in the model's order.
+        scores: every label's score, in the model's order; of a label that repeats, its greatest.
+        index: of the likeliest class, from 0: it tells apart labels that repeat.
+        values: every class's score, in the model's order.
     """
 
     label: str
     score: float
     scores: Mapping[str, float]
+    index: int
+    values: tuple[float, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,18 @@ class Classifier(ModelTask[Classification]):
     def _finish(self, results: Inputs) -> Classification:
         """The answer, from the engine's results."""
         scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
-        values = [float(score) for score in scores.reshape(-1)]
+        if self.card.softmax:
+            powers = np.exp(scores.astype(np.float64) - scores.max())
+            scores = powers / powers.sum()
+        values = tuple(map(float, scores.reshape(-1)))
         labels = self.card.labels
         if len(values) != len(labels):
             raise ModelLoadError(f"{self.card.name}: the model gave {len(values)} scores for {len(labels)} labels")
         best = int(np.argmax(values))
-        return Classification(labels[best], values[best], dict(zip(labels, values, strict=True)))
+        greatest: dict[str, float] = {}
+        for label, value in zip(labels, values, strict=True):
+            greatest[label] = max(value, greatest.get(label, value))
+        return Classification(labels[best], values[best], greatest, best, values)
 
 
 class DenoiseClassifier(Classifier):
@@ -123,7 +133,7 @@ class DenoiseClassifier(Classifier):
         spec = self.card.tensor("image", "outputs")
         assert spec is not None  # the card was checked when it was built
         clean = decode_image(results[spec.name], spec, self.engine.outputs[spec.name])
-        return DenoiseClassification(answer.label, answer.score, answer.scores, from_bgr(clean, None, self.color))
+        return DenoiseClassification(**vars(answer), image=from_bgr(clean, None, self.color))
 
 
 def _specs(card: ModelCard) -> tuple[TensorSpec, TensorSpec]:
