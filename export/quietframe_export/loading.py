@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from quietframe.errors import ModelLoadError, UsageError
 from quietframe_export.keras_graph import all_layers, plainly, with_calls
+from quietframe_train.quantization import without_quantization  # and registers our layers
 
 MIN_SIDE = 8
 """Of what is taken for an image."""
@@ -74,8 +75,6 @@ def load_keras(path: Path, *, unsafe: bool = False) -> keras.Model:
     unsafe: also load Lambda layers, which are Python code that runs here.
     Raises ModelLoadError if it is missing, damaged or holds layers that are not known.
     """
-    import quietframe_train.layers  # noqa: F401  registers our layers
-
     if not path.is_file():
         raise ModelLoadError(f"{path}: no such file, expected a .keras or .h5 model")
     if path.suffix.lower() not in SUFFIXES:
@@ -91,7 +90,7 @@ def load_keras(path: Path, *, unsafe: bool = False) -> keras.Model:
             f"{path}: a subclassed model, whose layers are not known: save it as keras.Model(inputs, outputs) of "
             "keras.Input tensors"
         )
-    return standard_axes(channels_last(in_float32(model, path)))
+    return standard_axes(channels_last(in_float32(without_quantization(model), path)))
 
 
 def _cause(text: str) -> str:

@@ -53,7 +53,7 @@ def test_the_layers_that_cost_most_stay_in_float_until_the_gate_is_met(collapsin
         sizes = [layer.added_bytes for layer in file.float_layers]
         assert all(isinstance(layer.added_ms, float) for layer in file.float_layers) and any(sizes)
     types = {operation.type for operation in operations(tmp_path / "filter.int8.tflite") if operation.is_float}
-    assert types == {"CONV_2D", "QUANTIZE", "DEQUANTIZE"}, "blur is still in int8"
+    assert types <= {"CONV_2D", *mixed.BORDERS} and "CONV_2D" in types, "blur is still in int8"
     image = qf.Denoiser(tmp_path / "filter.int8.tflite").engine.inputs["image"].declared
     assert (image.dtype, image.zero_point) == (np.int8, -128), "frames pass unchanged, as before"
 

@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quietframe_train.quantization import quantize_aware
     from quietframe_train.recipe import Recipe
     from quietframe_train.recipes import RECIPES
     from quietframe_train.run_folder import Run, load_run
@@ -21,10 +22,11 @@ _HOME_OF = {
     "Recipe": "recipe",
     "Run": "run_folder",
     "load_run": "run_folder",
+    "quantize_aware": "quantization",
     "train": "training",
 }
 
-__all__ = ["RECIPES", "Recipe", "Run", "load_run", "train"]
+__all__ = ["RECIPES", "Recipe", "Run", "load_run", "quantize_aware", "train"]
 
 
 def __getattr__(name: str) -> Any:

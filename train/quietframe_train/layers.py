@@ -61,26 +61,94 @@ class RangeLimit(keras.regularizers.Regularizer):
 
 @keras.saving.register_keras_serializable("quietframe")
 class FakeQuantization(keras.layers.Layer):
-    """Round to the 255 steps of an 8-bit tensor from -limit to limit while training; change nothing otherwise.
+    """Round to the 255 steps of an 8-bit tensor while training; change nothing otherwise.
 
     What follows learns to lean on what is large beside a step, and what comes before to make it so: in a few epochs at
     the end there is no way left to that (pseudo-quantization noise, Défossez et al. 2021, has the same aim). The
-    gradient passes as if nothing were rounded. Values beyond the limit are not clipped: see `RangeLimit`.
+    gradient passes as if nothing were rounded.
+
+    limit: the steps go from -limit to limit, and values beyond are not clipped: see `RangeLimit`. None: they go from
+    the least to the greatest value, as averaged over the last batches, with 0 among them; values beyond are clipped.
     """
 
-    def __init__(self, limit: float, **kwargs: Any) -> None:
+    def __init__(self, limit: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.limit = limit
+        if limit is None:
+            self.low, self.high = (
+                self.add_weight(shape=(), initializer="zeros", trainable=False, dtype="float32", name=name)
+                for name in ("low", "high")
+            )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        step = 2 * self.limit / 255
         values = ops.cast(inputs, "float32")
-        return inputs + ops.cast(ops.stop_gradient(ops.round(values / step) * step - values), inputs.dtype)
+        if self.limit is not None:
+            step = 2 * self.limit / 255
+            return inputs + ops.cast(ops.stop_gradient(ops.round(values / step) * step - values), inputs.dtype)
+        low, high = (
+            self._averaged(end, ops.stop_gradient(found))
+            for end, found in (
+                (self.low, ops.minimum(ops.min(values), 0.0)),
+                (self.high, ops.maximum(ops.max(values), 0.0)),
+            )
+        )
+        step = ops.maximum(high - low, 1e-6) / 255
+        first = ops.round(low / step)  # whole steps, so that 0 is one of them
+        clipped = ops.clip(values, first * step, (first + 255) * step)
+        return ops.cast(clipped + ops.stop_gradient(ops.round(clipped / step) * step - clipped), inputs.dtype)
+
+    def _averaged(self, end: Any, found: Any) -> Any:
+        is_new = ops.equal(ops.convert_to_tensor(end), 0.0)
+        end.assign(ops.where(is_new, found, _KEPT * end + (1 - _KEPT) * found))
+        return ops.convert_to_tensor(end)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"limit": self.limit}
+
+
+_KEPT = 0.98  # of a range, from one batch to the next
+
+
+@keras.saving.register_keras_serializable("quietframe")
+class QuantizedWeights(keras.layers.Wrapper):
+    """Compute a layer with its kernels rounded to 8 bits while training, as int8 files have them; plainly otherwise.
+
+    Steps are symmetric, one scale for each output channel, as in TFLite and ONNX Runtime. The gradient passes as if
+    nothing were rounded.
+    """
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return self.layer(inputs)
+        values = [(variable, self._rounded(variable)) for variable in self.layer.variables]
+        with keras.StatelessScope(state_mapping=values):
+            return self.layer(inputs)
+
+    def _rounded(self, variable: Any) -> Any:
+        values = ops.cast(variable, "float32")
+        if not variable.name.endswith("kernel"):
+            return values
+        axes = channel_axes(self.layer, variable.name)
+        others = [axis for axis in range(values.ndim) if axis - values.ndim not in axes]
+        step = ops.maximum(ops.max(ops.abs(values), axis=others, keepdims=True) / 127, 1e-12)
+        return values + ops.stop_gradient(ops.round(values / step) * step - values)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return self.layer.compute_output_shape(input_shape)
+
+
+def channel_axes(layer: Any, kernel: str) -> tuple[int, ...]:
+    """Return the axes of a kernel that number its output channels, from the last, -1. kernel: its variable's name."""
+    transposed = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+    depthwise = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+    if isinstance(layer, depthwise) or kernel == "depthwise_kernel":
+        return (-2, -1)
+    return (-2,) if isinstance(layer, transposed) else (-1,)
 
 
 @keras.saving.register_keras_serializable("quietframe")
