@@ -110,7 +110,7 @@ def test_a_file_that_passes_is_explained_and_stays_as_it_is(collapsing: Subject,
 
 @pytest.fixture(scope="module")
 def layered(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Subject:
-    """Folded, fused, shared, nested and split layers, and one that TensorFlow quantizes whatever it is told."""
+    """Folded, fused, shared, nested and split layers, and one that no list keeps TensorFlow from quantizing."""
     keras.utils.set_random_seed(1)
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="first")(image)
