@@ -127,7 +127,8 @@ class TFLiteQuantizer(Quantizer):
     def layer_of(self, tensor: str) -> str:
         """See `Quantizer`."""
         numbered = (tensor, tensor[:-1], tensor[:-2])  # where a name is taken, TensorFlow adds a number
-        return next((self._layers[name] for name in numbered if name in self._layers), "")
+        known = next((self._layers[name] for name in numbered if name in self._layers), "")
+        return known or _first_layer(tensor, self._scopes)
 
     def _tensors(self, examples: Sequence[Inputs]) -> Iterator[Mapping[str, NDArray[Any]]]:
         indices = {self._names[name]: index for index, name in self._file.computed.items()}
@@ -211,18 +212,23 @@ def _paired_names(float_graph: Any, graph: Any) -> dict[str, str]:
 
 def _layers_by_tensor(graph: Any, scopes: Mapping[str, str], outputs: Sequence[str]) -> dict[str, str]:
     """Find the layer of each float tensor that the main graph computes; outputs: the layers of the model's outputs."""
-    order = list(scopes)
     found: dict[int, str] = {}
     for operator in graph.operators:
         for index in operator.outputs:
             tensor = graph.tensors[index]
             if tensor.type != schema.TensorType.FLOAT32:
                 continue
-            of_it = sorted(_scopes_of(tensor.name.decode(), scopes), key=order.index)
+            of_it = _first_layer(tensor.name.decode(), scopes)
             before = next((found[each] for each in operator.inputs if each in found), "")
             is_output = index in graph.outputs and len(outputs) == 1
-            found[index] = scopes[of_it[0]] if of_it else outputs[0] if is_output else before
+            found[index] = of_it or (outputs[0] if is_output else before)
     return {graph.tensors[index].name.decode(): layer for index, layer in found.items()}
+
+
+def _first_layer(tensor: str, scopes: Mapping[str, str]) -> str:
+    """Return the layer in the name of a tensor that was called first; empty if there is none."""
+    found = _scopes_of(tensor, scopes)
+    return scopes[min(found, key=list(scopes).index)] if found else ""
 
 
 def _scopes_of(tensor: str, scopes: Mapping[str, str]) -> list[str]:
