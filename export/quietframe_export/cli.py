@@ -89,6 +89,13 @@ UNSAFE = click.option(
     default=True,
     help="Enforce limits on flat, slowly changing and clean frames.  [default: yes]",
 )
+@click.option("--max-size", metavar="SIZE", help="The gate of files' sizes, such as 200KiB, 1.5MB or 4096 (bytes).")
+@click.option(
+    "--max-ms",
+    type=float,
+    metavar="MS",
+    help="The gate of times: of the runtime's median call on this machine, at 640x480 or the file's one size.",
+)
 @click.option("--size", metavar="WxH", help="The one size of image that the files take.  [default: as the model]")
 @click.option("--batch", default=1, show_default=True, help="How many images the files take at once.")
 @click.option(
@@ -133,6 +140,8 @@ def export(
     max_psnr_drop: float | None,
     max_accuracy_drop: float,
     hold_to_checks: bool,
+    max_size: str | None,
+    max_ms: float | None,
     size: str | None,
     batch: int,
     ends: Ends,
@@ -160,7 +169,8 @@ def export(
     form = Form(_size_wh(size), batch, ends, nchw, opset, weight_bits)
     if micro and ends != "int8":
         raise UsageError(f"{_C_ARRAY} is made of a file with int8 ends: leave --ends out")
-    for name, value in (("--max-psnr-drop", max_psnr_drop), ("--max-accuracy-drop", max_accuracy_drop)):
+    gates = (("--max-psnr-drop", max_psnr_drop), ("--max-accuracy-drop", max_accuracy_drop), ("--max-ms", max_ms))
+    for name, value in gates:
         if value is not None and not value >= 0:
             raise UsageError(f"Expected {name} of at least 0. Received: {value}")
     if not model.exists():
@@ -179,9 +189,11 @@ def export(
         from quietframe.card import read_card_file
         from quietframe.tasks.base import card_beside
         from quietframe_export.exporter import export_model
+        from quietframe_export.limits import Limits, parse_bytes
         from quietframe_export.loading import register_custom_objects
         from quietframe_export.subject import subject_from_keras, subject_from_run
 
+        limits = Limits(None if max_size is None else parse_bytes(max_size), max_ms)
         say("loading the model and its data")
         if calibrate is None or model.is_dir():
             subject = subject_from_run(model, data=data, calibrate=calibrate)
@@ -206,6 +218,7 @@ def export(
             form=form,
             mixed=mixed if mixed in ("auto", "none") else [name.strip() for name in mixed.split(",") if name.strip()],
             explain=explain,
+            limits=limits,
             overwrite=overwrite,
             progress=say,
         )

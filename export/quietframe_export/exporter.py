@@ -20,6 +20,7 @@ from quietframe_export.formats import TARGETS, Form, Operation, RefusedTargetErr
 from quietframe_export.formats.tflite import convert as convert_to_tflite
 from quietframe_export.graph import OUTLIER_RATIO, TensorRange, tensor_ranges
 from quietframe_export.layers_figure import layers_figure
+from quietframe_export.limits import Exceeded, Latency, Limits, check_limits, measure_latency
 from quietframe_export.mixed import BORDERS, EXAMPLES, Improved, TensorError, costs, improve, measure_tensors
 from quietframe_export.subject import Subject
 from quietframe_export.test_set import measure
@@ -34,11 +35,12 @@ MAX_PSNR_DROP_CAMERA_DB = 0.12
 
 
 class Gate(NamedTuple):
-    """The conditions for keeping a file: its maximum drop, and whether the checks are enforced."""
+    """The conditions for keeping a file: its maximum drop, whether the checks are enforced, its size and its time."""
 
     psnr_drop_db: float
     accuracy_drop_percent: float
     checks: bool
+    limits: Limits
 
 
 class Layers(NamedTuple):
@@ -71,12 +73,14 @@ class FileReport:
         try_next: of a file that failed, what to try.
         comparisons: the file beside Keras, once for each thing that the model does.
         checks: of a camera model, what it does with flat, slowly changing and clean frames.
-        operations: the file's operation types, each with how often it occurs.
+        operations: the file's operators, by name and version (of ONNX and OpenVINO their opset), each
+            with how often it occurs.
         float_operations: operations that touch a floating-point tensor; 0 in a full-integer file.
         calibration: of a file that was looked into layer by layer, how its ranges were chosen.
         calibrations: the ways that were tried, each with the SQNR in dB of the outputs of a file all in int8.
         tensors: the errors of its tensors in int8, worst first.
         float_layers: the layers that are in float, and what each adds; `layers`: how many there are.
+        latency: what the runtime takes for a call of it on this machine; measured where there is a limit.
         test: what the file reached on the test set; measured if it passed and there is such a set.
         test_images: of how many test images that is.
     """
@@ -96,6 +100,7 @@ class FileReport:
     tensors: Sequence[TensorError] = ()
     float_layers: tuple[FloatLayer, ...] = ()
     layers: int = 0
+    latency: Latency | None = None
     test: Sequence[Metric] | None = None
     test_images: int = 0
 
@@ -147,6 +152,7 @@ def export_model(
     form: Form | None = None,
     mixed: str | Sequence[str] = "auto",
     explain: bool = False,
+    limits: Limits | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ExportReport:
@@ -169,6 +175,7 @@ def export_model(
             cost most; `none`; or their names. Before that other calibrations are tried.
         explain: measure the error of each tensor of int8 files; of those that fail it always is. Also drawn, in
             `export-TARGET.png`.
+        limits: the size and the time that a file may have; None: any.
         overwrite: replace files of the same names.
         progress: called with one line before each step.
 
@@ -191,7 +198,7 @@ def export_model(
     keras_checks = check_camera(subject.engine, card, subject.held_out) if camera else ()
     if max_psnr_drop_db is None:
         max_psnr_drop_db = MAX_PSNR_DROP_CAMERA_DB if camera else MAX_PSNR_DROP_DB
-    gate = Gate(max_psnr_drop_db, max_accuracy_drop_percent, hold_to_checks)
+    gate = Gate(max_psnr_drop_db, max_accuracy_drop_percent, hold_to_checks, limits or Limits())
     layers = Layers(mixed, explain, keras_checks, progress)
     report = ExportReport(
         model=subject.card.name,
@@ -266,12 +273,17 @@ def _export_one(
     if found:
         bare, trial = found.data, found.verified
         card = replace(card, float_layers=found.float_layers)
-    reason, test = trial.reason, None
-    if subject.test and not reason:
+    reason, test, latency, over = trial.reason, None, None, Exceeded()
+    if not reason:
         with tempfile.TemporaryDirectory() as folder:
-            test = measure(
-                _write_files(Path(folder), paths, target.format.files(bare, card)), card, subject.test, target
-            )
+            files = target.format.files(bare, card)
+            file = _write_files(Path(folder), paths, files)
+            if gate.limits.ms is not None:
+                latency = measure_latency(file, card, subject.held_out[0])
+            over = check_limits(gate.limits, target, sum(map(len, files)), latency)
+            reason = over.reason
+            if subject.test and not reason:
+                test = measure(file, card, subject.test, target)
     metrics = _metrics(subject.held_out_from, trial.comparisons)
     if test:
         metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
@@ -286,11 +298,12 @@ def _export_one(
         outcome="failed" if reason else "passed",
         file=None if reason else paths[0].name,
         reason=reason,
-        try_next=_advice(target, trial, found, layers) if reason else "",
+        try_next=over.try_next or (_advice(target, trial, found, layers) if reason else ""),
+        latency=latency,
         size_bytes=sum(map(len, files)),
         comparisons=trial.comparisons,
         checks=trial.checks,
-        operations=dict(Counter(operation.type for operation in trial.operations)),
+        operations=dict(Counter(f"{operation.type} v{operation.version}" for operation in trial.operations)),
         float_operations=sum(operation.is_float for operation in trial.operations),
         calibration=found.calibration if found else "",
         calibrations=found.calibrations if found else None,

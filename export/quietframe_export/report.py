@@ -98,6 +98,11 @@ def notes(report: ExportReport) -> list[str]:
                 f"{file.target}: {len(file.float_layers)} of {file.layers} layers are in float ({time:+.0f} % time "
                 f"beside int8 alone): {names}"
             )
+        if file.operations:
+            counts = (f"{count} {name}" for name, count in sorted(file.operations.items()))
+            lines.append(f"{file.target} holds {', '.join(counts)}")
+        if file.latency:
+            lines.append(f"{file.target} takes {file.latency}")
         if file.try_next:
             lines.append(f"{file.target} failed; {file.try_next}")
     poor = next(
