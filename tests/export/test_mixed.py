@@ -21,7 +21,7 @@ from quietframe_export.formats import TARGETS, Quantizer, parse_targets
 from quietframe_export.layers_figure import worst_by_layer
 from quietframe_export.subject import Subject, subject_from_keras
 
-COSTLY = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "GELU", "ADD", "MUL")
+COSTLY = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "GELU", "ADD")
 INT8 = ("tflite-int8", "onnx-int8")
 
 
