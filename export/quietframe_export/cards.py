@@ -59,8 +59,9 @@ def card_for_run(run: Run, model: keras.Model, source_sha256: str, *, labels: Se
 
 
 def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Compute the SHA-256 of a file, or of all files in a folder, as hexadecimal digits."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -155,8 +155,9 @@ def export(
 ) -> int:
     """Convert a trained model to TFLite and ONNX, and verify each file against Keras.
 
-    RUN_OR_KERAS is the folder of a training, or any .keras or .h5 file with --calibrate; for --to c-array also a
-    .tflite file or a built-in model. Files that drop further than the gate are not kept, and the exit code is 1.
+    RUN_OR_KERAS is the folder of a training, or with --calibrate any .keras or .h5 file or SavedModel folder; for
+    --to c-array also a .tflite file or a built-in model. Files that drop further than the gate are not kept, and the
+    exit code is 1.
     """
     from quietframe_export.formats import Form, parse_targets
 
@@ -177,14 +178,15 @@ def export(
         raise UsageError(f"{model}: no such run folder or .keras file")
     if card is None and model.is_file() and (model.parent / "recipe.json").is_file():
         model = model.parent  # the model.keras of a run: the run knows more
-    if model.is_file() and calibrate is None:
+    is_run = model.is_dir() and not (model / "saved_model.pb").is_file()
+    if not is_run and calibrate is None:
         raise UsageError(f"{model}: pass --calibrate IMAGES, a folder of images to calibrate with and to verify on")
-    if model.is_dir() and (card is not None or custom_objects or unsafe):
+    if is_run and (card is not None or custom_objects or unsafe):
         raise UsageError("--card, --custom-objects and --unsafe are for .keras files: a run folder has its own")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from quietframe_export.quiet import suppress_native_output
 
-    folder = out or (model if model.is_dir() else model.parent) / "export"
+    folder = out or (model if is_run else model.parent) / "export"
     with suppress_native_output() as say:
         from quietframe.card import read_card_file
         from quietframe.tasks.base import card_beside
@@ -195,7 +197,7 @@ def export(
 
         limits = Limits(None if max_size is None else parse_bytes(max_size), max_ms)
         say("loading the model and its data")
-        if calibrate is None or model.is_dir():
+        if calibrate is None or is_run:
             subject = subject_from_run(model, data=data, calibrate=calibrate)
         else:
             register_custom_objects(custom_objects)
@@ -332,7 +334,10 @@ def card(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Draft the card of MODEL, a .keras, .h5, .tflite or .onnx file, and name the fields that are guesses."""
+    """Draft the card of MODEL, and name the fields that are guesses.
+
+    MODEL is a .keras, .h5, .tflite or .onnx file or a SavedModel folder.
+    """
     import json
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

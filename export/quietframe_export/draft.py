@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,7 +37,7 @@ def draft_card(
     """Draft the card of a model file.
 
     Args:
-        path: a .keras, .h5, .tflite or .onnx file.
+        path: a .keras, .h5, .tflite or .onnx file, or a SavedModel folder.
         task: what it does; None: what its outputs say.
         labels: of its scores, in their order; none: numbers.
         unsafe: also load Lambda layers, which are Python code that runs here.
@@ -71,22 +71,23 @@ def draft_for_keras(model: keras.Model, path: Path, *, task: Task | None = None,
     from quietframe_export.keras_graph import maker
     from quietframe_train.macs import macs_per_pixel
 
-    inputs, outputs = (
+    of_inputs, of_outputs = (
         {tensor.name: TensorInfo(tensor.name, tuple(tensor.shape), np.dtype(np.float32)) for tensor in tensors}
         for tensors in (model.inputs, model.outputs)
     )
     name, ranges = path.name.partition(".")[0], receptive.value_ranges(model)
-    card, guesses = draft(name, str(path), inputs, outputs, task=task, labels=labels, ranges=ranges)
+    card, guesses = draft(name, str(path), of_inputs, of_outputs, task=task, labels=labels, ranges=ranges)
     if len(card.inputs) == 1:
         card = replace(card, inputs=(replace(card.inputs[0], name="image"),))
     names = {"image": "denoised", "scores": "scores"}  # Keras numbers them anew in each process
+    sources = [next(each for each in model.outputs if each.name == spec.name) for spec in card.outputs]
     card = replace(card, outputs=tuple(replace(spec, name=names[spec.role]) for spec in card.outputs))
     multiple, halo = receptive.multiple_and_halo(model)
     if card.spatial.kind == "any":
         card = replace(card, spatial=replace(card.spatial, multiple=multiple, halo=halo))
     elif card.task == "denoise" and card.spatial.size_hw and 0 < 2 * halo < min(card.spatial.size_hw):
         card = replace(card, spatial=replace(card.spatial, fit="tile", halo=halo))
-    for tensor, spec in zip(model.outputs, card.outputs, strict=True):
+    for tensor, spec in zip(sources, card.outputs, strict=True):
         if spec.role == "scores" and getattr(maker(tensor), "activation", None) is keras.activations.linear:
             card = replace(card, softmax=True)
             guesses = [*guesses, "softmax: true, as the scores are those of a layer without activation"]
@@ -120,7 +121,7 @@ def draft(
     image = images[0]
     size = _size(image, inputs[image.name].shape)
     like = replace(image, value_range=ranges.get("outputs", image.value_range))
-    specs_out = [_output(info, like, inputs[image.name], task, origin) for info in outputs.values()]
+    specs_out = _outputs(outputs.values(), like, inputs[image.name], task, origin, guesses)
     roles = [spec.role for spec in specs_out]
     found: Task = "denoise" if "scores" not in roles else "classify" if "image" not in roles else "denoise+classify"
     if task is not None and set(task.split("+")) - set(found.split("+")):
@@ -180,6 +181,37 @@ def _input(info: TensorInfo, origin: str, known: Range | None) -> TensorSpec:
     return TensorSpec(info.name, "image", layout, channels, span, "RGB" if channels == 3 else "GRAY")
 
 
+def _outputs(
+    infos: Iterable[TensorInfo],
+    image: TensorSpec,
+    source: TensorInfo,
+    task: Task | None,
+    origin: str,
+    guesses: list[str],
+) -> list[TensorSpec]:
+    """Find the outputs that are an image and scores, the first of each; what else there is, the card leaves out.
+
+    Raises UsageError if there is neither.
+    """
+    specs: list[TensorSpec] = []
+    left_out, errors = [], []
+    for info in infos:
+        try:
+            spec = _output(info, image, source, task, origin)
+        except UsageError as exc:
+            errors.append(exc)
+        else:
+            if spec.role not in [each.role for each in specs]:
+                specs.append(spec)
+                continue
+        left_out.append(f"{info.name} {_text(info.shape)}")
+    if not specs:
+        raise errors[0]
+    if left_out:
+        guesses.append(f"outputs: left out {', '.join(left_out)}, as the first {specs[0].role} is the one")
+    return specs
+
+
 def _output(info: TensorInfo, image: TensorSpec, source: TensorInfo, task: Task | None, origin: str) -> TensorSpec:
     layout = _image_layout(info.shape)
     fits = layout == image.layout and all(
@@ -187,8 +219,9 @@ def _output(info: TensorInfo, image: TensorSpec, source: TensorInfo, task: Task 
     )
     if layout and fits and task != "classify":
         return replace(image, name=info.name)
-    if len(info.shape) == 2 and info.shape[1] is not None and task != "denoise":
-        return TensorSpec(info.name, "scores", "NC", info.shape[1], (0.0, 1.0))
+    classes = math.prod(size or 1 for size in info.shape)
+    if classes > 1 and classes in info.shape and None not in info.shape[1:] and task != "denoise":  # of any rank
+        return TensorSpec(info.name, "scores", "NC", classes, (0.0, 1.0))
     raise UsageError(
         f"{origin}: output {info.name!r} has shape {_text(info.shape)}: neither an image like the input's "
         f"{_text(source.shape)} nor scores"

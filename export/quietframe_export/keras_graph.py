@@ -9,10 +9,10 @@ import keras
 from keras import layers
 from numpy.typing import NDArray
 
-from quietframe_train.graph import plainly, with_calls
+from quietframe_train.graph import one_or_all, plainly, with_calls
 from quietframe_train.layers import PixelShuffle
 
-__all__ = ["all_layers", "maker", "observed", "plainly", "with_calls"]
+__all__ = ["all_layers", "maker", "observed", "one_or_all", "plainly", "with_calls"]
 
 
 def all_layers(model: keras.Model) -> Iterator[Any]:

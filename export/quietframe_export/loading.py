@@ -17,7 +17,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from quietframe.errors import ModelLoadError, UsageError
-from quietframe_export.keras_graph import all_layers, plainly, with_calls
+from quietframe_export.keras_graph import all_layers, one_or_all, plainly, with_calls
 from quietframe_train.quantization import without_quantization  # and registers our layers
 
 MIN_SIDE = 8
@@ -66,7 +66,7 @@ def _import(where: str) -> Any:
 
 
 def load_keras(path: Path, *, unsafe: bool = False) -> keras.Model:
-    """Load a .keras or .h5 file.
+    """Load a .keras or .h5 file, or a SavedModel folder, which becomes a model of one layer.
 
     What computes in another precision, or was quantized by Keras, is brought to float32. What has its channels first
     computes with them last, while its inputs and outputs keep their layout. Flat images and those without an axis of
@@ -75,8 +75,10 @@ def load_keras(path: Path, *, unsafe: bool = False) -> keras.Model:
     unsafe: also load Lambda layers, which are Python code that runs here.
     Raises ModelLoadError if it is missing, damaged or holds layers that are not known.
     """
+    if is_saved_model(path):
+        return standard_axes(_from_saved_model(path))
     if not path.is_file():
-        raise ModelLoadError(f"{path}: no such file, expected a .keras or .h5 model")
+        raise ModelLoadError(f"{path}: no such file, expected a .keras or .h5 model or a SavedModel folder")
     if path.suffix.lower() not in SUFFIXES:
         raise ModelLoadError(f"{path}: unknown model format {path.suffix!r}: expected {' or '.join(SUFFIXES)}")
     try:
@@ -91,6 +93,38 @@ def load_keras(path: Path, *, unsafe: bool = False) -> keras.Model:
             "keras.Input tensors"
         )
     return standard_axes(channels_last(in_float32(without_quantization(model), path)))
+
+
+def is_saved_model(path: Path) -> bool:
+    """Return whether a path is a folder that TensorFlow's SavedModel format makes."""
+    return (path / "saved_model.pb").is_file()
+
+
+_SIGNATURE = "serving_default"
+
+
+def _from_saved_model(path: Path) -> keras.Model:
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures.get(_SIGNATURE)
+    except Exception as exc:  # what TensorFlow raises for a damaged folder depends on where it is damaged
+        if isinstance(exc, MemoryError):
+            raise
+        raise ModelLoadError(f"{path}: not a SavedModel that loads here ({str(exc).strip()[:200]!r})") from exc
+    if signature is None:
+        there = ", ".join(loaded.signatures) or "none"
+        raise ModelLoadError(f"{path}: no signature {_SIGNATURE!r} (there are: {there}): save it with Model.export")
+    specs = signature.structured_input_signature[1]
+    inputs = {name: keras.Input(batch_shape=spec.shape, name=name) for name, spec in specs.items()}
+    if any(spec.dtype != tf.float32 for spec in specs.values()):
+        types = ", ".join(f"{name} {spec.dtype.name}" for name, spec in specs.items())
+        raise ModelLoadError(f"{path}: takes {types}: export a signature that takes float32")
+    given = next(iter(inputs.values())) if len(inputs) == 1 else None
+    layer = layers.TFSMLayer(str(path), call_endpoint=_SIGNATURE)
+    results = layer(**inputs) if given is None else layer(given)
+    return keras.Model(one_or_all(list(inputs.values())), one_or_all(keras.tree.flatten(results)))
 
 
 def _cause(text: str) -> str:

@@ -189,10 +189,28 @@ def bounded(model: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
     return with_calls(model, call)
 
 
+_OF_FIXED_RANGE = (keras.activations.sigmoid, keras.activations.tanh, keras.activations.softmax)
+"""TFLite gives them their range itself: another one costs a detour through floats."""
+
+_MOVING = {
+    "UpSampling2D", "MaxPooling2D", "AveragePooling2D", "Reshape", "Flatten", "Permute", "Transpose", "ZeroPadding2D",
+    "Cropping2D", "Dropout", "SpatialDropout2D", "PixelShuffle", "PixelUnshuffle", "DepthToSpace", "SpaceToDepth",
+}  # fmt: skip
+"""Layers and operations that only move values about: what goes in and what comes out has one range in TFLite."""
+
+
+def _is_joined(layer: Any) -> bool:
+    """Return whether a layer's output becomes a part of a concatenation, as it is."""
+    names = {type(reader).__name__: reader for reader in _readers(layer)}
+    return "Concatenate" in names or any(name in _MOVING and _is_joined(reader) for name, reader in names.items())
+
+
 def _ends_an_operation(layer: Any) -> bool:
     if not isinstance(layer, (*_LINEAR, *_FUSED)):
         return False
     readers = _readers(layer)
-    if any(isinstance(reader, layers.Concatenate) for reader in readers):
+    if getattr(layer, "activation", None) in _OF_FIXED_RANGE:
+        return False
+    if _is_joined(layer):
         return False  # what is joined has one range: a noise level's would be the image's, too
     return not (len(readers) == 1 and isinstance(readers[0], _FUSED))

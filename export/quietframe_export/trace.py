@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.eager.wrap_function import function_from_graph_def
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from quietframe.card import ModelCard, TensorSpec
@@ -55,7 +57,7 @@ def trace(
         results = engine.call(dict(zip(engine.inputs, inputs, strict=True)))
         for spec in card.outputs:
             if bound_images and spec.role == "image":
-                low, high = spec.value_range
+                low, high = spec.limits
                 results[spec.name] = tf.quantization.fake_quant_with_min_max_args(results[spec.name], low, high)
         return results
 
@@ -68,7 +70,7 @@ _OF_SHAPES = {"Shape", "ShapeN", "Size", "OnesLike", "ZerosLike"}
 def freeze(function: Any, signature: Sequence[tf.TensorSpec]) -> Any:
     """Make a `tf.function` of a traced one, with its weights and all else that it holds as constants."""
     concrete = function.get_concrete_function()
-    frozen = convert_variables_to_constants_v2(concrete)
+    frozen = _quantizable(convert_variables_to_constants_v2(concrete))
     names = sorted(concrete.structured_outputs)  # TensorFlow flattens dictionaries by sorted keys
 
     @tf.function(input_signature=signature, autograph=False)
@@ -76,6 +78,48 @@ def freeze(function: Any, signature: Sequence[tf.TensorSpec]) -> Any:
         return dict(zip(names, frozen(*inputs), strict=True))
 
     return named
+
+
+def _quantizable(function: Any) -> Any:
+    """Write squares, cubes and signs as multiplications: TFLite's quantizer leaves SQUARE, POW and NEG in floats."""
+    graph, added = function.graph.as_graph_def(), []
+    exact_gelu = {name for node in graph.node if node.op == "Erfc" for name in node.input}  # which the converter knows
+    kept = {name for node in graph.node if node.name in exact_gelu for name in node.input}
+    constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in graph.node if node.op == "Const"}
+
+    def add(node: Any, op: str, *inputs: str, value: float | None = None) -> str:
+        new = tf.compat.v1.NodeDef(name=f"{node.name}/factor", op=op, input=inputs)
+        new.attr["T" if value is None else "dtype"].type = node.attr["T"].type
+        if value is not None:
+            new.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.float32(value)))
+        added.append(new)
+        return str(new.name)
+
+    for node in graph.node:
+        if "T" not in node.attr or node.attr["T"].type != tf.float32.as_datatype_enum:
+            continue
+        power = constants.get(node.input[1], np.zeros(2)) if node.op == "Pow" else np.zeros(2)
+        if node.op == "Square" or (power == 2).all():
+            factors = [node.input[0]] * 2
+        elif (power == 3).all():
+            factors = [node.input[0], add(node, "Mul", *[node.input[0]] * 2)]
+        elif node.op == "Neg" and node.name not in kept:
+            factors = [node.input[0], add(node, "Const", value=-1)]
+        elif node.op == "SquaredDifference" and _rank(function, node.name) > 4:
+            factors = [add(node, "Sub", *node.input[:2])] * 2  # which TFLite would write as SQUARE
+        else:
+            continue
+        controls = [name for name in node.input if name.startswith("^")]
+        node.op = "Mul"
+        del node.input[:]
+        node.input.extend([*factors, *controls])
+    graph.node.extend(added)
+    names = ([tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs))
+    return function_from_graph_def(graph, *names)
+
+
+def _rank(function: Any, name: str) -> int:
+    return function.graph.get_operation_by_name(name).outputs[0].shape.rank or 0
 
 
 def computes_sizes(function: Any) -> bool:

@@ -45,6 +45,8 @@ class TensorSpec:
         stride: how many times smaller than the image a map or a state is, in height and in width; 1 otherwise.
         feeds: of an output with the role `state`, the input that takes it.
         start: of an input with the role `state`, the value that it begins with everywhere.
+        mean, deviation: of an image that is normalized, one number for each channel in the order of `colour`: the
+            tensor holds (value − mean) / deviation, where `value_range` is that of the values. Empty: the values.
     """
 
     name: str
@@ -56,6 +58,17 @@ class TensorSpec:
     stride: int = 1
     feeds: str | None = None
     start: float = 0.0
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest number in the tensor: `value_range`, normalized."""
+        if not self.mean:
+            return self.value_range
+        low, high = self.value_range
+        pairs = list(zip(self.mean, self.deviation, strict=True))
+        return min((low - mean) / scale for mean, scale in pairs), max((high - mean) / scale for mean, scale in pairs)
 
 
 @dataclass(frozen=True)
@@ -300,6 +313,13 @@ def _check_tensor(spec: TensorSpec, where: str, spatial: Spatial) -> None:
             f"{where}: an image needs colour BGR or RGB with 3 channels, or GRAY with 1; "
             f"found colour {spec.colour} and {spec.channels} channels"
         )
+    if spec.mean or spec.deviation:
+        counts = len(spec.mean), len(spec.deviation)
+        if spec.role != "image" or counts != (spec.channels, spec.channels) or min(spec.deviation) <= 0:
+            raise UsageError(
+                f"{where}: mean and deviation are of images, one number for each of the {spec.channels} channels, and "
+                f"deviations are greater than 0; found {list(spec.mean)} and {list(spec.deviation)}"
+            )
     if spec.channels < 1 or (spec.role in ("sigma", "confidence", "weight") and spec.channels != 1):
         raise UsageError(f"{where}.channels: {spec.channels} is not for {spec.role}")
     sizes: tuple[int, ...] = (1,)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,20 @@ import pytest
 from keras import layers
 
 import quietframe as qf
-from quietframe.engines import LiteRtEngine, OnnxEngine
+from quietframe.card import Spatial
+from quietframe.engines import ENGINES
 from quietframe.errors import ModelLoadError, SourceError, UsageError
 from quietframe_export import export_model, frames, subject_from_keras
 from quietframe_export.apart import run_apart
 from quietframe_export.draft import draft_card
 from quietframe_export.formats import parse_targets
+from quietframe_export.keras_engine import KerasEngine
 from quietframe_export.loading import load_keras, register_custom_objects
 from quietframe_train.layers import PixelUnshuffle
+from zoo.check import export_and_check
+from zoo.models import DIGIT, ZOO, conv, levels, residual, sequence
 
 Cli = Callable[..., Any]
-TARGETS = "tflite-fp32,tflite-int8,onnx-fp32"
 
 
 @pytest.fixture(autouse=True)
@@ -55,179 +58,15 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def conv(filters: int, **options: Any) -> Any:
-    return layers.Conv2D(filters, 3, padding="same", **options)
-
-
-def residual(*middle: Any) -> keras.Model:
-    """A denoiser of any size that adds a little to its input."""
-    image = keras.Input((None, None, 3))
-    x = conv(8, activation="relu")(image)
-    for layer in middle:
-        x = layer(x)
-    change = conv(3, kernel_initializer=keras.initializers.RandomNormal(stddev=0.03))(x)
-    return keras.Model(image, layers.Add()([image, change]))
-
-
-def unet(up: Any) -> keras.Model:
-    image = keras.Input((None, None, 3))
-    skip = conv(8, activation="relu")(image)
-    x = conv(8, activation="relu")(layers.AveragePooling2D(2)(layers.MaxPooling2D()(skip)))
-    x = layers.Concatenate()([layers.UpSampling2D()(up(x)), skip])
-    return keras.Model(image, conv(3, activation="sigmoid")(x))
-
-
-def mixed() -> keras.Model:
-    return residual(conv(8, dtype="mixed_float16"), layers.BatchNormalization(dtype="mixed_float16"))
-
-
-def levels() -> keras.Model:
-    image = keras.Input((None, None, 3))
-    x = conv(8, activation="silu")(layers.Rescaling(1 / 127.5, -1)(image))
-    return keras.Model(image, layers.Rescaling(127.5, 127.5)(conv(3, activation="tanh")(x)))
-
-
-def channels_first() -> keras.Model:
-    image = keras.Input((3, 32, 32))
-    x = conv(8, data_format="channels_first", use_bias=False)(image)
-    x = layers.ReLU()(layers.BatchNormalization(axis=1, beta_initializer="random_normal")(x))
-    x = layers.UpSampling2D(data_format="channels_first")(layers.MaxPooling2D(data_format="channels_first")(x))
-    return keras.Model(image, conv(3, data_format="channels_first", activation="sigmoid")(x))
-
-
-def squeeze_and_excite() -> keras.Model:
-    image = keras.Input((None, None, 3))
-    x = conv(8, activation="hard_swish")(image)
-    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    gate = conv(8, activation="sigmoid")(gate)
-    return keras.Model(image, conv(3)(x * gate) * 0.1 + image)
-
-
-def normalized() -> keras.Model:
-    image = keras.Input((None, None, 3))
-    x = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.1])(image)
-    x = layers.GaussianNoise(0.1)(layers.RandomContrast(0.2)(layers.RandomFlip()(x)))
-    return keras.Model(image, conv(3)(x) * 0.05 + image)
-
-
-def shuffled() -> keras.Model:
-    image = keras.Input((None, None, 3))
-    x = conv(12)(keras.ops.space_to_depth(image, 2))
-    return keras.Model(image, keras.ops.depth_to_space(x, 2) * 0.1 + image)
-
-
-ANY_SIZE = {
-    "group norm and exact GELU": lambda: residual(
-        layers.GroupNormalization(4), layers.Activation(keras.activations.gelu)
-    ),
-    "layer norm and tanh GELU": lambda: residual(
-        layers.LayerNormalization(), lambda x: keras.ops.gelu(x, approximate=True)
-    ),
-    "transposed": lambda: unet(layers.Conv2DTranspose(8, 3, strides=2, padding="same")),
-    "bilinear": lambda: unet(layers.UpSampling2D(interpolation="bilinear")),
-    "nearest": lambda: unet(layers.UpSampling2D()),
-    "grouped": lambda: residual(conv(8, groups=4, activation="relu")),
-    "depthwise and dilated": lambda: residual(
-        layers.DepthwiseConv2D(3, padding="same"), conv(8, dilation_rate=2), layers.PReLU(shared_axes=[1, 2])
-    ),
-    "separable": lambda: residual(layers.SeparableConv2D(8, 3, padding="same"), layers.LeakyReLU()),
-    "mixed_float16": mixed,
-    "8-bit levels and SiLU": levels,
-    "squeeze and excite": squeeze_and_excite,
-    "normalized and augmented": normalized,
-    "shuffled by keras.ops": shuffled,
-    "nested": lambda: residual(keras.Sequential([conv(8), layers.ReLU()]), layers.SpatialDropout2D(0.1)),
-}
-
-
-def outcomes(report: Any) -> dict[str, str]:
-    return {file.target: file.outcome if file.outcome == "passed" else file.reason for file in report.files}
-
-
-@pytest.mark.parametrize("name", ANY_SIZE)
-def test_denoisers_of_any_size(name: str, images: Path, tmp_path: Path) -> None:
-    """Each file is right at a size that it was neither converted nor calibrated with."""
-    keras.utils.set_random_seed(4)
-    ANY_SIZE[name]().save(tmp_path / "m.keras")
-    subject = subject_from_keras(tmp_path / "m.keras", calibrate=images)
-    report = export_model(subject, parse_targets(TARGETS), tmp_path, max_psnr_drop_db=3)
-    found = outcomes(report)
-    assert (found["tflite-fp32"], found["onnx-fp32"]) == ("passed", "passed"), found
-    assert found["tflite-int8"] == "passed" or found["tflite-int8"].startswith("holds "), found
-    scale = subject.card.inputs[0].value_range[1]
-    image = scale * np.random.default_rng(2).random((1, 48, 76, 3), np.float32)
-    (expected,) = subject.engine.run({"image": image}).values()
-    for engine in (
-        LiteRtEngine(tmp_path / "m.fp32.tflite", threads=1),
-        OnnxEngine(tmp_path / "m.fp32.onnx", threads=1),
-    ):
-        (result,) = engine.run({"image": image}).values()
-        np.testing.assert_allclose(result, expected, atol=2e-4 * scale)
-
-
-def test_channels_first(images: Path, tmp_path: Path) -> None:
-    channels_first().save(tmp_path / "m.keras")
-    subject = subject_from_keras(tmp_path / "m.keras", calibrate=images)
-    assert subject.card.inputs[0].layout == "NCHW"
-    assert set(outcomes(export_model(subject, parse_targets(TARGETS), tmp_path, max_psnr_drop_db=3)).values()) == {
-        "passed"
-    }
-
-
-def classifier(shape: tuple[int, ...], *middle: Any) -> keras.Model:
-    return keras.Sequential([keras.Input(shape), *middle, layers.Dense(10, activation="softmax")])
-
-
-def quantized() -> keras.Model:
-    model = classifier((28, 28, 1), layers.Flatten(), layers.Dense(16, activation="relu"))
-    with warnings.catch_warnings(action="ignore"):  # Keras warns of each layer that it leaves as it is
-        model.quantize("int8")
-    return model
-
-
-CLASSIFIERS = {
-    "rows by GRU": lambda: classifier((12, 12, 1), layers.Reshape((12, 12)), layers.GRU(8)),
-    "rows by two LSTM": lambda: classifier((12, 12), layers.Bidirectional(layers.LSTM(4))),
-    "quantized by Keras": quantized,
-    "flat": lambda: classifier((784,), layers.Dense(16, activation="relu")),
-    "scores of four axes": lambda: keras.Sequential(
-        [keras.Input((28, 28, 1)), layers.Conv2D(10, 28, activation="softmax")]
-    ),
-    "fixed batch": lambda: keras.Sequential(
-        [keras.Input(batch_shape=(4, 28, 28, 1)), layers.Flatten(), layers.Dense(10, activation="softmax")]
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classifiers(name: str, digits: Path, tmp_path: Path) -> None:
-    keras.utils.set_random_seed(4)
-    original = CLASSIFIERS[name]()
-    original.save(tmp_path / "m.keras")
-    subject = subject_from_keras(tmp_path / "m.keras", calibrate=digits)
-    assert (subject.card.task, subject.card.labels) == ("classify", tuple("0123456789"))
-    report = export_model(subject, parse_targets(TARGETS), tmp_path, max_accuracy_drop_percent=100)
-    found = outcomes(report)
-    if name.startswith("rows by") and found["tflite-int8"].startswith("holds "):
-        del found["tflite-int8"]  # by its weights the quantizer leaves a part in floats, which the report says
-    assert set(found.values()) == {"passed"}, found
-    image = np.random.default_rng(2).random((1, *(subject.card.spatial.size_hw or ()), 1), np.float32)
-    batch = np.repeat(image, original.inputs[0].shape[0] or 1, axis=0)
-    expected = original(batch.reshape(-1, *original.inputs[0].shape[1:]), training=False)
-    (scores,) = LiteRtEngine(tmp_path / "m.fp32.tflite", threads=1).run({"image": image}).values()
-    np.testing.assert_allclose(scores[0], np.ravel(expected)[:10], atol=0.02 if "quantized" in name else 1e-5)
-
-
-def test_a_flat_denoiser(digits: Path, tmp_path: Path) -> None:
-    """The dense autoencoder as its source builds it."""
-    flat = keras.Sequential([keras.Input((784,)), layers.Dense(16, "relu"), layers.Dense(784, "sigmoid")])
-    flat.save(tmp_path / "m.h5")
-    subject = subject_from_keras(tmp_path / "m.h5", calibrate=digits, noise="uniform:0.9")
-    assert subject.card.task == "denoise" and subject.card.spatial.size_hw == (28, 28)
-    assert subject.card.outputs[0].value_range == (0, 1)
-    report = export_model(subject, parse_targets(TARGETS), tmp_path)
-    assert set(outcomes(report).values()) == {"passed"}
-    assert "uniform noise in [0, 0.9)" in report.calibrated_with
+@pytest.mark.parametrize(
+    "name",
+    ["unet-transposed", "gelu", "swish", "channels-first", "mixed-float16", "gru-rows", "vit", "deep-supervision"],
+)
+def test_models_of_the_zoo(name: str, tmp_path: Path) -> None:
+    """Eight of its kinds: `make zoo` exports all."""
+    results = export_and_check(name, ZOO[name], tmp_path)
+    assert {target: result for target, result in results.items() if result.outcome not in ("works", "refused")} == {}
+    assert results["tflite-fp32"].outcome == results["onnx-fp32"].outcome == "works"
 
 
 @pytest.fixture
@@ -282,15 +121,36 @@ def test_a_lambda_layer(images: Path, tmp_path: Path, cli: Cli) -> None:
         (lambda: conv(2)(keras.Input((32, 32, 2))), r"no image of 1 or 3 channels"),
         (lambda: layers.Dense(4)(keras.Input((5,))), r"has shape \[any, 5\]"),
         (lambda: layers.MaxPooling2D()(keras.Input((32, 32, 3))), "neither an image like the input's"),
+        (lambda: layers.Add()([keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]), "2 of its inputs can be the image"),
     ],
 )
 def test_what_cannot_be_drafted_is_refused_by_name(model: Any, says: str, tmp_path: Path) -> None:
     output = model()
-    (source,) = output._keras_history.operation._inbound_nodes[0].input_tensors
-    keras.Model(source, output).save(tmp_path / "m.keras")
+    sources = output._keras_history.operation._inbound_nodes[0].input_tensors
+    keras.Model(sources, output).save(tmp_path / "m.keras")
     with pytest.raises(UsageError, match=says) as refused:
         draft_card(tmp_path / "m.keras")
     assert "\n" not in str(refused.value)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.only = conv(3)
+
+    def call(self, inputs: Any) -> Any:
+        return self.only(inputs)
+
+
+def test_a_subclassed_model_is_refused(tmp_path: Path) -> None:
+    model = Subclassed()
+    model(np.zeros((1, 8, 8, 3), np.float32))
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(
+        ModelLoadError, match=r"a subclassed model, whose layers are not known: save it as keras\.Model"
+    ):
+        load_keras(tmp_path / "m.keras")
 
 
 def test_damaged_files_are_refused_in_a_line(tmp_path: Path) -> None:
@@ -301,13 +161,13 @@ def test_damaged_files_are_refused_in_a_line(tmp_path: Path) -> None:
         assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["nearest", "bilinear", "transposed", "depthwise and dilated"])
+@pytest.mark.parametrize("name", ["unet-nearest", "unet-bilinear", "unet-transposed", "depthwise-dilated"])
 def test_the_halo_holds_all_that_a_pixel_depends_on(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(4)
-    ANY_SIZE[name]().save(tmp_path / "m.keras")
+    ZOO[name].build().save(tmp_path / "m.keras")
     card = draft_card(tmp_path / "m.keras").card
     model = load_keras(tmp_path / "m.keras")
-    assert card.spatial.multiple == (4 if name in ("nearest", "bilinear", "transposed") else 1)
+    assert card.spatial.multiple == (4 if name.startswith("unet") else 1)
     image = np.random.default_rng(0).random((1, 96, 96, 3), np.float32)
     other = image.copy()
     other[:, 48] = 1 - other[:, 48]
@@ -316,41 +176,45 @@ def test_the_halo_holds_all_that_a_pixel_depends_on(name: str, tmp_path: Path) -
     assert reach <= card.spatial.halo <= 3 * reach + 2
 
 
-def conditioned() -> keras.Model:
-    image, sigma = keras.Input((None, None, 3), name="noisy"), keras.Input((1,), name="level")
-    level = keras.ops.reshape(sigma, (-1, 1, 1, 1)) * keras.ops.ones_like(image[..., :1])
-    return keras.Model([image, sigma], conv(3)(layers.Concatenate()([image, level])) * 0.05 + image)
+@pytest.mark.parametrize(
+    ("name", "inputs", "outputs", "guessed"),
+    [
+        ("film", [("noisy", "image", "NHWC"), ("level", "sigma", "N111")], [("denoised", "image")], "sigma"),
+        ("two-tasks", [("image", "image", "NHWC")], [("scores", "scores"), ("denoised", "image")], "labels"),
+        ("deep-supervision", [("image", "image", "NHWC")], [("denoised", "image")], "outputs: left out"),
+        ("scores-4-axes", [("image", "image", "NHWC")], [("scores", "scores")], "labels"),
+        ("flat-classifier", [("image", "image", "NHWC")], [("scores", "scores")], "labels"),
+        ("logits", [("image", "image", "NHWC")], [("scores", "scores")], "softmax: true"),
+    ],
+)
+def test_what_a_draft_finds(name: str, inputs: Any, outputs: Any, guessed: str, tmp_path: Path) -> None:
+    """Outputs are known by their shapes, whatever their order."""
+    ZOO[name].build().save(tmp_path / "m.keras")
+    card, guesses = draft_card(tmp_path / "m.keras")
+    assert [(spec.name, spec.role, spec.layout) for spec in card.inputs] == inputs
+    assert [(spec.name, spec.role) for spec in card.outputs] == outputs
+    assert any(guessed in line for line in guesses)
+    assert card.softmax == (name == "logits")
 
 
-def test_a_level_of_two_axes(images: Path, tmp_path: Path) -> None:
-    conditioned().save(tmp_path / "m.keras")
-    subject = subject_from_keras(tmp_path / "m.keras", calibrate=images)
-    assert [(spec.name, spec.role, spec.layout) for spec in subject.card.inputs] == [
-        ("noisy", "image", "NHWC"),
-        ("level", "sigma", "N111"),
-    ]
-    targets = parse_targets(TARGETS)
-    report = export_model(subject, targets, tmp_path, max_psnr_drop_db=3, hold_to_checks=False)
-    assert set(outcomes(report).values()) == {"passed"}, outcomes(report)
-
-
-def test_scores_and_an_image(digits: Path, tmp_path: Path) -> None:
-    """The outputs are known by their shapes, whatever their order."""
-    image = keras.Input((28, 28, 1))
-    x = conv(4, activation="relu")(image)
-    scores = layers.Dense(10, activation="softmax")(layers.Flatten()(x))
-    keras.Model(image, [scores, conv(1, activation="sigmoid")(x)]).save(tmp_path / "m.keras")
-    subject = subject_from_keras(tmp_path / "m.keras", calibrate=digits)
-    assert (subject.card.task, [spec.name for spec in subject.card.outputs]) == (
-        "denoise+classify",
-        ["scores", "denoised"],
-    )
-    report = export_model(subject, parse_targets("onnx-fp32"), tmp_path)
-    assert outcomes(report) == {"onnx-fp32": "passed"}
+def test_a_card_that_names_one_of_two_outputs(tmp_path: Path) -> None:
+    """It is found by its name, or else the first that fits."""
+    model = ZOO["two-tasks"].build()
+    model.save(tmp_path / "m.keras")
+    card = draft_card(tmp_path / "m.keras", task="denoise").card
+    assert [spec.role for spec in card.outputs] == ["image"]
+    image = np.random.default_rng(0).random((1, 28, 28, 1), np.float32)
+    expected = model(image, training=False)[1]
+    for name in ("denoised", model.output_names[1]):
+        named = replace(card, outputs=(replace(card.outputs[0], name=name),))
+        results = KerasEngine(load_keras(tmp_path / "m.keras"), named).run({"image": image})
+        np.testing.assert_allclose(results[name], expected, atol=1e-6)
+    with pytest.raises(ModelLoadError, match=r"none of the model's outputs \(.*\) can be the card's 'denoised'"):
+        KerasEngine(model, replace(card, spatial=Spatial("fixed", (9, 9), "resize")))
 
 
 def test_a_shuffle_makes_a_multiple(tmp_path: Path) -> None:
-    shuffled().save(tmp_path / "ops.keras")
+    ZOO["ffdnet"].build().save(tmp_path / "ops.keras")
     assert draft_card(tmp_path / "ops.keras").card.spatial.multiple == 2
     image = keras.Input((None, None, 3))
     x = layers.UpSampling2D()(PixelUnshuffle(2)(image))
@@ -376,7 +240,7 @@ def test_a_card_is_drafted_and_then_used(images: Path, tmp_path: Path, cli: Cli)
 
 
 def test_labels_of_a_file(tmp_path: Path, cli: Cli) -> None:
-    classifier((28, 28, 1), layers.Flatten()).save(tmp_path / "m.keras")
+    sequence(DIGIT, layers.Flatten()).save(tmp_path / "m.keras")
     (tmp_path / "labels.txt").write_text("\n".join("abcdefghij"))
     done = cli("card", tmp_path / "m.keras", "--labels", tmp_path / "labels.txt", "--json")
     assert json.loads(done.out)["card"]["labels"] == list("abcdefghij")
@@ -454,10 +318,30 @@ def test_logits_and_labels_that_repeat(digits: Path, tmp_path: Path) -> None:
     card, guesses = draft_card(tmp_path / "m.keras", labels=["crane", "dog", "crane", "cat"])
     assert card.softmax and any(guess.startswith("softmax: true") for guess in guesses)
     subject = subject_from_keras(tmp_path / "m.keras", card, calibrate=digits)
-    report = export_model(subject, parse_targets(TARGETS), tmp_path / "out", max_accuracy_drop_percent=100)
-    assert set(outcomes(report).values()) == {"passed"}
+    targets = parse_targets("tflite-fp32,tflite-int8,onnx-fp32")
+    report = export_model(subject, targets, tmp_path / "out", max_accuracy_drop_percent=100)
+    assert {file.outcome for file in report.files} == {"passed"}
     for file in report.files:
         assert file.file is not None
         answer = qf.Classifier(tmp_path / "out" / file.file)(np.full((28, 28), 90, np.uint8))
         assert sum(answer.values) == pytest.approx(1) and len(answer.values) == 4
         assert file.comparisons[0].max_error_255 < 25
+
+
+def test_a_saved_model(images: Path, tmp_path: Path, cli: Cli) -> None:
+    """What `Model.export` and TensorFlow write: a folder with a signature."""
+    keras.utils.set_random_seed(4)
+    model, folder = residual(conv(8, activation="relu")), tmp_path / "mine"
+    model.export(folder, verbose=False)
+    drafted = cli("card", folder, "--json")
+    assert drafted.code == 0, drafted.err
+    assert json.loads(drafted.out)["card"]["task"] == "denoise"
+    targets = ("--to", "tflite-int8,onnx-fp32", "-o", tmp_path / "out")
+    done = cli("export", folder, "--calibrate", images, *targets)
+    assert done.code == 0, done.out + done.err
+    image = np.random.default_rng(2).random((1, 48, 76, 3), np.float32)
+    (result,) = ENGINES[".onnx"](tmp_path / "out" / "mine.fp32.onnx", threads=1).run({"image": image}).values()
+    np.testing.assert_allclose(result, model(image, training=False), atol=1e-4)
+    (folder / "saved_model.pb").write_bytes(b"of nothing")
+    damaged = cli("card", folder, "--overwrite")
+    assert damaged.code == 2 and "not a SavedModel that loads here" in damaged.err and len(damaged.error_lines) == 1

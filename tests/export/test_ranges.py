@@ -79,6 +79,26 @@ def test_what_is_joined_to_others_has_no_range_of_its_own() -> None:
     assert choose_ranges(model, [[example]]).keys() == {"next"}
 
 
+def test_what_is_joined_after_it_was_moved_has_no_range_of_its_own() -> None:
+    """A U-Net's decoder: its range would clip the skip beside it."""
+    image = keras.Input((96, 96, 3))
+    coarse = layers.Conv2D(4, 1, name="coarse")(layers.MaxPooling2D()(image))
+    x = layers.Concatenate()([layers.Dropout(0.1)(layers.UpSampling2D()(coarse)), image])
+    x = layers.Conv2D(4, 1, name="next")(x)
+    model = keras.Model(image, layers.Conv2D(3, 1, name="last")(x))
+    example = np.random.default_rng(0).standard_normal((1, 96, 96, 3)).astype(np.float32)
+    assert choose_ranges(model, [[example]]).keys() == {"next"}
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "softmax"])
+def test_what_tflite_gives_its_range_gets_no_other(activation: str) -> None:
+    image = keras.Input((96, 96, 3))
+    x = layers.Conv2D(4, 1, activation=activation)(layers.Conv2D(4, 1, name="first")(image))
+    model = keras.Model(image, layers.Conv2D(3, 1, name="last")(layers.Activation(activation)(x)))
+    example = np.random.default_rng(0).standard_normal((1, 96, 96, 3)).astype(np.float32)
+    assert choose_ranges(model, [[example]]).keys() == {"first"}
+
+
 UNET = {"widths": (16, 32), "encoder_convs": (1, 1), "decoder_convs": (1,)}
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,3 +171,41 @@ def test_info_of_a_text_file(cli, tmp_path):
     assert (code, out) == (2, "")
     assert err.startswith(f"quietframe: error: {path}")
     assert err.count("\n") == 1
+
+
+def keras_file(path: Path, layers: list[Any], **changes: Any) -> Path:
+    first = layer("InputLayer", name="x", batch_shape=[None, 8, 8, 3])
+    model = {"class_name": "Functional", "module": "keras", "config": {"name": "theirs", "layers": [first, *layers]}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(model | changes))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.9.9", "date_saved": "2026-01-02@03:04:05"}))
+    return path
+
+
+def layer(name: str, /, module: str = "keras.layers", **config: Any) -> dict[str, Any]:
+    return {"class_name": name, "module": module, "config": config}
+
+
+def test_info_of_a_keras_file_needs_no_keras(cli, tmp_path):
+    inner = layer("Functional", "keras", layers=[layer("Conv2D"), layer("ReLU")])
+    path = keras_file(tmp_path / "m.keras", [layer("Conv2D"), inner, layer("Halved", "their.module")])
+    code, out, _ = cli("info", str(path))
+    assert code == 0
+    for text in ("Keras 3.9.9, 2026-01-02 03:04:05", "x any × 8 × 8 × 3", "4: 2 Conv2D; 1 ReLU; 1 Halved"):
+        assert text in out
+    assert f"quietframe export {path} --calibrate IMAGES" in out
+    assert "custom objects     Halved" in out
+    record = json.loads(cli("info", str(path), "--json").out)
+    assert (record["layers"], record["card"]) == ({"Conv2D": 2, "ReLU": 1, "Halved": 1}, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", None])
+def test_info_of_a_damaged_keras_file_is_one_line(content, cli, tmp_path):
+    path = tmp_path / "m.keras"
+    if content is None:
+        keras_file(path, [], config=[1, 2])
+    else:
+        path.write_bytes(content)
+    code, out, err = cli("info", str(path))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "not a .keras file" in err

@@ -267,6 +267,19 @@ def test_every_picture_model_trains_from_the_command_line(
     assert {path.name for path in out.iterdir()} >= artefacts
 
 
+def test_a_classifier_can_skip_its_folds(cli, tmp_path, picture_folder, small_recipes):
+    out, arguments = tmp_path / "run", ("--data", picture_folder, "--epochs", 1, "--no-folds", "--json")
+    code, stdout, err = cli("train", "image-classifier", *arguments, "--out", out)
+    assert code == 0, err
+    assert "cross-validation" not in err and not list(out.glob("fold-*"))
+    assert (
+        "cross_validation" not in json.loads(stdout)["metrics"] or not json.loads(stdout)["metrics"]["cross_validation"]
+    )
+    assert load_run(out).recipe.data.other_folds() == ()
+    refused = cli("train", "color-unet", *arguments, "--out", tmp_path / "other")
+    assert refused[0] == 2 and "color-unet trains on no other folds: leave --no-folds out" in refused[2]
+
+
 @pytest.mark.usefixtures("heeded_signals")
 def test_an_interrupted_part_of_a_composite_says_how_to_go_on(tmp_path, mnist_npz):
     out, part = tmp_path / "whole", tmp_path / "dense-autoencoder"

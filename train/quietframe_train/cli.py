@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     default=1,
     help="Processes that prepare batches; more than 1 where a GPU waits for them.  [default: 1]",
 )
+@click.option(
+    "--folds/--no-folds", default=True, help="Cross-validate where the recipe does (image-classifier).  [default: yes]"
+)
 @click.option("--list", "list_recipes", is_flag=True, help="Show the recipes and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any) -> int:

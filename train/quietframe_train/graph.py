@@ -21,14 +21,14 @@ def with_calls(
 
     config, weights: what a copy is made of, and what it holds. input_dtype: of the copy's inputs; None: as they are.
     """
-    functional = keras.Model(_one_or_all(model.inputs), _one_or_all(model.outputs))  # of a Sequential one, too
+    functional = keras.Model(one_or_all(model.inputs), one_or_all(model.outputs))  # of a Sequential one, too
     copies: dict[int, tuple[Any, Any]] = {}
 
     def copied(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
             return with_calls(layer, call, config=config, weights=weights, input_dtype=input_dtype)
-        if not isinstance(layer, keras.Layer) or isinstance(layer, layers.Lambda):
-            return layer  # an operation has no weights, and a Lambda no configuration that is safe to load
+        if not isinstance(layer, keras.Layer) or isinstance(layer, (layers.Lambda, layers.TFSMLayer)):
+            return layer  # an operation has no weights; a Lambda and a SavedModel no configuration that is safe to load
         copy = layer.from_config(config(layer))
         copies[id(layer)] = layer, copy
         return copy
@@ -38,14 +38,14 @@ def with_calls(
         for tensor in functional.inputs
     ]
     result: keras.Model = keras.models.clone_model(
-        functional, clone_function=copied, call_function=call, input_tensors=_one_or_all(tensors)
+        functional, clone_function=copied, call_function=call, input_tensors=one_or_all(tensors)
     )
     for layer, copy in copies.values():
         copy.set_weights(weights(layer))
     return result
 
 
-def _one_or_all(tensors: list[Any]) -> Any:
+def one_or_all(tensors: list[Any]) -> Any:
     """Return the only tensor of a list, or the list: Keras warns if a model of one input is called otherwise."""
     return tensors[0] if len(tensors) == 1 else tensors
 

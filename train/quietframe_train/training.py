@@ -44,6 +44,7 @@ def train(
     start_from: str | Path | None = None,
     from_phase: str | None = None,
     workers: int = 1,
+    folds: bool = True,
     callbacks: Callbacks | Callable[[], Callbacks] = (),
 ) -> Run:
     """Train a recipe, measure the result, and leave everything in a run folder.
@@ -69,6 +70,8 @@ def train(
         from_phase: leave out the recipe's phases before the one of this name.
         workers: processes that draw the batches: on an accelerator a step takes less time than one core needs for a
             batch. They change nothing of the result.
+        folds: of recipes that cross-validate, also train on the other folds; without, the test figure says nothing of
+            how far it depends on the split, and a training takes a fraction of the time.
         callbacks: further Keras callbacks, such as a progress bar, or a function that makes them once Keras is loaded.
 
     Raises:
@@ -92,6 +95,10 @@ def train(
             epochs, from_phase = epochs or first.epochs, from_phase or first.name
     seed = seed or 0
     recipe = replace(recipe, dtype_policy=compute or recipe.dtype_policy)
+    if not folds and not recipe.data.other_folds():
+        raise UsageError(f"{recipe.name} trains on no other folds: leave --no-folds out")
+    if not folds or (earlier and not earlier.recipe.data.other_folds()):
+        recipe = replace(recipe, data=recipe.data.without_folds())
     if recipe.parts and (epochs or start_from or from_phase):
         composed = f"{recipe.name} is composed of {' and '.join(recipe.parts)}"
         raise UsageError(f"{composed}: pass --epochs, --start-from and --from-phase to those")

@@ -27,6 +27,8 @@ MAX_BATCH = 1024
 
 _TELLING = re.compile(r"not (currently )?(supported|implemented)|unsupported|Quantiz|error: 'tfl\.")
 
+_MISSING = re.compile(r"^(?:TF Select|Custom) ops: (.+?)\s*$", re.MULTILINE)
+
 
 class RefusedTargetError(QuietFrameError):
     """The converter refuses a model in a precision. `reason` is what it says, in one line.
@@ -43,6 +45,8 @@ class RefusedTargetError(QuietFrameError):
 
 def telling_line(text: str) -> str:
     """Find the line of a converter's message that names the cause, without file names and addresses."""
+    if missing := _MISSING.findall(text):
+        return f"TFLite has no {', '.join(dict.fromkeys(name for names in missing for name in names.split(', ')))}"
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
     line = next(filter(_TELLING.search, lines), lines[0])
     line = re.sub(r"^(.*error: )?(loc\(.*\): )?", "", line)

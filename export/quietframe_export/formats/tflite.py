@@ -226,7 +226,7 @@ def spanning(calibration: Sequence[Inputs], card: ModelCard) -> Iterator[dict[st
         example = {name: np.array(value) for name, value in inputs.items()}
         for spec in card.inputs:
             if index < 2:
-                example[spec.name].flat[: 1 if spec.role == "image" else None] = spec.value_range[index]
+                example[spec.name].flat[: 1 if spec.role == "image" else None] = spec.limits[index]
         yield example
 
 
@@ -237,5 +237,5 @@ def _lively(example: Inputs, card: ModelCard) -> dict[str, NDArray[np.float32]]:
     takes a range so small that LiteRT's fast kernels refuse the file, or crash on it.
     """
     rng = np.random.default_rng(0)
-    spans = {spec.name: spec.value_range for spec in card.inputs}
+    spans = {spec.name: spec.limits for spec in card.inputs}
     return {name: rng.uniform(*spans[name], value.shape).astype(np.float32) for name, value in example.items()}

@@ -84,11 +84,14 @@ def _print_models(records: list[dict[str, Any]]) -> None:
 @NO_ISOLATE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: file, card (or null), inputs and outputs.")
 def info(model: str, card: Path | None, as_json: bool) -> None:
-    """Show the metadata of MODEL, a built-in name or a .tflite, .onnx or OpenVINO .xml file."""
+    """Show the metadata of MODEL, a built-in name or a .tflite, .onnx, OpenVINO .xml or .keras file."""
     from quietframe.tasks.base import card_beside, open_engine, open_model
     from quietframe.zoo import find_model
 
     path = find_model(model)
+    if path.suffix.lower() == ".keras":
+        _info_of_keras(path, card or card_beside(path), as_json=as_json)
+        return
     with suppress_native_output():
         engine = open_engine(path, threads=1)
         has_card = bool(card or engine.card_json is not None or card_beside(path))
@@ -107,12 +110,44 @@ def info(model: str, card: Path | None, as_json: bool) -> None:
     facts += (
         _card_facts(found) if found else [("card", "none: write one (docs/model-card.md), pass it with --card FILE")]
     )
-    for name, value in facts:
-        text = value if len(value) <= _LONG else value.replace("; ", f";\n{'':<19}")  # goes on below, part by part
-        click.echo(f"{name:<18} {text}")
+    _print_facts(facts)
     if found:
         _print_metrics(found)
     _print_tensors(engine, found)
+
+
+def _info_of_keras(path: Path, card: Path | None, *, as_json: bool) -> None:
+    from quietframe.card import read_card_file
+    from quietframe.keras_file import read_keras_file
+
+    model = read_keras_file(path)
+    stated = read_card_file(card) if card else None
+    if as_json:
+        record = {"file": str(path), "file_bytes": path.stat().st_size, "card": stated and json.loads(stated.to_json())}
+        click.echo(json_line(record | asdict(model), indent=1))
+        return
+    shapes = [
+        f"{name} {' × '.join('any' if size is None else str(size) for size in of)}" for name, of in model.inputs.items()
+    ]
+    _print_facts(
+        [
+            ("file", printable(str(path))),
+            ("size", f"{path.stat().st_size / 1000:,.1f} kB"),
+            ("model", f"{model.name}, {model.kind}"),
+            ("saved", f"by Keras {model.keras_version}, {model.saved}"),
+            ("inputs", "; ".join(shapes) or "not stated"),
+            ("layers", f"{sum(model.layers.values())}: {'; '.join(f'{n} {name}' for name, n in model.layers.items())}"),
+            *([("custom objects", ", ".join(model.custom))] if model.custom else []),
+            *(_card_facts(stated) if stated else [("card", "none: quietframe card drafts one")]),
+            ("next", f"quietframe export {printable(str(path))} --calibrate IMAGES"),
+        ]
+    )
+
+
+def _print_facts(facts: list[tuple[str, str]]) -> None:
+    for name, value in facts:
+        text = value if len(value) <= _LONG else value.replace("; ", f";\n{'':<19}")  # goes on below, part by part
+        click.echo(f"{name:<18} {text}")
 
 
 def _card_facts(card: ModelCard) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import sys
 import threading
@@ -22,6 +23,8 @@ from quietframe.log import log
 
 # LiteRT raises the first two; the others come from a flatbuffer that is whole and makes no sense.
 _DAMAGE = (RuntimeError, ValueError, TypeError, AttributeError, struct.error)
+_FLEX = re.compile(r"\((Flex\w+)\) failed to prepare")
+_CUSTOM = re.compile(r"unresolved custom op: (\S+?)\.?(?:See|\s|$)")
 _SIGN = 128  # the bit, and the difference, between a signed byte and an unsigned one that stands for the same
 
 
@@ -87,7 +90,8 @@ class LiteRtEngine:
                 self._allocate()
                 self._shapes |= {name: tuple(map(int, detail["shape"])) for name, detail in inputs.items()}
         except _DAMAGE as exc:
-            raise ModelLoadError(f"{path}: not a LiteRT model that runs here ({first_line(exc)})") from exc
+            cause = _lacking_operation(exc) or f"not a LiteRT model that runs here ({first_line(exc)})"
+            raise ModelLoadError(f"{path}: {cause}") from exc
         self._input_indices = {name: int(detail["index"]) for name, detail in inputs.items()}
         self._output_indices = {name: int(detail["index"]) for name, detail in outputs.items()}
 
@@ -97,6 +101,8 @@ class LiteRtEngine:
             with self._lock:
                 return self._run(inputs)
         except (RuntimeError, ValueError, KeyError) as exc:
+            if lacks := _lacking_operation(exc):  # a file of free sizes says so at its first run
+                raise ModelLoadError(f"{self._path}: {lacks}") from exc
             raise run_error(self._path, inputs, self.inputs, exc) from exc
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -156,6 +162,16 @@ class LiteRtEngine:
             {detail["name"]: detail for detail in interpreter.get_input_details()},
             {detail["name"]: detail for detail in interpreter.get_output_details()},
         )
+
+
+def _lacking_operation(exc: Exception) -> str:
+    """Say which operation LiteRT lacks, if that is why it refuses a file, and what to do; else empty."""
+    if flex := _FLEX.search(str(exc)):
+        return f"needs TensorFlow's operation {flex[1]}: convert it anew with built-in operations only"
+    if custom := _CUSTOM.search(str(exc)):
+        remedy = "give the compiler's input, the file before Vela" if custom[1] == "ethos-u" else "convert it without"
+        return f"needs the custom operation {custom[1]!r}, which LiteRT lacks on a CPU: {remedy}"
+    return ""
 
 
 def _check_shape(given: tuple[int, ...], stated: tuple[int | None, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby, islice
@@ -17,6 +18,7 @@ from quietframe.engines import ENGINES, Engine
 from quietframe.engines.trial import try_model
 from quietframe.errors import FrameError, ModelLoadError, UsageError
 from quietframe.log import log
+from quietframe.tasks.tensors import decode_image
 from quietframe.zoo import builtin_models, find_model, is_builtin
 
 Color = Literal["bgr", "rgb"]
@@ -25,6 +27,8 @@ Result = TypeVar("Result")
 
 _MAX_THREADS = 1024
 _CARD = ".card.json"
+_FEW_LEVELS = 16
+"""An integer tensor without a scale holds the levels themselves: so few of them would be a lost image."""
 
 
 class ModelTask(Generic[Result]):
@@ -124,6 +128,13 @@ class ModelTask(Generic[Result]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, self._validated(name, value) if name in self._SETTINGS else value)
+
+    def _image_of(self, tensor: NDArray[Any], spec: TensorSpec, dtype: Any = np.uint8) -> NDArray[Any]:
+        """Decode an image of the model's results. Raises ModelLoadError, naming the model, if it holds NaN."""
+        try:
+            return decode_image(tensor, spec, self.engine.outputs[spec.name], dtype)
+        except ModelLoadError as exc:
+            raise ModelLoadError(f"{self.card.name}: {exc}") from exc
 
     def _validated(self, name: str, value: Any) -> Any:
         """The value to store for a setting. Raises UsageError if it is not valid."""
@@ -244,8 +255,14 @@ def _check_fit(engine: Engine, card: ModelCard, origin: str) -> None:
                 raise ModelLoadError(f"{origin}: the card names {side} {spec.name!r}, the file has {names}")
             if info.dtype.kind not in "fiu":
                 raise ModelLoadError(f"{origin}: {side} {spec.name!r} holds {info.dtype}, expected numbers")
+            low, high = spec.limits
+            if info.is_integer and not info.scale and spec.role in ("image", "sigma") and high - low < _FEW_LEVELS:
+                raise ModelLoadError(
+                    f"{origin}: {side} {spec.name!r} holds {info.dtype} without a scale, which is too coarse for the "
+                    f"card's value_range [{low:g}, {high:g}]: state the range of the integers, such as [0, 255]"
+                )
             shape = _shape(spec, card.spatial, batch)
-            if not _agree(spec, shape, info.shape):
+            if not fits(spec, card.spatial, info.shape, batch):
                 raise ModelLoadError(
                     f"{origin}: {side} {spec.name!r} has shape {list(info.shape)}, "
                     f"which is not the card's {spec.layout} {list(shape)}"
@@ -263,7 +280,12 @@ def _shape(spec: TensorSpec, spatial: Spatial, batch: int) -> tuple[int | None, 
     return tuple(sizes[axis] for axis in spec.layout)
 
 
-def _agree(spec: TensorSpec, stated: tuple[int | None, ...], found: tuple[int | None, ...]) -> bool:
+def fits(spec: TensorSpec, spatial: Spatial, found: tuple[int | None, ...], batch: int = 1) -> bool:
+    """Whether a tensor of that shape, None where an axis is open, can be the one that a card speaks of."""
+    stated = _shape(spec, spatial, batch)
+    if spec.role == "scores" or spec.layout == "N111":  # of any rank
+        known = math.prod(size for size in found if size is not None)
+        return known == batch * spec.channels or (known in (1, batch) and None in found)
     if len(stated) != len(found) or any(a != b and None not in (a, b) for a, b in zip(stated, found, strict=True)):
         return False
     # An open channel axis would be a sign that the layout is another one.

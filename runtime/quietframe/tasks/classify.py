@@ -16,7 +16,7 @@ from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError
 from quietframe.tasks.base import Color, Inputs, ModelTask
 from quietframe.tasks.fit import Placement, place
-from quietframe.tasks.tensors import decode_image, dequantize, encode_image, from_bgr, to_bgr
+from quietframe.tasks.tensors import dequantize, encode_image, from_bgr, to_bgr
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ class Classifier(ModelTask[Classification]):
     def _finish(self, results: Inputs) -> Classification:
         """The answer, from the engine's results."""
         scores = dequantize(results[self._scores.name], self.engine.outputs[self._scores.name])
+        if not np.isfinite(scores).all():
+            raise ModelLoadError(f"{self.card.name}: the scores hold NaN or infinity")
         if self.card.softmax:
             powers = np.exp(scores.astype(np.float64) - scores.max())
             scores = powers / powers.sum()
@@ -132,7 +134,7 @@ class DenoiseClassifier(Classifier):
         answer = super()._finish(results)
         spec = self.card.tensor("image", "outputs")
         assert spec is not None  # the card was checked when it was built
-        clean = decode_image(results[spec.name], spec, self.engine.outputs[spec.name])
+        clean = self._image_of(results[spec.name], spec)
         return DenoiseClassification(**vars(answer), image=from_bgr(clean, None, self.color))
 
 

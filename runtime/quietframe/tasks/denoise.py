@@ -22,7 +22,6 @@ from quietframe.tasks.base import Color, Inputs, ModelTask
 from quietframe.tasks.fit import TILE_PIXELS, Placement, is_resized, least_tile_pixels, place, shrink
 from quietframe.tasks.tensors import (
     CV_DEPTHS,
-    decode_image,
     encode_image,
     encode_levels,
     from_bgr,
@@ -238,7 +237,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
 
     def _decode(self, result: Inputs, part_hw: tuple[int, int], dtype: Any) -> NDArray[Any]:
         name = self._image_out.name
-        part = decode_image(result[name], self._image_out, self.engine.outputs[name], dtype)
+        part = self._image_of(result[name], self._image_out, dtype)
         if part.shape[:2] != part_hw:
             raise ModelLoadError(
                 f"{self.card.name}: the model made {part.shape[:2]} pixels of {part_hw}: a denoiser keeps the size"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -53,13 +53,15 @@ def encode_image(frame: NDArray[Any], spec: TensorSpec, info: TensorInfo) -> NDA
     if spec.colour == "RGB":
         frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     low, high = spec.value_range
-    if info.is_integer:
+    if info.is_integer and not spec.mean:
         tensor = _recoded(frame, _encoding(low, high, info)).view(info.dtype)
     else:
         tensor = np.multiply(frame, (high - low) / np.iinfo(frame.dtype).max, dtype=np.float32)
         if low:
             tensor += np.float32(low)
-        tensor = tensor.astype(info.dtype, copy=False)
+        if spec.mean:
+            tensor = (tensor - _floats(spec.mean)) / _floats(spec.deviation)
+        tensor = quantize(tensor, info)
     if spec.layout == "NCHW":
         tensor = tensor[None] if tensor.ndim == 2 else np.ascontiguousarray(tensor.transpose(2, 0, 1))
         return tensor[None]
@@ -79,7 +81,9 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo, dtype
     if image.shape[-1] == 1:
         image = image[:, :, 0]
     low, high = spec.value_range
-    if info.is_integer:
+    if spec.mean:
+        image = dequantize(image, info) * _floats(spec.deviation) + _floats(spec.mean)
+    if info.is_integer and not spec.mean:
         if info.dtype.itemsize == 1:
             image = _recoded(image.view(np.uint8), _decoding(low, high, info))
         else:
@@ -87,11 +91,15 @@ def decode_image(tensor: NDArray[Any], spec: TensorSpec, info: TensorInfo, dtype
     else:
         image = image.astype(np.float32, copy=False)
         if not cv2.checkRange(image.reshape(image.shape[0], -1))[0]:
-            raise ModelLoadError("the model's result holds numbers that are not finite: no image can be made of it")
+            raise ModelLoadError("the result holds NaN or infinity: no image can be made of it")
         image = _to_integers(image, low, high, dtype)
     if spec.colour == "RGB":
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return image
+
+
+def _floats(values: Sequence[float]) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
 
 
 def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
@@ -111,7 +119,10 @@ def level_tensor(sigma: float, spec: TensorSpec, info: TensorInfo, image_hw: tup
     in memory. Kept: of a video's frames several in a row have the same level.
     """
     sizes = dict(zip("HW", (length // spec.stride for length in image_hw), strict=True))
-    return np.broadcast_to(quantize(np.asarray(sigma), info), [sizes.get(axis, 1) for axis in spec.layout])
+    shape = [sizes.get(axis, 1) for axis in spec.layout]
+    if spec.layout == "N111":  # as many axes as the file has
+        shape = [1] * len(info.shape)
+    return np.broadcast_to(quantize(np.asarray(sigma), info), shape)
 
 
 def encode_levels(levels: NDArray[np.float32], spec: TensorSpec, info: TensorInfo) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from quietframe.tasks.base import Color, Inputs, open_model
 from quietframe.tasks.denoise import Denoiser, Level
 from quietframe.tasks.fit import Placement
 from quietframe.tasks.motion import MotionEstimator, at_size, warp
-from quietframe.tasks.tensors import decode_image, dequantize, encode_image, encode_levels, quantize
+from quietframe.tasks.tensors import dequantize, encode_image, encode_levels, quantize
 
 MAX_CONFIDENCE = 23 / 24
 """Greatest confidence in the past: it weighs at most as much as 23 frames, and so forgets."""
@@ -218,7 +218,7 @@ class VideoDenoiser(Denoiser):
         spec = self.card.tensor("weight", "outputs")
         if spec is None:
             return []
-        weight = decode_image(result[spec.name], spec, self.engine.outputs[spec.name])
+        weight = self._image_of(result[spec.name], spec)
         return [cv2.resize(weight, placement.part_hw[::-1], interpolation=cv2.INTER_NEAREST)]
 
     def _passed(self, result: Inputs) -> dict[str, NDArray[Any]]:

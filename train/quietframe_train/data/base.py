@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,6 +179,10 @@ class Data(ABC):
     def other_folds(self) -> Sequence[int]:
         """List the folds that a cross-validation trains on beside the first."""
         return ()
+
+    def without_folds(self) -> Self:
+        """Return this kind of data without its cross-validation."""
+        return self
 
     def replace_training(self, splits: Splits, folder: str | Path) -> Splits:
         """Take the images of another folder to calibrate with.

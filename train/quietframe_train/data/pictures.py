@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +108,9 @@ class PictureData(ImageData):
 
     def other_folds(self) -> Sequence[int]:
         return range(1, self.folds) if self.cross_validate else ()
+
+    def without_folds(self) -> Self:
+        return replace(self, cross_validate=False)
 
 
 def _classes(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
