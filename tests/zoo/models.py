@@ -630,8 +630,9 @@ def _enliven(model: keras.Model, last: Any, images: NDArray[np.float32]) -> None
         return
     if last.quantization_mode:
         return
+    given = model.inputs if len(model.inputs) > 1 else model.inputs[0]
     activation, last.activation = last.activation, keras.activations.linear
-    values = ops.convert_to_numpy(keras.Model(model.inputs, last.output)(images, training=False))
+    values = ops.convert_to_numpy(keras.Model(given, last.output)(images, training=False))
     last.activation = activation
     values = values.reshape(-1, values.shape[-1])
     gain = _LIVELY / values.std(axis=0)
