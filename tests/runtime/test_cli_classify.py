@@ -29,6 +29,15 @@ def test_a_picture_gives_one_line(tmp_path, cli, classifier_file):
     assert 0.9 < float(score) <= 1
 
 
+def test_several_images_are_classified_though_one_is_damaged(tmp_path, cli, classifier_file):
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    files = bands(tmp_path / "a.png", 2), tmp_path / "b.png", bands(tmp_path / "c.png", 0)
+    result = cli("classify", *files, "-m", classifier_file)
+    assert [line.split("\t")[:2] for line in result.out.splitlines()] == [["a.png", "third"], ["c.png", "first"]]
+    assert result.code == 1
+    assert len(result.error_lines) == 1 and "b.png" in result.err
+
+
 def test_json_has_all_scores(tmp_path, cli, classifier_file, tiny_models):
     bands(tmp_path / "d/1.png", 0, size=90)
     bands(tmp_path / "d/x/2.png", 3)

@@ -194,6 +194,7 @@ def check_refused(result: Any, says: str) -> None:
         ("photo.png", ["-m", "{bare}"], "--card"),
         ("photo.png", ["-m", "{classifier}"], "cannot denoise, it is a model to classify"),
         ("photo.png", ["-m", "{blur}", "--sigma", "25"], "leave sigma_255 (--sigma) out"),
+        ("photo.png", ["b.png", "c.png"], "expected one SOURCE, received 3: name the folder"),
         ("photo.png", ["--sigma", "500"], "sigma_255"),
         ("photo.png", ["--strength", "nan"], "strength"),
         ("photo.png", ["--luma-strength", "2"], "luma_strength"),

@@ -96,13 +96,17 @@ def test_kept_by_a_model_of_floats(tmp_path: Path, cli: Callable[..., Any], blur
     assert abs(half.astype(float).mean() - clean.mean()) < 50
 
 
-def test_refused_by_a_model_of_8_bits(tmp_path: Path, cli: Callable[..., Any], blur_file: Path) -> None:
+def test_refused_by_a_model_of_8_bits(
+    tmp_path: Path, cli: Callable[..., Any], blur_file: Path, make_model: Callable[..., Path]
+) -> None:
     qf.write_image(tmp_path / "a.png", qf.Image(COLOR))
     with pytest.raises(SourceError, match="more than 8 bits a channel; pass --to-8bit"):
         qf.read_image(tmp_path / "a.png")
     refused = cli("denoise", tmp_path / "a.png")
     assert refused.code == 2
     assert "--to-8bit" in refused.err and "floats" in refused.err
+    eight = make_model("eight", blur=True, card_changes={"precision": "int8"})
+    assert not qf.Denoiser(eight).keeps_16bit, "floats at both ends alone"
     denoise = qf.Denoiser("camera-nano")
     assert not denoise.keeps_16bit
     with pytest.raises(FrameError, match=r"Expected a uint8 array.* Received: uint16"):

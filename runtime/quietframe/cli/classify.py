@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -9,13 +10,14 @@ import click
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
 from quietframe.cli.terminal import json_line, printable, say
 from quietframe.descriptors import suppress_native_output
+from quietframe.errors import SourceError
 
 if TYPE_CHECKING:
-    from quietframe.tasks import Classifier, Denoiser
+    from quietframe.tasks import Classification, Classifier, Denoiser
 
 
 @click.command(short_help="Classify images.")
-@click.argument("source")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-m", "--model", default="digits", show_default=True, help="A built-in model's name, or a model file.")
 @click.option("--denoise", "denoise_with", metavar="M2", help="Denoise with this model first.")
 @click.option("--card", metavar="FILE", help="The classifier's card, for a model file without one.")
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--to-8bit", is_flag=True, help="Reduce images of 16 bits a channel to 8.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each image, with all scores.")
 def classify(
-    source: str,
+    sources: tuple[str, ...],
     model: str,
     denoise_with: str | None,
     card: str | None,
@@ -32,7 +34,7 @@ def classify(
     to_8bit: bool,
     as_json: bool,
 ) -> int:
-    """Classify SOURCE: an image, a folder, a glob in quotes, a video, a camera (0, /dev/video0) or test:.
+    """Classify each SOURCE: images, a folder, a glob in quotes, a video, a camera (0, /dev/video0) or test:.
 
     Prints a line for each image: its name (below a folder or glob, with the sub-folders; of a video's frames, their
     number), the label and the score, with tabs between. A model that denoises and classifies needs no --denoise.
@@ -40,24 +42,35 @@ def classify(
     from quietframe.sources import open_source
     from quietframe.tasks import Classifier, Denoiser
 
-    with suppress_native_output(), open_source(source, to_8bit=to_8bit) as opened:
+    failures: list[str] = []
+    with suppress_native_output(), ExitStack() as stack:
+        opened = [stack.enter_context(open_source(source, to_8bit=to_8bit)) for source in sources]
         classifier = Classifier(model, threads=threads, card=card)
         denoiser = Denoiser(denoise_with, threads=threads) if denoise_with is not None else None
         if denoiser:
             _warn_of_small_images(denoiser, classifier)
-        for frame in opened:
-            # Straight from the denoiser's size to the classifier's: by way of the frame's own it would blur.
-            pixels = denoiser(denoiser.fit(frame.pixels)) if denoiser else frame.pixels
-            answer = classifier(pixels)
-            name = frame.name or str(frame.index)
-            if as_json:
-                record = {"name": name, "label": answer.label, "score": answer.score, "scores": dict(answer.scores)}
-                click.echo(json_line(record))
-            else:
-                click.echo(f"{printable(name)}\t{answer.label}\t{answer.score:.3f}")
-        for failure in opened.failures:
+        for source in opened:
+            try:
+                for frame in source:
+                    # Straight from the denoiser's size to the classifier's: by way of the frame's own it would blur.
+                    pixels = denoiser(denoiser.fit(frame.pixels)) if denoiser else frame.pixels
+                    _print(frame.name or str(frame.index), classifier(pixels), as_json=as_json)
+            except SourceError as exc:
+                if len(opened) == 1:
+                    raise
+                failures.append(str(exc))
+            failures += source.failures
+        for failure in failures:
             say(f"error: {failure}")
-    return EXIT_FAILED if opened.failures else EXIT_DONE
+    return EXIT_FAILED if failures else EXIT_DONE
+
+
+def _print(name: str, answer: Classification, *, as_json: bool) -> None:
+    if as_json:
+        record = {"name": name, "label": answer.label, "score": answer.score, "scores": dict(answer.scores)}
+        click.echo(json_line(record))
+    else:
+        click.echo(f"{printable(name)}\t{answer.label}\t{answer.score:.3f}")
 
 
 def _warn_of_small_images(denoiser: Denoiser, classifier: Classifier) -> None:

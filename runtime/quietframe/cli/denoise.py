@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Denoise an image, folder, video or camera.")
 @click.argument("source")
+@click.argument("others", nargs=-1, metavar="")
 @click.option(
     "-o", "--out", "outs", multiple=True, metavar="OUT", help="Where to write; more than once: to all of them."
 )
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 def denoise(
     source: str,
+    others: tuple[str, ...],
     outs: tuple[str, ...],
     model: str | None,
     serve: str | None,
@@ -155,6 +157,7 @@ def denoise(
 
     from_environment = click.get_current_context().get_parameter_source("token") is ParameterSource.ENVIRONMENT
     clashes = {
+        f"expected one SOURCE, received {1 + len(others)}: name the folder, or put the glob in quotes": bool(others),
         "--json and -o - would both write to standard output: leave one out": as_json and "-" in outs,
         "--every-frame and --live exclude each other": every_frame and live,
         f"--model: expected a name, or names with commas between. Received: {model!r}": model is not None

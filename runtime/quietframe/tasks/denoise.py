@@ -35,6 +35,7 @@ Sample = TypeVar("Sample", np.uint8, np.uint16)
 _LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)  # of BGR, as in JPEG
 _BAND_PIXELS = 1 << 17  # blended at once: as floats they are small beside a large frame
 _MAX_LEVEL_255 = 255.0
+_8_BIT = ("int8", "dynamic")  # precisions of files that compute in 8 bits, whatever they take
 
 
 class Denoiser(ModelTask[NDArray[np.uint8]]):
@@ -191,9 +192,9 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
 
     @property
     def keeps_16bit(self) -> bool:
-        """Whether it takes uint16 frames and keeps their 16 bits: the file takes and gives floats."""
+        """Whether it takes uint16 frames and keeps their 16 bits: the file takes, gives and computes in floats."""
         tensors = self.engine.inputs[self._image_in.name], self.engine.outputs[self._image_out.name]
-        return not any(info.is_integer for info in tensors)
+        return self.card.precision not in _8_BIT and not any(info.is_integer for info in tensors)
 
     @property
     def sees_wh(self) -> tuple[int, int] | None:
