@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
-
-from quietframe.card import ModelCard
-from quietframe_train.data.base import Sample
 
 
 def run_apart(module: str, *arguments: str) -> bytes:
@@ -23,21 +17,3 @@ def run_apart(module: str, *arguments: str) -> bytes:
     if done.returncode:
         raise RuntimeError(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
     return done.stdout
-
-
-def try_file(path: Path, card: ModelCard, sample: Sample) -> None:
-    """Run a file once, as the runtime does: a converter can write what crashes the engine.
-
-    It costs the second of importing the runtime. Raises RuntimeError if the process crashes or the file does not run.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        task = Path(folder) / "task"
-        task.write_bytes(pickle.dumps((path, card, sample)))
-        run_apart(__name__, str(task))
-
-
-if __name__ == "__main__":
-    from quietframe_export.verify import answer
-
-    file, its_card, one = pickle.loads(Path(sys.argv[1]).read_bytes())
-    answer(file, its_card, [one])

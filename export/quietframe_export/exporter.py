@@ -14,7 +14,6 @@ from quietframe.card import FloatLayer, Metric, ModelCard
 from quietframe.errors import ModelLoadError, OutputError, QuietFrameError, UsageError
 from quietframe.images import write_whole
 from quietframe.tasks.base import open_model
-from quietframe_export.apart import try_file
 from quietframe_export.camera_checks import Check, check_camera, is_camera
 from quietframe_export.formats import TARGETS, Form, Operation, RefusedTargetError, Target, telling_line
 from quietframe_export.formats.tflite import convert as convert_to_tflite
@@ -336,15 +335,9 @@ def _try(
     operations = target.format.operations(bare)
     with tempfile.TemporaryDirectory() as folder:
         trial = _write_files(Path(folder), paths, target.format.files(bare, card))
-        if subject.foreign:
-            try:
-                try_file(trial, card, subject.held_out[0])
-            except RuntimeError as exc:
-                if "crashed" in str(exc):
-                    raise RefusedTargetError(target.name, f"{target.format.name} file: {exc}") from exc
         try:
             open_model(trial, card=card)
-        except ModelLoadError as exc:  # the converter wrote what its own runtime lacks
+        except ModelLoadError as exc:  # the converter wrote what its own runtime lacks, or does not survive
             raise RefusedTargetError(target.name, str(exc).replace(f"{trial}: ", "")) from exc
         try:
             answers = answer(trial, card, subject.held_out)

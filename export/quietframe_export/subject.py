@@ -43,7 +43,6 @@ class Subject:
         held_out: frames that were neither trained on nor calibrated with.
         calibrated_with, held_out_from: lines for the report.
         test: what the files that pass are measured on at the end, where there is such a set.
-        foreign: whether its layers are anybody's, so that its files run in another process first: they may crash it.
     """
 
     engine: KerasEngine
@@ -53,7 +52,6 @@ class Subject:
     calibrated_with: str
     held_out_from: str
     test: TestSet | None = None
-    foreign: bool = False
 
     @cached_property
     def examples(self) -> Sequence[Sequence[NDArray[np.float32]]]:
@@ -167,7 +165,6 @@ def subject_from_keras(
         held_out=frames.held_out,
         calibrated_with=f"{len(frames.calibration)} frames from {frames.origin}",
         held_out_from=f"{len(frames.held_out)} other frames from {frames.origin}",
-        foreign=True,
     )
 
 
