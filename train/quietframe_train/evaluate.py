@@ -6,6 +6,7 @@ import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import keras
@@ -195,19 +196,19 @@ def open_trained(model: keras.Model, recipe: Recipe) -> Denoiser:
 
 
 class _KerasEngine:
-    """A Keras model as an engine, for sizes of any kind: nothing is compiled for each."""
+    """A Keras model as an engine. The frames of a clip have one size; for photographs nothing is compiled for each."""
 
     card_json = None
 
     def __init__(self, model: keras.Model, card: ModelCard) -> None:
-        self._model = model
+        self._predict = model.predict_on_batch if card.has_state else partial(model, training=False)
         self.inputs = {tensor.name: _info(tensor.name, tensor) for tensor in model.inputs}
         names = [spec.name for spec in card.outputs]
         self.outputs = {name: _info(name, tensor) for name, tensor in zip(names, model.outputs, strict=True)}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run the model once. See `quietframe.engines.Engine.run`."""
-        results = keras.tree.flatten(self._model(dict(inputs), training=False))
+        results = keras.tree.flatten(self._predict(dict(inputs)))
         return dict(zip(self.outputs, map(keras.ops.convert_to_numpy, results), strict=True))
 
 
