@@ -35,7 +35,9 @@ def test_every_target_of_a_camera_model(camera: Subject, tmp_path: Path) -> None
     assert outcomes == {name: "refused" if name == "tflite-int16x8" else "passed" for name in TARGETS}
     assert report.passed
     kept = {path.name for path in tmp_path.iterdir()}
-    assert kept == {f"camera-nano{t.suffix}" for t in TARGETS.values() if t.name != "tflite-int16x8"} | {"export.json"}
+    made = [(target.precision, target.format) for target in TARGETS.values() if target.name != "tflite-int16x8"]
+    files = {f"camera-nano.{precision}{suffix}" for precision, kind in made for suffix in kind.suffixes}
+    assert kept == files | {"export.json"}
     by_target = {file.target: file for file in report.files}
     assert by_target["tflite-int8"].float_operations == 0
     for file in report.files:
@@ -193,7 +195,7 @@ def test_gate_can_be_widened(collapsing: Subject, tmp_path: Path) -> None:
 def test_every_target_of_a_digit_model(kind: str, unit: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     subject = subject_from_run(request.getfixturevalue(kind))
     subject = replace(subject, held_out=subject.held_out[:200], test=None)
-    report = export_model(subject, parse_targets("all"), tmp_path, max_accuracy_drop_percent=2.0)
+    report = export_model(subject, parse_targets("all"), tmp_path, max_accuracy_drop_percent=2.0, mixed="none")
     assert {file.target: file.reason for file in report.files if file.outcome != "passed"} == {}
     for file in report.files:
         (comparison,) = file.comparisons

@@ -69,7 +69,7 @@ def stand_in(name: str, options: dict[str, object]) -> Subject:
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[name for name, _ in CASES])
 def test_every_precision(name: str, options: dict[str, object], tmp_path: Path) -> None:
     subject = stand_in(name, options)
-    report = export_model(subject, parse_targets("all"), tmp_path, max_accuracy_drop_percent=100)
+    report = export_model(subject, parse_targets("all"), tmp_path, max_accuracy_drop_percent=100, mixed="none")
     outcomes = {file.target: (file.outcome, file.reason) for file in report.files}
     refused = {"tflite-int16x8"} if name in PIXEL_SHUFFLE else set()
     assert {target for target, (outcome, _) in outcomes.items() if outcome == "refused"} == refused, outcomes
