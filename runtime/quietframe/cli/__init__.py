@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
@@ -108,6 +109,10 @@ def main(args: Sequence[str] | None = None) -> None:
     except click.Abort:
         say("interrupted")
         code = EXIT_INTERRUPTED
+        if any(thread.name.startswith("quietframe-") for thread in threading.enumerate()):
+            # One waits in FFmpeg for an address that does not answer, and would crash Python as that ends.
+            sys.stdout.flush()
+            os._exit(code)
     except (click.ClickException, QuietFrameError) as exc:
         text = " ".join((exc.format_message() if isinstance(exc, click.ClickException) else str(exc)).split())
         hint = f" (see {exc.ctx.command_path} --help)" if isinstance(exc, click.UsageError) and exc.ctx else ""
