@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(subject: Subject, folder: Path) -> ExportReport:
-    return export_model(subject, parse_targets("all"), folder, max_accuracy_drop_percent=1.5, mixed="none")
+    return export_model(subject, parse_targets("all"), folder, max_accuracy_drop_percent=1.5)
 
 
 def test_every_target_passes_in_both_measures(report: ExportReport) -> None:

@@ -22,7 +22,7 @@ def test_a_colour_denoiser(colour_run: Path) -> None:
     assert (card.task, card.conditioning, card.labels) == ("denoise", "none", ())
     assert card.noise == "additive, gray N(mean 0, sigma 0.05 to 0.5) on [0, 1], clipped"
     assert card.data.terms == "unknown: not stated when the model was trained"
-    assert subject.calibrated_with.startswith(f"{len(subject.calibration)} frames from training pictures")
+    assert subject.calibrated_with.startswith(f"{len(subject.calibration)} frames from training images")
     assert {inputs["image"].shape for inputs in subject.calibration} == {(1, 32, 32, 3)}
     assert all(inputs["image"].min() >= 0 and inputs["image"].max() <= 1 for inputs in subject.calibration)
 
