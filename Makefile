@@ -34,7 +34,7 @@ make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
 install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo install test test-wheel coverage check docs models zoo lock clean
+.PHONY: help demo install test test-long test-wheel coverage check docs models zoo lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -45,9 +45,12 @@ demo: .venv/.base  ## Install the base package into .venv and run `quietframe de
 
 install: .venv/.dev  ## Install everything for development into .venv, in the versions of requirements-dev.lock
 
-test: install test-wheel  ## Run the tests: a few of the base wheel in a clean environment, then all in .venv
-	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %) $(ROOMS)
+test: install test-wheel  ## Run the tests but the long ones: a few of the base wheel in a clean environment, then in .venv
+	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %) -m "not long" $(ROOMS)
 	$(BIN)/python -m pytest $(MEASURING)
+
+test-long: install  ## Run the tests that take a minute and more
+	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %) -m long $(ROOMS)
 
 test-wheel: .venv/.dev  ## Build the wheel and run a few tests on it, with its base dependencies alone
 	rm -rf dist .venv-wheel

@@ -191,6 +191,7 @@ def test_gate_can_be_widened(collapsing: Subject, tmp_path: Path) -> None:
     assert (tmp_path / "filter.int8.tflite").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "unit"), [("classifier_run", "accuracy_percent"), ("autoencoder_run", "psnr_db")])
 def test_every_target_of_a_digit_model(kind: str, unit: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     subject = subject_from_run(request.getfixturevalue(kind))
