@@ -15,7 +15,7 @@ BIN := .venv/bin
 # A file to a core, those of long tests first, but for what measures time and memory.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ROOMS := $(addprefix tests/,train export benchmarks runtime) $(wildcard tests/test_*.py)
-MEASURING := $(addprefix tests/,benchmarks/test_trust.py runtime/test_limits.py runtime/pipeline/test_busy_machine.py \
+MEASURING := $(addprefix tests/,benchmarks/test_trust.py benchmarks/kinds/test_startup.py runtime/test_limits.py runtime/pipeline/test_busy_machine.py \
 	runtime/preview/test_first_image.py)
 # What shows that the base dependencies are enough: every import, the command line, the built-in models.
 SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)

@@ -6,7 +6,7 @@ from quietframe.zoo import builtin_models
 from quietframe_bench.kinds.startup import MAX_RATIO, StartupRow, measure_overhead, tables
 from quietframe_bench.rows import Run
 
-# Processor time of two short processes on a machine that others use, too: the goal itself is for `bench startup`.
+# Processor time of two short processes, in `make test` beside no other test: the goal itself is for `bench startup`.
 MARGIN = 1.15
 
 
