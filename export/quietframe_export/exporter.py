@@ -216,7 +216,10 @@ def export_model(
     )
     for target in targets:
         progress(target.name)
-        file = _attempt(subject, target, form.of(target), paths[target], reference, gate, layers)
+        form_of = form.of(target)
+        of_target = form_of.card(replace(subject.card, precision=target.precision))
+        job = _Job(subject, target, form_of, of_target, paths[target], reference, gate, layers)
+        file = job.attempt()
         if file.file is None:  # an earlier file would pass for the one that is not kept
             for path in paths[target]:
                 path.unlink(missing_ok=True)
@@ -246,177 +249,154 @@ def _ranges(subject: Subject) -> Sequence[TensorRange]:
         return ()
 
 
-def _attempt(
-    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate, layers: Layers
-) -> FileReport:
-    """Export one target; whatever goes wrong is its report."""
-    try:
-        return _export_one(subject, target, form, paths, reference, gate, layers)
-    except RefusedTargetError as exc:
-        return FileReport(target.name, "refused", reason=exc.reason)
-    except (OutputError, UsageError):  # the next file cannot be written either, or has no such layer either
-        raise
-    except QuietFrameError as exc:
-        return FileReport(target.name, "failed", reason=telling_line(str(exc)))
-    except Exception as exc:  # noqa: BLE001  converters raise what they like
-        return FileReport(target.name, "failed", reason=f"{type(exc).__name__}: {telling_line(str(exc))}")
+@dataclass(frozen=True)
+class _Job:
+    """What is needed to make and judge the files of one target: see `export_model`.
 
-
-def _export_one(
-    subject: Subject, target: Target, form: Form, paths: Sequence[Path], reference: Answers, gate: Gate, layers: Layers
-) -> FileReport:
-    card = form.card(replace(subject.card, precision=target.precision))
-    bare = target.format.convert(subject, target.precision, form)
-    trial = _try(bare, subject, target, card, paths, reference, gate)
-    found = _improve(bare, trial, subject, target, form, card, paths, reference, gate, layers)
-    if found:
-        bare, trial = found.data, found.verified
-        card = replace(card, float_layers=found.float_layers)
-    reason, test, latency, over = trial.reason, None, None, Exceeded()
-    if not reason:
-        with tempfile.TemporaryDirectory() as folder:
-            files = target.format.files(bare, card)
-            file = _write_files(Path(folder), paths, files)
-            if gate.limits.ms is not None:
-                latency = measure_latency(file, card, subject.held_out[0])
-            over = check_limits(gate.limits, target, sum(map(len, files)), latency)
-            reason = over.reason
-            if subject.test and not reason:
-                test = measure(file, card, subject.test, target)
-    metrics = _metrics(subject.held_out_from, trial.comparisons)
-    if test:
-        metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
-    exceeded = [f"exceeds a check of the export: {check}" for check in trial.checks if not check.passed]
-    limits = "; ".join(filter(None, [card.limits, *exceeded]))
-    files = target.format.files(bare, replace(card, metrics=tuple(metrics), limits=limits))
-    if not reason:
-        for path, data in reversed(list(zip(paths, files, strict=True))):  # the file itself when what it needs is there
-            write_whole(path, data)
-    return FileReport(
-        target=target.name,
-        outcome="failed" if reason else "passed",
-        file=None if reason else paths[0].name,
-        reason=reason,
-        try_next=over.try_next or (_advice(target, trial, found, layers) if reason else ""),
-        latency=latency,
-        size_bytes=sum(map(len, files)),
-        comparisons=trial.comparisons,
-        checks=trial.checks,
-        operations=dict(Counter(f"{operation.type} v{operation.version}" for operation in trial.operations)),
-        float_operations=sum(operation.is_float for operation in trial.operations),
-        calibration=found.calibration if found else "",
-        calibrations=found.calibrations if found else None,
-        tensors=found.errors if found else (),
-        float_layers=card.float_layers,
-        layers=found.layers if found else 0,
-        test=test.metrics if test else None,
-        test_images=test.images if test else 0,
-    )
-
-
-def _write_files(folder: Path, paths: Sequence[Path], files: Sequence[bytes]) -> Path:
-    """Write the files of a target to another folder; returns the one that the runtime opens."""
-    for path, data in zip(paths, files, strict=True):
-        (folder / path.name).write_bytes(data)
-    return folder / paths[0].name
-
-
-def _try(
-    bare: bytes,
-    subject: Subject,
-    target: Target,
-    card: ModelCard,
-    paths: Sequence[Path],
-    reference: Answers,
-    gate: Gate,
-    allowed: Callable[[Operation], bool] = lambda operation: False,
-) -> Trial:
-    """Run a file as the runtime does, and say whether it is kept. allowed: float operations that it may hold."""
-    operations = target.format.operations(bare)
-    with tempfile.TemporaryDirectory() as folder:
-        trial = _write_files(Path(folder), paths, target.format.files(bare, card))
-        try:
-            open_model(trial, card=card)
-        except ModelLoadError as exc:  # the converter wrote what its own runtime lacks, or does not survive
-            raise RefusedTargetError(target.name, str(exc).replace(f"{trial}: ", "")) from exc
-        try:
-            answers = answer(trial, card, subject.held_out)
-        except ModelLoadError as exc:
-            raise ModelLoadError(str(exc).replace(f"{trial}: ", "")) from exc
-        comparisons = compare(card, subject.held_out, reference, answers)
-        checks = check_camera(trial, card, subject.held_out) if is_camera(subject.card) else ()
-    floats = [operation for operation in operations if operation.is_float and not allowed(operation)]
-    return Trial(_failure(target, comparisons, checks, gate, floats), comparisons, checks, operations)
-
-
-def _improve(
-    bare: bytes,
-    trial: Trial,
-    subject: Subject,
-    target: Target,
-    form: Form,
-    card: ModelCard,
-    paths: Sequence[Path],
-    reference: Answers,
-    gate: Gate,
-    layers: Layers,
-) -> Improved[Trial] | None:
-    """Look into a file that fails, or whose layers are asked for, and make it better; None for any other.
-
-    A check that Keras fails, too, is not the fault of 8 bits.
+    Attributes:
+        card: of a file without its metrics.
+        paths: of the target's files in the output folder.
+        reference: what Keras answers on the held-out frames.
     """
-    in_vain = gate.checks and not all(check.passed for check in layers.keras_checks)
-    wanted = (trial.reason and not in_vain) or not isinstance(layers.mixed, str)
-    if not (layers.explain or wanted):
-        return None
-    try:
-        return _looked_into(
-            bare, trial, subject, target, form, card, paths, reference, gate, layers, better=bool(wanted)
+
+    subject: Subject
+    target: Target
+    form: Form
+    card: ModelCard
+    paths: Sequence[Path]
+    reference: Answers
+    gate: Gate
+    layers: Layers
+
+    def attempt(self) -> FileReport:
+        """Export the target; whatever goes wrong is its report."""
+        try:
+            return self._export()
+        except RefusedTargetError as exc:
+            return FileReport(self.target.name, "refused", reason=exc.reason)
+        except (OutputError, UsageError):  # the next file cannot be written either, or has no such layer either
+            raise
+        except QuietFrameError as exc:
+            return FileReport(self.target.name, "failed", reason=telling_line(str(exc)))
+        except Exception as exc:  # noqa: BLE001  converters raise what they like
+            return FileReport(self.target.name, "failed", reason=f"{type(exc).__name__}: {telling_line(str(exc))}")
+
+    def _export(self) -> FileReport:
+        subject, target, gate, card = self.subject, self.target, self.gate, self.card
+        bare = target.format.convert(subject, target.precision, self.form)
+        trial = self._try(bare)
+        found = self._improve(bare, trial)
+        if found:
+            bare, trial = found.data, found.verified
+            card = replace(card, float_layers=found.float_layers)
+        reason, test, latency, over = trial.reason, None, None, Exceeded()
+        if not reason:
+            with tempfile.TemporaryDirectory() as folder:
+                files = target.format.files(bare, card)
+                file = self._write_files(Path(folder), files)
+                if gate.limits.ms is not None:
+                    latency = measure_latency(file, card, subject.held_out[0])
+                over = check_limits(gate.limits, target, sum(map(len, files)), latency)
+                reason = over.reason
+                if subject.test and not reason:
+                    test = measure(file, card, subject.test, target)
+        metrics = _metrics(subject.held_out_from, trial.comparisons)
+        if test:
+            metrics += [replace(metric, value=round(metric.value, 5)) for metric in test.metrics]
+        exceeded = [f"exceeds a check of the export: {check}" for check in trial.checks if not check.passed]
+        limits = "; ".join(filter(None, [card.limits, *exceeded]))
+        files = target.format.files(bare, replace(card, metrics=tuple(metrics), limits=limits))
+        if not reason:
+            for path, data in reversed(list(zip(self.paths, files, strict=True))):  # first what the file itself needs
+                write_whole(path, data)
+        return FileReport(
+            target=target.name,
+            outcome="failed" if reason else "passed",
+            file=None if reason else self.paths[0].name,
+            reason=reason,
+            try_next=over.try_next or (_advice(target, trial, found, self.layers) if reason else ""),
+            latency=latency,
+            size_bytes=sum(map(len, files)),
+            comparisons=trial.comparisons,
+            checks=trial.checks,
+            operations=dict(Counter(f"{operation.type} v{operation.version}" for operation in trial.operations)),
+            float_operations=sum(operation.is_float for operation in trial.operations),
+            calibration=found.calibration if found else "",
+            calibrations=found.calibrations if found else None,
+            tensors=found.errors if found else (),
+            float_layers=card.float_layers,
+            layers=found.layers if found else 0,
+            test=test.metrics if test else None,
+            test_images=test.images if test else 0,
         )
-    except (OutputError, UsageError):
-        raise
-    except Exception as exc:  # noqa: BLE001  the file is there: it is what it is
-        layers.progress(f"{target.name} cannot be looked into layer by layer: {telling_line(str(exc))}")
-        return None
 
+    def _write_files(self, folder: Path, files: Sequence[bytes]) -> Path:
+        """Write the files of the target to another folder; returns the one that the runtime opens."""
+        for path, data in zip(self.paths, files, strict=True):
+            (folder / path.name).write_bytes(data)
+        return folder / self.paths[0].name
 
-def _looked_into(
-    bare: bytes,
-    trial: Trial,
-    subject: Subject,
-    target: Target,
-    form: Form,
-    card: ModelCard,
-    paths: Sequence[Path],
-    reference: Answers,
-    gate: Gate,
-    layers: Layers,
-    *,
-    better: bool,
-) -> Improved[Trial] | None:
-    quantizer = target.format.quantizer(subject, target.precision, form)
-    if quantizer is None:
-        return None
-    chosen = [] if isinstance(layers.mixed, str) else layers.mixed
-    if unknown := [name for name in chosen if name not in quantizer.layers]:
-        raise UsageError(f"--mixed: {target.name} has no layer {unknown[0]!r}; it has {', '.join(quantizer.layers)}")
+    def _try(self, bare: bytes, allowed: Callable[[Operation], bool] = lambda operation: False) -> Trial:
+        """Run a file as the runtime does, and say whether it is kept. allowed: float operations that it may hold."""
+        target, card, held_out = self.target, self.card, self.subject.held_out
+        operations = target.format.operations(bare)
+        with tempfile.TemporaryDirectory() as folder:
+            trial = self._write_files(Path(folder), target.format.files(bare, card))
+            try:
+                open_model(trial, card=card)
+            except ModelLoadError as exc:  # the converter wrote what its own runtime lacks, or does not survive
+                raise RefusedTargetError(target.name, str(exc).replace(f"{trial}: ", "")) from exc
+            try:
+                answers = answer(trial, card, held_out)
+            except ModelLoadError as exc:
+                raise ModelLoadError(str(exc).replace(f"{trial}: ", "")) from exc
+            comparisons = compare(card, held_out, self.reference, answers)
+            checks = check_camera(trial, card, held_out) if is_camera(card) else ()
+        floats = [operation for operation in operations if operation.is_float and not allowed(operation)]
+        return Trial(_failure(target, comparisons, checks, self.gate, floats), comparisons, checks, operations)
 
-    def verify(data: bytes, in_float: Collection[str]) -> Trial:
-        def allowed(operation: Operation) -> bool:
-            return operation.type in BORDERS or quantizer.layer_of(operation.result) in in_float
+    def _improve(self, bare: bytes, trial: Trial) -> Improved[Trial] | None:
+        """Look into a file that fails, or whose layers are asked for, and make it better; None for any other.
 
-        return _try(
-            data, subject, target, card, paths, reference, gate, allowed if in_float else lambda operation: False
-        )
+        A check that Keras fails, too, is not the fault of 8 bits.
+        """
+        layers = self.layers
+        in_vain = self.gate.checks and not all(check.passed for check in layers.keras_checks)
+        wanted = (trial.reason and not in_vain) or not isinstance(layers.mixed, str)
+        if not (layers.explain or wanted):
+            return None
+        try:
+            return self._look_into(bare, trial, better=bool(wanted))
+        except (OutputError, UsageError):
+            raise
+        except Exception as exc:  # noqa: BLE001  the file is there: it is what it is
+            layers.progress(f"{self.target.name} cannot be looked into layer by layer: {telling_line(str(exc))}")
+            return None
 
-    if better:
-        return improve(quantizer, subject, target, verify, layers.mixed, layers.progress)
-    first = quantizer.calibrations[0]
-    examples = subject.calibration[:EXAMPLES]
-    alone = costs(quantizer, first, examples)
-    errors = measure_tensors(quantizer, quantizer.build(first), examples)
-    errors = [replace(error, alone_db=alone.get(error.layer)) for error in errors]
-    return Improved(bare, trial, first, {}, errors, layers=len(quantizer.layers))
+    def _look_into(self, bare: bytes, trial: Trial, *, better: bool) -> Improved[Trial] | None:
+        subject, target, layers = self.subject, self.target, self.layers
+        quantizer = target.format.quantizer(subject, target.precision, self.form)
+        if quantizer is None:
+            return None
+        chosen = [] if isinstance(layers.mixed, str) else layers.mixed
+        if unknown := [name for name in chosen if name not in quantizer.layers]:
+            names = ", ".join(quantizer.layers)
+            raise UsageError(f"--mixed: {target.name} has no layer {unknown[0]!r}; it has {names}")
+
+        def verify(data: bytes, in_float: Collection[str]) -> Trial:
+            def allowed(operation: Operation) -> bool:
+                return operation.type in BORDERS or quantizer.layer_of(operation.result) in in_float
+
+            return self._try(data, allowed) if in_float else self._try(data)
+
+        if better:
+            return improve(quantizer, subject, target, verify, layers.mixed, layers.progress)
+        first = quantizer.calibrations[0]
+        examples = subject.calibration[:EXAMPLES]
+        alone = costs(quantizer, first, examples)
+        errors = measure_tensors(quantizer, quantizer.build(first), examples)
+        errors = [replace(error, alone_db=alone.get(error.layer)) for error in errors]
+        return Improved(bare, trial, first, {}, errors, layers=len(quantizer.layers))
 
 
 def _advice(target: Target, trial: Trial, found: Improved[Trial] | None, layers: Layers) -> str:
