@@ -21,12 +21,9 @@ from quietframe_train.recipes import RECIPES
 from quietframe_train.run_folder import Run
 
 SMALL_UNET = {"side": 32, "widths": (8, 16, 24), "encoder_convs": (1, 2, 1), "decoder_convs": (1, 1)}
-# The others' trainings are exported to every target in test_exporter.py and test_composite.py; digit-cnn is built as
-# image-classifier is.
+# The others' trainings are exported to every target in test_exporter.py and test_composite.py, the designs that they
+# come from in test_published_designs.py; digit-cnn is built as image-classifier is.
 CASES = [
-    ("dense-autoencoder", {}),
-    ("conv-autoencoder", {}),
-    ("bottleneck-autoencoder", {}),
     ("bottleneck-autoencoder-deep", {}),
     ("digit-unet", {}),
     ("color-autoencoder", {"side": 16}),
