@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,36 @@ def test_closing_frees_the_engine(blur_file):
     denoise(random_frame(8, 8, 3))
     denoise.close()
     assert engine() is None
+
+
+def held() -> tuple[float, int, int]:
+    """What this process holds: memory in MB, threads, descriptors."""
+    gc.collect()
+    of_process = Path("/proc/self")
+    (resident,) = re.findall(r"VmRSS:\s+(\d+) kB", (of_process / "status").read_text(encoding="utf-8"))
+    return int(resident) / 1024, *(len(list((of_process / part).iterdir())) for part in ("task", "fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read in /proc, which Linux has")
+@pytest.mark.parametrize("times", [20, pytest.param(1000, marks=pytest.mark.long)])
+def test_models_that_come_and_go_leave_nothing(make_model, suffix, times):
+    """No memory, no thread and no open file, whether they are closed or dropped."""
+    path, frame = make_model(suffix=suffix, sigma=True), random_frame(64, 64, 3)
+
+    def come_and_go(times: int) -> None:
+        for index in range(times):
+            denoise = qf.Denoiser(path, threads=2)
+            denoise(frame)
+            if index % 2:
+                denoise.close()
+
+    come_and_go(times // 5)
+    before_mb, threads, files = held()
+    come_and_go(times)
+    after_mb, *others = held()
+    print(f"{times} times {suffix}: {after_mb - before_mb:+.1f} MB")
+    assert others == [threads, files]
+    assert after_mb - before_mb < 8, "of a thousand, less than 8 KB each"
 
 
 def test_repr_says_what_the_model_is_and_how_it_is_set(make_model, classifier_file):

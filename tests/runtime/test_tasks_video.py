@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,25 @@ def test_tiles_give_what_the_whole_frame_gives(fusing_file):
         assert np.array_equal(whole(frame), tiles(frame))
 
 
+def test_threads_may_share_a_video(recurrent_file):
+    """Which of them comes first is left to them: each call is one frame of the video."""
+    frame = np.full((6, 8, 3), 250, np.uint8)
+    alone, shared = VideoDenoiser(recurrent_file), VideoDenoiser(recurrent_file)
+    expected = [int(alone(frame)[0, 0, 0]) for _ in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        results = [int(clean[0, 0, 0]) for clean in pool.map(shared, [frame] * 40)]
+    assert sorted(results) == expected
+    assert len(set(expected)) > 5
+
+
+def test_a_frame_too_long_to_be_moved_is_denoised(fusing_file):
+    denoise = VideoDenoiser(fusing_file)
+    blocks = np.random.default_rng(0).integers(40, 215, (3, 2050), np.uint8).repeat(16, 0).repeat(16, 1)
+    for step in (0, 6):
+        frame = blocks[:, step : step + 32_768]
+        assert denoise(frame).shape == frame.shape
+
+
 @pytest.mark.parametrize(
     "size_hw", [(1, 1), (1, 7), (8, 8), (15, 47), (16, 16), (31, 33), (47, 48), (47, 200), (61, 47)]
 )
@@ -196,7 +216,7 @@ def test_frames_of_any_size_follow_each_other(size_hw, shape):
         assert denoise(frame).shape == frame.shape
 
 
-@pytest.mark.parametrize("harm", ["fails", "prepared", "drawn on", "no frame"])
+@pytest.mark.parametrize("harm", ["fails", "prepared", "drawn on", "no frame", "other prepared", "no frame's type"])
 def test_a_frame_that_is_not_done_and_what_a_caller_does_change_nothing(harm):
     scene = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8).repeat(4, 0).repeat(4, 1)
     frames = [add_gaussian(scene[:, 3 * at : 3 * at + 200].copy(), 15, np.random.default_rng(at)) for at in range(8)]
@@ -210,9 +230,11 @@ def test_a_frame_that_is_not_done_and_what_a_caller_does_change_nothing(harm):
             other.engine.run = run
         elif harm == "prepared":
             list(other.prepare(frame))
-        elif harm == "no frame":
+        elif harm == "other prepared":
+            list(other.prepare(frame[:80, :90]))
+        elif harm.startswith("no frame"):
             with pytest.raises(qf.FrameError):
-                other(None)
+                other(None if harm == "no frame" else frame[:-1].astype(float))
         expected, result = plain(frame), other(frame)
         assert np.array_equal(expected, result)
         if harm == "drawn on":

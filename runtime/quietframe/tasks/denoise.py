@@ -348,7 +348,7 @@ def _blend(frame: NDArray[Any], clean: NDArray[Any], luma: float, chroma: float)
     result = np.empty_like(clean)
     rows = max(1, _BAND_PIXELS // frame.shape[1])
     for top in range(0, len(frame), rows):
-        band = np.ascontiguousarray(frame[top : top + rows])
+        band = frame[top : top + rows]
         removed = cv2.subtract(clean[top : top + rows], band, dtype=cv2.CV_32F)
         bright = cv2.cvtColor(cv2.transform(removed, _LUMA), cv2.COLOR_GRAY2BGR)
         # Halves are common: a bit more than one rounds alike in equal channels, however each was computed.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 _STRIDE = 4  # frames are compared at a quarter of their size
 _MIN_SIDE = 12  # of that, in pixels: DIS takes no less
+_MAX_SIDE = (1 << 15) - 2  # of a frame: cv2.remap takes no more
 _BLOCK = 5  # pixels of that size, in which errors are compared
 _GAIN = 0.8  # moved pixels must match so much better than those in place
 _CUT_255, _CUT_SHARE = 16.0, 0.6  # a cut: so large an error remains in so much of the frame
@@ -52,7 +53,7 @@ class MotionEstimator:
         threshold_255 = 1 + 0.2 * sigma_255  # the noise that is left at this size differs by an eighth of its level
         if not (still > threshold_255).any():
             return Motion(None, False)
-        if min(now.shape) < _MIN_SIDE:
+        if min(now.shape) < _MIN_SIDE or max(frame.shape) > _MAX_SIDE:
             flow, moved = None, still
         else:
             flow = self._dis.calc(now, last, None)

@@ -26,13 +26,13 @@ def to_bgr(frame: NDArray[Any], color: str, *, deep: bool = False) -> tuple[NDAr
     """Split a frame into what models see and its opacity.
 
     frame: (H, W, 3) or (H, W, 4) in the order of `color`, `bgr` or `rgb`, or (H, W) gray; uint8, with `deep` or uint16.
-    Returns (H, W, 3) BGR or (H, W) gray, the frame itself where it already is that; and the alpha, (H, W), or None.
-    Raises FrameError if the array is not a frame.
+    Returns (H, W, 3) BGR or (H, W) gray, in C order, the frame itself where it already is that; and the alpha, (H, W),
+    or None. Raises FrameError if the array is not a frame.
     """
     check_frame(frame, alpha=True, deep=deep)
     channels = frame.shape[2] if frame.ndim == 3 else 1
     code = _TO_BGR.get((color, channels))
-    bgr = frame if code is None else cv2.cvtColor(frame, code)
+    bgr = np.ascontiguousarray(frame) if code is None else cv2.cvtColor(frame, code)
     return bgr, cv2.extractChannel(frame, 3) if channels == 4 else None
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import UsageError
+from quietframe.images import check_frame
 from quietframe.tasks.base import Color, Inputs, open_model
 from quietframe.tasks.denoise import Denoiser, Level
 from quietframe.tasks.fit import Placement
@@ -145,7 +146,8 @@ class VideoDenoiser(Denoiser):
     def __call__(self, frame: NDArray[Any], *, sigma_255: Level | None = None) -> NDArray[Any]:
         """Denoise the next frame. See `Denoiser`."""
         with self._lock:
-            if isinstance(frame, np.ndarray) and frame.shape != self._shape:
+            check_frame(frame, alpha=True)
+            if frame.shape != self._shape:
                 self.reset()
                 self._shape = frame.shape
             return super().__call__(frame, sigma_255=sigma_255)
@@ -181,7 +183,7 @@ class VideoDenoiser(Denoiser):
     def _recalled(self, number: int, plane: NDArray[Any], sigma: Level | None) -> _Memory:
         """What is known when a frame comes, moved to where the scene is now."""
         memory = self._memories.get(number)
-        if memory is not None:
+        if memory is not None and memory.clean.shape == plane.shape:
             if not self.align or memory.passed[0]:
                 memory.move(None)
                 return memory
