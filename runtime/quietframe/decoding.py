@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
+import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -42,8 +45,14 @@ _BITS_PER_SAMPLE, _SUBFILE, _ORIENTATION, _DNG_VERSION = 258, 254, 274, 50706  #
 _MAX_PAGES = 16  # enough to see whether there is more than one
 _MOST_PIXELS_A_BYTE = {"JPEG": 512, "PNG": 8 * 1032, "GIF": 4096, "BMP": 128, "PPM": 8}
 """What a coding can hold at most, of one bit a pixel: a JPEG spends a bit on a block, deflate a byte on 1032."""
+_MOST_TIFF_BYTES = {"raw": 1, "packbits": 64, "tiff_lzw": 2560, "tiff_adobe_deflate": 1032, "tiff_deflate": 1032}
+_MOST_TIFF_BYTES |= {"zstd": 1 << 15}
+"""What a byte of a TIFF can hold at most, in bytes of pixels; other codings of TIFF have no such limit."""
+_MOST_VP8_PIXELS = 1024  # a byte: a block of 16x16 takes two bits and more (RFC 6386, 11.2); VP8L can take none
+_J2K_START, _J2K_TILE_BYTES = b"\xff\x4f\xff\x51", 14  # SOT and SOD of each tile (ITU-T T.800, A.4)
 _FILLERS = b"\x00\x55\xaa\xf8"
 _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xda-\xfe])")  # no restart; FF 00 is a level of 255
+_NO_SIZE = b"\xc4\xc8\xcc"  # of the markers from C0 to CF, those that begin no frame
 _KINDS = {"F": "float32 values", "I": "int32 values", "LAB": "LAB colours", "HSV": "HSV colours"}
 _MODES = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}  # gray, with alpha
 
@@ -96,7 +105,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile:
             raise SourceError(f"{name}: {other} images are not supported: convert it to PNG or TIFF first") from exc
         kind = " of 8 or 16 bits a channel" if data[:2] in (b"II", b"MM") else ""  # a TIFF may hold anything
         raise SourceError(f"{name}: not an image{kind}, or a damaged one") from exc
-    if image.width * image.height > len(data) * _MOST_PIXELS_A_BYTE.get(str(image.format), max_pixels):
+    if image.width * image.height > _most_pixels(image, data):
         raise SourceError(
             f"{name}: a damaged image (it claims {image.width}x{image.height} pixels in {len(data)} bytes)"
         )
@@ -105,9 +114,61 @@ def _open(data: bytes, name: str, max_pixels: int) -> ImageFile:
     return image
 
 
+def _most_pixels(image: ImageFile, data: bytes) -> float:
+    """How many pixels a file of that kind and length can hold; infinity where its coding has no such limit.
+
+    pillow-heif compares what is coded with what is claimed itself.
+    """
+    if image.format == "TIFF":
+        bits = sum(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined]
+        coding = str(image.info.get("compression"))
+        return len(data) * (512 if coding == "jpeg" else _MOST_TIFF_BYTES.get(coding, math.inf) * 8 / max(1, bits))
+    if image.format == "WEBP":
+        return math.inf if b"VP8L" in data else len(data) * _MOST_VP8_PIXELS
+    if image.format == "JPEG2000":
+        width, height = struct.unpack_from(">2I", data, data.find(_J2K_START) + 24)
+        return len(data) / _J2K_TILE_BYTES * width * height
+    if image.format == "AVIF":
+        return _coded_pixels(data)
+    return len(data) * _MOST_PIXELS_A_BYTE.get(str(image.format), math.inf)
+
+
+def _coded_pixels(avif: bytes) -> float:
+    """The pixels of all pictures coded in an AVIF file: Pillow would scale fewer up to what the header claims."""
+    import av
+
+    try:
+        with av.open(BytesIO(avif), options={"max_pixels": str(PILLOW_MAX_PIXELS)}) as container:
+            return sum(stream.width * stream.height for stream in container.streams.video)
+    except (av.error.FFmpegError, ValueError):
+        return math.inf  # a form that FFmpeg does not know
+
+
 def too_large(size_wh: tuple[int, int], max_pixels: int) -> str:
     """Say that an image or a video has more pixels than the limit."""
     return f"{size_wh[0]}x{size_wh[1]} pixels, above the limit of {max_pixels:,}: scale it down, or raise max_pixels"
+
+
+class PixelLimit:
+    """The most pixels of a frame, and how many frames were left out as their headers state more.
+
+    Attributes:
+        max_pixels: the limit.
+        count: how many were left out.
+    """
+
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels, self.count, self._size_wh = max_pixels, 0, (0, 0)
+
+    def leaves_out(self, size_wh: tuple[int, int]) -> None:
+        """Count a frame that could not be decoded, if its size is the reason."""
+        if size_wh[0] * size_wh[1] > self.max_pixels:
+            self.count, self._size_wh = self.count + 1, size_wh
+
+    def __str__(self) -> str:
+        """Say how many were left out, and of which size the last one was."""
+        frames = "1 frame" if self.count == 1 else f"{self.count} frames"
+        return f"{frames} left out: {too_large(self._size_wh, self.max_pixels)}"
 
 
 def _open_pillow(file: BinaryIO) -> ImageFile:
@@ -217,7 +278,7 @@ def _refuse_others(image: ImageFile, name: str) -> None:
 def _is_deep(image: ImageFile, data: bytes) -> bool:
     """Whether the file holds more than 8 bits a channel, which Pillow would cut off in colour."""
     if image.format == "JPEG2000":
-        at = data.find(b"\xff\x4f\xff\x51") + 42  # the depth of the first component (ITU-T T.800, A.5.1)
+        at = data.find(_J2K_START) + 42  # the depth of the first component (ITU-T T.800, A.5.1)
         return data[at] & 0x7F > 7
     if image.format == "PPM":
         return image.mode == "I" or any(isinstance(t.args, tuple) and t.args[-1] not in range(256) for t in image.tile)
@@ -256,18 +317,33 @@ def _load(image: ImageFile, data: bytes) -> ImageFile:
 def has_all_scans(jpeg: bytes) -> bool:
     """Whether the scans of a JPEG, complete or not, give every bit of every coefficient (ITU-T T.81, annex G)."""
     missing: set[tuple[int, int]] = set()
+    for marker, segment in _segments(jpeg):
+        if marker == b"\xc2":
+            missing = {(component, place) for component in segment[8::3] for place in range(64)}
+        elif marker == b"\xda" and len(segment) >= 6:
+            first, last, bits = segment[-3:]
+            if bits % 16 == 0:  # no lower bits are to follow
+                missing -= {(component, place) for component in segment[3:-3:2] for place in range(first, last + 1)}
+    return not missing
+
+
+def jpeg_size_wh(jpeg: bytes) -> tuple[int, int]:
+    """The (width, height) that a JPEG's header states; (0, 0) without one."""
+    for marker, segment in _segments(jpeg):
+        if marker < b"\xd0" and marker not in _NO_SIZE:
+            height, width = int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[5:7], "big")
+            return width, height
+    return 0, 0
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The markers of a JPEG and their segments, length included."""
     at = 2
     while match := _JPEG_MARKER.search(jpeg, at):
         at = match.end()
         segment = jpeg[at : at + int.from_bytes(jpeg[at : at + 2], "big")]
-        if match[1] == b"\xc2":
-            missing = {(component, place) for component in segment[8::3] for place in range(64)}
-        elif match[1] == b"\xda" and len(segment) >= 6:
-            first, last, bits = segment[-3:]
-            if bits % 16 == 0:  # no lower bits are to follow
-                missing -= {(component, place) for component in segment[3:-3:2] for place in range(first, last + 1)}
+        yield match[1], segment
         at += max(2, len(segment))
-    return not missing
 
 
 def _decode_deep(data: bytes, alpha_level: Any, name: str) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:

@@ -663,12 +663,23 @@ def test_the_tables_of_the_page_are_true() -> None:
         ("GIF", "P", {}),
         ("BMP", "1", {}),
         ("PPM", "1", {}),
+        *[("TIFF", "1", {"compression": coding}) for coding in ("raw", "group3", "group4", "packbits")],
+        *[("TIFF", "RGB", {"compression": f"tiff_{coding}"}) for coding in ("lzw", "deflate", "adobe_deflate")],
+        *[("TIFF", "L", {"compression": coding}) for coding in ("jpeg", "zstd", "lzma")],
+        ("WEBP", "RGB", {"quality": 0, "method": 6}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("JPEG2000", "L", {}),
+        ("JPEG2000", "L", {"tile_size": (64, 64), "quality_layers": [9999]}),
+        ("AVIF", "RGB", {"quality": 0}),
     ],
 )
 def test_a_blank_image_is_no_false_claim(
     save: Callable[[bytes], Path], kind: str, mode: str, options: dict[str, Any]
 ) -> None:
-    assert qf.read_image(save(saved(PIL.Image.new(mode, (2000, 1500)), kind, **options))).pixels.shape == (1500, 2000)
+    assert qf.read_image(save(saved(PIL.Image.new(mode, (2000, 1500)), kind, **options))).pixels.shape[:2] == (
+        1500,
+        2000,
+    )
 
 
 @pytest.mark.parametrize("size", [100, 10_000], ids=["small", "large"])
@@ -678,3 +689,35 @@ def test_a_header_that_claims_more_than_the_file_can_hold(save: Callable[[bytes]
     hostile = data[:16] + claim + struct.pack(">I", zlib.crc32(b"IHDR" + claim)) + data[33:]
     with pytest.raises(SourceError, match=r"a damaged image"):
         qf.read_image(save(hostile), to_8bit=True)
+
+
+def lying(kind: str, options: dict[str, Any]) -> bytes:
+    """A small image whose header says 9000x8000."""
+    data = bytearray(saved(PIL.Image.fromarray(SMOOTH), kind, **options))
+    if kind == "TIFF":
+        for tag, size in ((256, 9000), (257, 8000), (278, 8000)):  # width, height, rows in a strip
+            entry = next(at for kind in (3, 4) if (at := data.find(struct.pack("<HHI", tag, kind, 1))) >= 0)
+            data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, size)
+    elif kind == "WEBP":
+        at = data.index(b"\x9d\x01\x2a") + 3
+        data[at : at + 4] = struct.pack("<HH", 9000, 8000)
+    else:
+        at = data.index(b"ispe") + 8 if kind == "AVIF" else 8
+        data[at : at + 8] = struct.pack(">II", 9000, 8000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *[("TIFF", {"compression": coding}) for coding in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "jpeg")],
+        ("WEBP", {}),
+        ("JPEG2000", {"no_jp2": True, "tile_size": (16, 16)}),
+        ("AVIF", {}),
+    ],
+)
+def test_a_header_that_says_more_than_is_coded(
+    save: Callable[[bytes], Path], kind: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(SourceError, match=r"a damaged image \(it claims 9000x8000 pixels in \d+ bytes\)"):
+        qf.read_image(save(lying(kind, options)))

@@ -154,3 +154,14 @@ def test_https_wants_a_certificate_that_is_trusted(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with open_source(f"https://127.0.0.1:{server.port}/video") as source:
         assert len(take(source, 3)) == 3
+
+
+def test_a_stream_of_frames_above_the_limit_says_so(server: Server) -> None:
+    def script(answer: Answer) -> None:
+        answer.begin()
+        while True:
+            answer.part(jpeg(1, (128, 96)))
+
+    server.scripts = [script]
+    with pytest.raises(SourceError, match=r"\d+ frames? left out: 128x96 pixels, above the limit of 3,072: "):
+        open_source(server.url, timeout_s=0.5, max_pixels=64 * 48)

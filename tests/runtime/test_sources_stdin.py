@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from quietframe.errors import SourceError
+from quietframe.pipeline import Pipeline, PipelineConfig
 from quietframe.sources import open_source
 from quietframe.sources.stdin import STDIN
 from support.stream_servers import jpeg
@@ -96,6 +97,22 @@ def test_jpegs_come_all_and_in_order_and_damaged_ones_are_counted(feed: Callable
         assert source.size_wh == (64, 48)
     assert levels == [10, 30, 40]  # of the last one the end marker alone is missing
     assert source.damaged == 2
+
+
+def test_frames_above_the_limit_are_said_in_one_line(
+    feed: Callable[[bytes], None], denoiser_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = jpeg(10, (128, 96))
+    feed(jpeg(1) + large + jpeg(3) + large)
+    config = PipelineConfig(max_pixels=64 * 48, drop_frames=False)
+    result = Pipeline("-?format=mjpeg", denoiser_file, "null", config).run()
+    assert (result.frames, result.damaged) == (2, 2)
+    assert [record.message for record in caplog.records if "left out" in record.message] == [
+        "2 frames left out: 128x96 pixels, above the limit of 3,072: scale it down, or raise max_pixels"
+    ]
+    feed(large)
+    with pytest.raises(SourceError, match=r"^-\?format=mjpeg: 1 frame left out: 128x96 pixels, above the limit"):
+        Pipeline("-?format=mjpeg", denoiser_file, "null", config).run()
 
 
 def test_cancelling_ends_a_wait_for_input(as_stdin: Callable[[int], None]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import numpy as np
 import pytest
 
 from quietframe.colour import Colour, bgr_from_planes, planes_from_bgr
+from quietframe.decoding import PixelLimit
 from quietframe.errors import SourceError, UsageError
 from quietframe.sinks import open_sink
 from quietframe.sources import open_source
+from quietframe.sources.container import Container
 from support.images import files_below
 from support.videos import decoded, ffmpeg, make, probe
 
@@ -217,6 +220,21 @@ def test_more_pixels_than_the_limit_are_refused(tmp_path: Path, name: str) -> No
         assert len(list(source)) == 5
     with pytest.raises(SourceError, match=rf"{name}: 64x48 pixels, above the limit of 3,071: scale it down"):
         open_source(tmp_path / name, max_pixels=64 * 48 - 1)
+
+
+@pytest.mark.parametrize("suffix", ["h265", "mjpeg"])
+def test_a_size_that_grows_beyond_the_limit_is_counted(tmp_path: Path, suffix: str) -> None:
+    prompt = () if suffix == "mjpeg" else ("-tune", "zerolatency")
+    clips = [
+        make(tmp_path / f"{size}.{suffix}", *prompt, scene=f"testsrc2=size={size}:rate=5:duration=0.4")
+        for size in ("64x48", "2000x1500")  # FFmpeg's own limit is a million pixels higher
+    ]
+    (tmp_path / f"both.{suffix}").write_bytes(b"".join(clip.read_bytes() for clip in clips))
+    limit = PixelLimit(10_000)
+    with closing(Container(f"file:{tmp_path}/both.{suffix}", live=True, limit=limit)) as stream:
+        assert [pixels.shape for pixels, _ in stream] == [(48, 64, 3)] * 2
+    assert limit.count >= 1
+    assert "2000x1500 pixels, above the limit of 10,000" in str(limit)
 
 
 def test_what_becomes_less_is_said(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:

@@ -21,6 +21,7 @@ from quietframe.tasks import Denoiser
 OnFrame = Callable[[Frame, Denoiser, FrameTimes], None]
 
 _TICK_S = 0.25
+_REPORT_NS = 10 * 10**9
 
 
 class Loop:
@@ -69,6 +70,7 @@ class Loop:
         self._trouble: str | None = None
         self._fused: float | None = None
         self._dropped = 0
+        self._too_large, self._next_report_ns = 0, time.monotonic_ns() + _REPORT_NS
 
     def run(self, max_frames: int | None = None, on_tick: Callable[[], None] = lambda: None) -> None:
         """Run until the source ends, `max_frames` are done, a sink wants no more, or `stopped` is set.
@@ -86,7 +88,8 @@ class Loop:
                 if frame is not None:
                     self._process(frame)
                 elif self._capture.ended:
-                    return
+                    break
+        self._report_too_large()
 
     def record(self) -> dict[str, Any]:
         """Return the state for JSON: counts, rates, latencies and stages with units in the keys, and what runs."""
@@ -141,5 +144,13 @@ class Loop:
         if self._capture.dropped > self._dropped:
             log.debug("%d frames dropped", self._capture.dropped - self._dropped)
             self._dropped = self._capture.dropped
+        if now_ns >= self._next_report_ns:
+            self._next_report_ns = now_ns + _REPORT_NS
+            self._report_too_large()
         self._sink.tick(now_ns)
         on_tick()
+
+    def _report_too_large(self) -> None:
+        if self._source.limit.count > self._too_large:
+            self._too_large = self._source.limit.count
+            log.warning("%s", self._source.limit)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from quietframe.decoding import MAX_PIXELS, PILLOW_MAX_PIXELS
+from quietframe.decoding import MAX_PIXELS, PILLOW_MAX_PIXELS, PixelLimit
 from quietframe.errors import SourceError, UsageError
 from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.base import Frame, Options, Source
@@ -62,11 +62,12 @@ def open_source(
         raise UsageError(f"Expected max_pixels in [1, {PILLOW_MAX_PIXELS}]. Received: {max_pixels!r}")
     text = str(spec)
     text = text.strip() if is_network(text) else text
-    options = Options(to_8bit=to_8bit, timeout_s=timeout_s, input_fps=input_fps, max_pixels=max_pixels)
+    options = Options(to_8bit=to_8bit, timeout_s=timeout_s, input_fps=input_fps, limit=PixelLimit(max_pixels))
     try:
         for matches, open_kind in _KINDS:
             if matches(text):
                 source = open_kind(text, options)
+                source.limit = options.limit
                 break
         else:
             raise SourceError(f"{text or '(nothing)'}: no such file, folder or camera: expected {ACCEPTED}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.decoding import MAX_PIXELS
+from quietframe.decoding import PixelLimit
 from quietframe.errors import SourceError
 from quietframe.images import Pixels
 from quietframe.metadata import Metadata
@@ -51,7 +51,7 @@ class Options:
     to_8bit: bool = False
     timeout_s: float = 10.0
     input_fps: float | None = None
-    max_pixels: int = MAX_PIXELS
+    limit: PixelLimit = field(default_factory=PixelLimit)
 
 
 class Source(ABC):
@@ -72,6 +72,7 @@ class Source(ABC):
         reconnects: how often a stream that broke was open again.
         notes: what was changed or assumed when it was opened, a line each.
         video: of a video, what PyAV reads of it: times, colours, sound and so on, for a sink to keep.
+        limit: the most pixels of a frame, and how many frames were left out for it.
         trouble: while a stream is broken, what is wrong, in a line without its password; else None.
         keep_16bit: give images of 16 bits a channel as they are, unless they are to be reduced; else they are refused.
     """
@@ -89,6 +90,7 @@ class Source(ABC):
         self.frame_count: int | None = None
         self.failures: list[str] = []
         self._left_out = 0
+        self.limit = PixelLimit()
         self.skipped = 0
         self.reconnects = 0
         self.trouble: str | None = None

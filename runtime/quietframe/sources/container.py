@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.colour import HDR, Colour, bgr_from_planes
-from quietframe.decoding import MAX_PIXELS, too_large
+from quietframe.decoding import PixelLimit, jpeg_size_wh, too_large
 
 if TYPE_CHECKING:
     import av
@@ -66,7 +66,7 @@ class Container:
         lossy: the network may lose packets without the decoder noticing.
         timeout_s: how long a network may be silent; None: for ever.
         fps: of a format that holds no times.
-        max_pixels: refuse larger frames before they take memory.
+        limit: refuse larger frames before they take memory; those that come later are left out, and counted there.
 
     Attributes:
         rate: frames a second, where known.
@@ -95,12 +95,13 @@ class Container:
         lossy: bool = False,
         timeout_s: float | None = None,
         fps: float | None = None,
-        max_pixels: int = MAX_PIXELS,
+        limit: PixelLimit | None = None,
     ) -> None:
         import av
 
-        self._limit = {"max_pixels": str(max_pixels + _PADDING_PIXELS)}
-        settings = {**(options or {}), **self._limit}
+        self._limit = limit or PixelLimit()
+        self._context_options = {"max_pixels": str(self._limit.max_pixels + _PADDING_PIXELS)}
+        settings = {**(options or {}), **self._context_options}
         if fps and shape in UNTIMED:
             settings["framerate"] = f"{fps:g}"
         self.notes: list[str] = []
@@ -114,12 +115,12 @@ class Container:
         except av.error.FFmpegError as exc:
             raise UnreadableError("not an image or video that can be read, or a damaged one", exc) from None
         try:
-            self._open(live, fps, max_pixels)
+            self._open(live, fps)
         except BaseException:
             self._input.close()
             raise
 
-    def _open(self, live: bool, fps: float | None, max_pixels: int) -> None:
+    def _open(self, live: bool, fps: float | None) -> None:
         import av
 
         stream = self._input.streams.best("video")
@@ -128,8 +129,8 @@ class Container:
         if stream.disposition & av.stream.Disposition.attached_pic:
             raise UnreadableError("holds sound with a cover image, and no video")
         size_wh = stream.codec_context.width, stream.codec_context.height
-        if size_wh[0] * size_wh[1] > max_pixels:
-            raise UnreadableError(too_large(size_wh, max_pixels))
+        if size_wh[0] * size_wh[1] > self._limit.max_pixels:
+            raise UnreadableError(too_large(size_wh, self._limit.max_pixels))
         self._stream: Any = stream
         self._context: Any = stream.codec_context
         self._strict = live
@@ -138,9 +139,9 @@ class Container:
         if live:
             self._context.thread_count = 1  # each more would hold a frame back
             self._context.flags |= av.codec.context.Flags.low_delay
-        self._context.options = self._limit  # the size may change
+        self._context.options = self._context_options  # the size may change
         if self._context.name == "mjpeg":
-            self._context.options = {**self._limit, "err_detect": "explode"}  # a damaged one is no frame
+            self._context.options = {**self._context_options, "err_detect": "explode"}  # a damaged one is no frame
         self._beside = [other for other in self._input.streams if _can_be_copied(other)]
         if any(other.type == "audio" and other not in self._beside for other in self._input.streams):
             self.notes.append("holds sound that cannot be read: it is left out")
@@ -282,6 +283,9 @@ class Container:
                 frames = [] if lost else self._context.decode(packet)
             except av.error.FFmpegError:
                 frames, lost = [], True
+                is_jpeg = self._context.name == "mjpeg"
+                stated_wh = jpeg_size_wh(bytes(packet)) if is_jpeg else (self._context.width, self._context.height)
+                self._limit.leaves_out(stated_wh)
             for frame in frames:
                 lost = self._strict and frame.is_corrupt
                 if lost:

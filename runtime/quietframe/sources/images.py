@@ -46,7 +46,7 @@ class ImageSource(Source):
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
-        self._to_8bit, self._max_pixels = options.to_8bit, options.max_pixels
+        self._to_8bit, self._max_pixels = options.to_8bit, options.limit.max_pixels
         self._single = False
         path = Path(spec)
         if path.is_dir():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.colour import BT601_625, Colour
-from quietframe.decoding import MAX_PIXELS, has_all_scans
+from quietframe.decoding import PixelLimit, has_all_scans, jpeg_size_wh
 from quietframe.sources.container import pixels_of
 
 _START = b"\xff\xd8\xff"
@@ -140,20 +140,27 @@ def looks_like_mjpeg(head: bytes) -> bool:
 class JpegDecoder:
     """Decodes JPEGs one by one, and none that is damaged: OpenCV's decoder would fill up what is missing with gray.
 
-    max_pixels: those whose header states more count as damaged, before they take memory.
+    limit: those whose header states more pixels count as damaged, before they take memory, and are counted there.
     """
 
-    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, limit: PixelLimit | None = None) -> None:
         import av
 
+        self._limit = limit or PixelLimit()
         self._context = av.CodecContext.create("mjpeg", "r")
-        self._context.options = {"err_detect": "explode", "max_pixels": str(max_pixels)}
+        self._context.options = {"err_detect": "explode", "max_pixels": str(self._limit.max_pixels)}
 
     def decode(self, data: bytes) -> NDArray[np.uint8] | None:
         """(H, W, 3) uint8 BGR or (H, W) uint8 gray; None if it cannot be decoded.
 
         A JPEG whose end marker alone is missing is whole: what follows, whatever it is, changes no pixel.
         """
+        pixels = self._decode_whole(data)
+        if pixels is None:
+            self._limit.leaves_out(jpeg_size_wh(data))
+        return pixels
+
+    def _decode_whole(self, data: bytes) -> NDArray[np.uint8] | None:
         if data.endswith(_END):
             return self._decode(data)
         data = _NEXT_HEAD.sub(b"", data)

@@ -58,7 +58,7 @@ Connection: TypeAlias = Container | MjpegConnection
 """An open stream. Iterate over it once: frames and their times, or None when something came that is no whole frame."""
 
 Connect = Callable[[str, Options], Connection]
-"""Opens an address; of the options it heeds `timeout_s`, how long the other side may be silent, and `max_pixels`.
+"""Opens an address; of the options it heeds `timeout_s`, how long the other side may be silent, and `limit`.
 
 Raises UnreadableError, or OSError, ValueError or HTTPException of a library: `reason_of` says what they mean.
 """
@@ -76,8 +76,7 @@ def connect_ffmpeg(address: str, how: Options) -> Container:
         options |= {"rtsp_transport": "udp"} if lossy else {"rtsp_flags": "prefer_tcp"}
     if scheme == "udp":
         options["overrun_nonfatal"] = "1"
-    timeout_s, max_pixels = how.timeout_s, how.max_pixels
-    return Container(address, options=options, live=True, lossy=lossy, timeout_s=timeout_s, max_pixels=max_pixels)
+    return Container(address, options=options, live=True, lossy=lossy, timeout_s=how.timeout_s, limit=how.limit)
 
 
 def connect_http(address: str, how: Options) -> Connection:

@@ -57,7 +57,7 @@ class StdinSource(Source):
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
         _, settings = STDIN.read(spec)
-        self._spec, self._format, self._max_pixels = spec, settings["format"], options.max_pixels
+        self._spec, self._format, self.limit = spec, settings["format"], options.limit
         self.size_wh, self.fps = settings["size"], options.input_fps or settings["fps"]
         if (self._format == "bgr") != (self.size_wh is not None):
             raise SourceError(f"{spec}: raw frames need a size, and others have theirs: expected - or {STDIN.example}")
@@ -78,7 +78,7 @@ class StdinSource(Source):
                 os.lseek(_DESCRIPTOR, -len(self._head), os.SEEK_CUR)
                 file = open(_DESCRIPTOR, "rb", closefd=False)  # noqa: SIM115  as long as the process lives
             how: dict[str, Any] = {"options": {"analyzeduration": _ANALYZE_US, "protocol_whitelist": "file"}}
-            how |= {"shape": self._format, "live": self.real_time, "fps": self.fps, "max_pixels": options.max_pixels}
+            how |= {"shape": self._format, "live": self.real_time, "fps": self.fps, "limit": options.limit}
             self._open_video(file, spec, **how)
             self.endless = self.real_time
 
@@ -101,12 +101,14 @@ class StdinSource(Source):
             yield Frame(pixels, index, time.monotonic_ns(), time_s=time_s)
             index += 1
         if index == 0 and not self._cancelled.is_set():
+            if self.limit.count:
+                raise SourceError(f"{self._spec}: {self.limit}")
             raise SourceError(
                 f"{self._spec}: standard input ended without a frame: expected - for JPEGs or {STDIN.example}"
             )
 
     def _jpegs(self) -> Iterator[_Taken]:
-        splitter, decoder, undecodable = JpegSplitter(), JpegDecoder(self._max_pixels), 0
+        splitter, decoder, undecodable = JpegSplitter(), JpegDecoder(self.limit), 0
         for jpeg in splitter.split(self.read):
             pixels = None if jpeg is None else decoder.decode(jpeg)
             undecodable += jpeg is not None and pixels is None

@@ -42,9 +42,10 @@ class StreamSource(Source):
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
+        self.limit = options.limit
         self._address, self._shown = spec, without_password(spec)
         self._options, self._timeout_s = options, options.timeout_s
-        self._jpegs = JpegDecoder(options.max_pixels)
+        self._jpegs = JpegDecoder(options.limit)
         if scheme_of(spec) not in CONNECT:
             expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
             raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
@@ -117,7 +118,8 @@ class StreamSource(Source):
         return self._left_out + (self._reader.connection.damaged if self._reader.connection else 0)
 
     def _why_no_frame(self) -> str:
-        return f"{self._shown}: {self._reader.reason or f'no frame for {self._timeout_s:g} s'}"
+        silent = str(self.limit) if self.limit.count else f"no frame for {self._timeout_s:g} s"
+        return f"{self._shown}: {self._reader.reason or silent}"
 
     def cancel(self) -> None:
         """See `Source`."""

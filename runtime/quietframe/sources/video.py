@@ -35,9 +35,7 @@ class VideoSource(Source):
         # Nothing that a file names is opened, on the network or elsewhere.
         how = {"protocol_whitelist": "file"}
         shape = _SHAPES.get(self.path.suffix.lower())
-        self._open_video(
-            f"file:{spec}", spec, shape=shape, options=how, fps=options.input_fps, max_pixels=options.max_pixels
-        )
+        self._open_video(f"file:{spec}", spec, shape=shape, options=how, fps=options.input_fps, limit=options.limit)
 
     def __iter__(self) -> Iterator[Frame]:
         assert self.video is not None
