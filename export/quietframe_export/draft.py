@@ -53,13 +53,21 @@ def draft_card(
             raise MissingExtraError("Keras", "export") from exc
         return draft_for_keras(load_keras(path, unsafe=unsafe), path, task=task, labels=labels)
     from quietframe.tasks.base import open_engine
+    from quietframe_export import probe
 
     engine = open_engine(path, threads=1)
     name = path.name.partition(".")[0]
     card, guesses = draft(name, str(path), engine.inputs, engine.outputs, task=task, labels=labels)
-    if card.spatial.kind == "any":  # of a Keras model both follow from its layers
-        sees = "a model that halves the image N times needs the multiple 2^N, and halo is how far it sees"
-        guesses = (*guesses, f"spatial: multiple 1, halo 0; {sees}")
+    if card.spatial.kind == "any" and "denoise" in card.task:  # of a Keras model both follow from its layers
+        found = probe.multiple_and_halo(engine, card)
+        if found is None:
+            raise UsageError(f"{path}: runs on no frame of up to 320×320: write the card by hand (docs/model-card.md)")
+        multiple, halo = found
+        card = replace(card, spatial=replace(card.spatial, multiple=multiple, halo=halo))
+        guesses = (
+            *guesses,
+            f"spatial: multiple {multiple}, halo {halo}, as small frames show",
+        )
     return Draft(card, guesses)
 
 
@@ -67,7 +75,8 @@ def draft_for_keras(model: keras.Model, path: Path, *, task: Task | None = None,
     """Draft the card of a Keras model as `load_keras` returns it. Arguments and errors as of `draft_card`."""
     import keras
 
-    from quietframe_export import receptive
+    from quietframe_export import probe, receptive
+    from quietframe_export.keras_engine import KerasEngine
     from quietframe_export.keras_graph import maker
     from quietframe_train.macs import macs_per_pixel
 
@@ -84,6 +93,8 @@ def draft_for_keras(model: keras.Model, path: Path, *, task: Task | None = None,
     card = replace(card, outputs=tuple(replace(spec, name=names[spec.role]) for spec in card.outputs))
     multiple, halo = receptive.multiple_and_halo(model)
     if card.spatial.kind == "any":
+        if "denoise" in card.task and any(isinstance(layer, keras.layers.TFSMLayer) for layer in model.layers):
+            multiple, halo = probe.multiple_and_halo(KerasEngine(model, card), card) or (multiple, halo)
         card = replace(card, spatial=replace(card.spatial, multiple=multiple, halo=halo))
     elif card.task == "denoise" and card.spatial.size_hw and 0 < 2 * halo < min(card.spatial.size_hw):
         card = replace(card, spatial=replace(card.spatial, fit="tile", halo=halo))

@@ -47,7 +47,7 @@ def exported(tmp_path: Path) -> Path:
 def test_card_denoise_bench(exported: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     drafted = cli("card", exported)
     assert drafted.code == 0
-    assert "guessed colour: RGB" in drafted.err and "guessed spatial: multiple 1, halo 0" in drafted.err
+    assert "guessed colour: RGB" in drafted.err and "guessed spatial: multiple 1, halo 1, as" in drafted.err
     assert f"quietframe denoise IMAGE --model {exported}" in drafted.err
     noisy = photo_bgr()[:61, :90]  # of no round size
     cv2.imwrite(str(tmp_path / "noisy.png"), noisy)

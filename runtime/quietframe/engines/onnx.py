@@ -24,7 +24,7 @@ _DTYPES = {
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
 }
-_FATAL = 4
+_ERROR, _FATAL = 3, 4
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _NEWER = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 
@@ -89,9 +89,13 @@ class OnnxEngine:
 
 
 def session_options(threads: int) -> Any:
-    """ONNX Runtime's options as the engine uses them: an `onnxruntime.SessionOptions`."""
+    """ONNX Runtime's options as the engine uses them: an `onnxruntime.SessionOptions`.
+
+    Its default logger is set to errors: operators warn through it, whatever the session's own level is.
+    """
     import onnxruntime as ort
 
+    ort.set_default_logger_severity(_ERROR)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
