@@ -22,7 +22,8 @@ def runs(tmp_path_factory, mnist_npz):
     """A folder with trainings of both parts and of the whole; the classifier was not there and came along."""
     folder = tmp_path_factory.mktemp("runs")
     train("dense-autoencoder", data=mnist_npz, out=folder / "dense-autoencoder", epochs=3, seed=4)
-    train("denoise-and-classify", data=mnist_npz, out=folder / "whole", seed=1, limit=200, data_terms="CC0")
+    options = {"data_terms": "CC0", "compute": "mixed_bfloat16"}
+    train("denoise-and-classify", data=mnist_npz, out=folder / "whole", seed=1, limit=200, **options)
     return folder
 
 
@@ -52,7 +53,7 @@ def test_parts_that_are_there_are_used_and_missing_ones_trained_beside_it(runs):
     assert (load_run(runs / "dense-autoencoder").seed, load_run(runs / "dense-autoencoder").epochs) == (4, 3)
     came_along = load_run(runs / "digit-classifier")
     assert (came_along.seed, came_along.limit, came_along.epochs) == (1, 200, 5)
-    assert came_along.data.terms == "CC0"
+    assert (came_along.data.terms, came_along.recipe.dtype_policy) == ("CC0", "mixed_bfloat16")
     assert len(read_history(came_along.folder)) == 5
 
 

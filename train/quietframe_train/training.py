@@ -134,9 +134,10 @@ def train(
     from quietframe_train.runner import carry_out
 
     made = callbacks() if callable(callbacks) else callbacks
-    options: dict[str, Any] = {"data_name": data_name, "data_terms": data_terms, "callbacks": made}
+    options: dict[str, Any] = {"data_name": data_name, "data_terms": data_terms, "limit": limit, "seed": seed}
+    options |= {"compute": compute, "workers": workers, "callbacks": made}
     parts = [
-        part or train(name, data=data, out=folder.parent / name, limit=limit, seed=seed, **options)
+        part or train(name, data=data, out=folder.parent / name, **options)
         for name, part in zip(recipe.parts, found, strict=True)
     ]
     return carry_out(run, splits, start=start, parts=parts, workers=workers, callbacks=made)
