@@ -379,36 +379,86 @@ def test_no_damaged_file_ends_the_process(make_model, suffix, dtype, tmp_path, r
     assert done.stderr == ""
 
 
-def change_tensor(data: bytes, change: Callable[[Any], None]) -> bytes:
-    """The model with its fourth tensor changed."""
+def change_graph(data: bytes, change: Callable[[Any], None]) -> bytes:
+    """The model with its graph changed."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(data)
     for metadata in model.metadata:
         metadata.name = metadata.name.decode()
-    change(model.subgraphs[0].tensors[3])
+    change(model.subgraphs[0])
     builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
+def scales(*values: float) -> Callable[[Any], None]:
+    """A change of the scales of the first tensors, and to addition by shifts if there are several."""
+
+    def change(graph: Any) -> None:
+        for tensor, scale in zip(graph.tensors, values, strict=False):
+            tensor.quantization.scale = [scale]
+        graph.operators[-1].builtinOptions.potScaleInt16 = len(values) > 1
+
+    return change
+
+
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("dtype", "change", "says"),
     [
-        (lambda tensor: setattr(tensor.quantization, "scale", [1e30]), "scale 1e[+]30"),
-        (lambda tensor: setattr(tensor.quantization, "scale", [-1.0]), "scale -1"),
-        (lambda tensor: setattr(tensor.quantization, "scale", [float("nan")]), "scale nan"),
-        (lambda tensor: setattr(tensor.quantization, "zeroPoint", [70_000]), "zero point 70000, expected 0…255"),
-        (lambda tensor: setattr(tensor, "quantization", None), "mixes integer tensors with and without a scale"),
-        (lambda tensor: setattr(tensor, "shape", [1, 2**20, 2**20, 3]), "too large to hold"),
+        ("uint8", lambda graph: setattr(graph.tensors[3].quantization, "scale", [1e30]), "scale 1e[+]30"),
+        ("uint8", lambda graph: setattr(graph.tensors[3].quantization, "scale", [-1.0]), "scale -1"),
+        ("uint8", lambda graph: setattr(graph.tensors[3].quantization, "scale", [float("nan")]), "scale nan"),
+        ("uint8", lambda graph: setattr(graph.tensors[3].quantization, "zeroPoint", [70_000]), "zero point 70000, exp"),
+        ("uint8", lambda graph: setattr(graph.tensors[3], "quantization", None), "mixes integer tensors with and with"),
+        ("uint8", lambda graph: setattr(graph.tensors[3], "shape", [1, 2**20, 2**20, 3]), "too large to hold"),
+        ("float32", lambda graph: setattr(graph.tensors[2], "shape", [1, 2**13, 2**14, 4]), "too large to hold"),
+        ("int16", scales(2.0), "operation 0 adds tensors of the scale 2 to one of 3.05185e-05, too fine"),
+        ("int16", scales(0.1, 0.1, 0.1), "operation 0 adds 16-bit integers by shifts"),
+        ("int16", scales(0.5, 0.25, 0.25), "operation 0 adds 16-bit integers by shifts"),
+        ("float32", lambda graph: setattr(graph.operators[-1], "inputs", [-1, 0]), r"operation \d lacks an input"),
     ],
 )
-def test_senseless_numbers_in_a_whole_flatbuffer(make_model, change, says):
-    path = make_model(dtype="uint8", multiple=2, sigma=True)
+def test_senseless_numbers_in_a_whole_flatbuffer(make_model, dtype, change, says):
+    path = make_model(dtype=dtype, multiple=1 if dtype == "int16" else 2, sigma=dtype == "uint8")
     data = path.read_bytes()
-    path.write_bytes(change_tensor(data, lambda _: None))
+    path.write_bytes(change_graph(data, lambda _: None))
     open_engine(path)  # the way there and back does no harm
-    path.write_bytes(change_tensor(data, change))
+    path.write_bytes(change_graph(data, change))
     with pytest.raises(ModelLoadError, match=says):
         open_engine(path)
+
+
+def test_16_bit_additions_by_shifts_run(make_model):
+    path = make_model(dtype="int16")
+    by_shifts = scales(2**-15, 2**-15, 2**-15)
+    path.write_bytes(change_graph(path.read_bytes(), by_shifts))
+    with pytest.raises(ModelLoadError, match="in scales or shapes that it cannot"):  # a constant that is broadcast
+        open_engine(path)
+
+    def doubled(graph):
+        by_shifts(graph)
+        graph.operators[-1].inputs = [0, 0]
+
+    path.write_bytes(change_graph(path.read_bytes(), doubled))
+    zeros = np.zeros((1, 8, 8, 3), np.int16)
+    assert open_engine(path).run({"image": zeros})["denoised"].shape == zeros.shape
+
+
+def test_an_empty_output_is_an_error(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    nodes = [onnx.helper.make_node("Compress", ["image", "none"], ["denoised"], axis=1)]
+    none = onnx.helper.make_tensor("none", onnx.TensorProto.BOOL, [1], [False])
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes, "empty", [value("image", 1, [1, 8, 8, 3])], [value("denoised", 1, [1, None, 8, 3])], [none]
+    )
+    path = tmp_path / "empty.onnx"
+    opset = [onnx.helper.make_opsetid("", 17)]
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+    with pytest.raises(
+        ModelLoadError, match=r"empty\.onnx: its output 'denoised' is empty, of the shape \[1, 0, 8, 3\]"
+    ):
+        open_engine(path).run({"image": np.zeros((1, 8, 8, 3), np.float32)})

@@ -111,6 +111,14 @@ def first_line(exc: BaseException) -> str:
     return str(exc).strip().partition("\n")[0]
 
 
+def none_empty(path: Path, results: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The results of a run. Raises ModelLoadError if one of them has no element."""
+    for name, array in results.items():
+        if array.size == 0:
+            raise ModelLoadError(f"{path}: its output {name!r} is empty, of the shape {list(array.shape)}")
+    return results
+
+
 def run_error(
     path: Path, given: Mapping[str, NDArray[Any]], taken: Mapping[str, TensorInfo], exc: Exception
 ) -> ModelLoadError:

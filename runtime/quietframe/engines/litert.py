@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.descriptors import STDERR, diverted
-from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
-from quietframe.engines.flatbuffer import open_flatbuffer, read_card, validate_tensors
+from quietframe.engines.base import TensorInfo, first_line, none_empty, read_model_file, run_error
+from quietframe.engines.flatbuffer import open_flatbuffer, read_card, validate_graphs
 from quietframe.errors import ModelLoadError
 from quietframe.log import log
 
 # LiteRT raises the first two; the others come from a flatbuffer that is whole and makes no sense.
-_DAMAGE = (RuntimeError, ValueError, TypeError, AttributeError, struct.error)
+_DAMAGE = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, struct.error)
 _FLEX = re.compile(r"\((Flex\w+)\) failed to prepare")
 _CUSTOM = re.compile(r"unresolved custom op: (\S+?)\.?(?:See|\s|$)")
 _SIGN = 128  # the bit, and the difference, between a signed byte and an unsigned one that stands for the same
@@ -80,7 +80,7 @@ class LiteRtEngine:
             self._interpreter = self._open()  # verifies the flatbuffer
             model = open_flatbuffer(data)
             self.card_json = read_card(model)
-            validate_tensors(model)
+            validate_graphs(model)
             inputs, outputs = self._signature()
             self.inputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in inputs.items()}
             self.outputs: Mapping[str, TensorInfo] = {name: _info(name, detail) for name, detail in outputs.items()}
@@ -124,7 +124,8 @@ class LiteRtEngine:
         for name, index in self._input_indices.items():
             self._put(index, inputs[name], self.inputs[name])
         self._interpreter.invoke()
-        return {name: self._get(index, self.outputs[name]) for name, index in self._output_indices.items()}
+        results = {name: self._get(index, self.outputs[name]) for name, index in self._output_indices.items()}
+        return none_empty(self._path, results)
 
     def _put(self, index: int, array: NDArray[Any], info: TensorInfo) -> None:
         if not isinstance(info, _SignFlipped):

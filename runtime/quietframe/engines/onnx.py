@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import CARD_KEY
-from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
+from quietframe.engines.base import TensorInfo, first_line, none_empty, read_model_file, run_error
 from quietframe.errors import MissingExtraError, ModelLoadError
 
 _DTYPES = {
@@ -85,7 +85,7 @@ class OnnxEngine:
             if not _is_onnx_error(exc):
                 raise
             raise run_error(self._path, inputs, self.inputs, exc) from exc
-        return dict(zip(self._output_names, results, strict=True))
+        return none_empty(self._path, dict(zip(self._output_names, results, strict=True)))
 
 
 def session_options(threads: int) -> Any:

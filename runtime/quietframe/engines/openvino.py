@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.card import CARD_KEY
-from quietframe.engines.base import TensorInfo, first_line, read_model_file, run_error
+from quietframe.engines.base import TensorInfo, first_line, none_empty, read_model_file, run_error
 from quietframe.errors import MissingExtraError, ModelLoadError
 
 # OpenVINO tells Google of every import of it, unless its user has opted out. It does without the package that does so
@@ -94,7 +94,8 @@ class OpenVinoEngine:
         for name, array in held.items():
             self._request.set_tensor(name, self._tensor(array, shared_memory=True))
         self._request.infer()
-        return {name: np.array(self._request.get_tensor(name).data) for name in self.outputs}
+        results = {name: np.array(self._request.get_tensor(name).data) for name in self.outputs}
+        return none_empty(self._path, results)
 
 
 def settings(threads: int) -> dict[str, Any]:
