@@ -68,8 +68,10 @@ def test_a_scene_that_moves_is_followed_by_its_flow(photos):
     assert np.mean(np.abs(flow[:, 1:]).max(axis=(1, 2, 3, 4)) > 0.5) > 0.5
 
 
-def test_a_clip_of_one_frame_has_no_cut(photos):
-    clean, noisy = replace(STILL, cut_share=1).clip(photos, 1, np.random.default_rng(0))
+@pytest.mark.parametrize("seed", range(12))
+def test_a_clip_may_be_one_frame_whatever_happens_in_it(photos, seed):
+    busy = replace(STILL, still_share=0.5, cut_share=1, object_share=1, light_share=1)
+    clean, noisy = busy.clip(photos, 1, np.random.default_rng(seed))
     assert len(clean) == len(noisy) == 1
 
 

@@ -213,7 +213,7 @@ def _with_light(scene: list[Frame], rng: np.random.Generator) -> list[Frame]:
     if kind < 0.4:
         gains = 1 + (change - 1) * time / max(1, frames - 1)
     elif kind < 0.7:
-        gains = np.where(time < rng.integers(1, frames), 1, change)
+        gains = np.where(time < rng.integers(1, max(2, frames)), 1, change)
     else:  # a rolling shutter shows the mains' flicker row by row
         rows = np.arange(_SIDE) / _SIDE * rng.uniform(2, 20) if kind > 0.85 else 0
         gains = 1 + 0.3 * abs(change - 1) * np.sin(time * rng.uniform(0.5, 3) + rng.uniform(0, 6) + rows)
