@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from quietframe.zoo import builtin_models
 
 __version__ = "0.1.0"
+
+# ONNX Runtime from 1.29 on sends usage data to Microsoft and leaves an identifier in the user's cache folder, unless
+# this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "card": ("ModelCard",),

@@ -330,6 +330,16 @@ def test_what_stands_beside_the_frames_is_kept(tmp_path: Path, film: Path) -> No
         assert packets[0] == packets[1]
 
 
+def test_titles_that_are_not_utf8_do_no_harm(tmp_path: Path, film: Path) -> None:
+    """They were written in another encoding, years ago."""
+    old = tmp_path / "old.mkv"
+    old.write_bytes(film.read_bytes().replace(b"A night", b"A n\xe9ght").replace(b"one", b"\xf6ne"))
+    assert copy(old, tmp_path / "b.mkv") == []
+    expected = {"title": described(tmp_path / "b.mkv")["title"], "chapters": described(tmp_path / "b.mkv")["chapters"]}
+    assert described(tmp_path / "b.mkv") == described(film) | expected
+    assert expected["title"].startswith("A n") and expected["title"].endswith("ght")
+
+
 def test_sound_is_whole_however_far_the_source_has_read_ahead(tmp_path: Path, film: Path) -> None:
     with open_source(film) as source:
         frames = list(source)

@@ -108,9 +108,11 @@ class Container:
         self.damaged = 0
         self.ended_s = 0.0
         self._lossy = lossy
+        # PyAV 19 keeps the bytes of titles that are not UTF-8, and has no such option.
+        lenient = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
         try:
             self._input: av.container.InputContainer = av.open(
-                file, format=shape, options=settings, timeout=timeout_s, metadata_errors="replace"
+                file, format=shape, options=settings, timeout=timeout_s, **lenient
             )
         except av.error.FFmpegError as exc:
             raise UnreadableError("not an image or video that can be read, or a damaged one", exc) from None
