@@ -1,8 +1,10 @@
 # QuietFrame's tasks. `make help` lists them.
 #
-#   .venv        one environment: `make demo` gives it the base package, `make install` adds the rest
-#   .venv-wheel  made anew by `make test-wheel`: the built wheel with its base dependencies alone
-#   .venv-docs   made by `make docs`: what builds the site, and nothing that trains
+#   .venv           one environment: `make demo` gives it the base package, `make install` adds the rest
+#   .venv-wheel     made anew by `make test-wheel`: the built wheel with its base dependencies alone
+#   .venv-versions  made anew by `make test-lowest` and `make test-newest`: the runtime with those dependencies
+#   .venv-locked    made anew by `make dist`: the wheel with what requirements-runtime.lock states
+#   .venv-docs      made by `make docs`: what builds the site, and nothing that trains
 #
 # A stamp in .venv says what it holds, so that nothing is installed twice. Delete .venv to start afresh.
 
@@ -11,12 +13,15 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 UV := $(shell command -v uv 2>/dev/null)
 LOCK := requirements-dev.lock
+RUNTIME_LOCK := requirements-runtime.lock
 BIN := .venv/bin
 # A file to a core, those of long tests first, but for what measures time and memory.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ROOMS := $(addprefix tests/,train export benchmarks runtime) $(wildcard tests/test_*.py)
 MEASURING := $(addprefix tests/,benchmarks/test_trust.py benchmarks/kinds/test_startup.py runtime/test_limits.py runtime/pipeline/test_busy_machine.py \
 	runtime/preview/test_first_image.py)
+RUNTIME_EXTRAS := onnx openvino heif serve
+RUNTIME_TESTS := tests/runtime $(MEASURING:%=--ignore %)
 # What shows that the base dependencies are enough: every import, the command line, the built-in models.
 SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)
 
@@ -34,11 +39,11 @@ make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
 install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo install test test-long test-wheel coverage check docs models zoo lock clean
+.PHONY: help demo install test test-long test-wheel test-lowest test-newest coverage check audit docs dist models zoo lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 25
 
 demo: .venv/.base  ## Install the base package into .venv and run `quietframe demo`
 	$(BIN)/quietframe demo --overwrite
@@ -59,6 +64,18 @@ test-wheel: .venv/.dev  ## Build the wheel and run a few tests on it, with its b
 	$(call install,.venv-wheel) --constraint $(LOCK) dist/*.whl pytest hypothesis
 	.venv-wheel/bin/python -P -m pytest $(SMOKE)
 
+# The tests' own packages must not change what is tested, and so come second, constrained by the first.
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest:  ## Run the runtime's tests with the lowest, or the newest, version of each dependency (needs uv)
+	uv venv --quiet --clear --no-python-downloads --python $(PYTHON) .venv-versions
+	uv pip install --quiet --python .venv-versions --only-binary :all: --resolution $(RESOLUTION) \
+		-r pyproject.toml $(RUNTIME_EXTRAS:%=--extra %)
+	uv pip freeze --python .venv-versions | tee .venv-versions/direct.txt
+	uv pip install --quiet --python .venv-versions --constraint .venv-versions/direct.txt pytest hypothesis onnx
+	uv pip install --quiet --python .venv-versions --no-deps .
+	.venv-versions/bin/python -P -m pytest -m "not long" $(RUNTIME_TESTS)
+
 # Without what measures time: it would measure the tracer.
 coverage: install  ## Run the tests that measure no time, and hold the coverage to the floor of pyproject.toml
 	$(BIN)/python -m pytest $(PARALLEL) $(MEASURING:%=--ignore %) -m "not long" --cov --cov-report=term --cov-report=xml
@@ -69,8 +86,24 @@ check: .venv/.dev  ## Lint, check the format, the types and who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit:  ## Look for known vulnerabilities in the versions of both lock files (needs uv and the network)
+	uvx pip-audit@2.10.1 --strict --disable-pip --require-hashes -r $(RUNTIME_LOCK)
+	uvx pip-audit@2.10.1 --strict --disable-pip --no-deps -r $(LOCK)
+
 docs: .venv-docs/.made  ## Build the documentation into site/, strictly: a broken link is an error
 	.venv-docs/bin/mkdocs build --strict
+
+# The installation that is listed is one by the lock file. CycloneDX reads no version from the package, so it is stated.
+dist:  ## Build the wheel, the source archive and a list of what an installation holds (SBOM) into dist/ (needs uv)
+	rm -rf dist
+	uv build --quiet --out-dir dist .
+	uv venv --quiet --clear --no-python-downloads --python $(PYTHON) .venv-locked
+	uv pip install --no-config --quiet --python .venv-locked --require-hashes -r $(RUNTIME_LOCK)
+	uv pip install --quiet --python .venv-locked --no-deps dist/*.whl
+	version=$$(.venv-locked/bin/python -P -c "import quietframe; print(quietframe.__version__)") && \
+	sed "s/^dynamic = .*/version = \"$$version\"/" pyproject.toml > .venv-locked/pyproject.toml && \
+	uvx --from cyclonedx-bom==7.5.0 cyclonedx-py environment .venv-locked --pyproject .venv-locked/pyproject.toml \
+		--mc-type library --output-reproducible --output-file dist/quietframe-$$version.cdx.json
 
 # A training that was interrupted goes on; an exported model is newer than its training, or is exported again.
 models: install $(MODELS:%=exported/%/export.json)  ## Train and export the built-in models: make models PHOTOS=folder
@@ -90,13 +123,15 @@ runs/%/metrics.json:
 exported/%/export.json: runs/%/metrics.json
 	$(BIN)/quietframe export runs/$* --out exported/$* --overwrite
 
-lock:  ## Resolve requirements-dev.lock anew, for Python 3.11 to 3.13 (needs uv)
-	uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --fork-strategy fewest --upgrade \
-		--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command "make lock" \
-		--quiet --output-file $(LOCK)
+RESOLVE := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --upgrade --quiet \
+	--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command "make lock"
+
+lock:  ## Resolve requirements-dev.lock and requirements-runtime.lock anew, for Python 3.11 to 3.13 (needs uv)
+	$(RESOLVE) --extra dev --extra docs --output-file $(LOCK)
+	$(RESOLVE) --extra onnx --extra serve --constraint $(LOCK) --generate-hashes --no-annotate --output-file $(RUNTIME_LOCK)
 
 clean:  ## Remove the environments and everything that was built or cached
-	rm -rf .venv .venv-wheel .venv-docs site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-wheel .venv-versions .venv-locked .venv-docs site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # An environment that works is kept, whoever made it; half of one is replaced.
 .venv/.made:

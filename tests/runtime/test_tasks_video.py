@@ -8,9 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 import quietframe as qf
 from quietframe.card import CARD_KEY, DataTerms, ModelCard, Spatial, TensorSpec
@@ -20,6 +18,10 @@ from quietframe.sinks import Sink
 from quietframe.tasks.motion import MotionEstimator, warp
 from quietframe.tasks.video import MAX_CONFIDENCE, VideoDenoiser
 from quietframe.zoo import ALIASES
+
+onnx = pytest.importorskip("onnx", reason="the tiny video models are ONNX files")
+pytest.importorskip("onnxruntime", reason="running ONNX models needs onnxruntime")
+helper, TensorProto = onnx.helper, onnx.TensorProto
 
 IMAGE = TensorSpec("image", "image", "NHWC", 3, (0.0, 1.0), "BGR")
 CARD = ModelCard(
