@@ -35,6 +35,8 @@ _IN_FLIGHT = 2  # frames on their way to a page: one is drawn while the next one
 _STATE_PERIOD_S = 1.0
 _STATS_AGE_S = 0.5  # younger figures are sent again: many clients cost the loop no more than one
 _BOUNDARY = "frame"
+_GONE = WebSocketDisconnect, RuntimeError
+"""What sending raises when the client has gone; the second where uvicorn closed the connection, for no UTF-8."""
 _PAGE = {
     "/": ("index.html", "text/html"),
     "/preview.css": ("preview.css", "text/css"),
@@ -93,12 +95,12 @@ class App:
             await socket.send_denial_response(_error(socket, exc))
 
     async def _send_frames(self, socket: WebSocket, credit: asyncio.Semaphore) -> None:
-        with suppress(WebSocketDisconnect):
+        with suppress(*_GONE):
             async for _, message in self._newest("message", credit):
                 await socket.send_bytes(message)
 
     async def _send_state(self, socket: WebSocket) -> None:
-        with suppress(WebSocketDisconnect):
+        with suppress(*_GONE):
             while True:
                 await socket.send_text(json.dumps(self._state(), allow_nan=False))
                 with suppress(TimeoutError):
