@@ -79,6 +79,7 @@ def test_the_network_computes_what_was_published(channels, tmp_path):
     assert weights.channels == channels
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("channels", [1, 3])
 def test_files_do_what_the_network_does_at_any_size(channels, picture_folder, tmp_path):
     np.savez(tmp_path / "w.npz", **arrays(channels))
@@ -132,6 +133,7 @@ KNOWN = {15: 31.0732, 25: 28.1691, 50: 24.8925}
     not (DATA / "peers").is_dir() or not (DATA / "cbsd68").is_dir(),
     reason="QUIETFRAME_DATA does not name a folder with cbsd68 and peers",
 )
+@pytest.mark.long
 def test_the_published_weights_give_the_published_quality(picture_folder, tmp_path):
     make_files(DATA / "peers" / "ffdnet_color_clip.npz", picture_folder, tmp_path, "onnx-fp32")
     clean = read_image(min((DATA / "cbsd68").glob("*.png"))).pixels

@@ -59,7 +59,7 @@ def test_tiles_give_what_the_whole_frame_gives(height, width, spatial, factor):
 
 
 @given(height=lengths, width=lengths, spatial=spatials, more=st.tuples(st.integers(1, 9), st.integers(1, 9)))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_tiles_of_a_model_of_one_size_give_what_the_whole_frame_gives(height, width, spatial, more):
     overlap = 2 * spatial.halo + -2 * spatial.halo % spatial.multiple
     size_hw = overlap + more[0] * spatial.multiple, overlap + more[1] * spatial.multiple

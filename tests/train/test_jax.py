@@ -14,6 +14,7 @@ from quietframe_train.checkpoint import read_history
 from quietframe_train.evaluate import measure_images
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed"),
     pytest.mark.skipif(keras.backend.backend() == "jax", reason="these compare JAX with another backend"),
 ]

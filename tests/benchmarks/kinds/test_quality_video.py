@@ -160,6 +160,7 @@ def test_a_method_of_clips_sees_the_skipped_frames_and_gets_the_best_setting(blu
     assert "still to come" in notes
 
 
+@pytest.mark.long
 def test_all_methods_that_there_are_are_judged_and_timed(blur_file, videos):
     rows = measure(videos / "turn", [blur_file], sigmas_255=(20.0,), baselines=("all",), limit=4)
     offered = [name for name in CLIP_METHODS if name not in missing_filters()]
