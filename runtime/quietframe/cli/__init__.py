@@ -18,10 +18,11 @@ from typing import Any
 import click
 
 from quietframe import __version__
+from quietframe.cli.ends import exit_code, has_come, interruptible
 from quietframe.cli.terminal import say
 from quietframe.errors import MissingExtraError, QuietFrameError
 
-EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
 
 _COMMANDS = {
     "denoise": "quietframe.cli.denoise:denoise",
@@ -103,22 +104,37 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done; 1 finished, but something failed; 2 the input was wrong."""
+    """Run the command line and exit.
+
+    0: done; 1: finished, but something failed; 2: the input was wrong; 128 and the number of a signal that ended it.
+    """
     try:
-        code = cli.main(args=args, prog_name="quietframe", standalone_mode=False)
-    except click.Abort:
-        say("interrupted")
-        code = EXIT_INTERRUPTED
-        if any(thread.name.startswith("quietframe-") for thread in threading.enumerate()):
-            # One waits in FFmpeg for an address that does not answer, and would crash Python as that ends.
-            sys.stdout.flush()
-            os._exit(code)
+        with interruptible():
+            code = _run(args)
+    except KeyboardInterrupt:  # as the signals got their handlers back
+        code = exit_code()
+    sys.exit(code if isinstance(code, int) else EXIT_DONE)
+
+
+def _run(args: Sequence[str] | None) -> Any:
+    try:
+        return cli.main(args=args, prog_name="quietframe", standalone_mode=False)
     except (click.ClickException, QuietFrameError) as exc:
         text = " ".join((exc.format_message() if isinstance(exc, click.ClickException) else str(exc)).split())
         hint = f" (see {exc.ctx.command_path} --help)" if isinstance(exc, click.UsageError) and exc.ctx else ""
         say(f"error: {text}{hint}")
-        code = EXIT_USER_ERROR
+        return EXIT_USER_ERROR
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
-        code = EXIT_FAILED
-    sys.exit(code if isinstance(code, int) else EXIT_DONE)
+        return EXIT_FAILED
+    except BaseException as exc:
+        # What is imported while a signal comes may make another error of it.
+        if not has_come() and not isinstance(exc, click.Abort):
+            raise
+        say("interrupted")
+        code = exit_code()
+        if any(thread.name.startswith("quietframe-") for thread in threading.enumerate()):
+            # One waits in FFmpeg for an address that does not answer, and would crash Python as that ends.
+            sys.stdout.flush()
+            os._exit(code)
+        return code

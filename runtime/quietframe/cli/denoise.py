@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
+from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE, ends
 from quietframe.cli.terminal import joined
 from quietframe.errors import OutputError, UsageError
 
@@ -193,8 +193,7 @@ def denoise(
             _notify_service("STOPPING=1" if pipeline.finishing else next(states))
             display.tick()
 
-        stoppable = _stopped_by_signals(pipeline.stop) if opened.moving else contextlib.nullcontext()
-        with Display(pipeline) as display, stoppable:
+        with Display(pipeline) as display, _stopped_by_signals(pipeline.stop):
             result = pipeline.run(tick)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -231,18 +230,17 @@ def _counted(count: int, what: str) -> str:
 def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Let Ctrl-C, SIGTERM (a service's manager) or SIGHUP (a closed terminal) call `stop`; a second one interrupts.
 
-    A signal that is ignored, as Ctrl-C is in a job in the background, stays ignored.
+    A signal that is ignored stays ignored.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    earlier = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
-    def first(_number: int, _frame: Any) -> None:
-        for number in earlier:
-            signal.signal(number, signal.default_int_handler)
+    def first(number: int, _frame: Any) -> None:
+        ends.note(number)
+        for each in numbers:
+            signal.signal(each, ends.interrupt)
         stop()
 
-    for number in earlier:
-        signal.signal(number, first)
+    numbers = ends.heeded()
+    earlier = {number: signal.signal(number, first) for number in numbers}
     try:
         yield
     finally:
