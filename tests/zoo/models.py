@@ -559,6 +559,7 @@ ZOO: dict[str, Entry] = {
         lambda: sequence(DIGIT, layers.TimeDistributed(layers.GRU(8)), layers.GRU(8)),
         "recurrence over pixels of rows",
         digits=True,
+        refused={"tflite-int8": r"^TensorFlow's converter crashed \(SIGSEGV\)$"},
     ),
     "conv1d": Entry(
         lambda: sequence((28, 28), layers.Conv1D(16, 3, activation="relu"), layers.GlobalAveragePooling1D()),

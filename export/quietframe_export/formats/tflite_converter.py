@@ -67,7 +67,7 @@ def convert_folder_apart(folder: str, precision: Precision, examples: Examples, 
     with tempfile.TemporaryDirectory() as work:
         task, result = Path(work) / "task", Path(work) / "result"
         task.write_bytes(pickle.dumps((folder, precision, list(examples), ends)))
-        run_apart(__name__, str(task), str(result))
+        run_apart(__name__, str(task), str(result), what="TensorFlow's converter")
         return result.read_bytes()
 
 
