@@ -69,7 +69,8 @@ class PipelineConfig:
         max_frames: stop after so many frames; None: at the end of the source.
         strength, luma_strength, chroma_strength, sigma_255, threads, card: as of `Denoiser`, for models that the
             pipeline opens.
-        to_8bit, timeout_s, input_fps, max_pixels: as of `open_source`, for a source that the pipeline opens.
+        to_8bit, timeout_s, input_fps, max_pixels: as of `open_source`, for a source that the pipeline opens. Of what is
+            given open, these and the settings of denoisers are refused.
         overwrite: replace files that exist. The source's own files never are.
         skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio: as of `open_sink`.
         show: show the result in a window as well.
@@ -129,6 +130,12 @@ class PipelineConfig:
     def for_source(self) -> Mapping[str, Any]:
         """The settings that `open_source` takes."""
         return {name: getattr(self, name) for name in ("to_8bit", "timeout_s", "input_fps", "max_pixels")}
+
+    @property
+    def for_denoisers(self) -> Mapping[str, Any]:
+        """The settings that `open_denoiser` takes."""
+        names = ("strength", "sigma_255", "luma_strength", "chroma_strength", "threads", "card")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,9 @@ class Pipeline:
         config, self.finishing = self.config, False
         with ExitStack() as stack:
             source = self._source
-            if not isinstance(source, Source):
+            if isinstance(source, Source):
+                _refuse_unused(config.for_source, "source")
+            else:
                 source = stack.enter_context(open_source(source, **config.for_source))
             for note in source.notes:
                 log.warning("%s", note)
@@ -327,6 +336,8 @@ class Pipeline:
             elif (name := ALIASES.get(str(one), str(one))) not in loaded:
                 loaded[name] = self._open_model(name)
         others = [name for name in builtin if name not in loaded] if offer_all and not config.card else []
+        if not others and all(isinstance(one, Denoiser) for one in given):
+            _refuse_unused(config.for_denoisers, "denoiser")
         fps = config.fps or source.fps or _DEFAULT_FPS
         models = Models(loaded, fps=fps, others=others, open_model=self._open_model)
         first = next(iter(loaded))
@@ -334,15 +345,15 @@ class Pipeline:
         return models, Controls(Settings(loaded[first].strength, chosen), [AUTO, *models.names])
 
     def _open_model(self, name: str) -> Denoiser:
-        config = self.config
-        return open_denoiser(
-            name,
-            strength=config.strength,
-            sigma_255=config.sigma_255,
-            luma_strength=config.luma_strength,
-            chroma_strength=config.chroma_strength,
-            threads=config.threads,
-            card=config.card,
+        return open_denoiser(name, **self.config.for_denoisers)
+
+
+def _refuse_unused(settings: Mapping[str, Any], what: str) -> None:
+    """Raise UsageError for settings of what the pipeline would open, where it was given an open one."""
+    stated = [name for name, value in settings.items() if value != getattr(PipelineConfig, name)]
+    if stated:
+        raise UsageError(
+            f"{stated[0]} is for a {what} that the pipeline opens: state it where yours is opened, or name a file"
         )
 
 
