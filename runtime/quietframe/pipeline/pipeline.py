@@ -68,9 +68,8 @@ class PipelineConfig:
         single_frame: denoise every frame by itself: no frame before is fused. The noise level is tracked all the same.
         max_frames: stop after so many frames; None: at the end of the source.
         strength, luma_strength, chroma_strength, sigma_255, threads, card: as of `Denoiser`, for models that the
-            pipeline opens.
-        to_8bit, timeout_s, input_fps, max_pixels: as of `open_source`, for a source that the pipeline opens. Of what is
-            given open, these and the settings of denoisers are refused.
+            pipeline opens; for those that are given open they are refused.
+        to_8bit, timeout_s, input_fps, max_pixels: as of `open_source`, for a source that the pipeline opens.
         overwrite: replace files that exist. The source's own files never are.
         skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio: as of `open_sink`.
         show: show the result in a window as well.
@@ -136,6 +135,12 @@ class PipelineConfig:
         """The settings that `open_denoiser` takes."""
         names = ("strength", "sigma_255", "luma_strength", "chroma_strength", "threads", "card")
         return {name: getattr(self, name) for name in names}
+
+    def refuse_for_denoisers(self) -> None:
+        """Raise UsageError if a setting of denoisers is stated, for a pipeline that opens none."""
+        for name, value in self.for_denoisers.items():
+            if value != getattr(type(self), name):
+                raise UsageError(f"{name} is for a denoiser that the pipeline opens: state it where yours is opened")
 
 
 @dataclass(frozen=True)
@@ -229,9 +234,7 @@ class Pipeline:
         config, self.finishing = self.config, False
         with ExitStack() as stack:
             source = self._source
-            if isinstance(source, Source):
-                _refuse_unused(config.for_source, "source")
-            else:
+            if not isinstance(source, Source):
                 source = stack.enter_context(open_source(source, **config.for_source))
             for note in source.notes:
                 log.warning("%s", note)
@@ -337,7 +340,7 @@ class Pipeline:
                 loaded[name] = self._open_model(name)
         others = [name for name in builtin if name not in loaded] if offer_all and not config.card else []
         if not others and all(isinstance(one, Denoiser) for one in given):
-            _refuse_unused(config.for_denoisers, "denoiser")
+            config.refuse_for_denoisers()
         fps = config.fps or source.fps or _DEFAULT_FPS
         models = Models(loaded, fps=fps, others=others, open_model=self._open_model)
         first = next(iter(loaded))
@@ -346,15 +349,6 @@ class Pipeline:
 
     def _open_model(self, name: str) -> Denoiser:
         return open_denoiser(name, **self.config.for_denoisers)
-
-
-def _refuse_unused(settings: Mapping[str, Any], what: str) -> None:
-    """Raise UsageError for settings of what the pipeline would open, where it was given an open one."""
-    stated = [name for name, value in settings.items() if value != getattr(PipelineConfig, name)]
-    if stated:
-        raise UsageError(
-            f"{stated[0]} is for a {what} that the pipeline opens: state it where yours is opened, or name a file"
-        )
 
 
 class _InterruptedError(Exception):

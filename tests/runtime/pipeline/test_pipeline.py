@@ -211,15 +211,12 @@ def test_settings_are_validated(name, value):
     [
         ({"luma_strength": 0.5}, "luma_strength is for a denoiser that the pipeline opens"),
         ({"threads": 1}, "threads is for a denoiser that the pipeline opens"),
-        ({"input_fps": 5.0}, "input_fps is for a source that the pipeline opens"),
     ],
 )
 def test_settings_of_what_is_open_already_are_refused(denoiser_file, tmp_path, config, says):
-    with qf.open_source(SCENE) as source:
-        denoise = qf.Denoiser(denoiser_file)
-        pipeline = qf.Pipeline(source, denoise, tmp_path / "a.mkv", qf.PipelineConfig(**config))
-        with pytest.raises(UsageError, match=says):
-            pipeline.run()
+    pipeline = qf.Pipeline(SCENE, qf.Denoiser(denoiser_file), tmp_path / "a.mkv", qf.PipelineConfig(**config))
+    with pytest.raises(UsageError, match=says):
+        pipeline.run()
 
 
 def test_its_repr_names_what_runs_without_a_password():
