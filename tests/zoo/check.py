@@ -31,6 +31,8 @@ NOISE_255 = 25
 OTHER_SIZE_HW = (48, 80)
 """Where a model takes any size: another one than that of the images which calibrate."""
 
+OTHERS = 8
+"""Images among which the one is chosen whose answer is farthest from the first one's."""
 MAX_ACCURACY_DROP_PERCENT = 10.0
 """One image of ten: a random classifier decides many by a hair."""
 BEYOND_THE_GATE = r"^(drops|holds \d+ float operations) .*; not kept$"
@@ -92,7 +94,8 @@ def export_and_check(name: str, entry: Entry, folder: Path) -> dict[str, Result]
     if "denoise" in subject.card.task and is_any:  # noise that was resized would be less than the calibration's
         noisy = inputs[0] + noise.normal(0, NOISE_255 / 255 * (high - low), inputs[0].shape)
         inputs[0] = np.clip(noisy, low, high).astype(np.float32)
-    expected = [_answers(model, [each[index : index + 1] for each in inputs]) for index in (0, 1)]
+    expected, *others = (_answers(model, [each[index : index + 1] for each in inputs]) for index in range(OTHERS + 1))
+    other = max(others, key=lambda answers: sum(map(_distance, answers, expected)))
     given = [dict(zip(subject.engine.inputs, inputs, strict=True))]
     first = {key: value[:1] for key, value in given[0].items()}
     kinds = {spec.name: spec.role for spec in subject.card.outputs}
@@ -101,8 +104,12 @@ def export_and_check(name: str, entry: Entry, folder: Path) -> dict[str, Result]
         if file.file is None:
             results[file.target] = _refusal(entry, file.target, file.reason)
         else:
-            results[file.target] = check_file(folder / file.file, first, expected, kinds, entry.max_error)
+            results[file.target] = check_file(folder / file.file, first, [expected, other], kinds, entry.max_error)
     return results
+
+
+def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
+    return float(np.square(one - other).mean())
 
 
 def check_file(
@@ -110,8 +117,8 @@ def check_file(
 ) -> Result:
     """Compare a file's outputs with Keras', and those of QuietFrame's engine with the file's.
 
-    expected: what Keras gives for these inputs and for others: a file that gave the same for all would be wrong, and
-    the comparison has to see it. kinds: the roles of the outputs. max_error: of a float file's outputs, as a share of
+    expected: what Keras gives for these inputs and for others that it tells from them: a file that gave the same for
+    all would be wrong, and the comparison has to see it. kinds: the roles of the outputs. max_error: of a float file's outputs, as a share of
     the span of Keras' own.
     """
     run = _run_litert if path.suffix == ".tflite" else _run_onnx
