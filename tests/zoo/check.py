@@ -117,9 +117,9 @@ def check_file(
 ) -> Result:
     """Compare a file's outputs with Keras', and those of QuietFrame's engine with the file's.
 
-    expected: what Keras gives for these inputs and for others that it tells from them: a file that gave the same for
-    all would be wrong, and the comparison has to see it. kinds: the roles of the outputs. max_error: of a float file's outputs, as a share of
-    the span of Keras' own.
+    expected: what Keras gives for these inputs, and for others that it tells from them: a file that gave the same for
+    all would be wrong, and the comparison has to see it. kinds: the roles of the outputs. max_error: of a float file's
+    outputs, as a share of the span of Keras' own.
     """
     run = _run_litert if path.suffix == ".tflite" else _run_onnx
     found, precision = run(path, inputs), path.suffixes[-2]
