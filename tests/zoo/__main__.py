@@ -116,9 +116,10 @@ A file *works* if LiteRT or ONNX Runtime themselves give what Keras gives, and Q
 give. Numbers of float32 files are the largest difference in any output value, as a share of the span of Keras'
 outputs: at most 0.001 (0.02 for `keras-int8`, where Keras itself computes in 8 bits). Those of int8 files are the
 PSNR between both with that span as the peak: at least {image:g} dB for images, {scores:g} dB for scores. Keras'
-answer to another image must fail the same comparison, so that a file which said the same of all images could not
-pass. Models of any size run at {size}, at which they were neither converted nor calibrated. The last layer of each
-is scaled so that its outputs spread; what a random model says is no measure of a trained one.
+answer to another image, of eight the one that it tells best from the first, must fail the same comparison, so that a
+file which said the same of all images could not pass. Models of any size run at {size}, at which they were neither
+converted nor calibrated. The last layer of each is scaled so that its outputs spread; what a random model says is no
+measure of a trained one.
 
 *Refused*: there is no file, and the export says why in the line below. Denoisers are held to the export's own gate; a
 classifier may decide one of ten images otherwise than Keras, as random ones decide many by a hair.
