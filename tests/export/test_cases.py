@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,6 @@ class Scale(keras.layers.Layer):
     def call(self, inputs):
         return inputs * self.gain
 """
-REASONS = {"gnorm": {"tflite-int8": "drops "}}
 
 
 @pytest.fixture
@@ -83,6 +83,8 @@ def test_every_target_is_a_file_or_a_reason(
     targets = "tflite-fp32,tflite-int8,onnx-fp32"
     done = cli("export", case(name), "--calibrate", data, "--to", targets, "-o", tmp_path / "out", "--json", *options)
     assert "Traceback" not in done.err
-    found = {file["target"]: file for file in json.loads(done.out)["files"]}
-    for target, file in found.items():
-        print(name, target, file["outcome"], file["reason"])
+    for file in json.loads(done.out)["files"]:
+        if (name, file["target"], file["outcome"]) == ("gru_rows", "tflite-int8", "failed"):
+            assert re.fullmatch(r"drops [\d.]+ points, more than the 0.5 allowed; not kept", file["reason"])
+        else:
+            assert file["outcome"] == "passed", file["reason"]
