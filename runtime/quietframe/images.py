@@ -149,7 +149,8 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95, overwrite:
         reason = " ".join(str(exc).split()) or type(exc).__name__
         remedy = ": try another format, or --strip-metadata" if image.metadata else ""
         raise OutputError(f"{path}: Pillow cannot write this image ({reason}){remedy}") from exc
-    write_whole(path, file.getbuffer(), overwrite=overwrite)
+    with file.getbuffer() as data:  # held by an error, Python 3.13 would print a complaint as it frees the file
+        write_whole(path, data, overwrite=overwrite)
 
 
 def write_whole(path: Path, data: bytes | memoryview, *, overwrite: bool = True) -> None:

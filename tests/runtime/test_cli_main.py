@@ -49,6 +49,13 @@ def test_help_lists_the_commands_of_every_room(cli):
         assert f"\n  {name} " in out
 
 
+@pytest.mark.parametrize("args", [[], ["bench"]])
+def test_without_a_command_the_help_is_shown(args, cli):
+    code, out, err = cli(*args)
+    assert (code, out) == (2, "")
+    assert err == cli(*args, "--help").out
+
+
 @pytest.mark.parametrize("name", [*OWN_COMMANDS, *EXTRA_OF, "card"])
 def test_every_command_has_help(name, cli):
     code, out, err = cli(name, "--help")

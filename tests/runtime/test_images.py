@@ -441,3 +441,17 @@ def test_an_image_is_its_pixels_to_numpy_and_equal_to_itself_alone(shape: tuple[
     assert np.asarray(image, np.float32).dtype == np.float32
     assert repr(image) == f"Image(pixels={shape}, alpha=(4, 6))"
     assert repr(qf.Image(image.pixels)) == f"Image(pixels={shape})"
+
+
+def test_a_write_that_fails_holds_no_buffer(tmp_path, monkeypatch):
+    held = []
+
+    def fails(path: Path, data: memoryview, *, overwrite: bool) -> None:
+        held.append(data)
+        raise OutputError(f"{path}: no space left on the disk")
+
+    monkeypatch.setattr("quietframe.images.write_whole", fails)
+    with pytest.raises(OutputError, match="no space left"):
+        qf.write_image(tmp_path / "a.png", qf.Image(random_frame(4, 4, 3)))
+    with pytest.raises(ValueError, match="released"):
+        held[0].tobytes()

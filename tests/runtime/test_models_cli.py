@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quietframe import builtin_models
+from quietframe import Denoiser, builtin_models
 from quietframe.card import Metric
 from quietframe.cli import terminal
 from quietframe.metrics import headline
@@ -51,6 +51,9 @@ def test_models_table(cli):
         assert trained_on.strip() == f"{card.data.name}: {card.data.terms}"
     for alias, name in ALIASES.items():
         assert f"{alias} is {name}" in data
+    for name in (name for name in BUILT_IN if name.endswith(".onnx")):
+        assert Denoiser(name).keeps_16bit
+        assert f"{name} is camera-nano in floats, for ONNX Runtime: it keeps images of 16 bits." in data.splitlines()
 
 
 @pytest.mark.parametrize("width", [80, 160])

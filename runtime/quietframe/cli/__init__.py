@@ -119,6 +119,9 @@ def main(args: Sequence[str] | None = None) -> None:
 def _run(args: Sequence[str] | None) -> Any:
     try:
         return cli.main(args=args, prog_name="quietframe", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message(), err=True)
+        return EXIT_USER_ERROR
     except (click.ClickException, QuietFrameError) as exc:
         text = " ".join((exc.format_message() if isinstance(exc, click.ClickException) else str(exc)).split())
         hint = f" (see {exc.ctx.command_path} --help)" if isinstance(exc, click.UsageError) and exc.ctx else ""

@@ -73,6 +73,8 @@ def _print_models(records: list[dict[str, Any]]) -> None:
     print_table(columns, rows)
     aliases = [f"{alias} is {record['name']}" for record in records for alias in record["short_names"]]
     click.echo(f"Short names: {', '.join(aliases)}.")
+    for name in (record["name"] for record in records if record["precision"] == "fp32"):
+        click.echo(f"{name} is {name.partition('.')[0]} in floats, for ONNX Runtime: it keeps images of 16 bits.")
     click.echo("Trained on, and the terms of these data (in brackets: of how many images):")
     for data, names in by_data.items():
         click.echo(f"\n{', '.join(names)}:\n  {data}")
