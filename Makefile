@@ -39,7 +39,7 @@ make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
 install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo install test test-long test-wheel test-lowest test-newest coverage check audit docs dist models zoo lock clean
+.PHONY: help demo install test test-long test-wheel test-lowest test-newest coverage check audit docs dist models zoo campaign lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -110,6 +110,12 @@ models: install $(MODELS:%=exported/%/export.json)  ## Train and export the buil
 
 zoo: install  ## Export models that no one here wrote, and check the files: an hour, goes on where it was interrupted
 	PYTHONPATH=tests $(BIN)/python -W ignore -m zoo --out runs/zoo --jobs 2 --table docs/foreign-models.md
+
+# Goes on where it was interrupted, and from a smaller campaign to a larger one: make campaign CAMPAIGN_SCALE=100 is a night.
+CAMPAIGN_SCALE := 1
+CAMPAIGN :=
+campaign: install  ## Try damaged inputs, broken streams, signals and hostile clients: half an hour, see docs/reliability.md
+	PYTHONPATH=tests $(BIN)/python -W ignore -m campaign --out runs/campaign --scale $(CAMPAIGN_SCALE) $(CAMPAIGN)
 
 .SECONDARY: $(MODELS:%=runs/%/metrics.json) runs/dense-autoencoder/metrics.json
 runs/denoise-and-classify/metrics.json: runs/dense-autoencoder/metrics.json runs/digit-classifier/metrics.json

@@ -7,6 +7,7 @@ import re
 import resource
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -163,6 +164,16 @@ def test_bad_utf8_leaves_no_traceback(
     assert is_served(loop)
     assert not [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"]
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_websocket_that_is_left_before_it_stands_leaves_no_line(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    upgrade = KINDS["a WebSocket without a token"].replace(b"/live", f"/live?token={TOKEN}".encode())
+    for sent in (upgrade, KINDS["a WebSocket without a token"]) * 20:
+        client = call(loop, sent)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, at once
+        client.close()
+    assert is_served(loop)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_frames_come_where_a_niceness_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:

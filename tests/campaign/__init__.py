@@ -1,0 +1,1 @@
+"""A campaign of damaged inputs, broken streams, signals and hostile clients: `python -m campaign`."""
