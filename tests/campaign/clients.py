@@ -53,18 +53,18 @@ def attack(seeds: Iterator[int]) -> Iterator[dict[str, Any]]:
             wave += 1
             notes = [f"the owner waited {1000 * longest_s:.0f} ms at most"]
             if wave > _WARM_UP:
-                descriptors, memory_mb = settled(preview)
+                descriptors, memory_mb = measured(preview)
                 before = before or (descriptors, memory_mb)
                 growth_mb = memory_mb - before[1]
                 notes += [f"memory {growth_mb:+.1f} MB", f"descriptors {descriptors - before[0]:+d}"]
                 if growth_mb > MAX_GROWTH_MB or descriptors > before[0] + 2:
                     time.sleep(2 * connections.SILENT_S)  # the last of the silent ones end
-                    if settled(preview)[0] > before[0] + 2 or growth_mb > MAX_GROWTH_MB:
+                    if measured(preview)[0] > before[0] + 2 or growth_mb > MAX_GROWTH_MB:
                         outcome, text = "wrong", "; ".join(notes)
             yield {"outcome": outcome, "text": text, "trials": len(members), "notes": notes}
 
 
-def settled(preview: Any) -> tuple[int, float]:
+def measured(preview: Any) -> tuple[int, float]:
     """The descriptors and the memory, in MB, of this process."""
     from campaign.soak import rss_mb
 
