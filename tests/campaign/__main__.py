@@ -104,7 +104,7 @@ KINDS = {
     "faults": Kind("streams over HTTP that break: kill, stall, loss, garbage, new size, redirect, login", 10, faults),
     "signals": Kind("SIGINT, SIGTERM and SIGHUP at random moments in every command", 10, signals),
     "clients": Kind("hostile clients of the preview, 64 at a time: silent, slow, large, without a token", 200, clients),
-    "soak": Kind("frames of 4 sources to 8 clients", 5000, soak),
+    "soak": Kind("frames of 4 sources to 8 clients", 40_000, soak),
 }
 
 

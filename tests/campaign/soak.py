@@ -24,7 +24,7 @@ from support.images import random_frame
 SOURCES, CLIENTS = 4, 2
 MAX_GROWTH_MB = 5.0
 _BATCH = 500  # frames between two looks
-_WARM_UP = 4  # of them
+_WARM_UP = 4200  # of each source: statistics keep the times of 4,096
 
 
 def rss_mb() -> float:
@@ -86,18 +86,20 @@ def soak(seeds: Iterator[int]) -> Iterator[dict[str, Any]]:
 
         stack.callback(stop)
         before: tuple[float, int, int] | None = None
-        done = batches = 0
+        done = first = 0
         while batch := list(islice(seeds, _BATCH)):
             done += len(batch)
             while sum(pipeline.record()["processed"] for pipeline in pipelines) < done:
                 time.sleep(0.02)
-            batches += 1
             now = rss_mb(), threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
             outcome, notes = "done", [f"{sum(received):,} frames received by {len(clients)} clients"]
-            if batches >= _WARM_UP:
-                before = before or now
+            if min(pipeline.record()["processed"] for pipeline in pipelines) >= _WARM_UP:
+                if before is None:
+                    before, first = now, done
                 growth = [after - earlier for after, earlier in zip(now, before, strict=True)]
-                notes.append("memory {:+.1f} MB, threads {:+d}, descriptors {:+d}".format(*growth))
+                notes.append(
+                    "from frame {:,} on memory {:+.1f} MB, threads {:+d}, descriptors {:+d}".format(first, *growth)
+                )
                 if growth[0] > MAX_GROWTH_MB or growth[1] > 0 or growth[2] > 0 or not all(received):
                     outcome = "wrong"
             yield {"outcome": outcome, "text": "; ".join(notes), "trials": len(batch), "notes": notes}

@@ -6,6 +6,7 @@ command needs is imported when it runs.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -118,7 +119,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: Sequence[str] | None) -> Any:
     try:
-        return cli.main(args=args, prog_name="quietframe", standalone_mode=False)
+        code = cli.main(args=args, prog_name="quietframe", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except click.exceptions.NoArgsIsHelpError as exc:
         click.echo(exc.format_message(), err=True)
         return EXIT_USER_ERROR
@@ -129,6 +133,12 @@ def _run(args: Sequence[str] | None) -> Any:
         return EXIT_USER_ERROR
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
+        return EXIT_FAILED
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or exc.filename is not None:
+            raise
+        say(f"error: standard output cannot be written ({exc.strerror})")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where its buffer goes at the end
         return EXIT_FAILED
     except BaseException as exc:
         # What is imported while a signal comes may make another error of it.

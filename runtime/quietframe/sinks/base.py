@@ -119,7 +119,7 @@ class Guarded(Sink):
         self._alone = len(sinks) < 2
         self.keeps_16bit = all(sink.keeps_16bit for sink in sinks.values())
         self.failures: list[str] = []
-        self.path = next((sink.path for sink in sinks.values() if sink.path), None)
+        self._find_path()
 
     def begin(self, record: Callable[[], Mapping[str, Any]], controls: Controls) -> None:
         """See `Sink`. One that cannot begin fails at once: nothing is lost by that."""
@@ -158,6 +158,11 @@ class Guarded(Sink):
         log.error("%s", line)
         with contextlib.suppress(Exception):
             self._sinks.pop(name).discard()
+        self._find_path()
+
+    def _find_path(self) -> None:
+        """Let `path` be that of the first sink that did not fail."""
+        self.path = next((sink.path for sink in self._sinks.values() if sink.path), None)
 
 
 def check_targets(targets: Iterable[Path], sources: Iterable[Path], *, overwrite: bool) -> None:

@@ -169,6 +169,8 @@ class VideoSink(Sink):
             self._encoder.close()
             if not self._fragmented:
                 move_into_place(self._part, Path(self._name), overwrite=self._options.overwrite)
+            elif not Path(self._name).exists():
+                raise OutputError(f"{self._name}: is gone: it or its folder was removed meanwhile")
 
     def discard(self) -> None:
         """See `Sink`. Of what has no end, the fragments that are written stay."""
