@@ -192,3 +192,27 @@ def test_odd_surroundings(tmp_path: Path, denoiser_file: Path) -> None:
     done = run_python("-m", "quietframe", "denoise", tmp_path / "in", "-m", denoiser_file, "--json", **surroundings)
     assert json.loads(done.stdout)["frames"] == 1
     assert [path.name for path in (tmp_path / "in-denoised").iterdir()] == [name]
+
+
+WRITING = """
+from pathlib import Path
+from quietframe.images import write_whole
+for _ in range(1000):
+    write_whole(Path("model.tflite"), bytes(1 << 26))
+"""
+
+
+def test_kill_9_leaves_no_half_file(tmp_path: Path) -> None:
+    """Every file of an export, and every image, is written this way."""
+    half = []
+    for _ in range(3):
+        (tmp_path / "model.tflite").write_bytes(b"earlier")
+        with subprocess.Popen([sys.executable, "-c", WRITING], cwd=tmp_path) as process:
+            while not (parts := list(tmp_path.glob(".*.part"))):
+                time.sleep(0.001)
+            process.kill()
+        half += [part.name for part in parts if part.exists()]
+        assert (tmp_path / "model.tflite").stat().st_size in (len(b"earlier"), 1 << 26)
+        for part in tmp_path.glob(".*.part"):
+            part.unlink()
+    assert half  # it was killed while it wrote

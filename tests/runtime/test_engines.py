@@ -381,13 +381,19 @@ def test_no_damaged_file_ends_the_process(make_model, suffix, dtype, tmp_path, r
 
 def change_graph(data: bytes, change: Callable[[Any], None]) -> bytes:
     """The model with its graph changed."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(data)
     for metadata in model.metadata:
         metadata.name = metadata.name.decode()
     change(model.subgraphs[0])
+    return packed(model)
+
+
+def packed(model: Any) -> bytes:
+    """The file of a model of LiteRT's schema."""
+    import flatbuffers
+
     builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -417,6 +423,7 @@ def scales(*values: float) -> Callable[[Any], None]:
         ("int16", scales(2.0), "operation 0 adds tensors of the scale 2 to one of 3.05185e-05, too fine"),
         ("int16", scales(0.1, 0.1, 0.1), "operation 0 adds 16-bit integers by shifts"),
         ("int16", scales(0.5, 0.25, 0.25), "operation 0 adds 16-bit integers by shifts"),
+        ("int8", lambda graph: setattr(graph.tensors[-1], "type", 0), r"operation \d mixes tensors of several types"),
         ("float32", lambda graph: setattr(graph.operators[-1], "inputs", [-1, 0]), r"operation \d lacks an input"),
     ],
 )
@@ -427,6 +434,24 @@ def test_senseless_numbers_in_a_whole_flatbuffer(make_model, dtype, change, says
     open_engine(path)  # the way there and back does no harm
     path.write_bytes(change_graph(data, change))
     with pytest.raises(ModelLoadError, match=says):
+        open_engine(path)
+
+
+@pytest.mark.parametrize("change", ["graph", "tensor"])
+def test_a_signature_of_what_is_not_there(make_model, change):
+    from ai_edge_litert import schema_py_generated as schema
+
+    def lie(signature: Any) -> None:
+        if change == "graph":
+            signature.subgraphIndex = 128
+        else:
+            signature.outputs[0].tensorIndex = 999
+
+    path = make_model()
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
+    lie(model.signatureDefs[0])
+    path.write_bytes(packed(model))
+    with pytest.raises(ModelLoadError, match="its signature names tensors that are not there"):
         open_engine(path)
 
 

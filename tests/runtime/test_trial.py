@@ -1,12 +1,15 @@
 """Files that would take the process along are tried in another one. They are of a campaign of changed fields."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import quietframe as qf
+from quietframe.engines import trial
 from quietframe.engines.trial import SWITCH, try_model
 from quietframe.errors import ModelLoadError
 
@@ -57,6 +60,11 @@ def test_what_would_fill_the_memory_is_one_line(tmp_path, cli, records):
     assert result.code == 2
     assert len(result.error_lines) == 1
     assert "--no-isolate" in result.err
+
+
+def test_a_crash_is_named():
+    with subprocess.Popen([sys.executable, "-c", "import os; os.abort()"], stdout=subprocess.PIPE) as child:
+        assert trial._watch(child) == "crashes the process (SIGABRT)"
 
 
 def test_a_file_is_tried_once_and_a_built_in_one_never(make_model, records, suffix):

@@ -15,7 +15,9 @@ from quietframe.card import CARD_KEY
 
 # Numbers of the fields that are read, in LiteRT's schema.fbs, which only ever adds fields. The classes that are
 # generated from it and come with LiteRT take 12 ms to import, a tenth of what a device waits for the first frame.
-_MODEL_CODES, _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 1, 2, 4, 6
+_MODEL_CODES, _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA, _MODEL_SIGNATURES = 1, 2, 4, 6, 7
+_SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_GRAPH = 0, 1, 4
+_MAP_TENSOR = 1
 _CODE_OLD, _CODE = 0, 3
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA = 0
@@ -32,6 +34,8 @@ _BYTES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 1
 _MAX_BYTES = 2**31
 _INT16 = 7
 _ADD, _SUB = 0, 41
+_OF_ONE_TYPE = {_ADD, 1, 2, 5, 17, 26, _SUB, 42}
+"""Operations whose tensors all have one type: arithmetic, pools, concatenation, space to depth and back."""
 _ADD_BITS = {3: 20, 7: 15, 9: 20}
 """By how many bits additions of a type raise their inputs."""
 _OPTIONAL_FROM = {3: 2, 4: 2, 9: 2, 16: 1, 27: 4, 32: 0, 44: 1, 46: 1, 52: 1, 67: 3, 132: 2, 141: 3}
@@ -104,6 +108,7 @@ def validate_graphs(model: Table) -> None:
     codes = [
         max(code.number(_CODE_OLD, Int8Flags), code.number(_CODE, Int32Flags)) for code in model.tables(_MODEL_CODES)
     ]
+    _check_signatures(model, [len(list(graph.tables(_GRAPH_TENSORS))) for graph in model.tables(_MODEL_SUBGRAPHS)])
     for graph in model.tables(_MODEL_SUBGRAPHS):
         tensors = list(graph.tables(_GRAPH_TENSORS))
         for index, tensor in enumerate(tensors):
@@ -118,11 +123,26 @@ def validate_graphs(model: Table) -> None:
             given = [each for each in (*inputs, *outputs) if each != -1]
             if not all(0 <= each < len(tensors) for each in given):
                 raise ValueError(f"operation {index} names tensors that are not there")
+            if kind in _OF_ONE_TYPE and len({types[each] for each in given}) > 1:
+                raise ValueError(f"operation {index} mixes tensors of several types")
             if len({scales[each] is None for each in given if types[each] in _SMALL_INTEGERS}) > 1:
                 raise ValueError(f"operation {index} mixes integer tensors with and without a scale")
             if kind in (_ADD, _SUB) and outputs and types[outputs[0]] in _SMALL_INTEGERS:
                 shapes = {tuple(tensors[each].numbers(_TENSOR_SHAPE, "<i4")) for each in given}
                 _check_addition(operation, index, types[outputs[0]], [scales[each] for each in given], shapes)
+
+
+def _check_signatures(model: Table, tensor_counts: list[int]) -> None:
+    """Raise ValueError for a signature of a graph or a tensor that is not there."""
+    for signature in model.tables(_MODEL_SIGNATURES):
+        graph = signature.number(_SIGNATURE_GRAPH, Uint32Flags)
+        tensors = [
+            named.number(_MAP_TENSOR, Uint32Flags)
+            for field in (_SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS)
+            for named in signature.tables(field)
+        ]
+        if graph >= len(tensor_counts) or any(tensor >= tensor_counts[graph] for tensor in tensors):
+            raise ValueError("its signature names tensors that are not there")
 
 
 def _check_shape(tensor: Table, index: int) -> None:
