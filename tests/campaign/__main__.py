@@ -102,7 +102,12 @@ KINDS = {
     "video": Kind("damaged videos: MP4, Matroska, AVI, WebM, MPEG-TS, H.264, HEVC", 250, inputs("video")),
     "stream": Kind("damaged streams on standard input: JPEGs, MPEG-TS, Matroska, H.264", 250, inputs("stream")),
     "faults": Kind("streams over HTTP that break: kill, stall, loss, garbage, new size, redirect, login", 10, faults),
-    "signals": Kind("SIGINT, SIGTERM and SIGHUP at random moments in every command", 10, signals),
+    "signals": Kind(
+        "SIGINT, SIGTERM and SIGHUP at random moments in denoise, classify, models, info, doctor, demo, card and "
+        "train --list",
+        10,
+        signals,
+    ),
     "clients": Kind("hostile clients of the preview, 64 at a time: silent, slow, large, without a token", 200, clients),
     "soak": Kind("frames of 4 sources to 8 clients", 40_000, soak),
 }
