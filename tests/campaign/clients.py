@@ -13,7 +13,7 @@ import numpy as np
 from campaign.mutate import mutate_bytes, pick
 
 AT_A_TIME = 64
-MAX_ANSWER_S = 10.0
+MAX_ANSWER_S = 2.0
 MAX_GROWTH_MB = 5.0
 _WARM_UP = 1  # waves
 
