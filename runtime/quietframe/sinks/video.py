@@ -169,7 +169,7 @@ class VideoSink(Sink):
             self._encoder.close()
             if not self._fragmented:
                 move_into_place(self._part, Path(self._name), overwrite=self._options.overwrite)
-            elif not Path(self._name).exists():
+            elif self.path is not None and not self.path.exists():
                 raise OutputError(f"{self._name}: is gone: it or its folder was removed meanwhile")
 
     def discard(self) -> None:
