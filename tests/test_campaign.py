@@ -31,6 +31,7 @@ def test_a_small_campaign_goes_on_and_writes_its_table(tmp_path: Path) -> None:
     assert page.startswith("before\n") and page.endswith("<!-- end -->\nafter\n")
 
 
+@pytest.mark.long
 def test_every_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", PATHS)
     from campaign.worker import Worker

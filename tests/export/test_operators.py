@@ -30,6 +30,8 @@ CASES = [
     ("color-unet", SMALL_UNET),
     ("image-classifier", {"side": 32, "channels": 3, "widths": (8, 16), "classes": 3}),
 ]
+WIDE = {"bottleneck-autoencoder-deep", "color-autoencoder"}
+"""Those whose weights take half a minute to round."""
 PIXEL_SHUFFLE = {"digit-unet", "color-unet"}
 
 
@@ -63,7 +65,10 @@ def stand_in(name: str, options: dict[str, object]) -> Subject:
     )
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=[name for name, _ in CASES])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(*case, id=case[0], marks=[pytest.mark.long] * (case[0] in WIDE)) for case in CASES],
+)
 def test_every_precision(name: str, options: dict[str, object], tmp_path: Path) -> None:
     subject = stand_in(name, options)
     report = export_model(subject, parse_targets("all"), tmp_path, max_accuracy_drop_percent=100, mixed="none")

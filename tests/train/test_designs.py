@@ -16,6 +16,7 @@ from support.programs import load_program
 designs = load_program("docs/research/designs.py")
 
 
+@pytest.mark.long
 def test_two_trainings_side_by_side(mnist_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [
         train("latent-autoencoder", data=mnist_npz, out=tmp_path / f"run-{epochs}", epochs=epochs, limit=200)

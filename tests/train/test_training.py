@@ -310,6 +310,7 @@ def test_real_mnist_is_learnt_in_one_epoch(real_data, tmp_path):
     assert run.data.terms == "Y. LeCun et al., CC BY-SA 3.0"
 
 
+@pytest.mark.long
 def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     camera = RECIPES["camera-nano"]
     optimizer = replace(camera.phases[0].optimizer, ema_momentum=0.0)
@@ -324,7 +325,7 @@ def test_real_photographs_are_denoised_after_some_steps(real_data, tmp_path):
     [
         ("quick_camera", 0, 1),  # the first of all
         ("quick_camera", 7, 2),  # in the second epoch
-        ("camera", 13, 1),  # in the second phase
+        pytest.param("camera", 13, 1, marks=pytest.mark.long),  # in the second phase
     ],
 )
 def test_a_training_goes_on_in_any_phase_with_any_number_of_workers(

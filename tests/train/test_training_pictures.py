@@ -50,6 +50,7 @@ def test_a_run_of_pictures_knows_its_classes(crossed):
     assert keras.models.load_model(crossed.model_path).output_shape == (None, 2)
 
 
+@pytest.mark.long
 def test_a_killed_cross_validation_keeps_its_folds_and_ends_as_an_uninterrupted_one(crossed, tmp_path, picture_folder):
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):

@@ -118,6 +118,7 @@ def test_a_resume_that_has_kept_no_epoch_needs_its_start_again(lone, go_on, mnis
         np.testing.assert_allclose(now, then, rtol=0, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(lone, mnist_npz, tmp_path):
     begin = {"data": mnist_npz, "epochs": 3, "limit": 300, "start_from": lone}
     whole = train(DIGITS, out=tmp_path / "whole", **begin)
