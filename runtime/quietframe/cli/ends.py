@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a service's manager, a closed terminal."""
+NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Ctrl-C, a service's manager, a closed terminal, which Windows lacks."""
 
+_ALARM = getattr(signal, "SIGALRM", None)  # None on Windows
 _IMPORTING_S = 0.02  # how often it is looked whether an import is done
 _received: list[int] = []
 
@@ -35,12 +36,12 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
     In an import, libraries would make another error of it, such as that a package is not installed.
     """
-    if number != signal.SIGALRM:
+    if number != _ALARM:
         note(number)
         for each in heeded():
             signal.signal(each, signal.SIG_DFL)
-    if _imports(frame):
-        signal.signal(signal.SIGALRM, interrupt)
+    if _ALARM is not None and _imports(frame):
+        signal.signal(_ALARM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, _IMPORTING_S)
         return
     raise KeyboardInterrupt
