@@ -141,7 +141,7 @@ _BASE = replace(
     model=ModelConfig(
         "camera_unet", {"widths": (48, 96, 128, 160), "encoder_convs": (1, 3, 2, 3), "decoder_convs": (1, 2, 1)}
     ),
-    phases=(replace(_CAMERA_MAIN, epochs=24), replace(_CAMERA_FINETUNE, epochs=16)),
+    phases=(replace(_CAMERA_MAIN, epochs=24), replace(_CAMERA_FINETUNE, epochs=12)),
 )
 
 # Starts from the camera model of its size, whose batch norm stays as it is.
