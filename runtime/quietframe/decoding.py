@@ -43,7 +43,8 @@ _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\0\1", b"OggS", b"FLV")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"})
 _BITS_PER_SAMPLE, _SUBFILE, _ORIENTATION, _DNG_VERSION = 258, 254, 274, 50706  # TIFF tags
 _MAX_PAGES = 16  # enough to see whether there is more than one
-_MOST_PIXELS_A_BYTE = {"JPEG": 512, "PNG": 8 * 1032, "GIF": 4096, "BMP": 128, "PPM": 8}
+MOST_PIXELS_A_JPEG_BYTE = 512
+_MOST_PIXELS_A_BYTE = {"JPEG": MOST_PIXELS_A_JPEG_BYTE, "PNG": 8 * 1032, "GIF": 4096, "BMP": 128, "PPM": 8}
 """What a coding can hold at most, of one bit a pixel: a JPEG spends a bit on a block, deflate a byte on 1032."""
 _MOST_TIFF_BYTES = {"raw": 1, "packbits": 64, "tiff_lzw": 2560, "tiff_adobe_deflate": 1032, "tiff_deflate": 1032}
 _MOST_TIFF_BYTES |= {"zstd": 1 << 15}
@@ -160,10 +161,12 @@ class PixelLimit:
     def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
         self.max_pixels, self.count, self._size_wh = max_pixels, 0, (0, 0)
 
-    def leaves_out(self, size_wh: tuple[int, int]) -> None:
-        """Count a frame that could not be decoded, if its size is the reason."""
-        if size_wh[0] * size_wh[1] > self.max_pixels:
-            self.count, self._size_wh = self.count + 1, size_wh
+    def leaves_out(self, size_wh: tuple[int, int]) -> bool:
+        """Whether a frame is larger, which is counted."""
+        if size_wh[0] * size_wh[1] <= self.max_pixels:
+            return False
+        self.count, self._size_wh = self.count + 1, size_wh
+        return True
 
     def __str__(self) -> str:
         """Say how many were left out, and of which size the last one was."""
@@ -327,13 +330,12 @@ def has_all_scans(jpeg: bytes) -> bool:
     return not missing
 
 
-def jpeg_size_wh(jpeg: bytes) -> tuple[int, int]:
-    """The (width, height) that a JPEG's header states; (0, 0) without one."""
+def jpeg_shape_hwc(jpeg: bytes) -> tuple[int, int, int]:
+    """The height, width and number of channels that a JPEG's header states; zeros without one."""
     for marker, segment in _segments(jpeg):
-        if marker < b"\xd0" and marker not in _NO_SIZE:
-            height, width = int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[5:7], "big")
-            return width, height
-    return 0, 0
+        if marker < b"\xd0" and marker not in _NO_SIZE and len(segment) > 7:
+            return int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[5:7], "big"), segment[7]
+    return 0, 0, 0
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -27,6 +27,7 @@ BASE_PACKAGES = {
     "cv2": "opencv-python-headless",
     "av": "av",
     "PIL": "pillow",
+    "simplejpeg": "simplejpeg",
     "ai_edge_litert": "ai-edge-litert",
     "flatbuffers": "flatbuffers",
 }

@@ -15,7 +15,7 @@ import atheris
 
 with atheris.instrument_imports(include=["quietframe"]):
     from quietframe.card import parse_card
-    from quietframe.decoding import has_all_scans, jpeg_size_wh
+    from quietframe.decoding import has_all_scans, jpeg_shape_hwc
     from quietframe.errors import QuietFrameError
     from quietframe.sources.address import is_network, split_login, without_password
     from quietframe.sources.mjpeg import JpegSplitter
@@ -37,7 +37,7 @@ def jpegs(data: bytes) -> None:
     assert len(whole) >= len(pieces) - 1
     for jpeg in whole:
         has_all_scans(jpeg)
-        jpeg_size_wh(jpeg)
+        jpeg_shape_hwc(jpeg)
 
 
 def address(data: bytes) -> None:

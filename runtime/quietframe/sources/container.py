@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.colour import HDR, Colour, bgr_from_planes
-from quietframe.decoding import PixelLimit, jpeg_size_wh, too_large
+from quietframe.decoding import PixelLimit, too_large
+from quietframe.sources.mjpeg import JpegDecoder
 
 if TYPE_CHECKING:
     import av
@@ -142,8 +143,7 @@ class Container:
             self._context.thread_count = 1  # each more would hold a frame back
             self._context.flags |= av.codec.context.Flags.low_delay
         self._context.options = self._context_options  # the size may change
-        if self._context.name == "mjpeg":
-            self._context.options = {**self._context_options, "err_detect": "explode"}  # a damaged one is no frame
+        self._jpegs = JpegDecoder(self._limit) if self._context.name == "mjpeg" else None
         self._beside = [other for other in self._input.streams if _can_be_copied(other)]
         if any(other.type == "audio" and other not in self._beside for other in self._input.streams):
             self.notes.append("holds sound that cannot be read: it is left out")
@@ -275,19 +275,19 @@ class Container:
 
         waiting, broken = self._strict, False
         for packet, hole in self._packets():
-            if packet.size == _LONE_START_BYTES and self._context.name == "mjpeg":
+            if packet.size == _LONE_START_BYTES and self._jpegs:
                 continue
             if waiting and not packet.is_keyframe:
                 self.damaged += broken
                 continue
             waiting, lost = False, hole
+            if self._jpegs and packet.size:  # FFmpeg would show most of those that are damaged; the last one is empty
+                lost = lost or self._jpegs.decode(bytes(packet)) is None
             try:
                 frames = [] if lost else self._context.decode(packet)
             except av.error.FFmpegError:
                 frames, lost = [], True
-                is_jpeg = self._context.name == "mjpeg"
-                stated_wh = jpeg_size_wh(bytes(packet)) if is_jpeg else (self._context.width, self._context.height)
-                self._limit.leaves_out(stated_wh)
+                self._limit.leaves_out((self._context.width, self._context.height))
             for frame in frames:
                 lost = self._strict and frame.is_corrupt
                 if lost:

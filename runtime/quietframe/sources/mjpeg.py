@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from quietframe.colour import BT601_625, Colour
-from quietframe.decoding import PixelLimit, has_all_scans, jpeg_size_wh
-from quietframe.sources.container import pixels_of
+from quietframe.decoding import MOST_PIXELS_A_JPEG_BYTE, PixelLimit, has_all_scans, jpeg_shape_hwc
 
 _START = b"\xff\xd8\xff"
 _IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # the next marker that is no restart; FF 00 is a level of 255
 _NEXT_PART = re.compile(rb"\n\r?\n\xff\xd8\xff")  # a part's headers end and its JPEG begins
 _NEXT_HEAD = re.compile(rb"\r?\n--[^\r\n]*\r?\n([\w-]+:[^\r\n]*\r?\n)*\r?\n?\Z")
-_UNSURE = re.compile(rb"\xff\xdd")  # restarts: decoders go on after what is missing
-_END, _FILLERS = b"\xff\xd9", (b"\x00", b"\x5a")
+_END = b"\xff\xd9"
+_APPENDED = re.compile("Corrupt JPEG data: ([1-9]|1[0-6]) extraneous bytes")  # webcams do; damage mostly leaves more
+_COLORS = {1: "GRAY", 3: "BGR"}
 _EMPTY_PART = re.compile(rb"content-length:\s*0+\s*\n", re.IGNORECASE)
 _KEPT_BYTES = 512  # of what lies between JPEGs: the beginning of a start, or of a part's headers
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
@@ -138,42 +137,37 @@ def looks_like_mjpeg(head: bytes) -> bool:
 
 
 class JpegDecoder:
-    """Decodes JPEGs one by one, and none that is damaged: OpenCV's decoder would fill up what is missing with gray.
+    """Decodes JPEGs one by one, and none whose code breaks, ends too early or goes on where the image ends.
 
     limit: those whose header states more pixels count as damaged, before they take memory, and are counted there.
     """
 
     def __init__(self, limit: PixelLimit | None = None) -> None:
-        import av
-
         self._limit = limit or PixelLimit()
-        self._context = av.CodecContext.create("mjpeg", "r")
-        self._context.options = {"err_detect": "explode", "max_pixels": str(self._limit.max_pixels)}
 
     def decode(self, data: bytes) -> NDArray[np.uint8] | None:
-        """(H, W, 3) uint8 BGR or (H, W) uint8 gray; None if it cannot be decoded.
+        """(H, W, 3) uint8 BGR or (H, W) uint8 gray; None if it is damaged, or CMYK.
 
-        A JPEG whose end marker alone is missing is whole: what follows, whatever it is, changes no pixel.
+        A JPEG whose end marker alone is missing is whole.
         """
-        pixels = self._decode_whole(data)
-        if pixels is None:
-            self._limit.leaves_out(jpeg_size_wh(data))
-        return pixels
+        import simplejpeg
 
-    def _decode_whole(self, data: bytes) -> NDArray[np.uint8] | None:
-        if data.endswith(_END):
-            return self._decode(data)
-        data = _NEXT_HEAD.sub(b"", data)
-        if _UNSURE.search(data) or not has_all_scans(data):
+        if not data.endswith(_END):
+            data = _NEXT_HEAD.sub(b"", data) + _END
+            if not has_all_scans(data):
+                return None
+        height, width, channels = shape = jpeg_shape_hwc(data)
+        if self._limit.leaves_out((width, height)) or channels not in _COLORS:
             return None
-        one, other = (self._decode(data + filler * 64 + _END) for filler in _FILLERS)
-        return one if one is not None and other is not None and np.array_equal(one, other) else None
-
-    def _decode(self, data: bytes) -> NDArray[np.uint8] | None:
-        import av
-
-        try:
-            frames = self._context.decode(av.Packet(data))
-        except av.error.FFmpegError:
+        if width * height > MOST_PIXELS_A_JPEG_BYTE * len(data):
             return None
-        return pixels_of(frames[0], Colour(BT601_625, full_range=True)) if frames else None
+        for strict in (True, False):
+            buffer = np.empty(shape, np.uint8)
+            try:
+                pixels = simplejpeg.decode_jpeg(data, _COLORS[channels], buffer=buffer, strict=strict)
+            except ValueError as exc:
+                if not _APPENDED.search(str(exc)):
+                    break
+            else:
+                return pixels if channels == 3 else pixels[:, :, 0]
+        return None
