@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from quietframe import assets
-from quietframe.cli.denoise import _notify_service
+from quietframe.cli.service import notify_service
 
 UNIT = Path(assets.__file__).with_name("quietframe.service")
 
@@ -41,9 +41,9 @@ def test_a_run_is_ready_alive_and_stopping(manager, cli, denoiser_file):
 
 def test_without_a_manager_nothing_is_said(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    _notify_service("READY=1")
+    notify_service("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
-    _notify_service("READY=1")
+    notify_service("READY=1")
 
 
 def test_the_units_command_is_one_of_ours(cli):

@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import click
 
 from quietframe import __version__
-from quietframe.cli.ends import exit_code, has_come, interruptible
+from quietframe.cli.ends import exit_code, has_come, interruptible, leave_threads
 from quietframe.cli.terminal import say
 from quietframe.errors import MissingExtraError, QuietFrameError
 
@@ -27,6 +26,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
 
 _COMMANDS = {
     "denoise": "quietframe.cli.denoise:denoise",
+    "serve": "quietframe.cli.serve:serve",
     "classify": "quietframe.cli.classify:classify",
     "models": "quietframe.cli.models:models",
     "info": "quietframe.cli.models:info",
@@ -146,8 +146,5 @@ def _run(args: Sequence[str] | None) -> Any:
             raise
         say("interrupted")
         code = exit_code()
-        if any(thread.name.startswith("quietframe-") for thread in threading.enumerate()):
-            # One waits in FFmpeg for an address that does not answer, and would crash Python as that ends.
-            sys.stdout.flush()
-            os._exit(code)
+        leave_threads(code)
         return code

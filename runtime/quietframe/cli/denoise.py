@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import socket
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
@@ -14,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE, ends
+from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
+from quietframe.cli.service import notify_service, stopped_by_signals
 from quietframe.cli.terminal import joined
 from quietframe.errors import OutputError, UsageError
 
@@ -115,6 +111,12 @@ if TYPE_CHECKING:
     help="The frame rate to hold: says whether the model does, or chooses one that does.  [default: the source's]",
 )
 @click.option(
+    "--max-fps",
+    type=click.FloatRange(min=0.1, max=1000),
+    metavar="N",
+    help="Take at most N frames a second of a camera or stream, evenly, and skip the others.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0.1),
@@ -190,23 +192,24 @@ def denoise(
         states = chain(["READY=1"], repeat("WATCHDOG=1"))
 
         def tick() -> None:
-            _notify_service("STOPPING=1" if pipeline.finishing else next(states))
+            notify_service("STOPPING=1" if pipeline.finishing else next(states))
             display.tick()
 
-        with Display(pipeline) as display, _stopped_by_signals(pipeline.stop):
+        with Display(pipeline) as display, stopped_by_signals(pipeline.stop):
             result = pipeline.run(tick)
         if result.interrupted:
             raise KeyboardInterrupt
         for failure in result.failures:
             say(f"error: {failure}")
-        say(_sentence(result))
+        say(sentence(result))
     if as_json:
         output = {"output": result.output and str(result.output)}
         click.echo(json_line({"source": as_shown(source), **asdict(result), **output}))
     return EXIT_FAILED if result.failures else EXIT_DONE
 
 
-def _sentence(result: Result) -> str:
+def sentence(result: Result) -> str:
+    """Return what a pipeline did, in words."""
     failed = f", {_counted(len(result.failures), 'failure')}" if result.failures else ""
     existed = f"{_counted(result.skipped, 'result')} existed already"
     if not result.frames and not result.failures and result.skipped:
@@ -224,44 +227,3 @@ def _sentence(result: Result) -> str:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' if count > 1 else ''}"
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM (a service's manager) or SIGHUP (a closed terminal) call `stop`; a second one interrupts.
-
-    A signal that is ignored stays ignored.
-    """
-
-    def first(number: int, _frame: Any) -> None:
-        ends.note(number)
-        for each in numbers:
-            signal.signal(each, ends.interrupt)
-        stop()
-
-    numbers = ends.heeded()
-    earlier = {number: signal.signal(number, first) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-def _notify_service(state: str) -> None:
-    """Send a state to systemd, where it started this process: sd_notify(3).
-
-    With `WatchdogSec=` in its unit, systemd restarts a service that falls silent. The loop itself sends, so that a
-    model or sink that hangs is noticed.
-    """
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):  # which stands for the null byte of an abstract socket's name
-        address = "\0" + address[1:]
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection,
-    ):
-        connection.setblocking(False)
-        connection.sendto(state.encode(), address)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,15 @@ def exit_code() -> int:
 def has_come() -> bool:
     """Whether one of the signals came since the command began."""
     return bool(_received)
+
+
+def leave_threads(code: int) -> None:
+    """End the process if threads are left: one may wait in FFmpeg, and would crash Python as that ends."""
+    if any(thread.name.startswith("quietframe-") for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
 
 
 def note(number: int) -> None:

@@ -99,16 +99,16 @@ def progress_bar(console: Console, *, counted: bool = True) -> Progress:
     )
 
 
-class Display(logging.Handler):
-    """Show a pipeline on stderr: what it logs, and on a terminal a progress bar or, without an end, a status line.
+class LogLines(logging.Handler):
+    """Show on stderr what is logged, in a `with` statement.
 
-    Use it in a `with` statement, and call `tick` while the pipeline runs.
+    Args:
+        thread_prefix: what a thread with such a name logs begins with the rest of the name.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, thread_prefix: str = "") -> None:
         super().__init__(logging.INFO)
-        self._pipeline = pipeline
-        self._progress: Progress | None = None
+        self._thread_prefix = thread_prefix
         self._level_before = log.level
 
     def __enter__(self) -> Self:
@@ -117,14 +117,31 @@ class Display(logging.Handler):
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._progress:
-            self._progress.stop()
         log.removeHandler(self)
         log.setLevel(self._level_before)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a log record as one line; Rich moves the bar below it."""
-        say(_PREFIXES.get(record.levelno, "") + record.getMessage())
+        """Print a log record as one line; Rich moves a bar below it."""
+        prefix, name = self._thread_prefix, str(record.threadName)
+        origin = f"{name.removeprefix(prefix)}: " if prefix and name.startswith(prefix) else ""
+        say(f"{_PREFIXES.get(record.levelno, '')}{origin}{record.getMessage()}")
+
+
+class Display(LogLines):
+    """Show a pipeline on stderr: what it logs, and on a terminal a progress bar or, without an end, a status line.
+
+    Use it in a `with` statement, and call `tick` while the pipeline runs.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self._pipeline = pipeline
+        self._progress: Progress | None = None
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._progress:
+            self._progress.stop()
+        super().__exit__(*exc_info)
 
     def tick(self) -> None:
         """Show the present state."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from quietframe.controls import Controls
@@ -38,6 +39,7 @@ class Loop:
         every_frame: drop no frame: the source waits for the model.
         single_frame: let no model remember the frames before.
         on_frame: called with each frame, its denoiser and its times, after the sinks.
+        turn: entered to denoise a frame.
 
     Attributes:
         stats: the figures so far.
@@ -55,6 +57,7 @@ class Loop:
         every_frame: bool = False,
         single_frame: bool = False,
         on_frame: OnFrame = lambda _frame, _denoiser, _times: None,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self.stats = Stats()
         self.model: str | None = None
@@ -62,8 +65,8 @@ class Loop:
         self._source, self._models, self._sink, self._controls = source, models, sink, controls
         self._capture = Capture(source, every_frame=every_frame)
         self._single_frame = single_frame
-        self._on_frame = on_frame
-        self._level_of = NoiseTracker(source.fps) if source.moving else estimate_noise
+        self._on_frame, self._turn = on_frame, turn or nullcontext()
+        self._level_of = NoiseTracker(source.taken_fps) if source.moving else estimate_noise
         self._next_tick_ns = 0
         self._shape: tuple[int, ...] = ()
         self._size_changes = -1
@@ -110,7 +113,6 @@ class Loop:
         }
 
     def _process(self, frame: Frame) -> None:
-        taken_ns = time.monotonic_ns()
         settings = self._controls.settings
         if settings.paused:
             return
@@ -118,15 +120,17 @@ class Loop:
             self._shape = frame.pixels.shape
             self._size_changes += 1
         denoiser = self._models.current(settings, frame.pixels)
-        level_255 = self._level_of(frame.pixels) if denoiser.estimates else denoiser.sigma_255
-        if self._single_frame:
-            denoiser.reset()
-        clean = denoiser(frame.pixels, sigma_255=level_255)
+        with self._turn:
+            taken_ns = time.monotonic_ns()
+            level_255 = self._level_of(frame.pixels) if denoiser.estimates else denoiser.sigma_255
+            if self._single_frame:
+                denoiser.reset()
+            clean = denoiser(frame.pixels, sigma_255=level_255)
         denoised_ns = time.monotonic_ns()
         self._sink.write(frame, clean)
         times = FrameTimes(frame.captured_ns, taken_ns, denoised_ns, time.monotonic_ns())
         self.model, self._fused = denoiser.card.name, denoiser.fused
-        self.stats.add(times, level_255)
+        self.stats.add(times, level_255, denoiser.card.name)
         self._models.note(settings, times.busy_ms, times.done_ns)
         self._on_frame(frame, denoiser, times)
 

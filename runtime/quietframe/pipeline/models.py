@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,11 @@ from quietframe.controls import Settings
 from quietframe.errors import QuietFrameError
 from quietframe.log import log
 from quietframe.noise.estimate import estimate_noise
+from quietframe.pipeline.cores import HEADROOM, Share
 from quietframe.tasks import Denoiser, open_denoiser
 
 AUTO = "auto"
 """As a model's name: the best one that holds the frame rate."""
-
-HEADROOM = 0.8
-"""A model is chosen if its frames take at most this share of their period: the rest is for sinks and other programs."""
 
 _MEASURED_S = 0.4
 _MIN_MEASURED_FRAMES = 5
@@ -39,6 +38,7 @@ class Models:
         fps: the frame rate that `auto` is to hold.
         others: names of models that may be chosen too; by `auto` if their terms allow commercial use.
         open_model: opens one of them when it is first chosen. Raises ModelLoadError.
+        share: of the cores, where other pipelines run beside this one, too.
     """
 
     def __init__(
@@ -48,12 +48,13 @@ class Models:
         fps: float,
         others: Sequence[str] = (),
         open_model: Callable[[str], Denoiser] = open_denoiser,
+        share: Share | None = None,
     ) -> None:
         self.names = (*loaded, *others)
         self._given = frozenset(loaded)
         self._loaded = dict(loaded)
         self._failed: set[str] = set()
-        self._fps = fps
+        self._fps, self._share = fps, share
         self._open_model = open_model
         self._running = next(iter(loaded.values()))
         self._deadline: Deadline | None = None
@@ -100,7 +101,7 @@ class Models:
                 for name in self.names
                 if (denoiser := self._load(name)) and (name in self._given or not denoiser.card.is_non_commercial)
             }
-            self._deadline = Deadline.measured(usable, pixels, self._fps)
+            self._deadline = Deadline.measured(usable, pixels, self._fps, self._share)
             log.info("%s: %s", self._deadline.first.model, self._deadline.first.why)
         return self._deadline.model
 
@@ -180,9 +181,17 @@ class Deadline:
         fps: the rate to hold.
         remembering: those of them that remember the frames before, and are better than all others. What takes longer
             than a better one is left out.
+        share: of the cores that several loops share. The first choice keeps to its fair part, a step up to what the
+            others leave; and where all together need more than there is, who needs most steps down.
     """
 
-    def __init__(self, times_ms: Mapping[str, float], fps: float, remembering: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        times_ms: Mapping[str, float],
+        fps: float,
+        remembering: Collection[str] = (),
+        share: Share | None = None,
+    ) -> None:
         ranked = sorted(times_ms, key=lambda name: (name in remembering, times_ms[name]))
         self._names = [
             name
@@ -192,18 +201,29 @@ class Deadline:
         self._times_ms: Sequence[float] = [times_ms[name] for name in self._names]
         self._fps = fps
         self._period_ms = 1000 / fps
-        fitting = [place for place, ms in enumerate(self._times_ms) if ms <= HEADROOM * self._period_ms]
+        self._share = share
+        self._first_ms = self._period_ms * min(HEADROOM, share.fair if share else HEADROOM)
+        fitting = [place for place, ms in enumerate(self._times_ms) if ms <= self._first_ms]
         self._place = fitting[-1] if fitting else 0
+        self._state_need()
         self._busy: deque[tuple[int, float]] = deque()  # (when, ms) of the frames since the last step
         self._since_ns: int | None = None
         self._wait_ns = _UP_NS
         self._stepped_up_ns: int | None = None
 
     @classmethod
-    def measured(cls, denoisers: Mapping[str, Denoiser], frame: NDArray[np.uint8], fps: float) -> Deadline:
-        """Measure denoisers by name on a frame, (H, W, 3) or (H, W) uint8, to choose among them."""
-        times_ms = {name: measure_ms(denoiser, frame) for name, denoiser in denoisers.items()}
-        return cls(times_ms, fps, {name for name, denoiser in denoisers.items() if denoiser.card.has_state})
+    def measured(
+        cls, denoisers: Mapping[str, Denoiser], frame: NDArray[np.uint8], fps: float, share: Share | None = None
+    ) -> Deadline:
+        """Measure denoisers by name on a frame, (H, W, 3) or (H, W) uint8, to choose among them.
+
+        With a share of the cores, what another loop measured at this size is taken over.
+        """
+        times_ms: dict[str, float] = {}
+        for name, denoiser in denoisers.items():
+            measure = partial(measure_ms, denoiser, frame)
+            times_ms[name] = share.measured_ms((name, frame.shape), measure) if share else measure()
+        return cls(times_ms, fps, {name for name, denoiser in denoisers.items() if denoiser.card.has_state}, share)
 
     @property
     def model(self) -> str:
@@ -216,7 +236,10 @@ class Deadline:
         measured = ", ".join(f"{name} {ms:.1f} ms" for name, ms in zip(self._names, self._times_ms, strict=True))
         holds = self._times_ms[self._place] <= HEADROOM * self._period_ms
         verdict = "holds" if holds else "is the fastest, yet does not hold"
-        return Step(self.model, f"{verdict} {self._fps:g} fps ({self._period_ms:.1f} ms a frame): {measured}", holds)
+        shared = self._first_ms < HEADROOM * self._period_ms
+        share = f", of which {self._first_ms:.1f} are its fair part" if shared else ""
+        why = f"{verdict} {self._fps:g} fps ({self._period_ms:.1f} ms a frame{share}): {measured}"
+        return Step(self.model, why, holds)
 
     def add(self, busy_ms: float, now_ns: int) -> Step | None:
         """Add the time that the loop spent on a frame of the present model. Returns a step, where it is time for one.
@@ -236,13 +259,14 @@ class Deadline:
             return None
         recent = [ms for when_ns, ms in self._busy if now_ns - when_ns <= _DOWN_NS]
         mean_ms = float(np.mean(recent))
-        if len(recent) < _MIN_FRAMES or mean_ms <= self._period_ms:
+        crowded = self._share is not None and self._share.is_to_yield
+        if len(recent) < _MIN_FRAMES or (mean_ms <= self._period_ms and not crowded):
             return None
         soon = self._stepped_up_ns is not None and now_ns - self._stepped_up_ns < _SOON_NS
         self._wait_ns = min(2 * self._wait_ns, _MAX_WAIT_NS) if soon else _UP_NS
-        why = (
-            f"{self.model} took {mean_ms:.1f} ms a frame for two seconds: {self._fps:g} fps leave {self._period_ms:.1f}"
-        )
+        limit = "all together need more cores than there are" if crowded else ""
+        limit = limit or f"{self._fps:g} fps leave {self._period_ms:.1f}"
+        why = f"{self.model} took {mean_ms:.1f} ms a frame for two seconds: {limit}"
         return self._step(-1, why, now_ns)
 
     def _up(self, now_ns: int) -> Step | None:
@@ -253,7 +277,8 @@ class Deadline:
         if len(self._busy) < _MIN_FRAMES:
             return None
         better_ms = p95_ms + self._times_ms[self._place + 1] - self._times_ms[self._place]
-        if better_ms > HEADROOM * self._period_ms:
+        most_ms = self._period_ms * min(HEADROOM, self._share.left if self._share else HEADROOM)
+        if better_ms > most_ms:
             return None
         better = self._names[self._place + 1]
         self._stepped_up_ns = now_ns
@@ -267,4 +292,9 @@ class Deadline:
         self._place += by
         self._busy.clear()
         self._since_ns = now_ns
+        self._state_need()
         return Step(self.model, why)
+
+    def _state_need(self) -> None:
+        if self._share is not None:
+            self._share.expect(self._times_ms[self._place], can_yield=self._place > 0)

@@ -17,6 +17,7 @@ from quietframe.decoding import MAX_PIXELS, PILLOW_MAX_PIXELS
 from quietframe.errors import OutputError, UsageError
 from quietframe.images import WRITERS
 from quietframe.log import log
+from quietframe.pipeline.cores import Share
 from quietframe.pipeline.loop import Loop, OnFrame
 from quietframe.pipeline.models import AUTO, Models
 from quietframe.pipeline.stats import stats_file
@@ -31,6 +32,7 @@ _DEFAULT_FPS = 30.0
 
 _RANGES: dict[str, tuple[type, float, float]] = {
     "fps": (Real, 0.1, 1000),
+    "max_fps": (Real, 0.1, 1000),
     "max_frames": (Integral, 1, math.inf),
     "strength": (Real, 0, math.inf),
     "luma_strength": (Real, 0, 1),
@@ -63,6 +65,8 @@ class PipelineConfig:
     Attributes:
         fps: the frame rate to hold, within [0.1, 1000]: the pipeline logs whether the model does, or chooses one that
             does. None: the source's, not watched unless the denoiser is `auto`.
+        max_fps: take at most so many frames a second, evenly, and skip the others of a camera, a stream or whatever is
+            shown while it runs: they are neither captured nor dropped. None: all.
         drop_frames: True: play a recording in real time and drop frames where the model is slow; False: drop none,
             whatever the source. None: drop frames of cameras, of streams and of whatever is shown while it runs.
         single_frame: denoise every frame by itself: no frame before is fused. The noise level is tracked all the same.
@@ -80,6 +84,7 @@ class PipelineConfig:
     """
 
     fps: float | None = None
+    max_fps: float | None = None
     drop_frames: bool | None = None
     single_frame: bool = False
     max_frames: int | None = None
@@ -189,10 +194,13 @@ class Pipeline:
         sinks: where results go: as of `open_sink`; `Sink` objects are closed at the end. None: a file or folder beside
             the source, unless `config.show`.
         config: the settings.
+        others: names of models that may be chosen while it runs, opened when they first are.
+        share: of the cores, where other pipelines run in this process, too.
 
     Attributes:
         total: the number of frames to denoise, where it is known once `run` has begun.
         finishing: whether no more frames are taken, and the sinks finish their files.
+        controls: what may be changed once `run` has begun.
     """
 
     def __init__(
@@ -201,12 +209,17 @@ class Pipeline:
         denoiser: str | Path | Denoiser | Sequence[str | Path | Denoiser] | None = None,
         sinks: str | Path | Sink | Sequence[str | Path | Sink] | None = None,
         config: PipelineConfig | None = None,
+        *,
+        others: Sequence[str] = (),
+        share: Share | None = None,
     ) -> None:
         self.config = config or PipelineConfig()
         self.total: int | None = None
         self.finishing = False
         self._source = source
         self._denoiser = denoiser
+        self._others, self._share = others, share
+        self.controls: Controls | None = None
         self._sinks = [sinks] if isinstance(sinks, str | Path | Sink) else sinks
         self._stopped = threading.Event()
         self._loop: Loop | None = None
@@ -245,6 +258,9 @@ class Pipeline:
             if drop is None:
                 drop = source.real_time or config.show or watched or any(is_network(str(place)) for place in places)
             drop = drop and source.moving
+            if config.max_fps and not drop:
+                raise UsageError("max_fps is for frames in real time: of a camera, a stream, or a video with --live")
+            source.max_fps = config.max_fps
             single_frame = config.single_frame or not source.moving
             models, controls = self._open_models(source, offer_all=watched, single_frame=single_frame)
             sink = open_sink(
@@ -264,8 +280,16 @@ class Pipeline:
             )
             source.keep_16bit = models.keep_16bit and sink.keeps_16bit
             loop = self._loop = Loop(
-                source, models, sink, controls, every_frame=not drop, single_frame=single_frame, on_frame=on_frame
+                source,
+                models,
+                sink,
+                controls,
+                every_frame=not drop,
+                single_frame=single_frame,
+                on_frame=on_frame,
+                turn=self._share,
             )
+            self.controls = controls
             loop.stopped = self._stopped
             self.total = None if drop else min(filter(None, (config.max_frames, source.frame_count)), default=None)
             write_stats = stack.enter_context(stats_file(config.stats_file, loop.record, overwrite=config.overwrite))
@@ -338,11 +362,14 @@ class Pipeline:
                 loaded.setdefault(one.card.name, one)
             elif (name := ALIASES.get(str(one), str(one))) not in loaded:
                 loaded[name] = self._open_model(name)
-        others = [name for name in builtin if name not in loaded] if offer_all and not config.card else []
+        offered = [*self._others, *(builtin if offer_all and not config.card else ())]
+        others = [name for name in dict.fromkeys(offered) if name not in loaded]
         if not others and all(isinstance(one, Denoiser) for one in given):
             config.refuse_for_denoisers()
-        fps = config.fps or source.fps or _DEFAULT_FPS
-        models = Models(loaded, fps=fps, others=others, open_model=self._open_model)
+        fps = min(config.fps or source.fps or _DEFAULT_FPS, config.max_fps or math.inf)
+        if self._share is not None:
+            self._share.fps = fps
+        models = Models(loaded, fps=fps, others=others, open_model=self._open_model, share=self._share)
         first = next(iter(loaded))
         chosen = AUTO if len(loaded) > 1 or config.fps else first
         return models, Controls(Settings(loaded[first].strength, chosen), [AUTO, *models.names])

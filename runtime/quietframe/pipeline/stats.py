@@ -28,8 +28,8 @@ class FrameTimes(NamedTuple):
     """When a frame passed each point, by `time.monotonic_ns()`.
 
     Attributes:
-        captured_ns, taken_ns, denoised_ns, done_ns: it was captured; the loop took it; its result was there; all sinks
-            had taken the result.
+        captured_ns, taken_ns, denoised_ns, done_ns: it was captured; the loop turned to it; its result was there; all
+            sinks had taken the result.
     """
 
     captured_ns: int
@@ -61,9 +61,12 @@ class Stats:
         self.started_ns = time.monotonic_ns()
         self._frames: deque[FrameTimes] = deque(maxlen=_KEPT_FRAMES)
         self._levels: deque[float] = deque(maxlen=_KEPT_FRAMES)
+        self._by_model: dict[str, tuple[int, int]] = {}
 
-    def add(self, times: FrameTimes, level_255: float | None) -> None:
-        """Add one frame, and the noise level that was found in it."""
+    def add(self, times: FrameTimes, level_255: float | None, model: str) -> None:
+        """Add one frame, the noise level that was found in it, and the name of the model that ran."""
+        frames, denoise_ns = self._by_model.get(model, (0, 0))
+        self._by_model[model] = frames + 1, denoise_ns + times.denoised_ns - times.taken_ns
         self.processed += 1
         self._frames.append(times)
         if level_255 is not None:
@@ -104,6 +107,10 @@ class Stats:
         """Return all figures for JSON, with units in the keys; None where there is none yet."""
         return {
             "processed": self.processed,
+            "by_model": {
+                model: {"frames": frames, "denoise_s": round(denoise_ns / 1e9, 6)}
+                for model, (frames, denoise_ns) in tuple(self._by_model.items())
+            },
             "fps": _rounded(self.fps, 2),
             **self.percentiles(),
             "sigma_255": _rounded(self._levels[-1] if self._levels else None, 2),

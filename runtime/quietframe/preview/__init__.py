@@ -1,5 +1,6 @@
-"""The preview: a running pipeline in a browser, each frame beside the clean one."""
+"""The preview: running pipelines in a browser, each frame beside the clean one."""
 
-from quietframe.preview.server import DEFAULT_ADDRESS, Preview
+from quietframe.preview.frames import View
+from quietframe.preview.server import DEFAULT_ADDRESS, Preview, Server
 
-__all__ = ["DEFAULT_ADDRESS", "Preview"]
+__all__ = ["DEFAULT_ADDRESS", "Preview", "Server", "View"]

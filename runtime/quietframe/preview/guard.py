@@ -28,7 +28,8 @@ class Guard:
     - The Host must be a name or address of this machine: else a page elsewhere could have its own name point here
       (DNS rebinding) and read what it likes. 403.
     - What changes something, and a WebSocket, must not come from a foreign page (Origin). 403.
-    - Where there is a token, it must come along: `?token=`, which is answered with a cookie, or that cookie. 401.
+    - Where there is a token, it must come along: `?token=`, which is answered with a cookie, that cookie, or
+      `Authorization: Bearer`. 401.
 
     Args:
         app: what is guarded.
@@ -79,7 +80,8 @@ class Guard:
             return 403, "asked for by a page of another site"
         if self._token is None or by_link or connection.scope["path"] == _OPEN_PATH:
             return None
-        if not self._is_token(connection.cookies.get(self._cookie)):
+        bearer = connection.headers.get("authorization", "").removeprefix("Bearer ")
+        if not self._is_token(connection.cookies.get(self._cookie)) and not self._is_token(bearer):
             return 401, "open the link that quietframe printed when it started: the token in it is missing or old"
         return None
 

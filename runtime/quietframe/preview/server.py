@@ -1,59 +1,39 @@
-"""The preview as a sink: keep the newest frame before and after, and serve it from a thread of its own."""
+"""The preview's server: frames of one pipeline or several for browsers, from a thread of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
-import io
 import ipaddress
 import logging
-import os
 import re
 import secrets
 import socket
-import struct
-import sys
 import threading
-import zipfile
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from quietframe.controls import Controls
 from quietframe.errors import MissingExtraError, OutputError, UsageError
 from quietframe.log import log
+from quietframe.preview.frames import Record, Stream, View, new_encoder
 from quietframe.preview.health import Health
-from quietframe.sinks import Sink
-from quietframe.sources import Frame
 
 if TYPE_CHECKING:
     import uvicorn
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 
+_ONLY = "camera"  # the name of the stream that is alone
+
 _ADDRESS = re.compile(r"((?P<name>[A-Za-z0-9][\w.-]*)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])?(:(?P<port>\d{1,5}))?", re.ASCII)
 _MAX_MESSAGE_BYTES = 64  # a page says "shown" and no more
 _UNSENT_BYTES = 1 << 16  # what the kernel queues for a client that reads slowly: old frames
 _CLOSE_S = 5
-_JPEG_QUALITY = 80
-_ENCODER_NICENESS = 10
-
-Form = Literal["message", "after_jpeg", "png_pair"]
 
 
-class Preview(Sink):
-    """Show the running loop in a browser: the frame before and after, figures and controls.
+class Server:
+    """Serve streams to browsers and other programs, from a thread of its own.
 
-    `write` keeps references and no more; frames are encoded where a client watches, in another thread, once for all.
     On any address but this machine's own loopback, every request needs the token that is part of `url`.
-
-    >>> Pipeline(0, sinks=[Preview("0.0.0.0:8080")]).run()
 
     Args:
         address: `HOST:PORT`; HOST or PORT alone is completed from `DEFAULT_ADDRESS`. Port 0: one that is free.
@@ -61,39 +41,39 @@ class Preview(Sink):
             None: a random one.
 
     Attributes:
-        url: the link that opens the page, with the token where one is needed. Port 0 is replaced by `begin`.
+        url: the link that opens the page, with the token where one is needed. Port 0 is replaced by `start`.
+        streams: what is served.
 
     Raises:
         UsageError: an address that cannot be understood, a token that would not fit into a link.
     """
 
-    interactive = True
-    keeps_16bit = False
-
     def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
-        super().__init__()
         self._host, self._port = _parse(address)
         if token is not None and not re.fullmatch("[A-Za-z0-9_-]{8,}", token):
             raise UsageError("Expected a token of at least 8 letters, digits, - and _")
         self._token = token if token is not None or _is_loopback(self._host) else secrets.token_urlsafe(16)
-        self._frames = Frames()
+        self.streams: list[Stream] = []
+        self._encoder = new_encoder()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        """See `Preview`."""
+        """See `Server`."""
         host = _own_address(self._host) if self._host in ("0.0.0.0", "::") else self._host
         query = "" if self._token is None else f"?token={self._token}"
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/{query}"
 
-    def begin(self, record: Callable[[], Mapping[str, Any]], controls: Controls) -> None:
+    def add(self, name: str, record: Record | None = None) -> Stream:
+        """Return one more stream, for a `View`; before `start`. See `Stream`."""
+        self.streams.append(Stream(name, self._encoder, record))
+        return self.streams[-1]
+
+    def start(self, *, wall: bool = True) -> None:
         """Bind the port, serve from now on, and log the link.
 
-        Args:
-            record: the loop's figures for JSON; called in the server's thread, twice a second at most. The machine's
-                health is added to them.
-            controls: what the page's controls change.
+        wall: show all streams at `/`, and each at `/camera/NAME/`; else there is one, and it is shown at `/`.
 
         Raises:
             MissingExtraError: the extra `serve` is not installed.
@@ -110,8 +90,8 @@ class Preview(Sink):
             raise MissingExtraError(exc.name or "the preview's server", "serve") from exc
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
-        health, protocol = Health(), connections.protocol()
-        app = App(self._frames, controls, lambda: {**health(), **record()}).starlette()
+        protocol = connections.protocol()
+        app = App(self.streams, Health(), wall=wall).starlette()
         config = uvicorn.Config(
             Guard(app, self._host, self._port, self._token),
             loop="asyncio",
@@ -134,17 +114,44 @@ class Preview(Sink):
         self._thread.start()
         log.info("preview: %s", self.url)
 
-    def write(self, frame: Frame, pixels: NDArray[np.uint8]) -> None:
-        """See `Sink`. Neither the frame nor the pixels may be changed afterwards."""
-        self._frames.put(Pair(frame, pixels))
-
     def close(self) -> None:
         """Disconnect all clients and release the port."""
-        self._frames.end()
+        for stream in self.streams:
+            stream.frames.end()
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(_CLOSE_S)
-        self._frames.close()
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+
+
+class Preview(View):
+    """Show the running loop in a browser: the frame before and after, figures and controls.
+
+    >>> Pipeline(0, sinks=[Preview("0.0.0.0:8080")]).run()
+
+    Arguments, attributes and errors are those of `Server`, which it starts with the loop and closes with it.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, token: str | None = None) -> None:
+        self._server = Server(address, token=token)
+        super().__init__(self._server.add(_ONLY))
+
+    @property
+    def url(self) -> str:
+        """See `Server`."""
+        return self._server.url
+
+    def begin(self, record: Record, controls: Controls) -> None:
+        """See `Sink` and `Server.start`.
+
+        record: called in the server's thread, twice a second at most. The machine's health is added to it.
+        """
+        super().begin(record, controls)
+        self._server.start(wall=False)
+
+    def close(self) -> None:
+        """See `Server`."""
+        self._server.close()
 
     def discard(self) -> None:
         """Do the same as `close`: there is nothing to keep."""
@@ -199,118 +206,3 @@ def _own_address(host: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
-
-
-class Pair:
-    """Hold a frame before and after, in the forms that clients take. Each is made once, in the one encoder thread.
-
-    Args:
-        frame: as captured.
-        after: (H, W, 3) or (H, W) uint8, the result.
-    """
-
-    def __init__(self, frame: Frame, after: NDArray[np.uint8]) -> None:
-        self.index = frame.index
-        self._before = frame.pixels
-        self._after = after
-
-    @cached_property
-    def after_jpeg(self) -> bytes:
-        """The clean frame as JPEG."""
-        return _encode(".jpg", self._after)
-
-    @cached_property
-    def message(self) -> bytes:
-        """For the page: frame index and length of the first JPEG (uint32, big-endian), JPEG before, JPEG after."""
-        before = _encode(".jpg", self._before)
-        return struct.pack(">II", self.index & 0xFFFFFFFF, len(before)) + before + self.after_jpeg
-
-    @cached_property
-    def png_pair(self) -> bytes:
-        """A ZIP of two PNG files: the pixels as they were."""
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:  # stored: PNG is compressed already
-            for name, pixels in (("before", self._before), ("after", self._after)):
-                archive.writestr(f"frame-{self.index:06d}-{name}.png", _encode(".png", pixels))
-        return packed.getvalue()
-
-
-class Frames:
-    """Hold the newest pair. `put` is for the loop's thread; `newer` and `encoded` are for the server's event loop.
-
-    One encoder thread of low priority serves all clients: however many watch, the preview takes at most one core, and
-    gives way to the model there.
-    """
-
-    def __init__(self) -> None:
-        self.newest: Pair | None = None
-        self._ended = False
-        self._waiting = 0
-        self._bell = Bell()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._encoder = ThreadPoolExecutor(1, "preview-encoder", _be_nice)
-
-    def put(self, pair: Pair) -> None:
-        """Replace the newest. Wakes the server if a client waits; otherwise it costs an assignment."""
-        self.newest = pair
-        self._wake()
-
-    async def newer(self, seen: Pair | None) -> bool:
-        """Wait until the newest is another than `seen`. False: there will be none, the server ends."""
-        self._loop = asyncio.get_running_loop()
-        self._waiting += 1  # before the look: a `put` after it wakes
-        try:
-            while self.newest is seen and not self._ended:
-                await self._bell.wait()
-        finally:
-            self._waiting -= 1
-        return not self._ended
-
-    async def encoded(self, form: Form) -> tuple[Pair, bytes]:
-        """Return the newest pair when the encoder turns to it, and a form of it."""
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode_newest, form)
-
-    def end(self) -> None:
-        """Wake all that wait, from any thread: there will be no more."""
-        self._ended = True
-        self._wake()
-
-    def close(self) -> None:
-        """End the encoder: no form can be asked for afterwards."""
-        self._encoder.shutdown(wait=False, cancel_futures=True)
-
-    def _wake(self) -> None:
-        if self._waiting and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._bell.ring)
-
-    def _encode_newest(self, form: Form) -> tuple[Pair, bytes]:
-        pair = self.newest
-        assert pair is not None  # clients ask after `newer`, or after they looked
-        return pair, getattr(pair, form)
-
-
-class Bell:
-    """Wake all tasks that wait, in one event loop."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-
-    async def wait(self) -> None:
-        """Wait until it rings."""
-        await self._rung.wait()
-
-    def ring(self) -> None:
-        """Wake the tasks that wait now."""
-        self._rung.set()
-        self._rung = asyncio.Event()
-
-
-def _encode(suffix: str, pixels: NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
-
-
-def _be_nice() -> None:
-    """Let the model go first. Elsewhere than on Linux it would be the whole process that gives way."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a system that forbids it: frames matter more
-            os.nice(_ENCODER_NICENESS)

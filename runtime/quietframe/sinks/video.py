@@ -189,7 +189,7 @@ class VideoSink(Sink):
 
 
 def _rate(source: Source, *, live: bool) -> Fraction | None:
-    if source.video is not None and source.video.rate is not None:
+    if source.video is not None and source.video.rate is not None and source.taken_fps == source.fps:
         return source.video.rate
-    fps = source.fps or (LIVE_FPS if live else None)
+    fps = source.taken_fps or (LIVE_FPS if live else None)
     return Fraction(fps).limit_denominator(1001) if fps else None

@@ -65,6 +65,7 @@ class Source(ABC):
         files: the files that it reads, as far as they are known.
         names: of images, the `Frame.name` of each, in order.
         fps: frames per second, where known.
+        max_fps: at most so many frames a second are taken of it, and the others skipped; None: all.
         size_wh: (width, height) of every frame, where it is one size.
         frame_count: how many frames there should be, where known.
         failures: what could not be read while the rest went on, a line each.
@@ -86,6 +87,7 @@ class Source(ABC):
         self.files: Sequence[Path] = ()
         self.names: Sequence[str] = ()
         self.fps: float | None = None
+        self.max_fps: float | None = None
         self.size_wh: tuple[int, int] | None = None
         self.frame_count: int | None = None
         self.failures: list[str] = []
@@ -116,6 +118,11 @@ class Source(ABC):
         self.fps = float(video.rate) if video.rate else None
         self.frame_count, self.size_wh = video.frame_count, video.size_wh
         self.notes = [f"{shown}: {note}" for note in video.notes]
+
+    @property
+    def taken_fps(self) -> float | None:
+        """Frames per second that are taken of it, where known: `fps`, or `max_fps` where that is less."""
+        return min(filter(None, (self.fps, self.max_fps)), default=None)
 
     @property
     def damaged(self) -> int:

@@ -20,7 +20,7 @@ from preview_loop import Loop, blend, numbered_frames
 
 pytest.importorskip("uvicorn", reason="the preview needs pip install 'quietframe[serve]'")
 
-from quietframe.preview import app, connections, server
+from quietframe.preview import app, connections, frames
 
 TOKEN = "a-token-for-tests"
 REQUEST = f"GET /stats.json?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
@@ -180,7 +180,7 @@ def test_frames_come_where_a_niceness_is_forbidden(monkeypatch: pytest.MonkeyPat
     def forbid(_by: int) -> int:
         raise PermissionError
 
-    monkeypatch.setattr(server.os, "nice", forbid)
+    monkeypatch.setattr(frames.os, "nice", forbid)
     with running() as loop:
         assert is_served(loop)
         with closing(

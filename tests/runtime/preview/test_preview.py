@@ -25,7 +25,7 @@ from preview_loop import Loop, blend, numbered_frames
 
 from quietframe.controls import Controls, Settings
 from quietframe.errors import OutputError, UsageError
-from quietframe.preview import Preview, server
+from quietframe.preview import Preview, frames
 from quietframe.sources import Frame
 from support.process import run_python
 
@@ -264,20 +264,20 @@ def test_writing_costs_microseconds_and_encodes_nothing(loop):
     for _ in range(2000):
         preview.write(frame, frame.pixels)
     assert (time.thread_time() - start_s) / 2000 < 100e-6
-    assert not {"after_jpeg", "message", "png_pair"} & vars(loop.preview._frames.newest).keys()
+    assert not {"after_jpeg", "message", "png_pair"} & vars(loop.preview.stream.frames.newest).keys()
 
 
 def test_every_frame_is_encoded_once_for_all_and_never_in_the_loop_s_thread(loop, monkeypatch):
     seen: list[tuple[str, np.ndarray]] = []  # the arrays are kept: no other one can take their place in memory
     threads = set()
-    encode = server._encode
+    encode = frames._encode
 
     def spy(suffix: str, pixels: np.ndarray) -> bytes:
         seen.append((suffix, pixels))
         threads.add(threading.current_thread().name)
         return encode(suffix, pixels)
 
-    monkeypatch.setattr(server, "_encode", spy)
+    monkeypatch.setattr(frames, "_encode", spy)
     stream = Stream(loop)
     stream.head()
     with ExitStack() as stack:
@@ -730,7 +730,8 @@ def test_closing_sends_all_away_and_gives_the_port_back(loop, caplog):
         start_s = time.monotonic()
         loop.preview.close()
         assert time.monotonic() - start_s < 3
-        assert loop.preview._thread is not None and not loop.preview._thread.is_alive()
+        thread = loop.preview._server._thread
+        assert thread is not None and not thread.is_alive()
         closing_code(page)
     stream.close()
     with pytest.raises(ConnectionRefusedError):
@@ -761,6 +762,6 @@ def test_a_loop_that_writes_on_after_the_end_is_not_harmed(loop):
 def test_the_encoder_gives_way_to_the_model(loop):
     ask(loop, "/snapshot.jpg")
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    (encoder,) = loop.preview._frames._encoder._threads
+    (encoder,) = loop.preview.stream.frames._encoder._threads
     assert encoder.native_id is not None
     assert os.getpriority(os.PRIO_PROCESS, encoder.native_id) > own

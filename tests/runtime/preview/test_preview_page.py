@@ -338,8 +338,8 @@ def test_a_hidden_page_asks_for_no_pictures(browser, loop):
     browser.run("window.requestAnimationFrame = () => 0")
     time.sleep(0.3)
     held = browser.run("canvas.dataset.index")
-    pair = loop.preview._frames.newest
-    wait_for(lambda: loop.preview._frames.newest is not pair)
+    pair = loop.preview.stream.frames.newest
+    wait_for(lambda: loop.preview.stream.frames.newest is not pair)
     time.sleep(0.3)
     assert browser.run("canvas.dataset.index") == held
-    assert "message" not in vars(loop.preview._frames.newest)
+    assert "message" not in vars(loop.preview.stream.frames.newest)

@@ -160,6 +160,10 @@ function setStatus(state, text, notice = "") {
 }
 
 function showState(state) {
+  if (state.camera) {  // one of several
+    document.title = document.querySelector("h1").textContent = state.camera;
+    find("back").hidden = false;
+  }
   const size = state.size_wh ? `${state.size_wh[0]}×${state.size_wh[1]}` : "";
   find("what").textContent = [state.model ?? state.settings.model, size].filter(Boolean).join(" · ");
   if (state.trouble) setStatus("trouble", "no frame", state.trouble);
@@ -209,7 +213,7 @@ async function change(changes) {
     wanted = {};
     let refusal = "";
     try {
-      const answer = await fetch("/controls", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      const answer = await fetch("controls", { method: "POST", headers: { "Content-Type": "application/json" }, body });
       if (!answer.ok) refusal = (await answer.json()).error;
     } catch {
       refusal = "the server does not answer";
@@ -234,7 +238,7 @@ const MOST_DELAY_MS = 4000;
 let delay_ms = 250;
 
 function connect() {
-  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+  const socket = new WebSocket(Object.assign(new URL("live", location), { protocol: location.protocol.replace("http", "ws") }));
   let opened = false;
   socket.binaryType = "arraybuffer";
   socket.addEventListener("open", () => { opened = true; });
@@ -253,7 +257,7 @@ function connect() {
 // A WebSocket does not say why it was refused.
 async function reason() {
   try {
-    const answer = await fetch("/stats.json");
+    const answer = await fetch("stats.json");
     return answer.ok ? "Waiting for a place: too many pages watch" : (await answer.json()).error;
   } catch {
     return "The preview has stopped. This page waits for it.";

@@ -1,0 +1,112 @@
+// The wall: the newest frame of every camera, drawn as it comes over the WebSocket, with its state.
+
+const find = (id) => document.getElementById(id);
+const wall = find("wall");
+const tiles = [];  // { canvas, context, status, figures, notice, arrived, drawn }, by the stream's number
+
+function add(name) {
+  const tile = wall.appendChild(document.createElement("a"));
+  tile.href = `camera/${name}/`;
+  tile.className = "tile";
+  const canvas = tile.appendChild(document.createElement("canvas"));
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `The newest clean frame of ${name}`);
+  canvas.width = 480;
+  canvas.height = 360;
+  const notice = tile.appendChild(document.createElement("span"));
+  notice.className = "trouble";
+  const line = tile.appendChild(document.createElement("span"));
+  line.className = "line";
+  const status = line.appendChild(document.createElement("b"));
+  status.textContent = name;
+  const figures = line.appendChild(document.createElement("small"));
+  tiles.push({ tile, canvas, context: canvas.getContext("2d", { alpha: false }), notice, status, figures, arrived: 0, drawn: 0 });
+}
+
+async function show(message, socket) {
+  const tile = tiles[new DataView(message).getUint32(0)];
+  const turn = ++tile.arrived;
+  const frame = await createImageBitmap(new Blob([message.slice(4)], { type: "image/jpeg" }));
+  // A hidden page draws nothing, so it answers nothing, and the server encodes nothing for it.
+  requestAnimationFrame(() => {
+    if (turn > tile.drawn) {
+      tile.drawn = turn;
+      if (tile.canvas.width !== frame.width || tile.canvas.height !== frame.height) {
+        tile.canvas.width = frame.width;
+        tile.canvas.height = frame.height;
+      }
+      tile.context.drawImage(frame, 0, 0);
+    }
+    frame.close();
+    if (socket.readyState === WebSocket.OPEN) socket.send("shown");
+  });
+}
+
+const stateOf = (camera) => (camera.trouble ? "trouble" : camera.settings.paused ? "paused" : camera.processed ? "live" : "wait");
+
+function showState({ cameras }) {
+  if (cameras.length !== tiles.length) {
+    wall.replaceChildren();
+    tiles.length = 0;
+    for (const { camera } of cameras) add(camera);
+  }
+  cameras.forEach((camera, place) => {
+    const { tile, notice, figures } = tiles[place];
+    tile.dataset.state = stateOf(camera);
+    notice.textContent = camera.trouble ?? { paused: "paused", wait: "waiting for the first frame" }[tile.dataset.state] ?? "";
+    const fps = camera.fps == null ? "" : `${camera.fps.toFixed(1)} fps`;
+    const late = camera.age_p95_ms == null ? "" : `${Math.round(camera.age_p95_ms)} ms`;
+    figures.textContent = [camera.model, fps, late].filter(Boolean).join(" · ");
+  });
+  const live = cameras.filter((camera) => stateOf(camera) === "live").length;
+  const { cpu_percent, rss_mb } = cameras[0];
+  find("what").textContent = [
+    `${live} of ${cameras.length} cameras live`,
+    cpu_percent == null ? "" : `processor ${Math.round(cpu_percent)} %`,
+    rss_mb == null ? "" : `memory ${rss_mb} MB`,
+  ].filter(Boolean).join(" · ");
+  const broken = cameras.filter((camera) => camera.trouble).length;
+  setStatus(broken ? "trouble" : live ? "live" : "wait", broken ? `${broken} without frames` : live ? "live" : "waiting");
+}
+
+function setStatus(state, text, notice = "") {
+  find("status").dataset.state = state;
+  find("status").textContent = text;
+  find("notice").textContent = notice;
+  find("notice").hidden = !notice;
+}
+
+// ---- The connection, made anew whenever it is gone.
+
+const MOST_DELAY_MS = 4000;
+let delay_ms = 250;
+
+function connect() {
+  const socket = new WebSocket(Object.assign(new URL("/live", location), { protocol: location.protocol.replace("http", "ws") }));
+  let opened = false;
+  socket.binaryType = "arraybuffer";
+  socket.addEventListener("open", () => { opened = true; });
+  socket.addEventListener("message", ({ data }) => {
+    delay_ms = 250;
+    if (typeof data === "string") showState(JSON.parse(data));
+    else show(data, socket).catch(() => socket.close());
+  });
+  socket.addEventListener("close", async () => {
+    setStatus("wait", "reconnecting", opened ? "" : await reason());
+    setTimeout(connect, delay_ms);
+    delay_ms = Math.min(MOST_DELAY_MS, delay_ms * 1.6);
+  });
+}
+
+// A WebSocket does not say why it was refused.
+async function reason() {
+  try {
+    const answer = await fetch("/stats.json");
+    return answer.ok ? "Waiting for a place: too many pages watch" : (await answer.json()).error;
+  } catch {
+    return "The preview has stopped. This page waits for it.";
+  }
+}
+
+if (location.search) history.replaceState(null, "", location.pathname);  // the token lives in a cookie now
+connect();

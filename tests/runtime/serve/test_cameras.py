@@ -1,0 +1,214 @@
+"""Several cameras in one process, with real streams over the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+
+import av
+import pytest
+
+from quietframe.errors import OutputError
+from support.stream_servers import SECRET, Server, endless, free_port, rtsp_server, wait_until
+
+
+@pytest.fixture
+def servers():
+    """A function that starts one more HTTP server to script."""
+    started = []
+
+    def start(script=endless):
+        started.append(Server())
+        started[-1].scripts = [script]
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+def breaks_off(answer):
+    """Some frames, and no more."""
+    answer.begin()
+    for _ in range(10):
+        answer.part(b"\xff\xd8\xff no JPEG \xff\xd9")
+
+
+def camera(name, source, *lines):
+    return "\n".join(["", "[[camera]]", f'name = "{name}"', f'source = "{source}"', *lines, ""])
+
+
+def test_a_broken_camera_touches_no_other(running, servers, denoiser_file, tmp_path, caplog):
+    """Three streams at 50 frames a second, taken at 5: one gives damaged frames, one does not answer."""
+    caplog.set_level("INFO", "quietframe")
+    text = f'[defaults]\nmodel = "{denoiser_file}"\nmax_fps = 5\ntimeout_s = 1\n'
+    text += camera("yard", servers().url, f'outputs = "{tmp_path}/{{name}}-{{time}}.mkv"')
+    text += camera("shed", servers(breaks_off).url)
+    text += camera("gate", f"rtsp://me:{SECRET}@127.0.0.1:{free_port()}/live")
+    text += camera("lane", servers().url)
+    with running(text) as cameras:
+        assert wait_until(lambda: (cameras.states()["yard"].get("processed") or 0) > 25, 30)
+        states = cameras.states()
+        threads = [each.name for each in cameras.cameras.cameras if each.is_alive()]
+    assert len(threads) == 4
+    for name in ("yard", "lane"):
+        assert states[name]["trouble"] is None
+        assert states[name]["fps"] == pytest.approx(5, abs=1)
+    assert "127.0.0.1" in states["shed"]["trouble"]
+    assert "refused" in states["gate"]["trouble"]
+    assert SECRET not in json.dumps(states) + caplog.text
+    (video,) = tmp_path.glob("yard-*.mkv")
+    with av.open(video) as opened:
+        times = [float(frame.time) for frame in opened.decode(video=0)]
+    assert len(times) > 25
+    assert 0.15 < (times[-1] - times[0]) / (len(times) - 1) < 0.25
+    assert len([line for line in caplog.messages if "refused" in line]) == 1, "said once, however often it is tried"
+
+
+def test_a_camera_that_comes_later_is_taken_then(running, gstreamer, denoiser_file):
+    port = free_port()
+    with running(camera("yard", f"rtsp://127.0.0.1:{port}/live", f'model = "{denoiser_file}"')) as cameras:
+        assert wait_until(lambda: "refused" in (cameras.states()["yard"]["trouble"] or ""), 10)
+        server = rtsp_server(gstreamer, port)
+        try:
+            assert wait_until(lambda: (cameras.states()["yard"].get("processed") or 0) > 5, 20)
+            state = cameras.states()["yard"]
+        finally:
+            server.kill()
+    assert (state["trouble"], state["reconnects"]) == (None, 1)
+
+
+def test_a_model_that_fails_ends_its_camera_alone(running, denoiser_file, tmp_path):
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(denoiser_file.read_bytes()[:200])
+    scene = "test:?size=64x48&frames=0"
+    text = camera("yard", scene, f'model = "{denoiser_file}"') + camera("shed", scene, f'model = "{damaged}"')
+    with running(text) as cameras:
+        assert wait_until(lambda: (cameras.states()["yard"].get("processed") or 0) > 5, 20)
+        yard, shed = cameras.cameras.cameras
+        assert wait_until(lambda: not shed.is_alive(), 10)
+        assert yard.is_alive()
+        assert cameras.states()["shed"]["trouble"] == shed.failure
+    assert "damaged.tflite" in shed.failure
+    assert yard.failure is None and yard.result.frames > 5
+
+
+def test_a_recording_ends_and_with_all_of_them_the_run(running, denoiser_file):
+    scene = "test:?size=64x48&fps=100&frames={}"
+    lines = f'model = "{denoiser_file}"'
+    with running(camera("a", scene.format(20), lines) + camera("b", scene.format(40), lines)) as cameras:
+        cameras.thread.join(20)
+        assert not cameras.thread.is_alive()
+    assert [each.result.captured for each in cameras.cameras.cameras] == [20, 40]
+
+
+def test_a_schedule_follows_the_clock(running, caplog):
+    """Local time, over midnight; what is changed on the page stays until the next change of the schedule."""
+    caplog.set_level("INFO", "quietframe")
+    now = [datetime(2026, 12, 1, 17, 59)]
+    text = camera("yard", "test:?size=64x48&frames=0&fps=50", 'model = "camera-nano"')
+    text += '[[camera.schedule]]\nfrom = "18:00"\nto = "07:00"\nmodel = "camera"\nstrength = 0.5\n'
+    text += '[[camera.schedule]]\nfrom = "12:00"\nto = "13:00"\npaused = true\n'
+    with running(text, clock=lambda: now[0]) as cameras:
+
+        def yard():
+            return cameras.states()["yard"]
+
+        def stands_at(**settings):
+            return wait_until(lambda: yard()["settings"] == settings, 20)
+
+        day = {"model": "camera-nano", "strength": 1.0, "paused": False}
+        night = {"model": "camera-small", "strength": 0.5, "paused": False}
+        assert stands_at(**day)
+        assert wait_until(lambda: yard().get("model") == "camera-nano", 20)
+        now[0] = datetime(2026, 12, 1, 18, 0)
+        assert stands_at(**night)
+        assert wait_until(lambda: yard()["model"] == "camera-small", 20)
+        cameras.cameras.cameras[0]._pipeline.controls.change(strength=1.2)
+        now[0] = datetime(2026, 12, 2, 6, 59)
+        assert not wait_until(lambda: yard()["settings"]["strength"] == 0.5, 1)
+        now[0] = datetime(2026, 12, 2, 7, 0)
+        assert stands_at(**day)
+        now[0] = datetime(2026, 12, 2, 12, 30)
+        assert stands_at(**{**day, "paused": True})
+        record = cameras.cameras.cameras[0].record
+        count = record()["processed"]
+        time.sleep(1)
+        assert record()["processed"] <= count + 1  # the one that was on its way
+    assert [line for line in caplog.messages if line.startswith("schedule: ")] == [
+        "schedule: strength 0.5, model camera-small, paused False",
+        "schedule: strength 1.0, model camera-nano, paused False",
+        "schedule: strength 1.0, model camera-nano, paused True",
+    ]
+
+
+def test_it_begins_with_what_the_schedule_says(running):
+    text = camera("yard", "test:?size=64x48&frames=0", 'model = "camera-nano"')
+    text += '[[camera.schedule]]\nfrom = "18:00"\nto = "07:00"\nmodel = "camera"\n'
+    with running(text, clock=lambda: datetime(2026, 12, 1, 23, 0)) as cameras:
+        assert wait_until(lambda: (cameras.states()["yard"].get("processed") or 0) > 2, 20)
+        assert list(cameras.states()["yard"]["by_model"]) == ["camera-small"]
+
+
+def test_a_port_in_use_is_said_before_a_camera_is_opened(tmp_path, running, denoiser_file):
+    from quietframe.serve import Cameras, read_config
+
+    text = camera("yard", "test:?size=64x48&frames=0", f'model = "{denoiser_file}"')
+    with running(text) as cameras:
+        address = cameras.cameras.url.removeprefix("http://").rstrip("/")
+        path = tmp_path / "second.toml"
+        path.write_text(f'[server]\naddress = "{address}"\n{text}')
+        second = Cameras(read_config(path))
+        with pytest.raises(OutputError, match="the port is in use"):
+            second.run()
+        assert not any(each.is_alive() for each in second.cameras)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_all_finish_their_files(servers, gstreamer, denoiser_file, tmp_path, number):
+    """With one camera in FFmpeg's hands, which does not answer."""
+    silent = servers(lambda answer: time.sleep(30))
+    text = f'[defaults]\nmodel = "{denoiser_file}"\noutputs = "{tmp_path}/{{name}}-{{time}}.mp4"\n'
+    text += '[server]\naddress = "127.0.0.1:0"\n'
+    text += camera("yard", servers().url) + camera("shed", "test:?size=64x48&frames=0")
+    text += camera("gate", silent.url) + camera("lane", f"udp://127.0.0.1:{free_port()}")
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quietframe", "serve", str(path), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    assert wait_until(lambda: len(list(tmp_path.glob("*.mp4"))) == 2, 30)
+    time.sleep(1)
+    start_s = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - start_s < 8
+    assert process.returncode == 0, err
+    done = {each["name"]: each for each in json.loads(out)["cameras"]}
+    assert "Traceback" not in err
+    assert "shed: " in err
+    for name in ("yard", "shed"):
+        with av.open(done[name]["output"]) as video:
+            assert 0 < len(list(video.decode(video=0))) <= done[name]["frames"]
+
+
+def test_checking_runs_nothing(cli, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(camera("yard", "rtsp://10.255.255.1/live") + camera("shed", "0"))
+    done = cli("serve", path, "--check")
+    assert (done.code, done.err) == (0, f"quietframe: {path}: 2 cameras: yard, shed\n")
+    path.write_text(camera("yard", "0", "max_fps = 0"))
+    done = cli("serve", path)
+    assert done.code == 2
+    assert done.error_lines == [
+        f"quietframe: error: {path}:5: camera.max_fps: Expected max_fps to be a number in [0.1, 1000]. Received: 0"
+    ]
