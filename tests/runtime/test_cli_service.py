@@ -12,7 +12,7 @@ import pytest
 from quietframe import assets
 from quietframe.cli.service import notify_service
 
-UNIT = Path(assets.__file__).with_name("quietframe.service")
+UNITS = [Path(assets.__file__).with_name(name) for name in ("quietframe.service", "quietframe-serve.service")]
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -46,26 +46,29 @@ def test_without_a_manager_nothing_is_said(monkeypatch):
     notify_service("READY=1")
 
 
-def test_the_units_command_is_one_of_ours(cli):
-    text = UNIT.read_text()
+def test_the_units_arguments_are_options_of_ours(cli):
+    text = UNITS[0].read_text()
     arguments = next(line for line in text.splitlines() if "QUIETFRAME_ARGUMENTS=" in line and line[0] != "#")
     used = {word for word in arguments.split('"')[1].split() if word.startswith("--")}
     known = cli("denoise", "--help").out
     assert used
     assert all(option in known for option in used)
+    assert "--check" in UNITS[1].read_text() and "--check" in cli("serve", "--help").out
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_takes_the_unit(tmp_path, unit):
+    text = unit.read_text()
     for needed in ("WatchdogSec=", "Restart=always", "SupplementaryGroups=video", "DynamicUser=yes", "Type=notify"):
         assert needed in text
-
-
-def test_systemd_takes_the_unit(tmp_path):
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed")
     command = tmp_path / "quietframe"
     command.write_text("#!/bin/sh\n")
     command.chmod(0o755)
-    unit = tmp_path / "quietframe.service"
-    unit.write_text(UNIT.read_text().replace("/opt/quietframe/bin/quietframe", str(command)))
-    done = subprocess.run([program, "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60)
+    copy = tmp_path / unit.name
+    copy.write_text(text.replace("/opt/quietframe/bin/quietframe", str(command)))
+    done = subprocess.run([program, "verify", str(copy)], capture_output=True, text=True, check=False, timeout=60)
     said = [line for line in done.stderr.splitlines() if "quietframe" in line]
     assert (done.returncode, said) == (0, [])
