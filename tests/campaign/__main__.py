@@ -103,8 +103,8 @@ KINDS = {
     "stream": Kind("damaged streams on standard input: JPEGs, MPEG-TS, Matroska, H.264", 250, inputs("stream")),
     "faults": Kind("streams over HTTP that break: kill, stall, loss, garbage, new size, redirect, login", 10, faults),
     "signals": Kind(
-        "SIGINT, SIGTERM and SIGHUP at random moments in denoise, classify, models, info, doctor, demo, card and "
-        "train --list",
+        "SIGINT, SIGTERM, SIGHUP and SIGKILL at random moments in denoise, classify, models, info, doctor, demo, card, "
+        "train, export and bench",
         10,
         signals,
     ),

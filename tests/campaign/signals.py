@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,8 +18,14 @@ import numpy as np
 from campaign.mutate import MODELS, pick
 from support.images import random_frame, write_image
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_WAIT_S = 60
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+_WAIT_S = 180
+_KERAS = """
+import sys, keras
+image = keras.Input((None, None, 3), name="noisy")
+features = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+keras.Model(image, keras.layers.Conv2D(3, 3, padding="same", name="clean")(features), name="tiny").save(sys.argv[1])
+"""
 
 
 @cache
@@ -29,7 +36,11 @@ def commands(folder: Path) -> dict[str, list[Any]]:
     model, classifier = given / "a.tflite", given / "b.tflite"
     MODELS[1].write(model)
     MODELS[4].write(classifier)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _KERAS, given / "c.keras"], check=True, capture_output=True)
     image = write_image(given / "a.png", random_frame(240, 320, 3))
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (320, 28, 28), np.uint8), rng.integers(0, 10, 320, np.uint8)
+    np.savez(given / "mnist.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     for index in range(30):
         write_image(given / f"photos/{index}.png", random_frame(240, 320, 3, seed=index))
     return {
@@ -40,6 +51,9 @@ def commands(folder: Path) -> dict[str, list[Any]]:
         "classify": ["classify", image, "-m", classifier],
         "card": ["card", model, "-o", out / "a.card.json"],
         "train --list": ["train", "--list"],
+        "train": ["train", "digit-classifier", "--data", given / "mnist.npz", "--epochs", 3, "--out", out / "run"],
+        "export": ["export", given / "c.keras", "--calibrate", given / "photos", "--out", out],
+        "bench": ["bench", "speed", model, "--size", "64x48", "--runs", 20, "-o", out / "rows.jsonl"],
         "image": ["denoise", image, "-o", out / "b.png", "-m", model],
         "folder": ["denoise", given / "photos", "-o", out / "clean", "-m", model],
         "recording": ["denoise", "test:?size=64x48&frames=900", "-o", out / "b.mkv", "-m", model],
@@ -96,7 +110,10 @@ def signal_a_command(seed: int, folder: Path) -> dict[str, Any]:
         return {"outcome": "traceback", "text": f"{how}: {errors}"}
     if code not in (0, 128 + number, -number):
         return {"outcome": "wrong", "text": f"{how}: {errors}"}
-    half = [path.name for path in out.rglob("*") if path.is_file() and not is_whole(path)]
+    written = [path for path in out.rglob("*") if path.is_file()]
+    if number == signal.SIGKILL:  # the one thing that it may leave
+        written = [path for path in written if not (path.name.startswith(".") and path.suffix == ".part")]
+    half = [path.name for path in written if not is_whole(path)]
     if half:
         return {"outcome": "wrong", "text": f"{how}: half of {half}"}
     return {"outcome": "finished" if code == 0 else "ended by the signal", "text": how}
@@ -107,6 +124,7 @@ def is_whole(path: Path) -> bool:
     from quietframe.errors import QuietFrameError
     from quietframe.images import read_image
     from quietframe.sources import open_source
+    from quietframe.tasks.base import open_model
 
     if path.name.startswith(".") or path.stat().st_size == 0:
         return False
@@ -116,6 +134,11 @@ def is_whole(path: Path) -> bool:
         elif path.suffix in (".mkv", ".mp4"):
             with open_source(path) as source:
                 return sum(1 for _ in source) > 0 and not source.failures
-    except QuietFrameError:
+        elif path.suffix in (".tflite", ".onnx"):
+            open_model(path)
+        elif path.suffix in (".json", ".jsonl"):
+            lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+            return all(map(json.loads, lines))
+    except (QuietFrameError, ValueError):
         return False
     return True
