@@ -30,6 +30,7 @@ _COMMANDS = {
     "classify": "quietframe.cli.classify:classify",
     "models": "quietframe.cli.models:models",
     "info": "quietframe.cli.models:info",
+    "calibrate": "quietframe.cli.calibrate:calibrate",
     "doctor": "quietframe.cli.doctor:doctor",
     "demo": "quietframe.cli.demo:demo",
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--single-frame", is_flag=True, help="Fuse no frames; the noise level alone is tracked over them.")
 @click.option("--card", metavar="FILE", help="The model's card, for a model file without one.")
+@click.option("--camera", metavar="FILE", help="What quietframe calibrate measured: takes out hot pixels and stripes.")
 @NO_ISOLATE
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How much to denoise; 0: not at all.")
 @click.option(

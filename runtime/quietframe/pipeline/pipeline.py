@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from quietframe.camera import CameraProfile
 from quietframe.card import ModelCard
 from quietframe.controls import Controls, Settings
 from quietframe.decoding import MAX_PIXELS, PILLOW_MAX_PIXELS
@@ -71,8 +72,8 @@ class PipelineConfig:
             whatever the source. None: drop frames of cameras, of streams and of whatever is shown while it runs.
         single_frame: denoise every frame by itself: no frame before is fused. The noise level is tracked all the same.
         max_frames: stop after so many frames; None: at the end of the source.
-        strength, luma_strength, chroma_strength, sigma_255, threads, card: as of `Denoiser`, for models that the
-            pipeline opens; for those that are given open they are refused.
+        strength, luma_strength, chroma_strength, sigma_255, threads, card, camera: as of `Denoiser`, for models that
+            the pipeline opens; for those that are given open they are refused.
         to_8bit, timeout_s, input_fps, max_pixels: as of `open_source`, for a source that the pipeline opens.
         overwrite: replace files that exist. The source's own files never are.
         skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio: as of `open_sink`.
@@ -94,6 +95,7 @@ class PipelineConfig:
     sigma_255: float | None = None
     threads: int | None = None
     card: ModelCard | str | Path | None = None
+    camera: CameraProfile | str | Path | None = None
     to_8bit: bool = False
     timeout_s: float = 10.0
     overwrite: bool = False
@@ -138,7 +140,7 @@ class PipelineConfig:
     @property
     def for_denoisers(self) -> Mapping[str, Any]:
         """The settings that `open_denoiser` takes."""
-        names = ("strength", "sigma_255", "luma_strength", "chroma_strength", "threads", "card")
+        names = ("strength", "sigma_255", "luma_strength", "chroma_strength", "threads", "card", "camera")
         return {name: getattr(self, name) for name in names}
 
     def refuse_for_denoisers(self) -> None:

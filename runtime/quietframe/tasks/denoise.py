@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.camera import CameraProfile, read_profile
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import ModelLoadError, UsageError
@@ -66,6 +67,8 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         card: a card, or the JSON file of one, to override the card in the file.
         tile_pixels: the most pixels that a model of any size sees at once; None: `fit.TILE_PIXELS`.
         color: the channel order of color frames, `bgr` (OpenCV's) or `rgb`; results have the same.
+        camera: a profile, or the JSON file of one, that `quietframe calibrate` made of the camera: its hot pixels are
+            replaced, the offsets of its rows and columns taken off. Frames have the size that it was measured at.
 
     Raises:
         ModelLoadError: the file cannot be used, or does not denoise.
@@ -82,12 +85,14 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         "chroma_strength",
         "tile_pixels",
         "color",
+        "camera",
     )
     strength: float
     sigma_255: float | None
     luma_strength: float
     chroma_strength: float
     tile_pixels: int | None
+    camera: CameraProfile | None
     fused: float | None = None  # see VideoDenoiser
 
     def __init__(
@@ -102,6 +107,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         card: ModelCard | str | Path | None = None,
         tile_pixels: int | None = None,
         color: Color = "bgr",
+        camera: CameraProfile | str | Path | None = None,
     ) -> None:
         super().__init__(model, threads=threads, card=card, color=color)
         if self.card.has_state != self._HAS_STATE:
@@ -115,6 +121,7 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         self.luma_strength = 1.0 if luma_strength is None else luma_strength
         self.chroma_strength = 1.0 if chroma_strength is None else chroma_strength
         self.tile_pixels = tile_pixels
+        self.camera = camera  # type: ignore[assignment]  # `_validated` reads the file
 
     def __call__(self, frame: NDArray[Sample], *, sigma_255: Level | None = None) -> NDArray[Sample]:
         """Denoise one frame.
@@ -219,8 +226,9 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
         return place(height, width, self.card.spatial, self.tile_pixels)
 
     def _checked(self, frame: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """The frame's colors and alpha. Raises FrameError."""
-        return to_bgr(frame, self.color, deep=self.keeps_16bit)
+        """The frame's colors, without the camera's defects, and alpha. Raises FrameError."""
+        bgr, alpha = to_bgr(frame, self.color, deep=self.keeps_16bit)
+        return self.camera.correct(bgr) if self.camera else bgr, alpha
 
     def _planes(self, frame: NDArray[Any]) -> Iterator[NDArray[Any]]:
         """The frame in the model's colors: a gray model takes a color frame's channels one by one."""
@@ -308,6 +316,10 @@ class Denoiser(ModelTask[NDArray[np.uint8]]):
                 return _number(name, value, 0, sigma.value_range[1] * 255 + 1e-6)
             case "tile_pixels":
                 return _tile_pixels(self.card, value)
+            case "camera" if value is not None and not isinstance(value, CameraProfile):
+                if not isinstance(value, (str, Path)):
+                    raise UsageError(f"Expected camera to be a CameraProfile or a path. Received: {value!r:.80}")
+                return read_profile(value)
         return super()._validated(name, value)
 
     def _require_conditioned(self) -> TensorSpec:

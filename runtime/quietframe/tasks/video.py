@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quietframe.camera import CameraProfile
 from quietframe.card import ModelCard, TensorSpec
 from quietframe.engines import Engine
 from quietframe.errors import UsageError
@@ -107,6 +108,7 @@ class VideoDenoiser(Denoiser):
         card: ModelCard | str | Path | None = None,
         tile_pixels: int | None = None,
         color: Color = "bgr",
+        camera: CameraProfile | str | Path | None = None,
         align: bool = True,
     ) -> None:
         super().__init__(
@@ -119,6 +121,7 @@ class VideoDenoiser(Denoiser):
             card=card,
             tile_pixels=tile_pixels,
             color=color,
+            camera=camera,
         )
         self.align = align
         self.fused: float | None = None
