@@ -53,7 +53,9 @@ class NoisyFrame(NamedTuple):
     sigma_255: float
 
 
-class _Scene(NamedTuple):
+class Scene(NamedTuple):
+    """What reaches the encoder: see `CameraNoise`."""
+
     clean: Frame
     frames: list[Frame]  # a clip, or one
     live: NDArray[np.bool_]  # where the image is, and no bar or text
@@ -150,7 +152,7 @@ class CameraNoise:
         level = estimate_noise(frame) * np.exp(rng.uniform(-self.level_error, self.level_error))
         return float(min(level, MAX_SIGMA_255))
 
-    def _scene(self, photo: Frame, side: int, rng: np.random.Generator) -> tuple[_Scene, Format]:
+    def _scene(self, photo: Frame, side: int, rng: np.random.Generator) -> tuple[Scene, Format]:
         """Draw what reaches the encoder, and the format."""
         form = self.random_format(rng)
         speed = rng.uniform(-_MAX_MOTION, _MAX_MOTION, 2) if form.frames > 1 and rng.random() < 0.5 else np.zeros(2)
@@ -164,7 +166,7 @@ class CameraNoise:
             clean, frames = self._of_sensor(photo, seen, form.frames, rng)
         else:
             soft = is_clean and rng.random() < self.soft_share
-            clean = self._view(photo, seen, _between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
+            clean = self._view(photo, seen, between((1.0, self.softness[1]), rng) if soft else 1.0, rng)
             sigma_255 = 0.0 if is_clean else self.max_sigma_255 * rng.random() ** self.level_power
             planes = as_gray(clean)[:, :, :1] if is_gray else clean
             noisy = [add_gaussian(planes, sigma_255, rng) if sigma_255 else planes for _ in range(form.frames)]
@@ -181,12 +183,12 @@ class CameraNoise:
         if rng.random() < self.twice_share:
             quality, chroma = int(rng.integers(70, 98)), _random_chroma(rng)
             frames = [jpeg(frame, quality, chroma) for frame in frames]
-        return _Scene(np.ascontiguousarray(clean), frames, live, sigma_255), form
+        return Scene(np.ascontiguousarray(clean), frames, live, sigma_255), form
 
     def _of_sensor(self, photo: Frame, side: int, count: int, rng: np.random.Generator) -> tuple[Frame, list[Frame]]:
         factor = rng.uniform(1, self.max_shrink) if rng.random() < 0.3 else 1.0
         seen = int((side + 4) * factor) // 2 * 2
-        scene = self._view(photo, seen, _between(self.softness, rng), rng)
+        scene = self._view(photo, seen, between(self.softness, rng), rng)
         clean, frames = photograph(scene, random_sensor(rng), random_processing(rng), rng, frames=count)
         if factor > 1:
             size = (side + 4, side + 4)
@@ -277,7 +279,7 @@ def _overlay(side: int, rng: np.random.Generator) -> tuple[Frame, NDArray[np.boo
     return painted, live
 
 
-def _between(bounds: tuple[float, float], rng: np.random.Generator) -> float:
+def between(bounds: tuple[float, float], rng: np.random.Generator) -> float:
     """Draw a factor: as often in the lower half of their logarithms as in the upper."""
     return float(np.exp(rng.uniform(*np.log(bounds))))
 

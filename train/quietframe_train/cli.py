@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 )
 @click.option("--from-phase", metavar="NAME", help="Skip the phases before this one.")
 @click.option(
+    "--camera",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Fine-tune a camera model on the noise of one camera, as quietframe calibrate measured it.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,

@@ -23,6 +23,8 @@ from quietframe_train.camera_noise import middle
 from quietframe_train.clips import ClipNoise
 from quietframe_train.corruption import ImageCorruption
 from quietframe_train.data.images import ImageSet
+from quietframe_train.data.photos import smallest_side
+from quietframe_train.own_camera import OwnCameraNoise
 from quietframe_train.recipe import Recipe
 from quietframe_train.signals import check_interrupted
 
@@ -136,6 +138,12 @@ def measure_photos(model: keras.Model, recipe: Recipe, photos: Sequence[NDArray[
         denoised = [denoise(frame) for frame in noisy]
         after, before = (mean_psnr_db(zip(clean, frames, strict=True)) for frames in (denoised, noisy))
         metrics.append(Metric(name, "psnr_db", after, f"{form.name}, sigma {sigma_255:g}", before))
+    if isinstance(recipe.noise, OwnCameraNoise):
+        drawn = recipe.noise.validation(clean, min(smallest_side(clean), _PHOTO_SIDE), seed=NOISE_SEED)
+        before = mean_psnr_db(zip(drawn.clean, drawn.noisy, strict=True))
+        for what, denoiser in ((recipe.starts_from, Denoiser(recipe.starts_from)), ("this model", denoise)):
+            after = mean_psnr_db(zip(drawn.clean, map(denoiser, drawn.noisy), strict=True))
+            metrics.append(Metric(name, "psnr_db", after, f"own camera, {what}", before))
     return metrics
 
 

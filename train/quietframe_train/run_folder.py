@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quietframe import __version__
+from quietframe.camera import CameraProfile
 from quietframe.card import DataTerms, Metric
 from quietframe.commit import describe_commit
 from quietframe.cpu import cpu_model
@@ -25,6 +26,7 @@ from quietframe_train.data.clips import ClipData
 from quietframe_train.data.digits import DigitData
 from quietframe_train.data.photos import PhotoData
 from quietframe_train.data.pictures import PictureData
+from quietframe_train.own_camera import OwnCameraNoise
 from quietframe_train.recipe import Recipe
 
 MODEL = "model.keras"
@@ -48,6 +50,8 @@ _NOISES = (
     corruption.NormalNoise,
     corruption.MixedNoise,
     CameraNoise,
+    OwnCameraNoise,
+    CameraProfile,
     ClipNoise,
 )
 KINDS = {kind.__name__: kind for kind in (*_OF_RECIPES, *_SCHEDULES, *_DATA, *_NOISES)}

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from quietframe.camera import CameraProfile
 from quietframe.errors import SourceError, UsageError
 from quietframe_train import run_folder
 from quietframe_train.backend import load_backend
+from quietframe_train.own_camera import OwnCameraNoise, fine_tuned
 from quietframe_train.recipe import Recipe
 from quietframe_train.recipes import find_recipe
 from quietframe_train.run_folder import Run, load_run, state_path, weights_path
@@ -43,6 +45,7 @@ def train(
     compute: str | None = None,
     start_from: str | Path | None = None,
     from_phase: str | None = None,
+    camera: CameraProfile | str | Path | None = None,
     workers: int = 1,
     folds: bool = True,
     callbacks: Callbacks | Callable[[], Callbacks] = (),
@@ -68,6 +71,8 @@ def train(
             model's name. None: of recipes that start from another one, its run folder beside `out`, or the built-in
             model.
         from_phase: leave out the recipe's phases before the one of this name.
+        camera: what `quietframe calibrate` measured: fine-tune the camera model of that recipe on its noise, as
+            `NAME-own`. None: train on the noise of all kinds of cameras.
         workers: processes that draw the batches: on an accelerator a step takes less time than one core needs for a
             batch. They change nothing of the result.
         folds: of recipes that cross-validate, also train on the other folds; without, the test figure says nothing of
@@ -84,9 +89,12 @@ def train(
             f"Expected epochs ≥ 1, seed ≥ 0, limit ≥ 2, workers ≥ 1. Received: {epochs=}, {seed=}, {limit=}, {workers=}"
         )
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    original, recipe = recipe, fine_tuned(recipe, camera) if camera else recipe
     folder = Path(out) if out is not None else Path("runs", recipe.name)
     run_folder.check_folder(folder, resume=resume)
     earlier = load_run(folder) if resume else None
+    if earlier and isinstance(noise := earlier.recipe.noise, OwnCameraNoise) and noise.profile and not camera:
+        recipe = fine_tuned(original, noise.profile)
     if earlier:
         data, limit, compute = data or earlier.data_path, limit or earlier.limit, compute or earlier.recipe.dtype_policy
         seed = earlier.seed if seed is None else seed

@@ -22,6 +22,7 @@ from quietframe.noise import MAX_SIGMA_255, add_gaussian
 from quietframe.noise.formats import FORMATS
 from quietframe_train.camera_noise import LEVEL_STRIDE, VALIDATION_SIGMAS_255, CameraNoise, validation_patches
 from quietframe_train.data.base import Batch, Batches, Data, NoisyFrame, Sample, Splits
+from quietframe_train.own_camera import OwnCameraNoise
 from quietframe_train.signals import check_interrupted
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ class PhotoData(Data):
     def validation(self, recipe: Recipe, splits: Splits, *, seed: int) -> Mapping[str, Batch]:
         """Take the middles of photographs at several noise levels, blind, by format."""
         photos = splits.validation
-        drawn = validation_patches(photos, min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16, seed=seed)
+        side = min(VALIDATION_SIDE, smallest_side(photos)) // 16 * 16
+        if isinstance(recipe.noise, OwnCameraNoise):
+            return {"own camera": (*camera_batch(*recipe.noise.validation(photos, side, seed=seed)), None)}
+        drawn = validation_patches(photos, side, seed=seed)
         turns = {name: slice(index, None, len(FORMATS)) for index, name in enumerate(FORMATS)}
         return {
             name: (*camera_batch(drawn.clean[turn], drawn.noisy[turn], drawn.sigma_255[turn]), None)
