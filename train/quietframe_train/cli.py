@@ -93,7 +93,8 @@ def train(recipe: str | None, list_recipes: bool, as_json: bool, **options: Any)
             with progress_bar(Console(stderr=True)) as bar:
                 run = train_recipe(recipe, callbacks=report, **options)
     except KeyboardInterrupt:
-        say(f"interrupted: {_kept(recipe, options['out'])}")
+        out = options["out"] or (Path("runs", f"{recipe}-own") if options["camera"] else None)
+        say(f"interrupted: {_kept(recipe, out)}")
         return signals.exit_code
     finally:
         log.removeHandler(handler)
