@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from quietframe.cli import ExtraCommand
+from quietframe.cli import ExtraCommand, LazyGroup
 
 _NEEDS = ("psutil", "msgspec", "jinja2", "onnxruntime", "onnx", "scipy", "matplotlib")
 
@@ -23,7 +23,7 @@ COMMANDS = {
 """Each is `command` in the module of its name in `quietframe_bench.kinds`."""
 
 
-class _Kinds(ExtraCommand, click.Group):
+class _Kinds(ExtraCommand, LazyGroup):
     """The commands above; their modules are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -119,6 +119,22 @@ def test_json_has_the_figures_with_units(tmp_path: Path, cli: Cli, denoiser_file
     assert record["failures"] == []
 
 
+def test_the_summary_names_every_place(tmp_path: Path, denoiser_file: Path) -> None:
+    places = ["-", "udp://127.0.0.1:9", tmp_path / "a.mkv", tmp_path / "b%d.png", "null"]
+    args = command("denoise", SCENE, "-m", denoiser_file, *(part for place in places for part in ("-o", place)))
+    done = subprocess.run(args, capture_output=True, check=True, timeout=60)
+    expected = f"; written to standard output and udp://127.0.0.1:9 and {tmp_path}/a.mkv and {tmp_path}/b%d.png\n"
+    assert done.stderr.decode().endswith(expected)
+    assert done.stdout.startswith(b"\x47")  # MPEG-TS
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path: Path, cli: Cli, denoiser_file: Path) -> None:
+    source = picture(tmp_path / "a.png").rename(tmp_path / "\x1b[31m\n\a.png")
+    result = cli("denoise", source, "-m", denoiser_file)
+    assert (result.code, len(result.error_lines)) == (0, 1)
+    assert result.error_lines[0].endswith(r"\x1b[31m\n\x07.denoised.png")
+
+
 def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, denoiser_file: Path) -> None:
     args = command("denoise", SCENE, "-o", tmp_path / "a.mp4", "--overwrite", "-m", denoiser_file)
     piped = subprocess.run(args, capture_output=True, check=True, timeout=60)

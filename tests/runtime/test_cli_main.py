@@ -96,7 +96,10 @@ def test_the_other_rooms_are_found_by_entry_points():
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("denoize", "photo.jpg"), ["'denoize'"]),
+        (("denoize", "photo.jpg"), ["'denoize'", "Did you mean 'denoise'?"]),
+        (("trian",), ["Did you mean 'train'?"]),
+        (("bench", "sped"), ["Did you mean 'speed'?"]),
+        (("xyzzy",), ["No such command 'xyzzy'. (see quietframe --help)"]),
         (("models", "--jsn"), ["--json", "quietframe models --help"]),
         (("info", "no\nsuch\nmodel.tflite"), ["no such model.tflite"]),  # one line even if its message is not
     ],

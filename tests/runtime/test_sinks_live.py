@@ -114,3 +114,12 @@ def test_several_places_at_once(tmp_path, scene):
     assert len(list(tmp_path.glob("*.png"))) == 3
     with pytest.raises(OutputError, match="given twice"):
         open_sink(["null", "null"], scene)
+
+
+def test_one_place_in_two_spellings_is_refused_before_any_work(tmp_path, scene):
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    for other in (f"{tmp_path}/./a.mkv", tmp_path / "link" / "a.mkv"):
+        with pytest.raises(OutputError, match=r"a\.mkv: given twice"):
+            open_sink([tmp_path / "a.mkv", other], scene)
+    with pytest.raises(OutputError, match=r"^rtsp://\*\*\*@127\.0\.0\.1:9/x: given twice"):
+        open_sink(2 * ["rtsp://me:secret@127.0.0.1:9/x"], scene)

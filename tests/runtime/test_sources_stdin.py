@@ -153,6 +153,16 @@ def test_input_without_a_frame_is_refused(
     os.close(master)
 
 
+def test_an_mp4_whose_index_comes_last_says_how_to_pass_it(feed: Callable[[bytes], None], tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", "-c:v", "libx264")
+    feed(clip.read_bytes())
+    with pytest.raises(SourceError, match=r"^-: an MP4 .*give the file, or make its index come first .*faststart"):
+        open_source("-")
+    feed(make(tmp_path / "fast.mp4", "-c:v", "libx264", "-movflags", "+faststart").read_bytes())
+    with open_source("-") as source:
+        assert len(list(source)) == 25
+
+
 def test_no_standard_input_is_said() -> None:
     code = "import quietframe as qf\ntry: qf.open_source('-')\nexcept qf.SourceError as exc: print(exc)"
     done = subprocess.run(

@@ -6,6 +6,7 @@ command needs is imported when it runs.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import importlib.util
@@ -79,7 +80,22 @@ class ExtraCommand(click.Command):
         return f"{text} (needs: pip install 'quietframe[{self.extra}]')" if self.missing else text
 
 
-class _Commands(click.Group):
+class LazyGroup(click.Group):
+    """Commands that are imported when they are used. A name that is nearly one of them is answered with that one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command. Raises click.UsageError."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            if near := difflib.get_close_matches(args[0], self.list_commands(ctx), n=1):
+                raise click.UsageError(f"{exc.message} Did you mean {near[0]!r}?", ctx) from exc
+            raise
+
+
+class _Commands(LazyGroup):
     """Commands of this package, by the table above, and of the other rooms, by entry point; loaded when used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -218,7 +218,7 @@ def sentence(result: Result) -> str:
     skipped = f", {existed}" if result.skipped else ""
     if not result.frames:
         return f"no frame was denoised{failed}{skipped}"
-    where = f"written to {result.output}" if result.output else "nothing written"
+    where = f"written to {' and '.join(result.places)}" if result.places else "nothing written"
     lost = f" ({result.dropped} dropped: the model was slower than they came)" if result.dropped else ""
     level_255 = result.noise_p50_sigma_255
     noise = "" if level_255 is None else f", noise level {level_255:.1f} of 255"

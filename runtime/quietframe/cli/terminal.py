@@ -27,7 +27,7 @@ _PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
 
 def say(text: str) -> None:
     """Print one line to stderr."""
-    click.echo(f"quietframe: {text}", err=True)
+    click.echo(f"quietframe: {printable(text)}", err=True)
 
 
 def printable(text: str) -> str:

@@ -156,6 +156,7 @@ class Result:
 
     Attributes:
         output: the first file or folder that was written, if any.
+        places: all files, folders and addresses that results went to.
         model: the name of the model that ran last; None if none did.
         frames: how many were denoised.
         captured, dropped, damaged, reconnects: what became of the source's frames.
@@ -168,6 +169,7 @@ class Result:
     """
 
     output: Path | None
+    places: tuple[str, ...]
     model: str | None
     frames: int
     captured: int
@@ -312,6 +314,7 @@ class Pipeline:
         record, times, level_255 = loop.record(), loop.stats.percentiles(), loop.stats.median_level_255
         return Result(
             output=sink.path,
+            places=sink.places,
             model=loop.model,
             frames=loop.stats.processed,
             **{name: record[name] for name in ("captured", "dropped", "damaged", "reconnects")},

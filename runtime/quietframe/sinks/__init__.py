@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,12 +82,14 @@ def open_sink(
     options = SinkOptions(overwrite, skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio)
     outs = [out] if isinstance(out, str | Path | Sink) else list(out or ())
     sinks: dict[str, Sink] = {}
+    taken = set()
     for number, place in enumerate(outs):
         if isinstance(place, Sink):
             sinks[f"{type(place).__name__} {number}"] = place
             continue
-        if str(place) in sinks:
-            raise OutputError(f"{place}: given twice")
+        if (same := os.path.realpath(place)) in taken:
+            raise OutputError(f"{as_shown(str(place))}: given twice")
+        taken.add(same)
         try:
             sinks[str(place)] = _open(str(place), source, options, live=live)
         except OSError as exc:  # a folder on the way that may not be entered, a name that is too long

@@ -66,6 +66,11 @@ class Sink(ABC):
         self.path: Path | None = None
         self.wants_more = True
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where results go, for messages; empty: nowhere that stays."""
+        return (str(self.path),) if self.path else ()
+
     def begin(self, record: Callable[[], Mapping[str, Any]], controls: Controls) -> None:  # noqa: B027
         """Get ready: a loop begins. `record()` gives its state for JSON, from any thread. Raises OutputError."""
 
@@ -120,6 +125,11 @@ class Guarded(Sink):
         self.keeps_16bit = all(sink.keeps_16bit for sink in sinks.values())
         self.failures: list[str] = []
         self._find_path()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """See `Sink`."""
+        return tuple(place for sink in self._sinks.values() for place in sink.places)
 
     def begin(self, record: Callable[[], Mapping[str, Any]], controls: Controls) -> None:
         """See `Sink`. One that cannot begin fails at once: nothing is lost by that."""

@@ -68,6 +68,11 @@ class StreamSink(VideoSink):
             self._place += "?pkt_size=1316"
         self._choose_codec(_SCHEMES[scheme], immediate=True)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """See `Sink`."""
+        return ("standard output" if self._name == STDOUT else self._name,)
+
     def _keeps_step(self, frame: Frame) -> bool:
         """See `VideoSink`. A server's frames do not wait for the sound of a live source."""
         return super()._keeps_step(frame) and (self._name == STDOUT or not self._live)

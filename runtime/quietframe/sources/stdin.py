@@ -20,6 +20,7 @@ from quietframe.sources.settings import Spec, frames_per_second, size_wh
 _DESCRIPTOR = 0
 _CHUNK_BYTES = 1 << 16
 _ANALYZE_US = "1000000"
+_MP4 = "give the file, or make its index come first (ffmpeg -i IN -c copy -movflags +faststart OUT)"
 _LOOK_UP_S = 0.1  # how often a wait looks whether it was cancelled
 
 _Taken: TypeAlias = "tuple[NDArray[np.uint8], float | None]"
@@ -79,7 +80,15 @@ class StdinSource(Source):
                 file = open(_DESCRIPTOR, "rb", closefd=False)  # noqa: SIM115  as long as the process lives
             how: dict[str, Any] = {"options": {"analyzeduration": _ANALYZE_US, "protocol_whitelist": "file"}}
             how |= {"shape": self._format, "live": self.real_time, "fps": self.fps, "limit": options.limit}
-            self._open_video(file, spec, **how)
+            is_mp4 = self._head[4:8] == b"ftyp"
+            try:
+                self._open_video(file, spec, **how)
+            except SourceError as exc:
+                if is_mp4 and self.real_time:  # its index stands at its end
+                    raise SourceError(
+                        f"{spec}: an MP4 or MOV that no pipe can carry, or a damaged one: {_MP4}"
+                    ) from exc
+                raise
             self.endless = self.real_time
 
     def read(self, size: int = _CHUNK_BYTES) -> bytes:
