@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
+from quietframe.cli.archive import RAY, WORKERS, classify_by_ray
 from quietframe.cli.terminal import json_line, printable, say
 from quietframe.descriptors import suppress_native_output
-from quietframe.errors import SourceError
+from quietframe.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from quietframe.tasks import Classification, Classifier, Denoiser
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 @NO_ISOLATE
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the physical cores.")
 @click.option("--to-8bit", is_flag=True, help="Reduce images of 16 bits a channel to 8.")
+@RAY
+@WORKERS
+@click.option("-o", "--out", metavar="FILE.parquet", help="With --ray: where the labels go.")
+@click.option("--overwrite", is_flag=True, help="Replace that file if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each image, with all scores.")
 def classify(
     sources: tuple[str, ...],
@@ -32,13 +37,26 @@ def classify(
     card: str | None,
     threads: int | None,
     to_8bit: bool,
+    ray: str | None,
+    workers: int | None,
+    out: str | None,
+    overwrite: bool,
     as_json: bool,
 ) -> int:
     """Classify each SOURCE: images, a folder, a glob in quotes, a video, a camera (0, /dev/video0) or test:.
 
     Prints a line for each image: its name (below a folder or glob, with the sub-folders; of a video's frames, their
     number), the label and the score, with tabs between. A model that denoises and classifies needs no --denoise.
+
+    With --ray, SOURCE is a folder of images and videos, a list of files (NAME.txt, or -) or an address (s3://bucket/…),
+    and a Parquet file (-o) takes the labels.
     """
+    if ray is not None:
+        settings = {"model": model, "denoise_with": denoise_with, "card": card, "threads": threads or 1}
+        settings |= {"to_8bit": to_8bit, "overwrite": overwrite}
+        return classify_by_ray(sources, out, ray, workers, settings, as_json=as_json)
+    if workers is not None or out is not None or overwrite:
+        raise UsageError("--workers, -o and --overwrite are for --ray")
     from quietframe.sources import open_source
     from quietframe.tasks import Classifier, Denoiser
 

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from quietframe.cli import EXIT_DONE, EXIT_FAILED, NO_ISOLATE
+from quietframe.cli.archive import RAY, WORKERS, denoise_by_ray
 from quietframe.cli.service import notify_service, stopped_by_signals
 from quietframe.cli.terminal import joined
 from quietframe.errors import OutputError, UsageError
@@ -89,6 +90,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Refuse larger images and frames.",
 )
+@RAY
+@WORKERS
 @click.option("--show", is_flag=True, help="Show the result in a window; q closes it.")
 @click.option(
     "--serve",
@@ -136,6 +139,8 @@ def denoise(
     others: tuple[str, ...],
     outs: tuple[str, ...],
     model: str | None,
+    ray: str | None,
+    workers: int | None,
     serve: str | None,
     token: str | None,
     live: bool,
@@ -150,7 +155,13 @@ def denoise(
     Videos (.mp4, .mkv, .avi) keep their times, colours, sound, subtitles and chapters. shots/%06d.png takes numbered
     images, - is standard output, rtsp://, rtmp:// and udp:// take a stream, null nothing. Ctrl-C leaves the images that
     are done and nothing of an unfinished video; the video of a camera or stream is finished by it.
+
+    With --ray, SOURCE is a folder of images and videos, a list of files (NAME.txt, or -) or an address (s3://bucket/…).
     """
+    if ray is not None:
+        return denoise_by_ray(source, others, outs, model, ray, workers, settings, as_json=as_json)
+    if workers is not None:
+        raise UsageError("--workers is for --ray")
     from quietframe.cli.terminal import Display, json_line, say
     from quietframe.descriptors import suppress_native_output
     from quietframe.pipeline import Pipeline, PipelineConfig

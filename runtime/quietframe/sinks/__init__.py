@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from quietframe.errors import OutputError, UsageError
 from quietframe.sinks.base import Guarded, NullSink, Sink, SinkOptions
-from quietframe.sinks.images import ImageSink, NumberedSink, is_numbered, renamed
+from quietframe.sinks.images import ImageSink, NumberedSink, heeded_by_images, is_numbered, renamed
 from quietframe.sinks.stream import PIPES, STDOUT, StreamSink
 from quietframe.sinks.video import MAX_CRF, SUFFIXES, VideoSink
 from quietframe.sinks.window import WindowSink
@@ -16,13 +17,27 @@ from quietframe.sources import Source
 from quietframe.sources.address import as_shown, is_network
 from quietframe.sources.images import ImageSource
 
-__all__ = ["MAX_CRF", "PIPES", "STDOUT", "Guarded", "Sink", "SinkOptions", "default_output", "open_sink"]
+__all__ = [
+    "HEEDED_BY",
+    "MAX_CRF",
+    "PIPES",
+    "STDOUT",
+    "SUFFIXES",
+    "Guarded",
+    "Sink",
+    "SinkOptions",
+    "default_output",
+    "heeded_by",
+    "open_sink",
+    "refuse_unheeded",
+    "renamed",
+]
 
 
 NULL = "null"
 """As an output: results are made and dropped."""
 
-_HEEDED_BY = {
+HEEDED_BY = {
     "skip_existing": "images, not recordings",
     "image_format": "images named after their source or for standard output",
     "quality": "JPEG images",
@@ -94,16 +109,28 @@ def open_sink(
             sinks[str(place)] = _open(str(place), source, options, live=live)
         except OSError as exc:  # a folder on the way that may not be entered, a name that is too long
             raise OutputError(f"{place}: cannot be written ({exc.strerror or exc})") from exc
-    heeded = {name for sink in sinks.values() for name in sink.heeds}
-    for name, kind in _HEEDED_BY.items():
-        if getattr(options, name) != getattr(SinkOptions, name) and name not in heeded:
-            raise UsageError(f"--{_FLAGS.get(name, name.replace('_', '-'))} is for {kind}, and none is written")
+    refuse_unheeded(options, {name for sink in sinks.values() for name in sink.heeds})
     images = [sink for sink in sinks.values() if isinstance(sink, ImageSink)]
     if skip_existing and isinstance(source, ImageSource):
         source.skip(lambda name: all(sink.has(name) for sink in images))
     if show:
         sinks["--show"] = WindowSink(source)
     return Guarded(sinks)
+
+
+def refuse_unheeded(options: Any, heeded: Collection[str]) -> None:
+    """Raise UsageError for an option that is set and makes no difference.
+
+    options: what has the attributes of `SinkOptions`. heeded: the names of those that make a difference.
+    """
+    for name, kind in HEEDED_BY.items():
+        if getattr(options, name) != getattr(SinkOptions, name) and name not in heeded:
+            raise UsageError(f"--{_FLAGS.get(name, name.replace('_', '-'))} is for {kind}, and none is written")
+
+
+def heeded_by(place: Path) -> Collection[str]:
+    """Names of the options that make a difference to a result of that name: an image, or a video."""
+    return VideoSink.heeds if place.suffix.lower() in SUFFIXES else heeded_by_images([place])
 
 
 def _open(out: str, source: Source, options: SinkOptions, *, live: bool) -> Sink:

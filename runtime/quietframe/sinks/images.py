@@ -36,7 +36,7 @@ class ImageSink(Sink):
         self.path = out
         self._source, self._options = source, options
         self._targets = _targets(out, source, options)
-        self.heeds = {"skip_existing", "image_format", *_heeds(self._targets.values())}
+        self.heeds = {"skip_existing", "image_format", *heeded_by_images(self._targets.values())}
         check_targets(self._targets.values(), source.files, overwrite=options.overwrite or options.skip_existing)
         for folder in {
             self._targets[name].parent for name in source.names if not (options.skip_existing and self.has(name))
@@ -73,7 +73,7 @@ class NumberedSink(Sink):
             raise OutputError(f"{out}: an image needs a file name with one of {_KNOWN}")
         self.path: Path = out
         self._options = options
-        self.heeds = _heeds([out])
+        self.heeds = heeded_by_images([out])
         self._count = 0
         check_targets([self._target()], [], overwrite=options.overwrite)
         check_folder(out.parent)
@@ -110,7 +110,7 @@ def _write(path: Path, image: Image, options: SinkOptions) -> None:
     write_image(path, image, quality=options.quality or 95, overwrite=options.overwrite)
 
 
-def _heeds(targets: Iterable[Path]) -> set[str]:
+def heeded_by_images(targets: Iterable[Path]) -> set[str]:
     """Names of the options that make a difference to images in these places."""
     return {"strip_metadata"} | {"quality" for path in targets if WRITERS.get(path.suffix.lower()) == "JPEG"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +50,8 @@ class ImageSource(Source):
         self._single = False
         path = Path(spec)
         if path.is_dir():
-            self.path, root, files = path, path, self._below(path)
+            self.path, root = path, path
+            files, self.failures = files_below(path, IMAGE_SUFFIXES)
         elif path.is_file():
             self.path, root, files, self._single = path, path.parent, [path], True
         else:
@@ -69,18 +70,6 @@ class ImageSource(Source):
         self._is_done = is_done
         self.frame_count = sum(not is_done(name) for name in self.names)
 
-    def _below(self, folder: Path) -> list[Path]:
-        """All images in a folder and below, sorted; symbolic links to folders are not followed."""
-        found = []
-
-        def note(exc: OSError) -> None:
-            self.failures.append(f"{exc.filename}: cannot be read ({exc.strerror or exc})")
-
-        for where, folders, names in os.walk(folder, onerror=note):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [Path(where, name) for name in names if _is_wanted(name)]
-        return sorted(found)
-
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         for file, name in zip(self.files, self.names, strict=True):
@@ -97,6 +86,27 @@ class ImageSource(Source):
             now_ns = time.monotonic_ns()
             yield Frame(image.pixels, index, now_ns, name=name, alpha=image.alpha, metadata=image.metadata)
             index += 1
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], list[str]]:
+    """All files with these suffixes in a folder and below, sorted, and what could not be read, a line each.
+
+    Hidden files and folders are left out, and symbolic links to folders not followed. suffixes: in lower case.
+    """
+    found, failures = [], []
+
+    def note(exc: OSError) -> None:
+        failures.append(f"{exc.filename}: cannot be read ({exc.strerror or exc})")
+
+    for where, folders, names in os.walk(folder, onerror=note):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(where, name) for name in names if is_wanted(name, suffixes)]
+    return sorted(found), failures
+
+
+def is_wanted(name: str, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
+    """Whether a file of that name is taken from a folder: it is not hidden and has one of the suffixes."""
+    return not name.startswith(".") and Path(name).suffix.lower() in suffixes
 
 
 class SequenceSource(Source):
@@ -142,8 +152,4 @@ def _glob(pattern: str) -> tuple[Path, list[Path]]:
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     matches = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207  Path.glob enters hidden folders
-    return Path(*parts[:fixed]), sorted({match for match in matches if _is_wanted(match.name) and match.is_file()})
-
-
-def _is_wanted(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return Path(*parts[:fixed]), sorted({match for match in matches if is_wanted(match.name) and match.is_file()})
