@@ -19,7 +19,7 @@ BIN := .venv/bin
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ROOMS := $(addprefix tests/,train export benchmarks runtime) $(wildcard tests/test_*.py)
 MEASURING := $(addprefix tests/,benchmarks/test_trust.py benchmarks/kinds/test_startup.py runtime/test_limits.py runtime/pipeline/test_busy_machine.py \
-	runtime/pipeline/test_loop.py \
+	runtime/pipeline/test_loop.py runtime/serve/test_cameras.py \
 	runtime/preview/test_first_image.py)
 RUNTIME_EXTRAS := onnx openvino heif serve
 RUNTIME_TESTS := tests/runtime $(MEASURING:%=--ignore %)
