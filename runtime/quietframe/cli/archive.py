@@ -105,11 +105,15 @@ def classify_by_ray(
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal. What Ray prints of workers that died is left out: what they cost is reported."""
-    from rich.console import Console
+    with contextlib.redirect_stdout(io.StringIO()):
+        if not (sys.stderr and sys.stderr.isatty()):
+            yield lambda _done, _total: None
+            return
+        from rich.console import Console
 
-    with contextlib.redirect_stdout(io.StringIO()), progress_bar(Console(file=sys.stderr)) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        with progress_bar(Console(file=sys.stderr)) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _report(source: str, summary: Summary, *, as_json: bool) -> int:
