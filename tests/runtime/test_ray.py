@@ -230,7 +230,7 @@ def test_local_workers_start_and_end_with_the_command(tmp_path, archive, denoise
             process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=200)
     if ends:
-        assert process.returncode == 130 and errors == "quietframe: interrupted\n"
+        assert (process.returncode, errors.strip()) == (130, "quietframe: interrupted")
         time.sleep(1)  # the last of Ray's processes ends
         assert not [child for child in started if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     else:
