@@ -290,3 +290,29 @@ def test_addresses_that_are_none_are_refused_without_their_password(spec: str) -
     while error is not None:  # a traceback shows these too
         assert SECRET not in str(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def test_frames_beyond_the_rate_are_not_decoded(server, monkeypatch):
+    """Fifty a second come, five are taken, and no JPEG is decoded for the others."""
+    server.scripts = [endless]
+    with open_source(server.url) as source:
+        decoded = []
+        decode = source._jpegs.decode
+        monkeypatch.setattr(source._jpegs, "decode", lambda data: decoded.append(1) or decode(data))
+        source.max_fps = 5
+        start = time.monotonic()
+        frames = take(source, 8)
+        seconds = time.monotonic() - start
+    assert [frame.index for frame in frames] == list(range(8))
+    assert 1.0 < seconds < 3
+    assert len(decoded) <= 9
+    steps_s = np.diff([frame.captured_ns for frame in frames[2:]]) / 1e9
+    assert min(steps_s) > 0.1
+
+
+def test_a_rate_below_the_timeouts_is_no_silence(server):
+    server.scripts = [endless]
+    with open_source(server.url, timeout_s=0.5) as source:
+        source.max_fps = 1
+        take(source, 3)
+        assert (source.trouble, source.reconnects, len(server.requests)) == (None, 0, 1)

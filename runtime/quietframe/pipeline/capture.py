@@ -85,10 +85,9 @@ class Capture:
         if self._every_frame:
             return source
         frames = source if source.real_time else paced(source, source.fps, self._stopped.wait)
-        if source.max_fps is None:
+        if source.skips:
             return frames
-        wanted = Sampler(source.max_fps)
-        return (frame for frame in frames if wanted(frame.captured_ns))
+        return (frame for frame in frames if source.wants(frame.captured_ns))
 
 
 def paced(frames: Iterable[Frame], fps: float | None, wait: Callable[[float], bool]) -> Iterator[Frame]:
@@ -116,26 +115,3 @@ def paced(frames: Iterable[Frame], fps: float | None, wait: Callable[[float], bo
         elif late_ns < 0 and wait(-late_ns / 1e9):
             return
         yield replace(frame, captured_ns=due_ns)
-
-
-class Sampler:
-    """Choose among frames by their times so that at most `fps` a second are taken, evenly, whatever rate they come at.
-
-    Frames are due once a period. One that comes up to a quarter of it early is taken: the jitter of a camera that gives
-    just this rate loses none. After a gap the next frame is due a period later: lost time is not made up.
-    """
-
-    def __init__(self, fps: float) -> None:
-        self._period_ns = round(1e9 / fps)
-        self._due_ns: int | None = None
-
-    def __call__(self, captured_ns: int) -> bool:
-        """Return whether to take the frame of that time. Call it once for each frame, in order."""
-        if self._due_ns is None:
-            self._due_ns = captured_ns
-        if captured_ns < self._due_ns - self._period_ns // 4:
-            return False
-        self._due_ns += self._period_ns
-        if self._due_ns <= captured_ns:
-            self._due_ns = captured_ns + self._period_ns
-        return True

@@ -17,6 +17,7 @@ from quietframe.errors import SourceError
 from quietframe.images import Pixels
 from quietframe.metadata import Metadata
 from quietframe.sources.container import Container, UnreadableError
+from quietframe.sources.sampler import Sampler
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,6 +62,7 @@ class Source(ABC):
         moving: the frames follow each other in time (a video, a camera); else they are separate images.
         endless: it goes on until it is stopped.
         real_time: its frames come when they happen (a camera, a stream); else they are read as soon as one asks.
+        skips: it asks `wants` itself, before it spends time on a frame; else whoever reads it does.
         path: the file or folder that it reads, if it is one.
         files: the files that it reads, as far as they are known.
         names: of images, the `Frame.name` of each, in order.
@@ -81,6 +83,7 @@ class Source(ABC):
     moving = True
     endless = False
     real_time = False
+    skips = False
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -88,6 +91,7 @@ class Source(ABC):
         self.names: Sequence[str] = ()
         self.fps: float | None = None
         self.max_fps: float | None = None
+        self._sampler: Sampler | None = None
         self.size_wh: tuple[int, int] | None = None
         self.frame_count: int | None = None
         self.failures: list[str] = []
@@ -123,6 +127,14 @@ class Source(ABC):
     def taken_fps(self) -> float | None:
         """Frames per second that are taken of it, where known: `fps`, or `max_fps` where that is less."""
         return min(filter(None, (self.fps, self.max_fps)), default=None)
+
+    def wants(self, captured_ns: int) -> bool:
+        """Return whether to take the frame of that time, as `max_fps` says. Call it once for each frame, in order."""
+        if self.max_fps is None:
+            return True
+        if self._sampler is None:
+            self._sampler = Sampler(self.max_fps)
+        return self._sampler(captured_ns)
 
     @property
     def damaged(self) -> int:

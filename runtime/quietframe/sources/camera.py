@@ -43,6 +43,7 @@ class CameraSource(Source):
 
     endless = True
     real_time = True
+    skips = True
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
@@ -80,6 +81,8 @@ class CameraSource(Source):
         index, latest_s = 0, time.monotonic()
         while not self._cancelled.is_set() and self._capture.grab():
             captured_ns = self._captured_ns()
+            if not self.wants(captured_ns):
+                continue
             found, pixels = self._capture.retrieve()
             if found:
                 latest_s = time.monotonic()

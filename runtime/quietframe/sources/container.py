@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
 from statistics import median
@@ -197,6 +197,11 @@ class Container:
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], float | None]]:
         for frame in chain([self._first], self._frames):
             yield pixels_of(frame, self.colour), self._seconds(frame)
+
+    def wanted(self, wants: Callable[[int], bool]) -> Iterator[tuple[NDArray[np.uint8], float | None] | None]:
+        """Yield the frames that are wanted when they are decoded, and None for the others, which cost no more."""
+        for frame in chain([self._first], self._frames):
+            yield (pixels_of(frame, self.colour), self._seconds(frame)) if wants(time.monotonic_ns()) else None
 
     def subscribe(self) -> Packets:
         """Return where the packets of `others` are, and will be as long as somebody holds it and takes them out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException, HTTPResponse, responses
@@ -40,6 +41,11 @@ class MjpegConnection:
             yield None if jpeg is None else (jpeg, None)
         if self._error is not None:
             raise self._error
+
+    def wanted(self, wants: Callable[[int], bool]) -> Iterator[tuple[bytes, None] | None]:
+        """Yield JPEGs that are wanted at the time at which they come, None for the others."""
+        for taken in self:
+            yield taken if taken and wants(time.monotonic_ns()) else None
 
     def _read(self) -> bytes:
         head, self._head = self._head, b""

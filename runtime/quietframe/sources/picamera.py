@@ -31,6 +31,7 @@ class PicameraSource(Source):
 
     endless = True
     real_time = True
+    skips = True
 
     def __init__(self, spec: str, options: Options) -> None:
         super().__init__()
@@ -82,11 +83,13 @@ class PicameraSource(Source):
                     f"{self._name}: no frame for {self._timeout_s:g} s after {index}: is its cable well seated?"
                 ) from exc
             try:
-                pixels, metadata = request.make_array("main"), request.get_metadata()
+                captured_ns = _captured_ns(request.get_metadata())
+                pixels = request.make_array("main") if self.wants(captured_ns) else None
             finally:
                 request.release()
-            yield Frame(pixels, index, _captured_ns(metadata))
-            index += 1
+            if pixels is not None:
+                yield Frame(pixels, index, captured_ns)
+                index += 1
 
     def close(self) -> None:
         """Give the camera back."""

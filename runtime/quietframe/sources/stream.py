@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.client import HTTPException
 
@@ -49,7 +50,7 @@ class StreamSource(Source):
         if scheme_of(spec) not in CONNECT:
             expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
             raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
-        self._reader = _Reader(self._address, options)
+        self._reader = _Reader(self._address, options, self.wants)
         try:
             self._first = self._take(self._timeout_s)
             if self._first is None:
@@ -59,7 +60,7 @@ class StreamSource(Source):
             raise
         connection = self._reader.connection
         assert connection is not None  # it gave a frame
-        self.endless = self.real_time = connection.live
+        self.endless = self.real_time = self.skips = connection.live
         if isinstance(connection, Container):
             self.adopt(connection, self._shown)
         else:
@@ -85,8 +86,8 @@ class StreamSource(Source):
                 if self._cancelled.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)]):
                     return
                 failures += 1
-                self._left_out, self._reader = self.damaged, _Reader(self._address, self._options)
-            taken = self._take(self._timeout_s)
+                self._left_out, self._reader = self.damaged, _Reader(self._address, self._options, self.wants)
+            taken = self._take(max(self._timeout_s, 2 / (self.max_fps or math.inf)))
 
     def _take_over(self) -> None:
         """Let sound go on after a break."""
@@ -141,12 +142,12 @@ class _Reader(threading.Thread):
         reason: why there will be no more.
     """
 
-    def __init__(self, address: str, options: Options) -> None:
+    def __init__(self, address: str, options: Options, wants: Callable[[int], bool]) -> None:
         super().__init__(name="quietframe-stream", daemon=True)
         self.newest: Latest[tuple[bytes | NDArray[np.uint8], int, float | None]] = Latest()
         self.connection: Connection | None = None
         self.reason: str | None = None
-        self._address, self._options = address, options
+        self._address, self._options, self._wants = address, options, wants
         self.start()
 
     def run(self) -> None:
@@ -155,7 +156,7 @@ class _Reader(threading.Thread):
             with closing(CONNECT[scheme_of(self._address)](self._address, self._options)) as connection:
                 self.connection = connection
                 put = self.newest.put if connection.live else self.newest.put_when_empty
-                for taken in connection:
+                for taken in connection.wanted(self._wants) if connection.live else connection:
                     if taken is not None:
                         put((taken[0], time.monotonic_ns(), None if connection.live else taken[1]))
                     if self.newest.closed:

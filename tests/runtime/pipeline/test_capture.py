@@ -5,8 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from quietframe.pipeline.capture import Capture, Sampler, paced
+from quietframe.pipeline.capture import Capture, paced
 from quietframe.sources import Frame
+from quietframe.sources.sampler import Sampler
 from support.live import Camera
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
