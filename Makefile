@@ -40,7 +40,7 @@ make_venv = $(PYTHON) -m venv --clear $(1) || { rm -rf $(1); \
 install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo install test test-long test-wheel test-lowest test-newest coverage check audit docs dist models zoo campaign lock clean
+.PHONY: help demo install test test-long test-wheel test-lowest test-newest coverage check audit docs dist models zoo campaign cameras lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -117,6 +117,10 @@ CAMPAIGN_SCALE := 1
 CAMPAIGN :=
 campaign: install  ## Try damaged inputs, broken streams, signals and hostile clients: half an hour, see docs/reliability.md
 	PYTHONPATH=tests $(BIN)/python -W ignore -m campaign --out runs/campaign --scale $(CAMPAIGN_SCALE) $(CAMPAIGN)
+
+cameras: install  ## Measure `quietframe serve`: six cameras of which two break, and what one costs: 25 minutes, see docs/serve.md
+	PYTHONPATH=tests $(BIN)/python -W ignore -m cameras soak
+	PYTHONPATH=tests $(BIN)/python -W ignore -m cameras cost
 
 .SECONDARY: $(MODELS:%=runs/%/metrics.json) runs/dense-autoencoder/metrics.json
 runs/denoise-and-classify/metrics.json: runs/dense-autoencoder/metrics.json runs/digit-classifier/metrics.json

@@ -1,6 +1,6 @@
 """An RTSP server of GStreamer, run by the Python that has its bindings.
 
-It serves a moving ball of 160x120 at 20 frames a second at /live, and takes a video at /in.
+It serves a moving ball, of 160x120 at 20 frames a second if nothing else is said, at /live, and takes a video at /in.
 """
 
 import argparse
@@ -19,9 +19,13 @@ parser.add_argument("--codec", choices=["jpeg", "h264", "h265"], default="jpeg")
 parser.add_argument("--sound", action="store_true", help="with a beep a second")
 parser.add_argument("--relay", help="a UDP port that takes what is published at /in, as MPEG-TS")
 parser.add_argument("--drop", type=float, default=0.0, help="the share of RTP packets that are lost")
+parser.add_argument("--size", default="160x120")
+parser.add_argument("--fps", type=int, default=20)
 options = parser.parse_args()
 
-SCENE = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=160,height=120,framerate=20/1"
+WIDTH, HEIGHT = options.size.split("x")
+SCENE = f"videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={WIDTH},height={HEIGHT}"
+SCENE += f",framerate={options.fps}/1"
 ENCODE = {
     "jpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
     # Packets are small, so that an image takes several.
