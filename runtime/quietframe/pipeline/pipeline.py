@@ -22,7 +22,7 @@ from quietframe.pipeline.cores import Share
 from quietframe.pipeline.loop import Loop, OnFrame
 from quietframe.pipeline.models import AUTO, Models
 from quietframe.pipeline.stats import stats_file
-from quietframe.sinks import MAX_CRF, PIPES, Sink, SinkOptions, default_output, open_sink
+from quietframe.sinks import MAX_CRF, PIPES, Guarded, Sink, SinkOptions, default_output, open_sink
 from quietframe.sources import Source, open_source
 from quietframe.sources.address import as_shown, is_network
 from quietframe.tasks import Denoiser, open_denoiser
@@ -200,6 +200,7 @@ class Pipeline:
         config: the settings.
         others: names of models that may be chosen while it runs, opened when they first are.
         share: of the cores, where other pipelines run in this process, too.
+        patient: as of `open_sink`.
 
     Attributes:
         total: the number of frames to denoise, where it is known once `run` has begun.
@@ -216,13 +217,15 @@ class Pipeline:
         *,
         others: Sequence[str] = (),
         share: Share | None = None,
+        patient: bool = False,
     ) -> None:
         self.config = config or PipelineConfig()
         self.total: int | None = None
         self.finishing = False
         self._source = source
         self._denoiser = denoiser
-        self._others, self._share = others, share
+        self._others, self._share, self._patient = others, share, patient
+        self._sink: Guarded | None = None
         self.controls: Controls | None = None
         self._sinks = [sinks] if isinstance(sinks, str | Path | Sink) else sinks
         self._stopped = threading.Event()
@@ -281,7 +284,9 @@ class Pipeline:
                 encoder=config.encoder,
                 crf=config.crf,
                 audio=config.audio,
+                patient=self._patient,
             )
+            self._sink = sink
             source.keep_16bit = models.keep_16bit and sink.keeps_16bit
             loop = self._loop = Loop(
                 source,
@@ -334,6 +339,11 @@ class Pipeline:
     def record(self) -> dict[str, Any]:
         """Return the state for JSON, from any thread: counts, rates, latencies and what runs. Empty before `run`."""
         return self._loop.record() if self._loop else {}
+
+    @property
+    def failed_outputs(self) -> Sequence[str]:
+        """Why outputs were given up while the others went on, a line each."""
+        return tuple(self._sink.failures) if self._sink else ()
 
     def _sinks_for(self, source: Source) -> Sequence[str | Path | Sink]:
         if self._sinks is not None or self.config.show:

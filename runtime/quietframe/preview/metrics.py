@@ -37,6 +37,7 @@ class _Streams(Collector):
             labels=["camera", "quantile"],
         )
         fps = GaugeMetricFamily("quietframe_fps", "Frames denoised a second, over three seconds.", labels=["camera"])
+        failed = GaugeMetricFamily("quietframe_failed_outputs", "Outputs that were given up.", labels=["camera"])
         counters = {
             name: CounterMetricFamily(f"quietframe_{name}", text, labels=["camera"]) for name, text in _COUNTERS.items()
         }
@@ -51,9 +52,10 @@ class _Streams(Collector):
                     latency.add_metric([camera, f"{percent / 100:g}"], ms / 1000)
             if state.get("fps") is not None:
                 fps.add_metric([camera], state["fps"])
+            failed.add_metric([camera], len(state.get("failed_outputs", ())))
             for name, counter in counters.items():
                 counter.add_metric([camera], state.get(name) or 0)
-        yield from (up, frames, seconds, latency, fps, *counters.values())
+        yield from (up, frames, seconds, latency, fps, failed, *counters.values())
 
 
 def metrics_text(states: Mapping[str, Mapping[str, Any]]) -> bytes:

@@ -94,7 +94,12 @@ class Camera(threading.Thread):
         """Return the state for JSON, from any thread: that of its pipeline, and what is wrong."""
         record = self._pipeline.record() if self._pipeline else {}
         trouble = self._trouble or record.get("trouble")
-        return {**record, "trouble": trouble, "reconnects": record.get("reconnects", 0) + self._reconnects}
+        return {
+            **record,
+            "trouble": trouble,
+            "reconnects": record.get("reconnects", 0) + self._reconnects,
+            "failed_outputs": self._pipeline.failed_outputs if self._pipeline else (),
+        }
 
     def stop(self) -> None:
         """Let it end after the present frame, its files whole."""
@@ -131,6 +136,7 @@ class Camera(threading.Thread):
             replace(config.pipeline, strength=settings["strength"], stats_file=stats_file),
             others=sorted(others - {"", AUTO, settings["model"]}),
             share=self._share,
+            patient=True,
         )
         if self._stopped.is_set():
             self._pipeline.stop()

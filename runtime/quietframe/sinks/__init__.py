@@ -66,6 +66,7 @@ def open_sink(
     encoder: str | None = None,
     crf: int | None = None,
     audio: bool = True,
+    patient: bool = False,
 ) -> Guarded:
     """Open places for a source's results: `with open_sink(...) as sink: sink.write(frame, pixels)`.
 
@@ -89,12 +90,16 @@ def open_sink(
         encoder: FFmpeg's name of an encoder in place of a codec, as `h264_v4l2m2m`.
         crf: the quality of H.264 and H.265, lower is better; None: 20.
         audio: copy a video's sound, subtitles, chapters and titles.
+        patient: a server that is away at the start is called again, as one is that goes away later; else that is an
+            error.
 
     Raises:
         OutputError: the results cannot go there.
         UsageError: an option that concerns none of the places, as `quality` where no JPEG is written.
     """
-    options = SinkOptions(overwrite, skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio)
+    options = SinkOptions(
+        overwrite, skip_existing, image_format, quality, strip_metadata, codec, encoder, crf, audio, patient
+    )
     outs = [out] if isinstance(out, str | Path | Sink) else list(out or ())
     sinks: dict[str, Sink] = {}
     taken = set()

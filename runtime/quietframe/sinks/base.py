@@ -39,6 +39,7 @@ class SinkOptions:
     encoder: str | None = None
     crf: int | None = None
     audio: bool = True
+    patient: bool = False
 
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in CODECS:

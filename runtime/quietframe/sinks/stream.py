@@ -86,6 +86,10 @@ class StreamSink(VideoSink):
             log.debug("%s: a frame was dropped", self._name)
         return None
 
+    def _open_first(self) -> Encoder | None:
+        """See `VideoSink`. With patience, the thread opens it, and whoever waits for the server is not the loop."""
+        return None if self._options.patient and self._live and self._name != STDOUT else self._open()
+
     def _open(self) -> Encoder:
         place: Any = os.fdopen(os.dup(1), "wb", 0) if self._name == STDOUT else self._place
         return Encoder(place, self._plan, self._size_wh, in_step=self._in_step)
@@ -98,7 +102,7 @@ class StreamSink(VideoSink):
                 if time.monotonic() < self._retry_s:
                     return None
                 self._encoder = self._open()
-                log.info("%s: is there again", self._name)
+                log.info("%s: is there", self._name)
             self._encoder.encode(pixels, time_s)
             self._failures = 0
         except EncoderError as exc:

@@ -100,7 +100,7 @@ class VideoSink(Sink):
             self._size_wh, self._in_step = size_wh, self._keeps_step(frame)
             with self._reported():
                 self._plan.check(size_wh)
-                self._encoder = self._open()
+                self._encoder = self._open_first()
             self._thread = threading.Thread(target=self._run, name="quietframe-encode", daemon=True)
             self._thread.start()
         if size_wh != self._size_wh and self._fragmented:
@@ -136,6 +136,10 @@ class VideoSink(Sink):
     def _encode(self, pixels: NDArray[np.uint8], time_s: float) -> None:
         assert self._encoder is not None
         self._encoder.encode(pixels, time_s)
+
+    def _open_first(self) -> Encoder | None:
+        """Open the encoder for the first frame."""
+        return self._open()
 
     def _open(self) -> Encoder:
         make_folder(self._part.parent)

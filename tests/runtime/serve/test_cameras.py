@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 
@@ -14,6 +15,7 @@ import av
 import pytest
 
 from quietframe.errors import OutputError
+from quietframe.sources import open_source
 from support.stream_servers import SECRET, Server, endless, free_port, rtsp_server, wait_until
 
 
@@ -82,6 +84,52 @@ def test_a_camera_that_comes_later_is_taken_then(running, gstreamer, denoiser_fi
         finally:
             server.kill()
     assert (state["trouble"], state["reconnects"]) == (None, 1)
+
+
+def test_a_server_that_takes_the_stream_may_come_later(running, gstreamer, denoiser_file):
+    """As at the start of a board: nothing is given up, and the loop does not wait for it."""
+    port, relay = free_port(), free_port()
+    scene = camera("yard", "test:?size=64x48&frames=0", f'model = "{denoiser_file}"')
+    with running(scene + f'outputs = "rtsp://127.0.0.1:{port}/in"\n') as cameras:
+        assert wait_until(lambda: (cameras.states()["yard"].get("processed") or 0) > 10, 20)
+        server = rtsp_server(gstreamer, port, "--relay", str(relay))
+        try:
+            with open_source(f"udp://127.0.0.1:{relay}", timeout_s=60) as back:
+                assert back.size_wh == (64, 48)
+        finally:
+            server.kill()
+        assert cameras.states()["yard"]["failed_outputs"] == []
+
+
+def test_an_output_that_fails_is_seen(running, denoiser_file, small_disk):
+    text = camera("yard", "test:?size=320x240&frames=0", f'model = "{denoiser_file}"', 'codec = "ffv1"')
+    with running(text + f'outputs = "{small_disk}/{{name}}-{{time}}.mkv"\n') as cameras:
+        assert wait_until(lambda: cameras.states()["yard"].get("failed_outputs"), 30)
+        state = cameras.states()["yard"]
+        metrics = cameras.get("metrics").decode()
+    assert "No space left" in state["failed_outputs"][0]
+    assert state["trouble"] is None
+    assert 'quietframe_failed_outputs{camera="yard"} 1.0' in metrics
+
+
+def test_a_loop_that_hangs_is_noticed(running, denoiser_file, monkeypatch):
+    monkeypatch.setattr("quietframe.serve.cameras._HUNG_S", 0.5)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def clock():
+        if hangs.is_set():
+            goes_on.wait(30)
+        return datetime(2026, 12, 1, 12, 0)
+
+    text = camera("yard", "test:?size=64x48&frames=0", f'model = "{denoiser_file}"')
+    text += '[[camera.schedule]]\nfrom = "18:00"\nto = "07:00"\npaused = true\n'
+    with running(text, clock=clock) as cameras:
+        assert wait_until(lambda: (cameras.states()["yard"].get("processed") or 0) > 2, 20)
+        hangs.set()
+        assert wait_until(lambda: cameras.cameras.is_hung, 10)
+        hangs.clear()
+        goes_on.set()
+        assert wait_until(lambda: not cameras.cameras.is_hung, 10)
 
 
 def test_a_model_that_fails_ends_its_camera_alone(running, denoiser_file, tmp_path):

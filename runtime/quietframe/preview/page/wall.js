@@ -2,7 +2,7 @@
 
 const find = (id) => document.getElementById(id);
 const wall = find("wall");
-const tiles = [];  // { canvas, context, status, figures, notice, arrived, drawn }, by the stream's number
+const tiles = [];  // { tile, canvas, context, notice, output, figures, arrived, drawn }, by the stream's number
 
 function add(name) {
   const tile = wall.appendChild(document.createElement("a"));
@@ -19,8 +19,9 @@ function add(name) {
   line.className = "line";
   const status = line.appendChild(document.createElement("b"));
   status.textContent = name;
+  const output = line.appendChild(document.createElement("em"));
   const figures = line.appendChild(document.createElement("small"));
-  tiles.push({ tile, canvas, context: canvas.getContext("2d", { alpha: false }), notice, status, figures, arrived: 0, drawn: 0 });
+  tiles.push({ tile, canvas, context: canvas.getContext("2d", { alpha: false }), notice, output, figures, arrived: 0, drawn: 0 });
 }
 
 async function show(message, socket) {
@@ -51,12 +52,15 @@ function showState({ cameras }) {
     for (const { camera } of cameras) add(camera);
   }
   cameras.forEach((camera, place) => {
-    const { tile, notice, figures } = tiles[place];
+    const { tile, notice, output, figures } = tiles[place];
     tile.dataset.state = stateOf(camera);
     notice.textContent = camera.trouble ?? { paused: "paused", wait: "waiting for the first frame" }[tile.dataset.state] ?? "";
     const fps = camera.fps == null ? "" : `${camera.fps.toFixed(1)} fps`;
     const late = camera.age_p95_ms == null ? "" : `${Math.round(camera.age_p95_ms)} ms`;
     figures.textContent = [camera.model, fps, late].filter(Boolean).join(" · ");
+    const failed = camera.failed_outputs ?? [];
+    output.textContent = failed.length ? `${failed.length} ${failed.length > 1 ? "outputs" : "output"} failed` : "";
+    output.title = failed.join("\n");
   });
   const live = cameras.filter((camera) => stateOf(camera) === "live").length;
   const { cpu_percent, rss_mb } = cameras[0];
