@@ -142,7 +142,7 @@ def test_a_model_that_fails_ends_its_camera_alone(running, denoiser_file, tmp_pa
         yard, shed = cameras.cameras.cameras
         assert wait_until(lambda: not shed.is_alive(), 10)
         assert yard.is_alive()
-        assert cameras.states()["shed"]["trouble"] == shed.failure
+        assert wait_until(lambda: cameras.states()["shed"]["trouble"] == shed.failure, 5)
     assert "damaged.tflite" in shed.failure
     assert yard.failure is None and yard.result.frames > 5
 
