@@ -314,6 +314,7 @@ def test_pairs_are_found_and_the_split_is_written(rows_of, denoiser_file, pair_f
         (("report",), "Missing argument"),
         (("report", "{model}"), "not a whole row, schema 4, of quietframe bench"),
         (("melt",), "No such command"),
+        (("sped",), "Did you mean 'speed'?"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(bench, denoiser_file, picture_folder, args, says):

@@ -10,7 +10,7 @@ import pytest
 
 from support.process import run_python
 
-OWN_COMMANDS = ["denoise", "classify", "models", "info", "doctor", "demo"]
+OWN_COMMANDS = ["denoise", "classify", "serve", "calibrate", "models", "info", "doctor", "demo"]
 EXTRA_OF = {"train": "train", "export": "export", "bench": "bench"}
 
 # Hides modules as if they were not installed: each finder answers for the others only.
@@ -98,7 +98,6 @@ def test_the_other_rooms_are_found_by_entry_points():
     [
         (("denoize", "photo.jpg"), ["'denoize'", "Did you mean 'denoise'?"]),
         (("trian",), ["Did you mean 'train'?"]),
-        (("bench", "sped"), ["Did you mean 'speed'?"]),
         (("xyzzy",), ["No such command 'xyzzy'. (see quietframe --help)"]),
         (("models", "--jsn"), ["--json", "quietframe models --help"]),
         (("info", "no\nsuch\nmodel.tflite"), ["no such model.tflite"]),  # one line even if its message is not

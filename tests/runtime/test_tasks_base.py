@@ -135,7 +135,7 @@ def test_repr_says_what_the_model_is_and_how_it_is_set(make_model, classifier_fi
     denoise.sigma_255 = 20
     assert repr(denoise) == (
         "<Denoiser tiny-denoise fp32, 12x8 resize, strength=0.5, sigma_255=20.0, luma_strength=1.0, "
-        "chroma_strength=1.0, tile_pixels=None, color='bgr'>"
+        "chroma_strength=1.0, tile_pixels=None, color='bgr', camera=None>"
     )
     assert repr(qf.Classifier(classifier_file)) == "<Classifier tiny-classify fp32, 28x28 resize, color='bgr'>"
     assert ", any size, " in repr(qf.Denoiser("camera-nano"))

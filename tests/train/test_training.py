@@ -208,6 +208,16 @@ def test_a_training_may_begin_at_a_phase(quick_camera, tmp_path, photo_folder):
         train(QUICK_CAMERA, out=tmp_path / "other", data=photo_folder, from_phase="last")
 
 
+def test_the_weights_of_the_last_phase_are_enough_to_resume(quick_camera, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("recipe.json", "history.csv", "finetune.weights.h5"):
+        shutil.copy(quick_camera.folder / name, folder)
+    again = train(QUICK_CAMERA, out=folder, resume=True)
+    assert again.metrics["measured"] == quick_camera.metrics["measured"]
+    assert_same_weights(again, quick_camera)
+
+
 def assert_same_weights(*runs):
     for one, other in zip(*(keras.models.load_model(run.model_path).get_weights() for run in runs), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -66,6 +66,7 @@ def train_phases(
     """Train all phases, or go on where a training in `folder` was.
 
     A finished phase leaves its weights in `PHASE.weights.h5`; an unfinished one the state after its last whole epoch.
+    The weights of the last finished phase are enough: those of the phases before it may be gone.
 
     seed: of the batches; the weights' is set before. start: weights to begin with; None: random ones.
     Returns the model (the moving average or the best weights where the last phase says so) and the history.
@@ -75,12 +76,12 @@ def train_phases(
         load_weights(model, start.file)
     rows = checkpoint.read_history(folder)
     validation = recipe.data.validation(recipe, splits, seed=seed)
-    for number, phase in enumerate(recipe.phases):
+    finished = [n for n, phase in enumerate(recipe.phases, 1) if weights_path(folder, phase.name).is_file()]
+    first = max(finished, default=0)
+    if first:
+        load_weights(model, weights_path(folder, recipe.phases[first - 1].name))
+    for number, phase in enumerate(recipe.phases[first:], first):
         check_interrupted()
-        done = weights_path(folder, phase.name)
-        if done.is_file():
-            load_weights(model, done)
-            continue
         batches = (phase.data or recipe.data).batches(recipe, phase, splits, seed=seed)
         if len(recipe.phases) > 1:
             _LOG.info("phase %s: %d epochs of %d steps", phase.name, phase.epochs, len(batches))
@@ -88,7 +89,7 @@ def train_phases(
         rows = [row for row in rows if row["phase"] in names]
         trained = (phase.data or recipe.data).training_model(model)
         _train_phase(trained, recipe, phase, batches, validation, folder, rows, workers, callbacks)
-        checkpoint.save_weights(in_float32(recipe, model), done)
+        checkpoint.save_weights(in_float32(recipe, model), weights_path(folder, phase.name))
         for path in (state_path(folder, phase.name), best_path(folder, phase.name)):
             path.unlink(missing_ok=True)
     return model, rows
