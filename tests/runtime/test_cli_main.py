@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -108,6 +109,14 @@ def test_a_mistake_is_one_line(cli, args, says):
     assert (code, out) == (2, "")
     assert_one_line(err)
     assert all(words in err for words in says)
+
+
+@pytest.mark.parametrize("args", [("info", "no such model.tflite", "--json"), ("models", "--json", "--jsn")])
+def test_an_error_is_json_where_json_is_asked_for(cli, args):
+    code, out, err = cli(*args)
+    assert code == 2
+    assert_one_line(err)
+    assert err.startswith(f"quietframe: error: {json.loads(out)['error']}")
 
 
 def test_the_version(cli):

@@ -20,7 +20,7 @@ import click
 
 from quietframe import __version__
 from quietframe.cli.ends import exit_code, has_come, interruptible, leave_threads
-from quietframe.cli.terminal import say
+from quietframe.cli.terminal import json_line, say
 from quietframe.errors import MissingExtraError, QuietFrameError
 
 EXIT_DONE, EXIT_FAILED, EXIT_USER_ERROR = 0, 1, 2
@@ -136,18 +136,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: Sequence[str] | None) -> Any:
     try:
-        code = cli.main(args=args, prog_name="quietframe", standalone_mode=False)
+        code = _command(args)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except click.exceptions.NoArgsIsHelpError as exc:
-        click.echo(exc.format_message(), err=True)
-        return EXIT_USER_ERROR
-    except (click.ClickException, QuietFrameError) as exc:
-        text = " ".join((exc.format_message() if isinstance(exc, click.ClickException) else str(exc)).split())
-        hint = f" (see {exc.ctx.command_path} --help)" if isinstance(exc, click.UsageError) and exc.ctx else ""
-        say(f"error: {text}{hint}")
-        return EXIT_USER_ERROR
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         return EXIT_FAILED
@@ -165,3 +157,18 @@ def _run(args: Sequence[str] | None) -> Any:
         code = exit_code()
         leave_threads(code)
         return code
+
+
+def _command(args: Sequence[str] | None) -> Any:
+    """Run the command line and return its exit code; an error of its user is one line, and JSON where it asks for that."""
+    try:
+        return cli.main(args=args, prog_name="quietframe", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message(), err=True)
+    except (click.ClickException, QuietFrameError) as exc:
+        text = " ".join((exc.format_message() if isinstance(exc, click.ClickException) else str(exc)).split())
+        hint = f" (see {exc.ctx.command_path} --help)" if isinstance(exc, click.UsageError) and exc.ctx else ""
+        say(f"error: {text}{hint}")
+        if "--json" in (sys.argv[1:] if args is None else args):
+            click.echo(json_line({"error": text}))
+    return EXIT_USER_ERROR
