@@ -160,7 +160,7 @@ def _run(args: Sequence[str] | None) -> Any:
 
 
 def _command(args: Sequence[str] | None) -> Any:
-    """Run the command line and return its exit code; an error of its user is one line, and JSON where it asks for that."""
+    """Run the command line and return its exit code. An error of its user is one line, with `--json` also JSON."""
     try:
         return cli.main(args=args, prog_name="quietframe", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as exc:
