@@ -198,7 +198,7 @@ def test_the_page_of_all(browser, wall):
     wall.trouble["shed"] = None
     wait_for(lambda: tiles("tile.dataset.state") == ["live", "live", "trouble"])
     browser.click(".tile")
-    wait_for(lambda: browser.run("location.pathname") == "/camera/yard/")
+    wait_for(lambda: browser.run("location.pathname === '/camera/yard/' && document.readyState === 'complete'"))
     wait_for(lambda: browser.run("document.querySelector('h1').textContent") == "yard")
     wait_for(lambda: browser.run("document.getElementById('canvas').dataset.index"))
     browser.click("#pause")
