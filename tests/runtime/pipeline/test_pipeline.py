@@ -242,5 +242,6 @@ def test_without_a_handler_nothing_is_printed(capfd, denoiser_file, blur_file):
 
 def test_the_repository_names_one_logger() -> None:
     folder = Path(qf.__file__).parent
-    users = [path.name for path in folder.rglob("*.py") if re.search(r'getLogger\((?!"(uvicorn|ray))', path.read_text())]
+    named = re.compile(r'getLogger\((?!"(uvicorn|ray))')
+    users = [path.name for path in folder.rglob("*.py") if named.search(path.read_text())]
     assert users == ["log.py"]
