@@ -120,7 +120,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Model],
     [
         (dense, "uniform:0.9"),
         (convolutional, "gaussian:140"),
-        (latent, "gaussian:128,mean=128"),
+        pytest.param(latent, "gaussian:128,mean=128", marks=pytest.mark.long),
         (bottleneck, "gaussian:128"),
         pytest.param(colour, "gaussian:102", marks=pytest.mark.long),
     ],

@@ -192,10 +192,8 @@ def open_model(
     elif card is None and beside:
         card = read_card_file(beside)
     elif card is None:
-        beside_it = f", or lay it beside as {Path(origin).with_suffix(_CARD).name}" if engine is not model else ""
-        raise ModelLoadError(
-            f"{origin}: carries no model card: state one with --card FILE{beside_it} (docs/model-card.md)"
-        )
+        beside_it = f"lay one beside it as {Path(origin).with_suffix(_CARD).name}, or " if engine is not model else ""
+        raise ModelLoadError(f"{origin}: carries no model card: {beside_it}state it with --card (docs/model-card.md)")
     _check_fit(engine, card, origin)
     return engine, card
 
