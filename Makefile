@@ -26,7 +26,7 @@ RUNTIME_TESTS := tests/runtime $(MEASURING:%=--ignore %)
 # What shows that the base dependencies are enough: every import, the command line, the built-in models.
 SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)
 
-MODELS := camera-nano camera-small camera-base video-nano video-small denoise-and-classify digit-classifier digit-cnn digit-unet latent-autoencoder
+MODELS := camera-nano camera-small camera-base video-nano video-small video-base denoise-and-classify digit-classifier digit-cnn digit-unet latent-autoencoder
 PHOTOS := photos
 MNIST :=
 
@@ -126,6 +126,7 @@ cameras: install  ## Measure `quietframe serve`: six cameras of which two break,
 runs/denoise-and-classify/metrics.json: runs/dense-autoencoder/metrics.json runs/digit-classifier/metrics.json
 runs/video-nano/metrics.json: runs/camera-nano/metrics.json
 runs/video-small/metrics.json: runs/camera-small/metrics.json
+runs/video-base/metrics.json: runs/camera-base/metrics.json
 runs/camera-%/metrics.json runs/video-%/metrics.json: DATA = $(PHOTOS)
 runs/%/metrics.json: DATA = $(MNIST)
 runs/%/metrics.json:
