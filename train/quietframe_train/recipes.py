@@ -144,7 +144,9 @@ _BASE = replace(
     phases=(replace(_CAMERA_MAIN, epochs=24), replace(_CAMERA_FINETUNE, epochs=12)),
 )
 
-# Starts from the camera model of its size, whose batch norm stays as it is.
+# Starts from the camera model of its size, whose batch norm stays as it is. Muon, not Adam, for the convolutions that
+# judge what may be trusted: under Adam all of their weights went the same way in the first steps, until every ReLU6
+# stood at 6 and nothing was ever trusted again.
 _VIDEO_MAIN = replace(
     _CAMERA_FINETUNE,
     name="main",
@@ -153,7 +155,7 @@ _VIDEO_MAIN = replace(
     steps_per_epoch=500,
     data=None,
     optimizer=replace(
-        _CAMERA_MAIN.optimizer, learning_rate=3e-3, adam_layers=("level", "residual", "trust", "noise_removed")
+        _CAMERA_MAIN.optimizer, learning_rate=3e-3, adam_layers=("level", "residual", "trust_logits", "noise_removed")
     ),
 )
 
