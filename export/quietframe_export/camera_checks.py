@@ -1,4 +1,4 @@
-"""Check a camera denoiser on frames that show its artifacts: flat, slowly changing and clean ones.
+"""Check a camera denoiser on frames that show its artifacts: flat, slowly changing, clean and still ones.
 
 The exporter runs these on each file as the runtime runs it, with the noise level estimated.
 """
@@ -17,13 +17,14 @@ from quietframe.card import ModelCard
 from quietframe.engines import Engine
 from quietframe.noise import add_gaussian
 from quietframe.quality import psnr_db
-from quietframe.tasks import open_denoiser
+from quietframe.tasks import Denoiser, open_denoiser
 from quietframe_train.data.base import Sample
 
 SIGMA_255 = 25.0
 FLAT_LEVELS = (64, 128, 192)
 _MIDDLE = 128
 _FRAMES = 4
+_SCENES, _STILL_FRAMES = 4, 16
 _SIDE = 320
 _GRADIENT_WH = (640, 160)
 _GRADIENT_LEVELS = (64.0, 192.0)
@@ -37,6 +38,7 @@ _MAX_PATTERN_255 = 0.25
 _MAX_BANDING_255 = 0.5  # 8 bits alone make 0.29 of a slope
 _MIN_CLEAN_DB = 42.0
 _MIN_FAINT_GAIN_DB = 1.5
+_MIN_MEMORY_GAIN_DB = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def is_camera(card: ModelCard) -> bool:
 
 
 def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[Sample]) -> tuple[Check, ...]:
-    """Run a camera denoiser on flat, slowly changing and clean frames: the clean ones of `samples`, held-out frames."""
+    """Run a camera denoiser on flat, slowly changing, clean and still frames, from the held-out `samples`."""
     denoiser = open_denoiser(model, card=card)
 
     def denoise(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -72,10 +74,12 @@ def check_camera(model: str | Path | Engine, card: ModelCard, samples: Sequence[
         return denoiser(frame)
 
     rng = np.random.default_rng(0)
+    clean = [sample.clean for sample in samples if sample.group == FAINT_GROUP and sample.clean is not None]
     return (
         *_check_flat(denoise, card.spatial.multiple, rng),
         Check(f"gradient, sigma {SIGMA_255:g}: banding, levels", _banding_255(denoise, rng), _MAX_BANDING_255),
         *_check_photographs(denoise, samples),
+        *(_check_memory(denoiser, clean[:_SCENES], rng) if card.has_state and clean else ()),
     )
 
 
@@ -131,3 +135,14 @@ def _check_photographs(denoise: _Denoise, samples: Sequence[Sample]) -> Iterator
     ]
     yield Check("clean frames: PSNR to what went in, dB", float(np.mean(changed)), _MIN_CLEAN_DB, at_least=True)
     yield Check(f"{FAINT_GROUP}: gain, dB", float(np.mean(gains)), _MIN_FAINT_GAIN_DB, at_least=True)
+
+
+def _check_memory(denoiser: Denoiser, scenes: Sequence[NDArray[np.uint8]], rng: np.random.Generator) -> Iterator[Check]:
+    """Measure what a video model gains on still scenes by what it remembers."""
+    gains = []
+    for scene in scenes:
+        denoiser.reset()
+        values = [psnr_db(scene, denoiser(add_gaussian(scene, SIGMA_255, rng))) for _ in range(_STILL_FRAMES)]
+        gains.append(values[-1] - values[0])
+    name = f"still, sigma {SIGMA_255:g}: gain of the {_STILL_FRAMES}th frame over the first, dB"
+    yield Check(name, float(np.mean(gains)), _MIN_MEMORY_GAIN_DB, at_least=True)

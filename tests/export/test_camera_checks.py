@@ -1,4 +1,4 @@
-"""The limits on flat, slowly changing and clean frames: each fault is found by the check that is named after it."""
+"""The limits on flat, slowly changing, clean and still frames: each fault is found by the check that is named after it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 
 from quietframe.assets import photo_bgr
 from quietframe.card import DataTerms, ModelCard, Spatial, TensorSpec
-from quietframe.engines import TensorInfo
+from quietframe.engines import Engine, TensorInfo
 from quietframe.noise import add_gaussian
+from quietframe.tasks.base import open_model
 from quietframe_export.camera_checks import Check, check_camera, is_camera
 from quietframe_train.data.base import Sample
 
@@ -110,6 +111,26 @@ def test_a_good_filter_passes() -> None:
 def test_each_fault_is_found(function: Filter, name: str) -> None:
     failed = [found for found, check in run(function).items() if not check.passed]
     assert any(name in found for found in failed), failed
+
+
+class Forgetful:
+    """A video model that is told each time that there was nothing before."""
+
+    card_json = None
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.inputs, self.outputs = engine, engine.inputs, engine.outputs
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return self.engine.run({**inputs, "confidence": np.zeros_like(inputs["confidence"])})
+
+
+def test_a_video_model_has_to_remember() -> None:
+    engine, card = open_model("video-nano")
+    kept, forgotten = ([*check_camera(each, card, samples())][-1] for each in (engine, Forgetful(engine)))
+    assert "16th frame" in kept.name
+    print(f"video-nano {kept.value:+.2f} dB, forgetful {forgotten.value:+.2f} dB")
+    assert kept.passed and not forgotten.passed
 
 
 def test_a_nan_does_not_pass() -> None:
