@@ -1,4 +1,4 @@
-"""The limits on flat, slowly changing, clean and still frames: each fault is found by the check that is named after it."""
+"""The limits on flat, slowly changing, clean and still frames: each fault is found by the check named after it."""
 
 from __future__ import annotations
 
