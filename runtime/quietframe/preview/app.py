@@ -45,6 +45,7 @@ _GONE = WebSocketDisconnect, RuntimeError
 _ASSETS = {
     "/preview.css": ("preview.css", "text/css"),
     "/preview.js": ("preview.js", "text/javascript"),
+    "/connection.js": ("connection.js", "text/javascript"),
     "/wall.js": ("wall.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

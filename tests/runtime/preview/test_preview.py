@@ -29,7 +29,10 @@ from quietframe.preview import Preview, frames
 from quietframe.sources import Frame
 from support.process import run_python
 
-PATHS = ["/", "/preview.css", "/preview.js", "/icon.svg", "/stats.json", "/snapshot.jpg", "/snapshot.zip", "/healthz"]
+PATHS = [
+    "/", "/preview.css", "/preview.js", "/connection.js", "/icon.svg",
+    "/stats.json", "/snapshot.jpg", "/snapshot.zip", "/healthz",
+]  # fmt: skip
 TOKEN = "a-token-for-tests"
 
 
@@ -245,8 +248,8 @@ def test_without_a_start_nothing_of_the_server_is_imported():
 
 def test_the_page_is_part_of_the_package():
     folder = files("quietframe.preview").joinpath("page")
-    text = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in
-            ("index.html", "preview.css", "preview.js", "icon.svg")}  # fmt: skip
+    text = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+    assert {"index.html", "wall.html", "preview.css", "preview.js", "wall.js", "connection.js"} <= text.keys()
     namespace = 'xmlns="http://www.w3.org/2000/svg"'
     outside = [
         name for name, content in text.items() if re.search(r"(https?:)?//[a-z]", content.replace(namespace, ""))

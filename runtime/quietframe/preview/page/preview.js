@@ -1,6 +1,6 @@
 // The preview's page: shows what comes over the WebSocket, sends what the controls say.
 
-const find = (id) => document.getElementById(id);
+import { connect, find, setStatus } from "/connection.js";
 
 // ---- The picture: two JPEGs of one frame, drawn on one canvas, cut at the divider.
 
@@ -151,14 +151,6 @@ function drawLane(id, key, least, caption) {
   lane.querySelector("b").textContent = points.length ? caption(Math.max(...points.map((point) => point[key]))) : "";
 }
 
-function setStatus(state, text, notice = "") {
-  find("status").dataset.state = state;
-  find("status").textContent = text;
-  picture.classList.toggle("dim", state === "trouble" || state === "wait");
-  if (find("notice").textContent !== notice) find("notice").textContent = notice;
-  find("notice").hidden = !notice;
-}
-
 function showState(state) {
   if (state.camera) {  // one of several
     document.title = document.querySelector("h1").textContent = state.camera;
@@ -232,38 +224,5 @@ strength.addEventListener("input", () => {
 model.addEventListener("change", () => change({ model: model.value }));
 pause.addEventListener("click", () => change({ paused: pause.getAttribute("aria-pressed") !== "true" }));
 
-// ---- The connection, made anew whenever it is gone.
-
-const MOST_DELAY_MS = 4000;
-let delay_ms = 250;
-
-function connect() {
-  const socket = new WebSocket(Object.assign(new URL("live", location), { protocol: location.protocol.replace("http", "ws") }));
-  let opened = false;
-  socket.binaryType = "arraybuffer";
-  socket.addEventListener("open", () => { opened = true; });
-  socket.addEventListener("message", ({ data }) => {
-    delay_ms = 250;
-    if (typeof data === "string") showState(JSON.parse(data));
-    else show(data, socket).catch(() => socket.close());
-  });
-  socket.addEventListener("close", async () => {
-    setStatus("wait", "reconnecting", opened ? "" : await reason());
-    setTimeout(connect, delay_ms);
-    delay_ms = Math.min(MOST_DELAY_MS, delay_ms * 1.6);
-  });
-}
-
-// A WebSocket does not say why it was refused.
-async function reason() {
-  try {
-    const answer = await fetch("stats.json");
-    return answer.ok ? "Waiting for a place: too many pages watch" : (await answer.json()).error;
-  } catch {
-    return "The preview has stopped. This page waits for it.";
-  }
-}
-
-if (location.search) history.replaceState(null, "", location.pathname);  // the token lives in a cookie now
 moveDivider(split);
-connect();
+connect(showState, show);

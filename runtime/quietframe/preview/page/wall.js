@@ -1,6 +1,6 @@
 // The wall: the newest frame of every camera, drawn as it comes over the WebSocket, with its state.
 
-const find = (id) => document.getElementById(id);
+import { connect, find, setStatus } from "/connection.js";
 const wall = find("wall");
 const tiles = [];  // { tile, canvas, context, notice, output, figures, arrived, drawn }, by the stream's number
 
@@ -73,44 +73,4 @@ function showState({ cameras }) {
   setStatus(broken ? "trouble" : live ? "live" : "wait", broken ? `${broken} without frames` : live ? "live" : "waiting");
 }
 
-function setStatus(state, text, notice = "") {
-  find("status").dataset.state = state;
-  find("status").textContent = text;
-  find("notice").textContent = notice;
-  find("notice").hidden = !notice;
-}
-
-// ---- The connection, made anew whenever it is gone.
-
-const MOST_DELAY_MS = 4000;
-let delay_ms = 250;
-
-function connect() {
-  const socket = new WebSocket(Object.assign(new URL("/live", location), { protocol: location.protocol.replace("http", "ws") }));
-  let opened = false;
-  socket.binaryType = "arraybuffer";
-  socket.addEventListener("open", () => { opened = true; });
-  socket.addEventListener("message", ({ data }) => {
-    delay_ms = 250;
-    if (typeof data === "string") showState(JSON.parse(data));
-    else show(data, socket).catch(() => socket.close());
-  });
-  socket.addEventListener("close", async () => {
-    setStatus("wait", "reconnecting", opened ? "" : await reason());
-    setTimeout(connect, delay_ms);
-    delay_ms = Math.min(MOST_DELAY_MS, delay_ms * 1.6);
-  });
-}
-
-// A WebSocket does not say why it was refused.
-async function reason() {
-  try {
-    const answer = await fetch("/stats.json");
-    return answer.ok ? "Waiting for a place: too many pages watch" : (await answer.json()).error;
-  } catch {
-    return "The preview has stopped. This page waits for it.";
-  }
-}
-
-if (location.search) history.replaceState(null, "", location.pathname);  // the token lives in a cookie now
-connect();
+connect(showState, show);
