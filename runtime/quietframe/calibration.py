@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quietframe.camera import BGR, CameraProfile, to_light, to_srgb, tone_slopes
 from quietframe.errors import SourceError, UsageError
+from quietframe.images import check_frame
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -24,7 +25,7 @@ MIN_FRAMES = 16
 _BLOCK = 16
 _MIN_SIDE = 32
 _LAGS = 5
-_CORRELATED = 16  # differences of frames whose correlation is measured
+_CORRELATED = 17  # frames whose noise's correlation is measured
 _CROP = 512
 _BIN = 8  # 8-bit levels
 _LEAST_PIXELS = 200
@@ -38,7 +39,9 @@ _HOT_DEVIATIONS = 8.0
 _LEAST_OFFSET_255 = 0.1
 _RANGE = ((1e-6, 1e-9), (1.0, 0.1))  # of gain and read noise
 _STEPS, _REFINEMENTS = 8, 7
-_NORMAL = np.linspace(-4, 4, 81)
+_ROUNDING = 1 / 12  # variance of what rounding to whole levels adds
+_LIGHT = np.append(to_light(np.linspace(0, 1, 33)), np.linspace(1.05, 2, 10))  # up to what is white without its noise
+_NORMAL = np.linspace(-4, 4, 41)
 _SHARES = np.exp(-np.square(_NORMAL) / 2) / np.exp(-np.square(_NORMAL) / 2).sum()
 
 _TO_YCC = np.array(
@@ -55,9 +58,7 @@ class _Stack:
         slope: mean slope of the tone curve at a frame's values, each channel's; 0 where they are clipped.
         successive: half of the mean square of the change from frame to frame, likewise.
         blocks: (frames, h, w, 3) float32, mean of each 16×16 block.
-        correlation: (3, 5, 5), mean products of the noise of Y, Cr and Cb with itself so many pixels below and right.
-        borders: mean square of the change of the noise of Y from pixel to pixel, (8,), by the place in eight.
-        detail: mean square of the finest chroma detail, across and down, and of all chroma noise.
+        middles: of the first frames.
         count: how many frames.
     """
 
@@ -66,10 +67,22 @@ class _Stack:
     successive: Floats
     slope: Floats
     blocks: Floats
+    middles: Sequence[Frame]
+    count: int
+
+
+class _Grain(NamedTuple):
+    """What the noise looks like.
+
+    Attributes:
+        correlation: (3, 5, 5), mean products of the noise of Y, Cr and Cb with itself so many pixels below and right.
+        borders: mean square of the change of the noise of Y from pixel to pixel, (8,), by the place in eight.
+        detail: mean square of the finest chroma detail, across and down, and of all chroma noise.
+    """
+
     correlation: Floats
     borders: Floats
     detail: Floats
-    count: int
 
 
 def calibrate(
@@ -81,22 +94,24 @@ def calibrate(
     """Measure the noise of a camera.
 
     Args:
-        still: frames of a scene where nothing moves, (H, W, 3) BGR or (H, W) gray, uint8, all of one size.
+        still: frames of a scene where nothing moves, (H, W, 3) BGR or (H, W) gray, uint8, all of one size. A frame that
+            repeats the one before is left out.
         dark: frames with the lens covered, at the same setting; None: hot pixels are looked for in the still scene, and
             the offsets of rows and columns are not measured.
         frames: how many of each to read, 16 at least.
 
     Raises:
+        FrameError: something is not a frame.
         SourceError: too few frames, or of several sizes.
         UsageError: what was shown cannot be measured: it moves, its brightness drifts, it is clipped, or the lens was
             not covered.
     """
     if frames < MIN_FRAMES:
         raise UsageError(f"Expected frames of at least {MIN_FRAMES}. Received: {frames}")
-    stack = _stack(iter(still), frames, "still scene")
+    stack = _stack(_changing(islice(still, frames)), "still scene")
     warnings: list[str] = []
     steady = _steady(stack, warnings)
-    in_dark = None if dark is None else _stack(iter(dark), frames, "dark frames")
+    in_dark = None if dark is None else _stack(islice(dark, frames), "dark frames")
     if in_dark is not None and in_dark.mean.shape != stack.mean.shape:
         raise SourceError("the dark frames and those of the still scene differ in size: take both at one setting")
     if in_dark is not None and float(in_dark.mean.mean()) > _DARK_MAX:
@@ -113,9 +128,11 @@ def calibrate(
         )
     gain, read = _photon_transfer(bins)
     brightness, sigma = _filled(bins, gain, read)
-    correlation = stack.correlation / np.maximum(stack.correlation[:, :1, :1], 1e-9)
-    luma, red, blue = np.sqrt(np.maximum(stack.correlation[:, 0, 0], 1e-9))
-    across, down, chroma = stack.detail + 1e-9
+    grain = _grain(stack, steady)
+    luma, red, blue = np.sqrt(grain.correlation[:, 0, 0])
+    correlation = grain.correlation / np.maximum(grain.correlation[:, :1, :1], 1e-9)
+    correlation[:, 0, 0] = 1  # of a gray camera's colours, too, that have no noise
+    across, down, chroma = grain.detail + 1e-9
     return CameraProfile(
         size_wh=(stack.mean.shape[1], stack.mean.shape[0]),
         brightness_255=brightness,
@@ -126,68 +143,73 @@ def calibrate(
         autocorrelation=tuple(tuple(_rounded(row) for row in part) for part in correlation),
         ycc_sigma=(1.0, round(float(red / luma), 4), round(float(blue / luma), 4)),
         temporal_correlation=round(_temporal(stack, steady), 3),
-        blockiness=round(float(stack.borders[7] / max(np.delete(stack.borders, 7).mean(), 1e-9)), 3),
+        blockiness=round(float(grain.borders[7] / max(np.delete(grain.borders, 7).mean(), 1e-9)), 3),
         chroma_detail=(round(float(across / chroma), 3), round(float(down / chroma), 3)),
         black_255=None if in_dark is None else round(float(np.median(in_dark.mean)), 2),
         hot_pixels=tuple((int(x), int(y)) for y, x in zip(*np.nonzero(hot), strict=True)),
-        columns=() if in_dark is None else _offsets(in_dark, hot, axis=0),
-        rows=() if in_dark is None else _offsets(in_dark, hot, axis=1),
+        columns=() if in_dark is None else _offsets(in_dark, axis=0),
+        rows=() if in_dark is None else _offsets(in_dark, axis=1),
         frames=stack.count,
         warnings=tuple(warnings),
     )
 
 
-def _colour(frame: Frame) -> Frame:
-    return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+def _changing(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Leave out frames that repeat the one before, as recordings and slow cameras do: their noise is no news."""
+    before: Frame | None = None
+    for frame in frames:
+        if before is None or not np.array_equal(frame, before):
+            yield frame
+        before = frame
 
 
-def _stack(shots: Iterator[Frame], count: int, what: str) -> _Stack:
+def _stack(shots: Iterable[Frame], what: str) -> _Stack:
     """Sum frames up as they come, without keeping them."""
     taken = 0
     first: Floats | None = None
-    for frame in itertools.islice(shots, count):
-        values = _colour(frame).astype(np.float32)
+    for shot in shots:
+        check_frame(shot)
+        frame = shot if shot.ndim == 3 else cv2.cvtColor(shot, cv2.COLOR_GRAY2BGR)
+        values = frame.astype(np.float32)
         if first is None:
             if min(values.shape[:2]) < _MIN_SIDE:
                 raise SourceError(f"{what}: frames of {values.shape[1]}x{values.shape[0]}: too small to be measured")
             first = values.copy()  # sums of differences from it lose no digits
             total, squares, steps = (np.zeros_like(values) for _ in range(3))
             slopes = np.zeros(3)
-            blocks, correlation = [], np.zeros((3, _LAGS, _LAGS))
-            borders, detail = np.zeros(8), np.zeros(3)
+            blocks: list[Floats] = []
+            middles: list[Frame] = []
             before = values
         if values.shape != first.shape:
             raise SourceError(f"{what}: frames of several sizes: take all at one setting")
         blocks.append(_block_means(values))
-        slopes += tone_slopes()[_colour(frame)].mean(axis=(0, 1))
+        slopes += tone_slopes()[frame].mean(axis=(0, 1))
+        if taken < _CORRELATED:
+            middles.append(_middle(frame).copy())
         values -= first
         if taken:
-            change = values - before
-            steps += np.square(change)
-            if taken <= _CORRELATED:
-                noise = _ycc(change)
-                correlation += _products(noise)
-                borders += _border_steps(noise[0])
-                detail += _chroma_detail(noise[1:])
+            steps += np.square(values - before)
         total += values
         squares += np.square(values)
         before, taken = values, taken + 1
     if first is None or taken < MIN_FRAMES:
-        raise SourceError(f"{what}: {taken} frames: at least {MIN_FRAMES} are needed")
+        raise SourceError(f"{what}: {taken} different frames: at least {MIN_FRAMES} are needed")
     mean = total / taken
-    variance = np.maximum(squares - total * mean, 0) / (taken - 1)
-    used = min(taken - 1, _CORRELATED)
     return _Stack(
         mean=mean + first,
-        variance=variance,
+        variance=np.maximum(squares - total * mean, 0) / (taken - 1),
         successive=steps / (2 * (taken - 1)),
         slope=slopes / taken,
         blocks=np.stack(blocks),
-        correlation=correlation / used,
-        borders=borders,
-        detail=detail,
+        middles=middles,
         count=taken,
     )
+
+
+def _middle(frame: NDArray[Any]) -> NDArray[Any]:
+    """The middle of a frame, from the border of an 8×8 block on."""
+    top, left = ((max(0, size - _CROP) // 2) // 8 * 8 for size in frame.shape[:2])
+    return frame[top : top + _CROP, left : left + _CROP]
 
 
 def _block_means(values: Floats) -> Floats:
@@ -195,12 +217,16 @@ def _block_means(values: Floats) -> Floats:
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _ycc(change: Floats) -> Floats:
-    """Noise of Y, Cr and Cb of one frame, (3, h, w), from the change between two: the middle of the frame."""
-    top, left = ((max(0, size - _CROP) // 2) // 8 * 8 for size in change.shape[:2])
-    crop = np.ascontiguousarray(change[top : top + _CROP, left : left + _CROP]) * np.float32(0.5**0.5)
-    noise = cv2.transform(crop, _TO_YCC).transpose(2, 0, 1)
-    return noise - noise.mean(axis=(1, 2), keepdims=True)
+def _grain(stack: _Stack, steady: NDArray[np.bool_]) -> _Grain:
+    """Measure the noise between the middles of successive frames; where something moves it is taken for 0."""
+    correlation, borders, detail, still = np.zeros((3, _LAGS, _LAGS)), np.zeros(8), np.zeros(3), _middle(steady)
+    for before, after in pairwise(stack.middles):
+        noise = cv2.transform(cv2.subtract(after, before, dtype=cv2.CV_32F), _TO_YCC).transpose(2, 0, 1)
+        noise = np.where(still, noise - noise.mean(axis=(1, 2), where=still, keepdims=True), 0)
+        correlation += _products(noise)
+        borders += _border_steps(noise[0])
+        detail += _chroma_detail(noise[1:])
+    return _Grain(correlation, borders, detail)
 
 
 def _products(noise: Floats) -> Floats:
@@ -290,7 +316,7 @@ def _curve(stack: _Stack, steady: NDArray[np.bool_], hot: NDArray[np.bool_], dar
         found = _binned(stack, channel, steady & ~spoilt)
         if dark is not None:
             mean, variance = (each[:, :, channel][~spoilt].mean() for each in (dark.mean, dark.variance))
-            black = _Bin(float(mean), float(variance), int((~spoilt).sum()), is_dark=True)
+            black = _Bin(float(mean), max(float(variance), _ROUNDING), int((~spoilt).sum()), is_dark=True)
             found = [black, *(each for each in found if each.level_255 > black.level_255 + _BIN / 2)]
         if not found:
             raise UsageError("the still scene has no area that could be measured: show one with dark and bright areas")
@@ -309,7 +335,8 @@ def _binned(stack: _Stack, channel: int, usable: NDArray[np.bool_]) -> list[_Bin
     for each in np.unique(index):
         inside = index == each
         if (pixels := int(inside.sum())) >= _LEAST_PIXELS:
-            found.append(_Bin(float(means[inside].mean()), float(variances[inside].mean()), pixels))
+            variance = max(float(variances[inside].mean()), _ROUNDING)
+            found.append(_Bin(float(means[inside].mean()), variance, pixels))
     return found
 
 
@@ -322,37 +349,40 @@ def _measured(bins: Sequence[Sequence[_Bin]]) -> tuple[float, float]:
 
 def _photon_transfer(bins: Sequence[Sequence[_Bin]]) -> tuple[BGR, BGR]:
     """Fit variance = a·x + b in linear light to each channel, by what tone curve and clipping make of it."""
-    fits = []
-    for channel in bins:
-        low, high = np.log(_RANGE)
-        for _ in range(_REFINEMENTS):
-            grid = [np.exp(np.linspace(low[index], high[index], _STEPS)) for index in range(2)]
-            errors = np.array([[_misfit(channel, a, b) for b in grid[1]] for a in grid[0]])
-            best = np.unravel_index(np.argmin(errors), errors.shape)
-            step = (high - low) / (_STEPS - 1)
-            middle = low + best * step
-            low, high = middle - step, middle + step
-        fits.append(tuple(float(f"{np.exp(value):.4g}") for value in middle))
-    (gain, read) = zip(*fits, strict=True)
+    (gain, read) = zip(*map(_fit, bins), strict=True)
     return gain, read
 
 
-def _misfit(channel: Sequence[_Bin], a: float, b: float) -> float:
-    mean, sigma = _predicted(a, b)
+def _fit(channel: Sequence[_Bin]) -> tuple[float, float]:
     level, variance, pixels, is_dark = (np.array(column) for column in zip(*channel, strict=True))
-    expected = np.square(np.where(is_dark, sigma[0], np.interp(level, mean, sigma)))
-    return float((np.sqrt(np.minimum(pixels, 10_000)) * np.square(np.log(expected / variance))).sum())
+    weights = np.sqrt(np.minimum(pixels, 10_000))
+
+    def misfit(a: float, b: float) -> float:
+        mean, sigma = _predicted(a, b)
+        expected = np.square(np.where(is_dark, sigma[0], np.interp(level, mean, sigma)))
+        return float((weights * np.square(np.log(expected / variance))).sum())
+
+    low, high = np.log(_RANGE)
+    for _ in range(_REFINEMENTS):
+        grid = [np.exp(np.linspace(low[index], high[index], _STEPS)) for index in range(2)]
+        errors = np.array([[misfit(a, b) for b in grid[1]] for a in grid[0]])
+        best = np.unravel_index(np.argmin(errors), errors.shape)
+        step = (high - low) / (_STEPS - 1)
+        middle = low + best * step
+        low, high = middle - step, middle + step
+    a, b = (float(f"{np.exp(value):.4g}") for value in middle)
+    return a, b
 
 
 def _predicted(a: float, b: float) -> tuple[Floats, Floats]:
     """Return mean and deviation, in 8-bit levels, of light with noise of variance a·x + b on an sRGB frame.
 
-    For light from black to white, in even steps of brightness; the mean rises.
+    For light from black to beyond white; the mean rises.
     """
-    x = to_light(np.linspace(0, 1, 65))[:, None]
+    x = _LIGHT[:, None]
     values = 255 * to_srgb(np.clip(x + np.sqrt(a * x + b) * _NORMAL, 0, 1))
     mean = (values * _SHARES).sum(axis=1)
-    variance = (np.square(values - mean[:, None]) * _SHARES).sum(axis=1) + 1 / 12  # rounded to 8 bits
+    variance = (np.square(values - mean[:, None]) * _SHARES).sum(axis=1) + _ROUNDING
     return mean, np.sqrt(variance)
 
 
@@ -374,18 +404,19 @@ def _temporal(stack: _Stack, steady: NDArray[np.bool_]) -> float:
     return float(np.clip(1 - successive / max(variance, 1e-9), -1, 1)) if variance > 0.05 else 0.0
 
 
-def _offsets(dark: _Stack, hot: NDArray[np.bool_], axis: int) -> tuple[BGR, ...]:
-    """Offsets of columns (axis 0) or rows (axis 1) from their neighbours; empty if they are chance."""
-    mean = dark.mean.copy()
-    spoilt = cv2.dilate(hot.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    mean[spoilt] = np.nan
-    lines = np.nan_to_num(np.nanmean(mean, axis=axis))
-    smooth = cv2.blur(lines[None], (65, 1), borderType=cv2.BORDER_REFLECT)[0]
-    offsets = lines - smooth
-    chance = np.sqrt(np.median(dark.variance) / (dark.count * mean.shape[axis]))
-    if float(offsets.std()) < max(_LEAST_OFFSET_255, 3 * float(chance)):
+def _offsets(dark: _Stack, axis: int) -> tuple[BGR, ...]:
+    """Offsets of columns (axis 0) or rows (axis 1) from their neighbours, 0 in colours where they are chance.
+
+    Returns an empty tuple if there are none.
+    """
+    lines = np.median(dark.mean, axis=axis)  # hot pixels do not move it
+    offsets = lines - cv2.blur(lines[None], (65, 1), borderType=cv2.BORDER_REFLECT)[0]
+    chance = 1.25 * np.sqrt(dark.variance.mean(axis=(0, 1)) / (dark.count * dark.mean.shape[axis]))  # of a median
+    real = offsets.std(axis=0) > np.maximum(_LEAST_OFFSET_255, 3 * chance)
+    if not real.any():
         return ()
-    return tuple(_three(row) for row in offsets / (255 * dark.slope))
+    light = np.where(real, offsets, 0) / np.where(real, 255 * dark.slope, 1)
+    return tuple(_three(row) for row in np.clip(light, -1, 1))
 
 
 def _rounded(values: Iterable[Any]) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietframe.errors import FrameError, UsageError
-from quietframe.serde import RecordError, from_record, to_record
+from quietframe.serde import from_record, to_record
 
 BGR = tuple[float, float, float]
 
@@ -68,15 +68,8 @@ class CameraProfile:
     warnings: tuple[str, ...] = field(default=())
     version: int = VERSION
 
-    @cached_property
-    def curves(self) -> NDArray[np.float32]:
-        """Deviation of the noise in 8-bit levels for each 8-bit level: (256, 3) float32, of blue, green and red."""
-        known = np.asarray(self.sigma_255)
-        levels = [np.interp(np.arange(256), self.brightness_255, known[:, channel]) for channel in range(3)]
-        return np.stack(levels, axis=1).astype(np.float32)
-
     def correct(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Replace hot pixels, and take off the offsets of rows and columns. Returns a new frame, or the same if none.
+        """Take off the offsets of rows and columns, then replace hot pixels. Returns a new frame, or the same if none.
 
         frame: (H, W, 3) BGR or (H, W) gray, uint8 or uint16. Raises FrameError if its size is not the camera's.
         """
@@ -85,11 +78,6 @@ class CameraProfile:
                 f"the camera was calibrated at {self.size_wh[0]}x{self.size_wh[1]}, the frame has "
                 f"{frame.shape[1]}x{frame.shape[0]}: calibrate at this size (quietframe calibrate)"
             )
-        if self.hot_pixels:
-            x, y = self._hot
-            replaced = cv2.medianBlur(frame, _HOT_KERNEL)[y, x]
-            frame = frame.copy()
-            frame[y, x] = replaced
         if self.columns or self.rows:
             top = np.iinfo(frame.dtype).max
             offset = self._offset if frame.ndim == 3 else self._offset[:, :, 1]
@@ -97,6 +85,11 @@ class CameraProfile:
             values = frame if frame.dtype == np.uint8 else cv2.convertScaleAbs(frame, alpha=1 / 257)
             share = cv2.LUT(values, tone_slopes().astype(np.float32))
             frame = np.clip(np.rint(frame - share * offset * top), 0, top).astype(frame.dtype)
+        if self.hot_pixels:
+            x, y = self._hot
+            replaced = cv2.medianBlur(frame, _HOT_KERNEL)[y, x]
+            frame = frame.copy()
+            frame[y, x] = replaced
         return frame
 
     @cached_property
@@ -147,7 +140,7 @@ def read_profile(path: str | Path) -> CameraProfile:
         _check(profile)
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror}): quietframe calibrate makes it") from exc
-    except (ValueError, RecordError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise UsageError(f"{path}: not a camera's profile ({exc}): quietframe calibrate makes one") from exc
     return profile
 
@@ -170,11 +163,19 @@ def _check(profile: CameraProfile) -> None:
         raise ValueError("brightness_255 and sigma_255: expected as many of both, two at least, rising")
     if not all(0 <= sigma <= 255 for each in profile.sigma_255 for sigma in each):
         raise ValueError("sigma_255: expected levels in [0, 255]")
+    if not all(0 <= value <= 1 for value in (*profile.gain, *profile.read)):
+        raise ValueError("gain, read: expected numbers in [0, 1]")
     if not all(0 <= x < width and 0 <= y < height for x, y in profile.hot_pixels):
         raise ValueError(f"hot_pixels: expected places in a frame of {width}x{height}")
-    if len(profile.columns) not in (0, width) or len(profile.rows) not in (0, height):
+    offsets = profile.columns, profile.rows
+    if any(len(each) not in (0, size) for each, size in zip(offsets, profile.size_wh, strict=True)):
         raise ValueError("columns, rows: expected an offset for each column and row, or none")
-    if [len(part) for part in profile.autocorrelation] != [5] * 3 or any(
-        len(row) != 5 for part in profile.autocorrelation for row in part
-    ):
-        raise ValueError("autocorrelation: expected three lists of 5×5")
+    if not all(-1 <= value <= 1 for each in offsets for line in each for value in line):
+        raise ValueError("columns, rows: expected offsets in [-1, 1]")
+    if not all(0 <= sigma <= 255 for sigma in profile.ycc_sigma) or profile.ycc_sigma[0] == 0:
+        raise ValueError("ycc_sigma: expected shares of the first, which is 1")
+    for part in profile.autocorrelation:
+        if [len(row) for row in part] != [5] * 5 or part[0][0] != 1 or any(abs(x) > 1 for row in part for x in row):
+            raise ValueError("autocorrelation: expected three lists of 5×5 in [-1, 1], each beginning with 1")
+    if len(profile.autocorrelation) != 3:
+        raise ValueError("autocorrelation: expected three lists, of Y, Cr and Cb")

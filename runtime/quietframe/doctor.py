@@ -1,6 +1,6 @@
 """What this machine is, what is installed, and what is missing: the facts behind `quietframe doctor`.
 
-Nothing here runs at import; cameras are asked for their names only when `examine` is called.
+Nothing here runs at import; cameras are asked only when `examine` is called.
 """
 
 from __future__ import annotations
@@ -8,17 +8,16 @@ from __future__ import annotations
 import importlib
 import platform
 import re
-import struct
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Literal
 
 from quietframe import __version__
 from quietframe.cpu import cpu_features, cpu_model, logical_cores, memory_mb, physical_cores
 from quietframe.errors import QuietFrameError
+from quietframe.v4l2 import Camera, find_cameras
 
 Status = Literal["ok", "note", "wrong"]
 
@@ -87,21 +86,6 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Camera:
-    """A video capture device that the kernel lists.
-
-    Attributes:
-        device: its path, `/dev/video0`.
-        name: what the driver calls it; empty where it could not be asked.
-        error: why it cannot be opened; empty where it can.
-    """
-
-    device: str
-    name: str
-    error: str = ""
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything that `examine` found."""
 
@@ -136,35 +120,6 @@ def examine() -> Report:
             findings += map(_real_time, SIZES_WH)
     findings += [_processor(machine), *map(_extra, EXTRAS), _cameras(cameras)]
     return Report(_versions(), machine, cameras, tuple(findings))
-
-
-def find_cameras(folder: Path = Path("/dev")) -> list[Camera]:
-    """The video capture devices, by number; codecs and metadata nodes, which look alike, are left out."""
-    number = re.compile(r"video(\d+)")
-    nodes = {int(match[1]): path for path in folder.glob("video*") if (match := number.fullmatch(path.name))}
-    found = (_ask_camera(nodes[index]) for index in sorted(nodes))
-    return [camera for camera in found if camera is not None]
-
-
-# From linux/videodev2.h: VIDIOC_QUERYCAP and struct v4l2_capability.
-_QUERYCAP = 0x80685600
-_CAPABILITY = struct.Struct("16s32s32sIII12x")
-_CAPTURE = 0x00000001 | 0x00001000  # V4L2_CAP_VIDEO_CAPTURE, V4L2_CAP_VIDEO_CAPTURE_MPLANE
-
-
-def _ask_camera(path: Path) -> Camera | None:
-    import fcntl
-
-    answer = bytearray(_CAPABILITY.size)
-    try:
-        with path.open("rb", buffering=0) as node:
-            fcntl.ioctl(node, _QUERYCAP, answer)
-    except OSError as exc:
-        return Camera(str(path), "", exc.strerror or str(exc))
-    _, card, _, _, _, device_capabilities = _CAPABILITY.unpack(answer)
-    if not device_capabilities & _CAPTURE:
-        return None
-    return Camera(str(path), card.partition(b"\0")[0].decode(errors="replace"))
 
 
 def _versions() -> dict[str, str]:
@@ -276,4 +231,13 @@ def _cameras(cameras: Sequence[Camera]) -> Finding:
     if refused:
         remedy = "let this user open it: sudo usermod -aG video $USER, then log in anew"
         return Finding("cameras", "note", "; ".join(refused), remedy)
-    return Finding("cameras", "ok", ", ".join(f"{camera.device} ({camera.name})" for camera in cameras))
+    found = "; ".join(map(str, cameras))
+    switches = [
+        f"v4l2-ctl -d {camera.device} -c {re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')}=0"
+        for camera in cameras
+        for name in camera.denoising
+    ]
+    if switches:
+        remedy = f"switch the camera's own noise reduction off, which smears noise: {'; '.join(switches)}"
+        return Finding("cameras", "note", found, remedy)
+    return Finding("cameras", "ok", found)

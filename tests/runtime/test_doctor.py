@@ -5,13 +5,13 @@ import os
 import re
 import sys
 from importlib.metadata import requires, version
-from pathlib import Path
 
 import pytest
 
 from quietframe import __version__, builtin_models
 from quietframe.cpu import cpu_features, logical_cores, memory_mb, peak_rss_mb, physical_cores
-from quietframe.doctor import BASE_PACKAGES, EXTRAS, Report, examine, find_cameras
+from quietframe.doctor import BASE_PACKAGES, EXTRAS, Report, examine
+from quietframe.v4l2 import Camera
 from support.process import run_python
 
 
@@ -115,13 +115,14 @@ def test_a_package_that_does_not_load_is_wrong(module, package, error, tmp_path)
     assert package in found["remedy"]
 
 
-def test_cameras_are_asked_in_order_of_their_numbers(tmp_path):
-    for name in ("video10", "video2", "video-codec", "video", "null"):
-        (tmp_path / name).touch()
-    cameras = find_cameras(tmp_path)
-    assert [Path(camera.device).name for camera in cameras] == ["video2", "video10"]
-    assert all(camera.error for camera in cameras)  # plain files do not answer as cameras do
-    assert find_cameras(tmp_path / "missing") == []
+def test_a_camera_that_reduces_noise_itself_is_noticed(monkeypatch):
+    camera = Camera("/dev/video0", "HD Webcam", "", (1280, 720), "MJPG", {"Gain": 64, "3D Noise Reduction": 2})
+    monkeypatch.setattr("quietframe.doctor.SIZES_WH", ())
+    monkeypatch.setattr("quietframe.doctor.find_cameras", lambda: [camera])
+    (found,) = [found for found in examine().findings if found.topic == "cameras"]
+    assert found.status == "note"
+    assert "1280x720 MJPG (JPEG, compressed), Gain: 64, 3D Noise Reduction: 2" in found.found
+    assert found.remedy.endswith("v4l2-ctl -d /dev/video0 -c 3d_noise_reduction=0")
 
 
 def test_which_model_holds_video_rate_is_measured(report):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quietframe.cli import EXIT_DONE
+from quietframe.cli import EXIT_DONE, EXIT_FAILED
 from quietframe.cli.terminal import json_line, print_table, say
 from quietframe.errors import MissingExtraError, UsageError
 
@@ -43,27 +44,37 @@ def calibrate(
     from quietframe.calibration import calibrate as measure
     from quietframe.camera import write_profile
     from quietframe.descriptors import suppress_native_output
+    from quietframe.images import write_whole
     from quietframe.serde import to_record
-    from quietframe.sinks.base import check_targets
+    from quietframe.sinks.base import check_folder, check_targets, make_folder
     from quietframe.sources import open_source
 
-    check_targets([path for path in (out, plot) if path], [Path(source)], overwrite=overwrite)
     if plot:
-        _figure()  # what is missing is said before anything is measured
+        _check_plot(plot, out)
+    targets = [out, plot] if plot else [out]
+    failures: list[str] = []
     with suppress_native_output(), ExitStack() as opened:
-        scene = opened.enter_context(open_source(source))
-        shots = (frame.pixels for frame in scene)
-        if dark is not None:
-            in_dark = (frame.pixels for frame in opened.enter_context(open_source(dark)))
-            profile = measure(shots, in_dark, frames=frames)
-        elif scene.real_time:
-            still = _asked(shots, "Show the camera something still, with dark and bright areas, and press Enter.")
-            profile = measure(still, _asked(shots, "Cover the lens, and press Enter."), frames=frames)
-        else:
-            profile = measure(shots, frames=frames)
+        sources = [opened.enter_context(open_source(each, to_8bit=True)) for each in (source, dark) if each is not None]
+        check_targets(targets, [file for each in sources for file in each.files], overwrite=overwrite)
+        for path in targets:
+            check_folder(path.parent)
+        shots, *in_dark = [(frame.pixels for frame in each) for each in sources]
+        try:
+            if sources[0].real_time and not in_dark:
+                still = _asked(shots, "Show the camera something still, with dark and bright areas, and press Enter.")
+                profile = measure(still, _asked(shots, "Cover the lens, and press Enter."), frames=frames)
+            else:
+                profile = measure(shots, *in_dark, frames=frames)
+        finally:
+            failures = [failure for each in sources for failure in each.failures]
+            for failure in failures:
+                say(f"error: {failure}")
+    drawn = _draw(profile, plot.suffix[1:].lower()) if plot else b""
+    for path in targets:
+        make_folder(path.parent)
     write_profile(profile, out, overwrite=overwrite)
     if plot:
-        _draw(profile, plot)
+        write_whole(plot, drawn, overwrite=overwrite)
     for warning in profile.warnings:
         say(f"warning: {warning}")
     if as_json:
@@ -71,13 +82,13 @@ def calibrate(
     else:
         _describe(profile)
     say(f"written to {out}: use it with quietframe denoise … --camera {out}")
-    return EXIT_DONE
+    return EXIT_FAILED if failures else EXIT_DONE
 
 
 def _asked(shots: Iterator[Any], what: str) -> Iterator[Any]:
     """Ask for something, then give the camera's next frames."""
     say(what)
-    if not sys.stdin.readline():
+    if sys.stdin is None or not sys.stdin.readline():
         raise UsageError(
             "no terminal to ask at: record both, and name the recordings: quietframe calibrate FILE --dark FILE"
         )
@@ -133,8 +144,17 @@ def _figure() -> Any:
     return Figure(figsize=(7, 4.5), layout="constrained")
 
 
-def _draw(profile: CameraProfile, path: Path) -> None:
-    """Draw the noise by brightness."""
+def _check_plot(plot: Path, out: Path) -> None:
+    """Raise before anything is measured if a plot could not be drawn or written."""
+    _figure()
+    if plot.suffix.lower() not in (".png", ".svg"):
+        raise UsageError(f"{plot}: expected a name that ends in .png or .svg")
+    if plot.resolve() == out.resolve():
+        raise UsageError(f"--plot and --out name one file: {out}")
+
+
+def _draw(profile: CameraProfile, kind: str) -> bytes:
+    """Draw the noise by brightness. Returns the file, of a kind that matplotlib knows."""
     figure = _figure()
     axes = figure.subplots()
     for channel, colour in enumerate(("blue", "green", "red")):
@@ -153,4 +173,6 @@ def _draw(profile: CameraProfile, path: Path) -> None:
         ylim=(0, None),
     )
     axes.legend()
-    figure.savefig(path, dpi=120)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=120)
+    return drawn.getvalue()
