@@ -37,6 +37,7 @@ _SPAN_255 = 80
 _HOT_255 = 8.0
 _HOT_DEVIATIONS = 8.0
 _LEAST_OFFSET_255 = 0.1
+_EVERY_SECOND = np.array([[1, 0] * 32 + [1]], np.float32) / 33
 _RANGE = ((1e-6, 1e-9), (1.0, 0.1))  # of gain and read noise
 _STEPS, _REFINEMENTS = 8, 7
 _ROUNDING = 1 / 12  # variance of what rounding to whole levels adds
@@ -58,6 +59,7 @@ class _Stack:
         slope: mean slope of the tone curve at a frame's values, each channel's; 0 where they are clipped.
         successive: half of the mean square of the change from frame to frame, likewise.
         blocks: (frames, h, w, 3) float32, mean of each 16×16 block.
+        columns, rows: variance over time of the mean of each column, (W, 3), and of each row, (H, 3).
         middles: of the first frames.
         count: how many frames.
     """
@@ -67,6 +69,8 @@ class _Stack:
     successive: Floats
     slope: Floats
     blocks: Floats
+    columns: Floats
+    rows: Floats
     middles: Sequence[Frame]
     count: int
 
@@ -147,8 +151,8 @@ def calibrate(
         chroma_detail=(round(float(across / chroma), 3), round(float(down / chroma), 3)),
         black_255=None if in_dark is None else round(float(np.median(in_dark.mean)), 2),
         hot_pixels=tuple((int(x), int(y)) for y, x in zip(*np.nonzero(hot), strict=True)),
-        columns=() if in_dark is None else _offsets(in_dark, axis=0),
-        rows=() if in_dark is None else _offsets(in_dark, axis=1),
+        columns=() if in_dark is None else _offsets(in_dark, hot, axis=0),
+        rows=() if in_dark is None else _offsets(in_dark, hot, axis=1),
         frames=stack.count,
         warnings=tuple(warnings),
     )
@@ -178,6 +182,8 @@ def _stack(shots: Iterable[Frame], what: str) -> _Stack:
             total, squares, steps = (np.zeros_like(values) for _ in range(3))
             slopes = np.zeros(3)
             blocks: list[Floats] = []
+            columns: list[Floats] = []
+            rows: list[Floats] = []
             middles: list[Frame] = []
             before = values
         if values.shape != first.shape:
@@ -189,6 +195,8 @@ def _stack(shots: Iterable[Frame], what: str) -> _Stack:
         values -= first
         if taken:
             steps += np.square(values - before)
+        columns.append(values.mean(axis=0))
+        rows.append(values.mean(axis=1))
         total += values
         squares += np.square(values)
         before, taken = values, taken + 1
@@ -201,6 +209,8 @@ def _stack(shots: Iterable[Frame], what: str) -> _Stack:
         successive=steps / (2 * (taken - 1)),
         slope=slopes / taken,
         blocks=np.stack(blocks),
+        columns=np.var(columns, axis=0, ddof=1),
+        rows=np.var(rows, axis=0, ddof=1),
         middles=middles,
         count=taken,
     )
@@ -299,6 +309,11 @@ def _hot_pixels(stack: _Stack) -> NDArray[np.bool_]:
     return high & (brightest >= cv2.dilate(brightest, np.ones((3, 3), np.uint8)))
 
 
+def _around(hot: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Hot pixels, and those that demosaicing and smoothing may have spoilt."""
+    return cv2.dilate(hot.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+
+
 class _Bin(NamedTuple):
     """Noise at one brightness: mean 8-bit level, variance, how many pixels, and whether there was no light."""
 
@@ -310,7 +325,7 @@ class _Bin(NamedTuple):
 
 def _curve(stack: _Stack, steady: NDArray[np.bool_], hot: NDArray[np.bool_], dark: _Stack | None) -> list[list[_Bin]]:
     """The variance of each channel by brightness, dark frames included."""
-    spoilt = cv2.dilate(hot.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    spoilt = _around(hot)
     bins: list[list[_Bin]] = []
     for channel in range(3):
         found = _binned(stack, channel, steady & ~spoilt)
@@ -404,14 +419,17 @@ def _temporal(stack: _Stack, steady: NDArray[np.bool_]) -> float:
     return float(np.clip(1 - successive / max(variance, 1e-9), -1, 1)) if variance > 0.05 else 0.0
 
 
-def _offsets(dark: _Stack, axis: int) -> tuple[BGR, ...]:
+def _offsets(dark: _Stack, hot: NDArray[np.bool_], axis: int) -> tuple[BGR, ...]:
     """Offsets of columns (axis 0) or rows (axis 1) from their neighbours, 0 in colours where they are chance.
 
     Returns an empty tuple if there are none.
     """
-    lines = np.median(dark.mean, axis=axis)  # hot pixels do not move it
-    offsets = lines - cv2.blur(lines[None], (65, 1), borderType=cv2.BORDER_REFLECT)[0]
-    chance = 1.25 * np.sqrt(dark.variance.mean(axis=(0, 1)) / (dark.count * dark.mean.shape[axis]))  # of a median
+    spoilt, variance = _around(hot), (dark.columns, dark.rows)[axis]
+    mean = np.where(spoilt[:, :, None], cv2.medianBlur(dark.mean, 5), dark.mean)
+    lines = mean.mean(axis=axis)
+    # From every second neighbour: in a mosaic's demosaiced dark those between have less noise, and so another mean.
+    offsets = lines - cv2.filter2D(lines[None], -1, _EVERY_SECOND, borderType=cv2.BORDER_REFLECT_101)[0]
+    chance = np.sqrt(variance.mean(axis=0) / dark.count)
     real = offsets.std(axis=0) > np.maximum(_LEAST_OFFSET_255, 3 * chance)
     if not real.any():
         return ()

@@ -19,8 +19,8 @@ _NEXT = 0x80000000  # the control after that id
 _INVALID = 0x0001 | 0x0010  # disabled, inactive
 _INTEGER, _BOOLEAN, _MENU = 1, 2, 3
 
-_TELLING = re.compile(r"exposure|gain|jpeg|compression|subsampling", re.IGNORECASE)
 _DENOISING = re.compile(r"noise|\b[23]?d?nr\b", re.IGNORECASE)
+_TELLING = re.compile(rf"exposure|gain|jpeg|compression|subsampling|{_DENOISING.pattern}", re.IGNORECASE)
 
 _FORMATS = {
     "JPEG, compressed": ("MJPG", "JPEG"),
@@ -115,8 +115,7 @@ def _controls(ask: Ask) -> dict[str, int | str]:
         if control <= latest:
             return found
         latest, name = control, _text(letters)
-        told = _TELLING.search(name) or _DENOISING.search(name)
-        if not told or flags & _INVALID or kind not in (_INTEGER, _BOOLEAN, _MENU):
+        if not _TELLING.search(name) or flags & _INVALID or kind not in (_INTEGER, _BOOLEAN, _MENU):
             continue
         try:
             _, value = _VALUE.unpack(ask(_G_CTRL, _VALUE.pack(control, 0)))

@@ -114,7 +114,7 @@ def test_each_fault_is_found(function: Filter, name: str) -> None:
 
 
 class Forgetful:
-    """A video model that is told each time that there was nothing before."""
+    """A video model that takes every frame for the first one."""
 
     card_json = None
 
