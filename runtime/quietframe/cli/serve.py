@@ -28,7 +28,6 @@ def serve(config: str, check: bool, as_json: bool) -> int:
     from quietframe.cli.terminal import LogLines, json_line, say
     from quietframe.descriptors import suppress_native_output
     from quietframe.serve import Cameras, read_config
-    from quietframe.serve.cameras import THREAD_PREFIX
 
     settings = read_config(config)
     if check:
@@ -40,7 +39,7 @@ def serve(config: str, check: bool, as_json: bool) -> int:
     if settings.token is None:
         settings = replace(settings, token=os.environ.get("QUIETFRAME_TOKEN"))
     states = chain(["READY=1"], repeat("WATCHDOG=1"))
-    with suppress_native_output(), LogLines(THREAD_PREFIX):
+    with suppress_native_output(), LogLines():
         cameras = Cameras(settings)
 
         def tick() -> None:

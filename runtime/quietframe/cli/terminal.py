@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from quietframe.log import log
+from quietframe.log import log, origin
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,15 +100,10 @@ def progress_bar(console: Console, *, counted: bool = True) -> Progress:
 
 
 class LogLines(logging.Handler):
-    """Show on stderr what is logged, in a `with` statement.
+    """Show on stderr what is logged, in a `with` statement."""
 
-    Args:
-        thread_prefix: what a thread with such a name logs begins with the rest of the name.
-    """
-
-    def __init__(self, thread_prefix: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._thread_prefix = thread_prefix
         self._level_before = log.level
 
     def __enter__(self) -> Self:
@@ -122,9 +117,8 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a log record as one line; Rich moves a bar below it."""
-        prefix, name = self._thread_prefix, str(record.threadName)
-        origin = f"{name.removeprefix(prefix)}: " if prefix and name.startswith(prefix) else ""
-        say(f"{_PREFIXES.get(record.levelno, '')}{origin}{record.getMessage()}")
+        name = f"{origin.get()}: " if origin.get() else ""
+        say(f"{_PREFIXES.get(record.levelno, '')}{name}{record.getMessage()}")
 
 
 class Display(LogLines):

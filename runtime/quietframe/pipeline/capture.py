@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from dataclasses import replace
 
 from quietframe.sources import Frame, Source
@@ -35,7 +36,9 @@ class Capture:
         self._slot: Latest[Frame] = Latest()
         self._error: BaseException | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="quietframe-capture", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="quietframe-capture", daemon=True
+        )
 
     def take(self, timeout_s: float) -> Frame | None:
         """Take the newest frame, waiting for at most `timeout_s`; None if there was none or the source has ended.

@@ -70,11 +70,12 @@ class Share:
     Attributes:
         fps: frames a second that the pipeline is to denoise.
         can_yield: it runs `auto`, and there is a faster model.
+        is_measuring: models are measured for it, which may take a minute.
     """
 
     def __init__(self, cores: Cores) -> None:
         self.fps = 0.0
-        self.can_yield = False
+        self.can_yield = self.is_measuring = False
         self._cores = cores
         self._ms: float | None = None
         self._start_ns = self._latest_ns = 0
@@ -95,7 +96,11 @@ class Share:
 
     def measured_ms(self, what: Hashable, measure: Callable[[], float]) -> float:
         """See `Cores`."""
-        return self._cores.measured_ms(what, measure)
+        self.is_measuring = True
+        try:
+            return self._cores.measured_ms(what, measure)
+        finally:
+            self.is_measuring = False
 
     @property
     def need(self) -> float | None:

@@ -36,7 +36,8 @@ class Models:
     Args:
         loaded: denoisers by name, at least one.
         fps: the frame rate that `auto` is to hold.
-        others: names of models that may be chosen too; by `auto` if their terms allow commercial use.
+        others: names of models that may be chosen too; by `auto` if one alone is loaded, and their terms allow
+            commercial use.
         open_model: opens one of them when it is first chosen. Raises ModelLoadError.
         share: of the cores, where other pipelines run beside this one, too.
     """
@@ -51,7 +52,7 @@ class Models:
         share: Share | None = None,
     ) -> None:
         self.names = (*loaded, *others)
-        self._given = frozenset(loaded)
+        self._given = tuple(loaded)
         self._loaded = dict(loaded)
         self._failed: set[str] = set()
         self._fps, self._share = fps, share
@@ -96,9 +97,10 @@ class Models:
 
     def _best(self, pixels: NDArray[np.uint8]) -> str:
         if self._deadline is None:
+            names = self._given if len(self._given) > 1 else self.names
             usable = {
                 name: denoiser
-                for name in self.names
+                for name in names
                 if (denoiser := self._load(name)) and (name in self._given or not denoiser.card.is_non_commercial)
             }
             self._deadline = Deadline.measured(usable, pixels, self._fps, self._share)

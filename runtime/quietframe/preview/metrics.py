@@ -42,7 +42,7 @@ class _Streams(Collector):
             name: CounterMetricFamily(f"quietframe_{name}", text, labels=["camera"]) for name, text in _COUNTERS.items()
         }
         for camera, state in self._states.items():
-            is_up = bool(state.get("processed")) and not state.get("trouble")
+            is_up = bool(state.get("captured")) and not state.get("trouble")
             up.add_metric([camera, state.get("model") or ""], is_up)
             for model, done in state.get("by_model", {}).items():
                 frames.add_metric([camera, model], done["frames"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,17 +12,16 @@ from typing import Any
 
 import cv2
 
+from quietframe.controls import Controls, Settings
 from quietframe.errors import OutputError, QuietFrameError, SourceError
-from quietframe.log import log
+from quietframe.log import log, origin
 from quietframe.pipeline import Pipeline, Result
 from quietframe.pipeline.cores import Cores
 from quietframe.pipeline.models import AUTO
 from quietframe.preview import Server, View
+from quietframe.preview.frames import Record, Stream
 from quietframe.serve.config import CameraConfig, Period, ServeConfig
 from quietframe.sources.stream import PAUSES_S
-
-THREAD_PREFIX = "quietframe-camera-"
-"""Of a camera's thread, before its name: what is logged there is of it."""
 
 _TICK_S = 0.25
 _HUNG_S = 20.0
@@ -49,7 +49,7 @@ class Camera(threading.Thread):
     """
 
     def __init__(self, config: CameraConfig, server: Server, cores: Cores, clock: Clock) -> None:
-        super().__init__(name=f"{THREAD_PREFIX}{config.name}", daemon=True)
+        super().__init__(name=f"quietframe-camera-{config.name}", daemon=True)
         self.config = config
         self.failure: str | None = None
         self.result: Result | None = None
@@ -58,16 +58,20 @@ class Camera(threading.Thread):
         self._clock = clock
         self._stopped = threading.Event()
         self._pipeline: Pipeline | None = None
-        self._applied: list[Period | None] = []
+        self._controls = Controls(Settings(), ())
+        self._period: Period | None = None
         self._trouble: str | None = None
         self._reconnects = 0
         self._ticked_s: float | None = None
 
     def run(self) -> None:
         """See `Camera`."""
+        origin.set(self.config.name)
         attempts = 0
         while not self._stopped.is_set():
-            pipeline = self._open()
+            self._pipeline = pipeline = self._new_pipeline()
+            if self._stopped.is_set():  # since the loop looked
+                return
             try:
                 self.result = pipeline.run(self._tick, lambda *_: self._is_back())
                 if not self._stopped.is_set():
@@ -77,7 +81,7 @@ class Camera(threading.Thread):
             except (SourceError, OutputError) as exc:
                 if pipeline.record().get("processed"):
                     attempts = 0
-                if str(exc) != self._trouble:
+                if _without_numbers(str(exc)) != _without_numbers(self._trouble):
                     log.warning("%s", exc)
                 self._trouble = str(exc)
             except Exception as exc:  # noqa: BLE001  it ends this camera, and no other
@@ -109,59 +113,68 @@ class Camera(threading.Thread):
 
     @property
     def is_hung(self) -> bool:
-        """Whether its loop has not turned for 20 seconds."""
+        """Whether its loop has not turned for 20 seconds, and no models are measured."""
         ticked_s = self._ticked_s
-        return ticked_s is not None and time.monotonic() - ticked_s > _HUNG_S
+        return ticked_s is not None and not self._share.is_measuring and time.monotonic() - ticked_s > _HUNG_S
 
     @property
     def is_running(self) -> bool:
         """Whether its loop runs, and so has something to finish."""
         return self.is_alive() and self._ticked_s is not None
 
-    def _open(self) -> Pipeline:
-        config, period = self.config, self._period()
-        settings = config.settings(period)
-        others = {
-            *(config.model or "").split(","),
-            *(config.settings(each)["model"] for each in (None, *config.schedule)),
-        }
-        model = config.model if settings["model"] == config.settings(None)["model"] else settings["model"]
-        now = f"{self._clock():%Y%m%d-%H%M%S}"
+    def _new_pipeline(self) -> Pipeline:
+        config, now = self.config, f"{self._clock():%Y%m%d-%H%M%S}"
         stats_file = config.pipeline.stats_file and str(config.pipeline.stats_file).replace("{time}", now)
-        self._applied.clear()
-        self._pipeline = Pipeline(
+        return Pipeline(
             config.source,
-            model,
-            [View(self._stream), *(output.replace("{time}", now) for output in config.outputs)],
-            replace(config.pipeline, strength=settings["strength"], stats_file=stats_file),
-            others=sorted(others - {"", AUTO, settings["model"]}),
+            config.model,
+            [_View(self._stream, self._begin), *(output.replace("{time}", now) for output in config.outputs)],
+            replace(config.pipeline, stats_file=stats_file),
+            others=[model for period in config.schedule if (model := period.changes.get("model", AUTO)) != AUTO],
             share=self._share,
             patient=True,
         )
-        if self._stopped.is_set():
-            self._pipeline.stop()
-        return self._pipeline
 
-    def _period(self) -> Period | None:
+    def _period_now(self) -> Period | None:
         now = self._clock().time()
         return next((period for period in self.config.schedule if period.holds(now)), None)
 
+    def _begin(self, controls: Controls) -> None:
+        """Set what the schedule says, before the first frame."""
+        self._controls, self._period = controls, self._period_now()
+        controls.change(**self.config.settings(self._period))
+
     def _tick(self) -> None:
         self._ticked_s = time.monotonic()
-        if not self.config.schedule or not self._pipeline or not self._pipeline.controls:
-            return
-        if (period := self._period()) not in self._applied:
+        if (period := self._period_now()) is not self._period:
             settings = self.config.settings(period)
-            self._pipeline.controls.change(**settings)
-            if self._applied:
-                log.info("schedule: %s", ", ".join(f"{name} {value}" for name, value in settings.items()))
-            self._applied = [period]
+            self._controls.change(**settings)
+            log.info("schedule: %s", ", ".join(f"{name} {value}" for name, value in settings.items()))
+            self._period = period
 
     def _is_back(self) -> None:
         if self._trouble:
             self._trouble = None
             self._reconnects += 1
             log.info("frames come")
+
+
+def _without_numbers(trouble: str | None) -> str:
+    """Reduce what is wrong to what is logged once: times and counts in it change with each attempt."""
+    return re.sub(r"\d+", "", trouble or "")
+
+
+class _View(View):
+    """A view that tells when its loop begins."""
+
+    def __init__(self, stream: Stream, on_begin: Callable[[Controls], None]) -> None:
+        super().__init__(stream)
+        self._on_begin = on_begin
+
+    def begin(self, record: Record, controls: Controls) -> None:
+        """See `Sink`."""
+        super().begin(record, controls)
+        self._on_begin(controls)
 
 
 class Cameras:
@@ -213,8 +226,9 @@ class Cameras:
                 while camera.is_running and time.monotonic() < deadline_s:
                     camera.join(_TICK_S)
                     on_tick()
+            deadline_s = time.monotonic() + _GOODBYE_S
             for camera in self.cameras:
-                camera.join(_GOODBYE_S)  # one that waits for a silent server is left to itself
+                camera.join(max(0, deadline_s - time.monotonic()))  # one that waits for a silent server is left behind
         finally:
             self._server.close()
             cv2.setNumThreads(threads)

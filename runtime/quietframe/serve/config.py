@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import time
@@ -17,13 +18,19 @@ from quietframe.errors import QuietFrameError, UsageError
 from quietframe.pipeline import PipelineConfig
 from quietframe.pipeline.models import AUTO
 from quietframe.preview import DEFAULT_ADDRESS, Server
-from quietframe.sinks import NULL, STDOUT
+from quietframe.sinks import HEEDED_BY, NULL, STDOUT, SinkOptions, check_output
+from quietframe.sources import check_source
 from quietframe.sources.address import as_shown, is_network
+from quietframe.sources.stdin import STDIN
 from quietframe.zoo import ALIASES, find_model
 
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_PIPELINE_KEYS = tuple(field.name for field in fields(PipelineConfig) if field.name not in ("show", "fps"))
-"""Without a window of its own, and without a rate that would choose another model than the one that is named."""
+_BARE_KEY = re.compile("[A-Za-z0-9_-]+")
+_NOT_FOR_CAMERAS = (
+    *("fps", "drop_frames", "max_frames", "show"),  # another model than is named, old frames, an end, a window
+    *("to_8bit", "skip_existing", "image_format", "strip_metadata"),  # for images
+)
+_PIPELINE_KEYS = tuple(field.name for field in fields(PipelineConfig) if field.name not in _NOT_FOR_CAMERAS)
 _SHARED_KEYS = ("model", "outputs", "schedule", *_PIPELINE_KEYS)
 _CHANGES = tuple(field.name for field in fields(Settings))
 _TEXTS = {name for name, hint in get_type_hints(PipelineConfig).items() if str in get_args(hint)}
@@ -58,7 +65,7 @@ class CameraConfig:
     Attributes:
         name: in addresses, messages, metrics and names of files.
         source: as of `open_source`.
-        model: a name or file, several with commas between, or `auto`; None: as of `Pipeline`.
+        model: a name or file, several with commas between, or `auto`.
         outputs: as of `open_sink`, with `{time}` for when it is opened.
         schedule: what changes at which time; the first period that holds counts.
         pipeline: all other settings.
@@ -66,7 +73,7 @@ class CameraConfig:
 
     name: str
     source: str
-    model: str | None
+    model: str
     outputs: tuple[str, ...]
     schedule: tuple[Period, ...]
     pipeline: PipelineConfig
@@ -111,7 +118,7 @@ def read_config(path: str | Path) -> ServeConfig:
         UsageError: it cannot be read, or something in it is wrong: one line with the number of the line and the key.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as exc:
         raise UsageError(f"{path}: cannot be read ({getattr(exc, 'strerror', None) or 'not UTF-8'})") from exc
     try:
@@ -122,7 +129,7 @@ def read_config(path: str | Path) -> ServeConfig:
         number = line[1] if line else text.count("\n") + 1
         raise UsageError(f"{path}:{number}: not TOML: {what}") from exc
     except _FaultError as exc:
-        key = ".".join(key for key in exc.keys if isinstance(key, str))
+        key = ".".join(key if _BARE_KEY.fullmatch(key) else repr(key) for key in exc.keys if isinstance(key, str))
         raise UsageError(f"{path}:{line_of(text, exc.keys)}: {f'{key}: ' if key else ''}{exc}") from exc
 
 
@@ -193,36 +200,52 @@ def _camera(given: Any, keys: Keys, defaults: Mapping[str, Any]) -> CameraConfig
         if key not in table:
             raise _FaultError((*keys, key), "is missing")
         _text(table[key], (*keys, key))
-    name = table["name"]
+    name, source = table["name"], table["source"]
     if not _NAME.fullmatch(name):
-        raise _FaultError((*keys, "name"), f"Expected letters, digits, - and _. Received: {name!r}")
-    config = _pipeline_config({key: values[key] for key in _PIPELINE_KEYS if key in values}, name, keys, at)
-    model = values.get("model")
-    if model is not None:
-        model = ",".join(_models(model, at("model")))
-    if config.card and (model is None or "," in model or model == AUTO):
-        raise _FaultError(at("card"), "describes one model: name one with model")
-    outputs = _texts(values.get("outputs", []), at("outputs"))
+        why = "Expected up to 64 letters, digits, - and _, the first a letter or digit"
+        raise _FaultError((*keys, "name"), f"{why}. Received: {name!r}")
+    if STDIN.matches(source):
+        raise _FaultError((*keys, "source"), "standard input cannot be opened again: name a camera or an address")
+    with _at((*keys, "source")):
+        check_source(source)
+    outputs = tuple(
+        _place(text, name, values, at("outputs")) for text in _texts(values.get("outputs", []), at("outputs"))
+    )
+    config = _pipeline_config(table, values, outputs, at)
+    model = ",".join(_models(values.get("model", "camera" if config.single_frame else "video"), at("model")))
     schedule = values.get("schedule", [])
     if not isinstance(schedule, list):
         raise _FaultError(at("schedule"), "Expected tables with from, to and what changes")
     periods = tuple(_period(each, (*at("schedule"), number)) for number, each in enumerate(schedule))
-    places = tuple(_output(place, name, config, at("outputs")) for place in outputs)
-    return CameraConfig(name, table["source"], model, places, periods, config)
+    models = {_chosen(model), *(period.changes.get("model", _chosen(model)) for period in periods)}
+    if config.card and ("model" not in values or AUTO in models or len(models) > 1):
+        raise _FaultError(at("card"), "describes one model: name one with model")
+    return CameraConfig(name, source, model, outputs, periods, config)
 
 
-def _pipeline_config(values: dict[str, Any], name: str, keys: Keys, at: Any) -> PipelineConfig:
-    for key, value in values.items():
+def _pipeline_config(
+    table: Mapping[str, Any], values: Mapping[str, Any], outputs: Sequence[str], at: Callable[[str], Keys]
+) -> PipelineConfig:
+    """Return a camera's settings. table: its own values. values: with the defaults for all cameras."""
+    given = {key: values[key] for key in _PIPELINE_KEYS if key in values}
+    for key, value in given.items():
         if key in _TEXTS:
-            values[key] = _text(value, at(key))
+            _text(value, at(key))
         with _at(at(key)):
             PipelineConfig(**{key: value})
             if key == "strength":  # which the controls bound
                 Controls(Settings(), ()).change(strength=value)
-    if "stats_file" in values:
-        values["stats_file"] = values["stats_file"].replace("{name}", name)
-    with _at(keys):
-        return PipelineConfig(**{"threads": 1, **values})
+    if "stats_file" in given:
+        given["stats_file"] = _place(given["stats_file"], table["name"], values, at("stats_file"))
+    with _at(at("encoder")):
+        options = SinkOptions(**{key: given[key] for key in ("codec", "encoder", "crf") if key in given})
+    with _at(at("outputs")):
+        heeded = {key for place in outputs for key in check_output(place, options)}
+    for key in given.keys() & HEEDED_BY.keys() - heeded:
+        if key in table:
+            raise _FaultError(at(key), f"is for {HEEDED_BY[key]}, and no output is one")
+        del given[key]  # it is for the other cameras
+    return PipelineConfig(**{"threads": 1, **given})
 
 
 def _period(given: Any, keys: Keys) -> Period:
@@ -231,11 +254,13 @@ def _period(given: Any, keys: Keys) -> Period:
     for key in ("from", "to"):
         if key not in table:
             raise _FaultError((*keys, key), "is missing")
-        value = table[key]
         try:
-            times.append(value if isinstance(value, time) else time.fromisoformat(value))
-        except (TypeError, ValueError) as exc:
-            raise _FaultError((*keys, key), f'Expected a time such as "18:30". Received: {value!r}') from exc
+            at = table[key] if isinstance(table[key], time) else time.fromisoformat(table[key])
+        except (TypeError, ValueError):
+            at = None
+        if at is None or at.tzinfo:
+            raise _FaultError((*keys, key), f'Expected a local time such as "18:30". Received: {table[key]!r}')
+        times.append(at)
     if times[0] == times[1]:
         raise _FaultError((*keys, "to"), "Expected another time than from")
     changes = {key: table[key] for key in _CHANGES if key in table}
@@ -254,26 +279,29 @@ def _period(given: Any, keys: Keys) -> Period:
 
 def _models(value: Any, keys: Keys) -> list[str]:
     names = [name.strip() for text in _texts(value, keys) for name in text.split(",")]
+    if not names or not all(names):
+        raise _FaultError(keys, f"Expected a model, or several with commas between. Received: {value!r}")
+    if AUTO in names and len(names) > 1:
+        raise _FaultError(keys, f"{AUTO} chooses among the built-in models: name it alone")
     for name in names:
-        if name != AUTO or len(names) > 1:
+        if name != AUTO:
             with _at(keys):
                 find_model(name)
-    if not names:
-        raise _FaultError(keys, "Expected a model")
     return names
 
 
-def _chosen(model: str | None) -> str:
+def _chosen(model: str) -> str:
     """Return the name under which the controls know a camera's model, or models."""
-    if model is None:
-        return ALIASES["video"]
     return AUTO if "," in model else ALIASES.get(model, model)
 
 
-def _output(text: str, name: str, config: PipelineConfig, keys: Keys) -> str:
+def _place(text: str, name: str, values: Mapping[str, Any], keys: Keys) -> str:
+    """Return a place for results, with the camera's name put in."""
+    if unknown := re.search(r"{(?!(name|time)})\w*}", text):
+        raise _FaultError(keys, f"{unknown[0]} stands for nothing: expected {{name}} or {{time}}")
     if text == STDOUT:
         raise _FaultError(keys, "standard output cannot be shared: name a file or an address")
-    if not is_network(text) and text != NULL and "{time}" not in text and not config.overwrite:
+    if not is_network(text) and text != NULL and "{time}" not in text and not values.get("overwrite"):
         why = "a camera that comes back begins a new file: put {time} into its name, or set overwrite = true"
         raise _FaultError(keys, f"{why}. Received: {text!r}")
     return text.replace("{name}", name)
@@ -281,15 +309,20 @@ def _output(text: str, name: str, config: PipelineConfig, keys: Keys) -> str:
 
 def _check_twice(cameras: Sequence[CameraConfig]) -> None:
     names: set[str] = set()
-    outputs: set[str] = {NULL}
+    writers: dict[str, str] = {}
     for number, camera in enumerate(cameras):
         if camera.name.lower() in names:
             raise _FaultError(("camera", number, "name"), f"{camera.name!r} is there already")
         names.add(camera.name.lower())
-        for output in camera.outputs:
-            if output in outputs and output != NULL:
-                raise _FaultError(("camera", number, "outputs"), f"{as_shown(output)} is there already: use {{name}}")
-            outputs.add(output)
+        places = [("outputs", output) for output in camera.outputs if output != NULL]
+        if camera.pipeline.stats_file:
+            places.append(("stats_file", str(camera.pipeline.stats_file)))
+        for key, place in places:
+            same = place if is_network(place) else os.path.realpath(place)
+            if writer := writers.get(same):
+                why = f"{as_shown(place)}: {writer} writes there already: put {{name}} into it"
+                raise _FaultError(("camera", number, key), why)
+            writers[same] = camera.name
 
 
 def _table(value: Any, keys: Keys, known: Collection[str]) -> Mapping[str, Any]:
@@ -310,6 +343,10 @@ def _check_keys(table: Mapping[str, Any], known: Collection[str], keys: Keys) ->
 def _text(value: Any, keys: Keys) -> str:
     if not isinstance(value, str) or not value:
         raise _FaultError(keys, f"Expected a text. Received: {value!r}")
+    if not value.isprintable():
+        raise _FaultError(keys, "Expected a text without control characters")
+    if value.startswith("~/"):
+        raise _FaultError(keys, f"~ is known to shells alone: name the folder in full. Received: {value!r}")
     return value
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from quietframe.errors import OutputError, UsageError
 from quietframe.sinks.base import Guarded, NullSink, Sink, SinkOptions
-from quietframe.sinks.images import ImageSink, NumberedSink, heeded_by_images, is_numbered, renamed
-from quietframe.sinks.stream import PIPES, STDOUT, StreamSink
-from quietframe.sinks.video import MAX_CRF, SUFFIXES, VideoSink
+from quietframe.sinks.encoder import EncoderError, Plan
+from quietframe.sinks.images import ImageSink, NumberedSink, check_numbered, heeded_by_images, is_numbered, renamed
+from quietframe.sinks.stream import PIPES, STDOUT, StreamSink, form_of_address
+from quietframe.sinks.video import MAX_CRF, SUFFIXES, VideoSink, form_of_file
 from quietframe.sinks.window import WindowSink
 from quietframe.sources import Source
 from quietframe.sources.address import as_shown, is_network
@@ -26,6 +28,7 @@ __all__ = [
     "Guarded",
     "Sink",
     "SinkOptions",
+    "check_output",
     "default_output",
     "heeded_by",
     "open_sink",
@@ -123,6 +126,25 @@ def open_sink(
     return Guarded(sinks)
 
 
+def check_output(out: str, options: SinkOptions) -> Collection[str]:
+    """Check a place for the frames of a camera, whatever is there now. Returns the options that it heeds.
+
+    Raises:
+        OutputError: frames of a camera can never go there, or not with that codec.
+    """
+    if out == NULL:
+        return ()
+    if not is_network(out) and is_numbered(out):
+        check_numbered(Path(out))
+        return heeded_by_images([Path(out)])
+    form = form_of_address(out) if is_network(out) else form_of_file(Path(out))
+    try:
+        Plan(form, form.encoder(options), Fraction(1), crf=options.crf).check(None)
+    except EncoderError as exc:
+        raise OutputError(f"{as_shown(out)}: {exc}") from exc
+    return VideoSink.heeds
+
+
 def refuse_unheeded(options: Any, heeded: Collection[str]) -> None:
     """Raise UsageError for an option that is set and makes no difference.
 
@@ -147,7 +169,7 @@ def _open(out: str, source: Source, options: SinkOptions, *, live: bool) -> Sink
         return StreamSink(out, source, options, live=live)
     if not source.moving:
         return ImageSink(Path(out), source, options)
-    if is_numbered(out) and Path(out).suffix.lower() not in SUFFIXES:
+    if is_numbered(out):
         return NumberedSink(Path(out), options)
     return VideoSink(out, source, options, live=live)
 

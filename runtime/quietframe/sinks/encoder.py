@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from quietframe.colour import BT601_625, Colour, planes_from_bgr
 from quietframe.log import log
 from quietframe.noise.formats import MIN_WIDTH_X265
+from quietframe.sinks.base import CODECS, SinkOptions
 from quietframe.sinks.copies import Copies
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Form:
     codec: str = "h264"
     pixels: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def encoder(self, options: SinkOptions) -> str:
+        """FFmpeg's name of the encoder to use."""
+        codec = options.codec or self.codec
+        return options.encoder or CODECS.get(codec, codec)
 
 
 @dataclass(frozen=True)

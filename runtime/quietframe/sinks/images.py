@@ -13,6 +13,7 @@ from quietframe.errors import OutputError, OutputExistsError
 from quietframe.images import WRITERS, Image, write_image
 from quietframe.metadata import Metadata
 from quietframe.sinks.base import Sink, SinkOptions, check_folder, check_targets, make_folder
+from quietframe.sinks.video import SUFFIXES
 from quietframe.sources import Frame, Source
 
 _KNOWN = " ".join(sorted(WRITERS))
@@ -67,10 +68,7 @@ class NumberedSink(Sink):
 
     def __init__(self, out: Path, options: SinkOptions) -> None:
         super().__init__()
-        if len(_NUMBER.findall(out.name)) != 1 or out.name.count("%") != 1:
-            raise OutputError(f"{out}: expected one place for the number, as in %06d")
-        if out.suffix.lower() not in WRITERS:
-            raise OutputError(f"{out}: an image needs a file name with one of {_KNOWN}")
+        check_numbered(out)
         self.path: Path = out
         self._options = options
         self.heeds = heeded_by_images([out])
@@ -98,8 +96,17 @@ def renamed(path: Path, image_format: str | None) -> Path:
 
 
 def is_numbered(out: str) -> bool:
-    """A name with a place for the number, as in `shots/%06d.png`."""
-    return _NUMBER.search(Path(out).name) is not None
+    """A name with a place for the number, as in `shots/%06d.png`, and not of a video."""
+    path = Path(out)
+    return _NUMBER.search(path.name) is not None and path.suffix.lower() not in SUFFIXES
+
+
+def check_numbered(out: Path) -> None:
+    """Raise OutputError for a name that is none for numbered images."""
+    if len(_NUMBER.findall(out.name)) != 1 or out.name.count("%") != 1:
+        raise OutputError(f"{out}: expected one place for the number, as in %06d")
+    if out.suffix.lower() not in WRITERS:
+        raise OutputError(f"{out}: an image needs a file name with one of {_KNOWN}")
 
 
 def _write(path: Path, image: Image, options: SinkOptions) -> None:

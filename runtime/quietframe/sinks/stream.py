@@ -61,12 +61,9 @@ class StreamSink(VideoSink):
             self._choose_codec(PIPES[form], immediate=True)
             return
         self._name = without_password(self._place)
-        if (scheme := scheme_of(self._place)) not in _SCHEMES:
-            expected = ", ".join(f"{name}://" for name in _SCHEMES)
-            raise OutputError(f"{self._name}: no address that can be written to: expected {expected}")
-        if scheme == "udp" and "?" not in self._place:
+        self._choose_codec(form_of_address(self._place), immediate=True)
+        if scheme_of(self._place) == "udp" and "?" not in self._place:
             self._place += "?pkt_size=1316"
-        self._choose_codec(_SCHEMES[scheme], immediate=True)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -123,3 +120,11 @@ class StreamSink(VideoSink):
                 self._thread.join(_GOODBYE_S)
             if self._thread.is_alive():
                 self._encoder = None
+
+
+def form_of_address(address: str) -> Form:
+    """Return the form in which a server takes a video. Raises OutputError."""
+    if (scheme := scheme_of(address.strip())) not in _SCHEMES:
+        expected = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise OutputError(f"{without_password(address)}: no address that can be written to: expected {expected}")
+    return _SCHEMES[scheme]

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Collection, Iterator, Mapping
+from contextvars import copy_context
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from quietframe.errors import OutputError
 from quietframe.images import move_into_place, part_path
-from quietframe.sinks.base import CODECS, Sink, SinkOptions, check_folder, check_targets, make_folder
+from quietframe.sinks.base import Sink, SinkOptions, check_folder, check_targets, make_folder
 from quietframe.sinks.encoder import Encoder, EncoderError, Form, Plan
 from quietframe.sources import Frame, Source
 
@@ -68,19 +69,18 @@ class VideoSink(Sink):
         path = Path(self._name)
         if path.is_dir() and self._source.path is not None:
             path = path / self._source.path.name
-        if path.suffix.lower() not in SUFFIXES:
-            raise OutputError(f"{path}: a video needs a file name with one of {' '.join(SUFFIXES)}")
+        form = form_of_file(path)
         self.path, self._name = path, str(path)
         self._part = part_path(path)
         check_targets([path], self._source.files, overwrite=self._options.overwrite)
         check_folder(path.parent)
-        self._choose_codec(SUFFIXES[path.suffix.lower()])
+        self._choose_codec(form)
 
     def _choose_codec(self, form: Form, *, immediate: bool = False) -> None:
-        options, codec = self._options, self._options.codec or form.codec
+        options = self._options
         self._plan = Plan(
             form,
-            options.encoder or CODECS.get(codec, codec),
+            form.encoder(options),
             self._rate,
             crf=options.crf,
             video=self._source.video,
@@ -101,7 +101,9 @@ class VideoSink(Sink):
             with self._reported():
                 self._plan.check(size_wh)
                 self._encoder = self._open_first()
-            self._thread = threading.Thread(target=self._run, name="quietframe-encode", daemon=True)
+            self._thread = threading.Thread(
+                target=copy_context().run, args=(self._run,), name="quietframe-encode", daemon=True
+            )
             self._thread.start()
         if size_wh != self._size_wh and self._fragmented:
             pixels = cv2.resize(pixels, self._size_wh, interpolation=cv2.INTER_AREA)
@@ -190,6 +192,13 @@ class VideoSink(Sink):
         if self._thread is not None and self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
+
+
+def form_of_file(path: Path) -> Form:
+    """Return the form of a video by its suffix. Raises OutputError."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"{path}: a video needs a file name with one of {' '.join(SUFFIXES)}")
+    return SUFFIXES[path.suffix.lower()]
 
 
 def _rate(source: Source, *, live: bool) -> Fraction | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quietframe.decoding import MAX_PIXELS, PILLOW_MAX_PIXELS, PixelLimit
 from quietframe.errors import SourceError, UsageError
-from quietframe.sources.address import as_shown, is_network
+from quietframe.sources.address import as_shown, is_network, scheme_of
 from quietframe.sources.base import Frame, Options, Source
 from quietframe.sources.camera import CAMERA, CameraSource
 from quietframe.sources.images import ImageSource, SequenceSource, is_images, is_sequence
@@ -17,7 +17,7 @@ from quietframe.sources.scene import SCENE, SceneSource
 from quietframe.sources.stdin import STDIN, StdinSource
 from quietframe.sources.video import VideoSource
 
-__all__ = ["Frame", "Source", "open_source"]
+__all__ = ["Frame", "Source", "check_source", "open_source"]
 
 ACCEPTED = (
     "an image, a folder, a glob in quotes, a video file, a camera (0, /dev/video0, picam:0), an address (rtsp://, "
@@ -63,6 +63,7 @@ def open_source(
     text = str(spec)
     text = text.strip() if is_network(text) else text
     options = Options(to_8bit=to_8bit, timeout_s=timeout_s, input_fps=input_fps, limit=PixelLimit(max_pixels))
+    check_source(text)
     try:
         for matches, open_kind in _KINDS:
             if matches(text):
@@ -79,8 +80,21 @@ def open_source(
     return source
 
 
+def check_source(spec: str) -> None:
+    """Raise SourceError for what can never be opened, whatever is there: a protocol or a setting that there is not."""
+    for kind in (SCENE, STDIN, CAMERA, PICAMERA):
+        if kind.matches(spec):
+            kind.read(spec)
+    if is_network(spec):
+        from quietframe.sources.stream import CONNECT  # only here: HTTP and TLS take a while to load
+
+        if scheme_of(spec.strip()) not in CONNECT:
+            expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
+            raise SourceError(f"{as_shown(spec)}: no address that is supported: expected {expected}")
+
+
 def _open_stream(spec: str, options: Options) -> Source:
-    from quietframe.sources.stream import StreamSource  # only here: HTTP and TLS take a while to load
+    from quietframe.sources.stream import StreamSource
 
     return StreamSource(spec, options)
 

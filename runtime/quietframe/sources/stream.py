@@ -47,9 +47,6 @@ class StreamSource(Source):
         self._address, self._shown = spec, without_password(spec)
         self._options, self._timeout_s = options, options.timeout_s
         self._jpegs = JpegDecoder(options.limit)
-        if scheme_of(spec) not in CONNECT:
-            expected = ", ".join(f"{scheme}://" for scheme in CONNECT)
-            raise SourceError(f"{self._shown}: no address that is supported: expected {expected}")
         self._reader = _Reader(self._address, options, self.wants)
         try:
             self._first = self._take(self._timeout_s)

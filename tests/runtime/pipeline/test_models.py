@@ -7,7 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from quietframe.pipeline.models import Deadline, measure_ms
+from quietframe.controls import Settings
+from quietframe.pipeline.models import AUTO, Deadline, Models, measure_ms
+from quietframe.tasks import Denoiser
 
 TIMES_MS = {"base": 30.0, "nano": 4.0, "small": 12.0}
 
@@ -51,6 +53,23 @@ def test_a_model_that_remembers_is_better_than_those_that_do_not():
     chosen = {fps: Deadline(times_ms, fps, {"video-nano", "video-small"}).model for fps in (30, 110, 170, 300)}
     assert chosen == {30: "video-small", 110: "video-nano", 170: "small", 300: "nano"}
     assert Deadline(times_ms, 30).model == "base"
+
+
+def test_of_several_models_that_are_named_no_other_is_chosen(denoiser_file, monkeypatch):
+    """Others may be chosen by hand, and by `auto` where one alone is named."""
+    monkeypatch.setattr("quietframe.pipeline.models._MEASURED_S", 0)
+    opened = []
+
+    def open_model(name):
+        opened.append(name)
+        return Denoiser(denoiser_file)
+
+    loaded = {name: Denoiser(denoiser_file) for name in ("one", "two")}
+    frame = np.zeros((16, 16, 3), np.uint8)
+    Models(loaded, fps=30, others=["other"], open_model=open_model).current(Settings(model=AUTO), frame)
+    assert opened == []
+    Models({"one": loaded["one"]}, fps=30, others=["other"], open_model=open_model).current(Settings(model=AUTO), frame)
+    assert opened == ["other"]
 
 
 def test_nothing_changes_while_all_is_well():

@@ -28,8 +28,8 @@ TOKEN = "a-token-for-tests"
 class Wall:
     """A server with three streams: of the first two come frames, each of its level; the third never begins."""
 
-    def __init__(self, **options: Any) -> None:
-        self.server = Server("127.0.0.1:0", **options)
+    def __init__(self, address: str = "127.0.0.1:0", **options: Any) -> None:
+        self.server = Server(address, **options)
         self.processed = dict.fromkeys(NAMES, 0)
         self.trouble: dict[str, str | None] = dict.fromkeys(NAMES)
         self.trouble["gate"] = "rtsp://***@10.0.0.9/live: Connection refused"
@@ -123,7 +123,7 @@ def test_the_wall_gets_small_images_of_all_that_have_any_and_the_state_of_all(wa
     start = time.monotonic()
     counts = dict.fromkeys(range(3), 0)
     with connect(wall.server.url.replace("http", "ws") + "live", compression=None) as client:
-        while time.monotonic() - start < 3:
+        while time.monotonic() - start < 1.5:
             message = client.recv(5)
             if isinstance(message, str):
                 states.append(json.loads(message)["cameras"])
@@ -133,7 +133,7 @@ def test_the_wall_gets_small_images_of_all_that_have_any_and_the_state_of_all(wa
             sizes[number] = cv2.imdecode(np.frombuffer(message[4:], np.uint8), cv2.IMREAD_COLOR).shape
             client.send("shown")
     assert sizes == {0: (270, 480, 3), 1: (270, 480, 3)}
-    assert 5 <= counts[0] <= 17  # five a second, though twenty come
+    assert 3 <= counts[0] <= 12  # five a second, though twenty come
     assert [state["camera"] for state in states[0]] == NAMES
 
 
@@ -143,7 +143,7 @@ def test_a_page_that_does_not_answer_gets_one_image_of_each_and_one_more(wall):
     images = 0
     with connect(wall.server.url.replace("http", "ws") + "live", compression=None) as client:
         start = time.monotonic()
-        while time.monotonic() - start < 2:
+        while time.monotonic() - start < 1:
             images += isinstance(client.recv(5), bytes)
     assert images in (3, 4)  # the third stream, which has none, waits with its own
 
@@ -206,6 +206,17 @@ def test_the_page_of_all(browser, wall):
     assert not wall.controls[1].settings.paused
     browser.click("#back")
     wait_for(lambda: browser.run("location.pathname") == "/")
+
+
+def test_cameras_of_other_names_after_a_restart_are_shown_under_them(browser, serve, monkeypatch):
+    names = "[...document.querySelectorAll('.tile b')].map((name) => name.textContent)"
+    with running() as wall:
+        browser.open(wall.server.url)
+        wait_for(lambda: browser.run(names) == NAMES)
+        address = wall.server.url.split("/")[2]
+    monkeypatch.setitem(globals(), "NAMES", ["garden", "shed", "gate"])
+    with running(address=address):
+        wait_for(lambda: browser.run(names) == NAMES)
 
 
 @pytest.mark.parametrize(("size_wh", "columns"), [((360, 740), 1), ((820, 1180), 2), ((1280, 800), 3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from quietframe.errors import UsageError
 from quietframe.pipeline import PipelineConfig
 from quietframe.serve import Period, read_config
-from quietframe.serve.config import line_of
+from quietframe.serve.config import _SHARED_KEYS, line_of
 
 WHOLE = """\
 # A comment
@@ -103,27 +104,58 @@ CAMERA = '[[camera]]\nname = "a"\nsource = "0"\n'
         ("[cameras]\nx = 1\n", 1, "cameras: unknown key: did you mean 'camera'?"),
         ('[[camera]]\nsource = "0"\n', 1, "camera.name: is missing"),
         (CAMERA + '\n[[camera]]\n# \nname = "b"\n', 5, "camera.source: is missing"),
-        (CAMERA.replace('"a"', '"a b"'), 2, "camera.name: Expected letters, digits, - and _. Received: 'a b'"),
+        (CAMERA.replace('"a"', '"a b"'), 2, "camera.name: Expected up to 64 letters, digits, - and _, the first"),
         (CAMERA + CAMERA, 5, "camera.name: 'a' is there already"),
         (CAMERA + "max_fps = 'five'\n", 4, "camera.max_fps: Expected max_fps to be a number in [0.1, 1000]"),
         (CAMERA + "fps = 5\n", 4, "camera.fps: unknown key: did you mean 'max_fps'?"),
+        ('"a\\nb" = 1\n' + CAMERA, 1, "'a\\nb': unknown key: expected any of server, defaults, camera"),
+        (CAMERA.replace('"0"', '"rtps://me:x@a/b"'), 3, "camera.source: rtps://***@a/b: no address that is supported"),
+        (CAMERA.replace('"0"', '"/dev/video0?siez=1x1"'), 3, "camera.source: /dev/video0?siez=1x1: unknown setting"),
+        (CAMERA.replace('"0"', '"-"'), 3, "camera.source: standard input cannot be opened again"),
+        (CAMERA.replace('"0"', '"a\\u0000b"'), 3, "camera.source: Expected a text without control characters"),
         (CAMERA + "sinks = ''\n", 4, "camera.sinks: unknown key: expected any of name, source, model, outputs"),
         (CAMERA + "strength = 3\n", 4, "camera.strength: Expected strength in [0, 2]. Received: 3"),
         (CAMERA + "overwrite = 1\n", 4, "camera.overwrite: Expected overwrite to be True or False. Received: 1"),
         (CAMERA + "encoder = 1\n", 4, "camera.encoder: Expected a text. Received: 1"),
-        (CAMERA + "codec = 'h264'\nencoder = 'x'\n", 1, "camera: codec and encoder exclude each other"),
+        (CAMERA + "codec = 'h264'\nencoder = 'x'\n", 5, "camera.encoder: codec and encoder exclude each other"),
         (CAMERA + 'model = "camera-nan"\n', 4, "camera.model: unknown model 'camera-nan': did you mean 'camera-nano'?"),
+        (CAMERA + 'model = "camera,,"\n', 4, "camera.model: Expected a model, or several with commas between"),
+        (CAMERA + 'model = "auto,camera"\n', 4, "camera.model: auto chooses among the built-in models: name it alone"),
         (CAMERA + 'card = "c.json"\n', 4, "camera.card: describes one model"),
+        (
+            CAMERA + 'model = "camera"\ncard = "c.json"\nschedule = [{from = "01:00", to = "02:00", model = "video"}]',
+            5,
+            "camera.card: describes one model",
+        ),
+        (CAMERA + "crf = 20\n", 4, "camera.crf: is for videos, and no output is one"),
+        (CAMERA + 'outputs = "{time}.txt"\n', 4, "camera.outputs: {time}.txt: a video needs a file name with one of"),
+        (CAMERA + 'outputs = "{time}%d%d.png"\n', 4, "camera.outputs: {time}%d%d.png: expected one place for the"),
+        (CAMERA + 'outputs = "http://me:x@a/b"\n', 4, "camera.outputs: http://***@a/b: no address that can be written"),
+        (CAMERA + 'codec = "hevc"\noutputs = "{time}.avi"\n', 5, "camera.outputs: {time}.avi: avi does not hold hevc"),
+        (CAMERA + 'outputs = "{camera}-{time}.mkv"\n', 4, "camera.outputs: {camera} stands for nothing"),
+        (CAMERA + 'outputs = "~/{time}.mkv"\n', 4, "camera.outputs: ~ is known to shells alone"),
+        (CAMERA + 'stats_file = "a.json"\n', 4, "camera.stats_file: a camera that comes back begins a new file"),
         (CAMERA + 'outputs = [\n  "a.mkv",\n]\n', 4, "camera.outputs: a camera that comes back begins a new file"),
         (CAMERA + 'outputs = "-"\n', 4, "camera.outputs: standard output cannot be shared"),
         (
             '[defaults]\noutputs = "udp://10.0.0.1:5000"\n' + CAMERA + CAMERA.replace('"a"', '"b"'),
             6,
-            "camera.outputs: udp://10.0.0.1:5000 is there already: use {name}",
+            "camera.outputs: udp://10.0.0.1:5000: a writes there already: put {name} into it",
+        ),
+        (
+            CAMERA + 'outputs = "b/../{time}.mkv"\n' + CAMERA.replace('"a"', '"b"') + 'outputs = "{time}.mkv"',
+            8,
+            "camera.outputs: {time}.mkv: a writes there already",
+        ),
+        (
+            '[defaults]\nstats_file = "{time}.json"\n' + CAMERA + CAMERA.replace('"a"', '"b"'),
+            6,
+            "camera.stats_file: {time}.json: a writes there already",
         ),
         ("[defaults]\n# \nquality = 101\n" + CAMERA, 3, "defaults.quality: Expected quality to be"),
         ("[defaults]\nname = 'x'\n" + CAMERA, 2, "defaults.name: unknown key"),
-        (CAMERA + '[[camera.schedule]]\nfrom = "25:00"\n', 5, "camera.schedule.from: Expected a time such as"),
+        (CAMERA + '[[camera.schedule]]\nfrom = "25:00"\n', 5, "camera.schedule.from: Expected a local time such as"),
+        (CAMERA + '[[camera.schedule]]\nfrom = "20:00Z"\n', 5, "camera.schedule.from: Expected a local time such as"),
         (CAMERA + '[[camera.schedule]]\nfrom = "20:00"\n', 4, "camera.schedule.to: is missing"),
         (
             CAMERA + '[[camera.schedule]]\nfrom = "20:00"\nto = "20:00"\npaused = true',
@@ -146,6 +178,24 @@ def test_errors_name_the_line_and_the_key(read, tmp_path, text, line, says):
         read(text)
     assert str(caught.value).startswith(f"{tmp_path}/config.toml:{line}: {says}")
     assert "\n" not in str(caught.value)
+
+
+def test_defaults_for_outputs_leave_cameras_without_any_alone(read):
+    shown, recorded = read(
+        f'[defaults]\ncrf = 28\n{CAMERA}{CAMERA.replace(chr(34) + "a", chr(34) + "b")}outputs = "{{time}}.mkv"'
+    ).cameras
+    assert (shown.pipeline.crf, recorded.pipeline.crf) == (None, 28)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(read):
+    assert read("\ufeff" + CAMERA).cameras[0].name == "a"
+
+
+def test_the_documentation_names_all_keys_and_no_others():
+    text = Path(__file__).parents[3].joinpath("docs/serve.md").read_text(encoding="utf-8")
+    table = text.partition("| `[[camera]]` | |")[2].partition("\n\n")[0]
+    named = {key for row in table.splitlines()[2:] for key in re.findall("`(\\w+)`", row.split("|")[1])}
+    assert named == {"name", "source", *_SHARED_KEYS}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -2,7 +2,7 @@
 
 import { connect, find, setStatus } from "/connection.js";
 const wall = find("wall");
-const tiles = [];  // { tile, canvas, context, notice, output, figures, arrived, drawn }, by the stream's number
+const tiles = [];  // { name, tile, canvas, context, notice, output, figures, arrived, drawn }, by the stream's number
 
 function add(name) {
   const tile = wall.appendChild(document.createElement("a"));
@@ -21,7 +21,7 @@ function add(name) {
   status.textContent = name;
   const output = line.appendChild(document.createElement("em"));
   const figures = line.appendChild(document.createElement("small"));
-  tiles.push({ tile, canvas, context: canvas.getContext("2d", { alpha: false }), notice, output, figures, arrived: 0, drawn: 0 });
+  tiles.push({ name, tile, canvas, context: canvas.getContext("2d", { alpha: false }), notice, output, figures, arrived: 0, drawn: 0 });
 }
 
 async function show(message, socket) {
@@ -46,7 +46,7 @@ async function show(message, socket) {
 const stateOf = (camera) => (camera.trouble ? "trouble" : camera.settings.paused ? "paused" : camera.processed ? "live" : "wait");
 
 function showState({ cameras }) {
-  if (cameras.length !== tiles.length) {
+  if (cameras.map(({ camera }) => camera).join() !== tiles.map(({ name }) => name).join()) {  // or the server is another
     wall.replaceChildren();
     tiles.length = 0;
     for (const { camera } of cameras) add(camera);
