@@ -26,7 +26,7 @@ RUNTIME_TESTS := tests/runtime $(MEASURING:%=--ignore %)
 # What shows that the base dependencies are enough: every import, the command line, the built-in models.
 SMOKE := $(addprefix tests/runtime/test_,light.py zoo.py cli_main.py doctor.py demo.py tasks_base.py)
 
-MODELS := camera-nano camera-small camera-base video-nano video-small video-base denoise-and-classify digit-classifier digit-cnn digit-unet latent-autoencoder
+MODELS := camera-nano camera-small camera-base video-nano video-small denoise-and-classify digit-classifier digit-cnn digit-unet latent-autoencoder
 PHOTOS := photos
 MNIST :=
 
