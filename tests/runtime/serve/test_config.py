@@ -191,9 +191,23 @@ def test_a_byte_order_mark_is_no_part_of_the_text(read):
     assert read("\ufeff" + CAMERA).cameras[0].name == "a"
 
 
+DOCUMENTATION = Path(__file__).parents[3].joinpath("docs/serve.md").read_text(encoding="utf-8")
+
+
+def test_the_documentation_s_example_is_read_and_its_errors_are_those(read, tmp_path):
+    (tmp_path / "token").write_text("a-token-of-one-s-own\n")
+    example = DOCUMENTATION.partition("```toml\n")[2].partition("```")[0].replace("/etc/quietframe", str(tmp_path))
+    assert [camera.name for camera in read(example).cameras] == ["yard", "bird-box"]
+    errors = re.findall("^quietframe: error: cameras.toml(.*)", DOCUMENTATION, re.MULTILINE)
+    for said, was, wrong in zip(
+        errors, ("max_fps = 5 ", 'model = "camera-'), ("max_fps = 'five'", 'modle = "camera-'), strict=True
+    ):
+        with pytest.raises(UsageError, match=re.escape(said)):
+            read(example.replace(was, wrong))
+
+
 def test_the_documentation_names_all_keys_and_no_others():
-    text = Path(__file__).parents[3].joinpath("docs/serve.md").read_text(encoding="utf-8")
-    table = text.partition("| `[[camera]]` | |")[2].partition("\n\n")[0]
+    table = DOCUMENTATION.partition("| `[[camera]]` | |")[2].partition("\n\n")[0]
     named = {key for row in table.splitlines()[2:] for key in re.findall("`(\\w+)`", row.split("|")[1])}
     assert named == {"name", "source", *_SHARED_KEYS}
 
